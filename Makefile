@@ -1,0 +1,37 @@
+# `make run`: the embedded example, from a SQL database to fine-tuned models. `make test`: all checks that CI runs.
+# Both make .venv themselves from constraints.txt; the second call starts at once.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: run test check clean
+.DELETE_ON_ERROR:
+
+run: .venv/run-installed
+	$(BIN)/python -m examples.run
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/test-installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# torch first and alone: a looser first install would bring gigabytes of CUDA where only a CPU is.
+.venv/python-installed:
+	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; try make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(INSTALL) torch
+	touch $@
+
+.venv/run-installed: .venv/python-installed pyproject.toml constraints.txt
+	$(INSTALL) -e .
+	touch $@
+
+.venv/test-installed: .venv/run-installed
+	$(INSTALL) -e '.[dev,sql,text]'
+	touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,46 @@
+"""python -m distributed import | materialize | sample | pretrain | finetune | evaluate
+
+Every command prints what it did on stderr, writes result.json into its run folder and, with --json, prints it as the last line of stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Annotated
+
+import tyro
+
+from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample
+from distributed.progress import console
+
+Command = (
+    Annotated[Import, tyro.conf.subcommand("import")]
+    | Annotated[Materialize, tyro.conf.subcommand("materialize")]
+    | Annotated[Sample, tyro.conf.subcommand("sample")]
+    | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
+    | Annotated[Finetune, tyro.conf.subcommand("finetune")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; bad input gives a message of one screen and exit status 2."""
+    command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=arguments)  # type: ignore[call-overload]
+    try:
+        result = command.run()
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
+        if os.environ.get("RDL_TRACEBACK"):
+            raise
+        console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
+        console.print("(RDL_TRACEBACK=1 shows where it was raised)", style="dim")
+        return 2
+    if command.json:
+        print(json.dumps(result, default=str), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Which column is the time of a row: as the user says, as the source declares, or by the rule in `importing`.
+
+In: plans and the staged or ordered rows in DuckDB. Out: column names, and the notes that the report repeats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import duckdb
+
+from distributed.import_keys import OrderedTable
+from distributed.import_schema import ImportRefused, Kind, TablePlan
+from distributed.import_types import first_row, quoted
+
+
+def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:
+    for table, column in (time_cols or {}).items():
+        if table not in plans:
+            raise ImportRefused(f"time_cols: no table {table!r}; expected some of {sorted(plans)}")
+        plan = plans[table]
+        if column not in plan.columns or column in plan.key_cols or plan.columns[column] in ("float", "boolean"):
+            fitting = [
+                c for c, kind in plan.columns.items() if c not in plan.key_cols and kind not in ("float", "boolean")
+            ]
+            raise ImportRefused(
+                f"time_cols, table {table!r}: {column!r} cannot be a time column; expected one that holds "
+                "timestamps, ISO 8601 "
+                f"text or UNIX seconds, among {fitting}"
+            )
+
+
+def given_time_col(time_cols: Mapping[str, str] | None, plan: TablePlan) -> str | None:
+    if time_cols is not None:
+        return time_cols.get(plan.name)
+    return plan.schema.time_col if plan.schema.time_col in plan.columns else None
+
+
+def time_candidates(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    staged: str,
+    expressions: Mapping[str, str],
+    kinds: Mapping[str, Kind],
+) -> list[str]:
+    """Columns that can be a row's time, by the module's rule."""
+    columns = [
+        column
+        for column, kind in kinds.items()
+        if kind == "timestamp" and column not in plan.key_cols and not _is_birthday(column)
+    ]
+    if not columns:
+        return []
+    sums = ", ".join(f"2 * count({expressions[column]}) >= count(*)" for column in columns)
+    keep = first_row(con, f"SELECT {sums} FROM {staged}") or ()
+    return [column for column, is_filled in zip(columns, keep, strict=True) if is_filled]
+
+
+def _is_birthday(column: str) -> bool:
+    return any(word in column.casefold() for word in ("birth", "dob"))
+
+
+def notes_on_times(
+    con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable], *, val_timestamp: str, test_timestamp: str
+) -> list[str]:
+    """Renamed and partly null time columns; refuse timestamps that leave nothing to learn from."""
+    notes: list[str] = []
+    firsts: list[datetime] = []
+    lasts: list[datetime] = []
+    for name, table in ordered.items():
+        if table.time_col is None:
+            continue
+        column, relation = quoted(table.time_col), quoted(f"ordered_{name}")
+        found = first_row(con, f"SELECT min({column}), max({column}), count(*) - count({column}) FROM {relation}")
+        first, last, nulls = found or (None, None, 0)
+        firsts, lasts = firsts + [first] * (first is not None), lasts + [last] * (last is not None)
+        if nulls:
+            notes.append(
+                f"{name}: {nulls} rows have no {table.time_col}; they come last, and RelBench never shows them"
+            )
+        if table.time_col != table.time_out:
+            notes.append(f"{name}: {table.time_col!r} is written as {table.time_out!r}; RelBench needs an identifier")
+    if firsts and datetime.fromisoformat(val_timestamp) < min(firsts):
+        raise ImportRefused(f"val_timestamp {val_timestamp}: all rows are later, the first at {min(firsts)}")
+    if lasts and datetime.fromisoformat(test_timestamp) > max(lasts):
+        notes.append(f"test_timestamp {test_timestamp} is after the last row ({max(lasts)}): nothing to test on")
+    return notes

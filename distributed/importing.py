@@ -1,0 +1,245 @@
+"""SQL database, or a folder of CSV/Parquet files -> a RelBench-3 folder.
+
+In: a source and two timestamps. Out: `<out>/manifest.yaml`, `db/<table>.parquet`, `keys/<table>.parquet` (source_key ->
+row_number, to join predictions back), `tasks/<task>/`, `import.json` (configuration, source hashes, report).
+Invariants: all or nothing (written to `<out>.partial`, renamed at the end); the same source and configuration give the
+same bytes in all but import.json; nothing is repaired silently: what is left out or set to null is in the report. Cost:
+one scan of each table, one sort, one hash join per foreign key; memory of the largest table, disk of about three times
+the data.
+
+Time columns, where not given: the only column of dates or timestamps whose name does not contain "birth" or "dob" (a
+birthday is not when a row came to be) and that is at most half null. With several such columns none is taken, and a
+note says what to set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
+
+from distributed.import_folder import FolderSource
+from distributed.import_keys import OrderedTable, order_table, write_table
+from distributed.import_report import ImportReport, read_report, table_lines, table_report, write_import_json
+from distributed.import_schema import ImportRefused, TablePlan, plan_tables
+from distributed.import_sql import SqlSource
+from distributed.import_tasks import check_task_tables, read_task_files, write_tasks
+from distributed.import_times import check_time_cols, given_time_col, notes_on_times, time_candidates
+from distributed.import_types import ARROW_TYPES, quoted, type_expressions
+
+__all__ = ["ImportConfig", "ImportRefused", "ImportReport", "import_database"]
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportConfig:
+    """What to import.
+
+    source: SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db) or a folder of CSV/Parquet files.
+    out: the folder to write; must not exist, unless it is this very import. name: of the dataset.
+    val_timestamp, test_timestamp: ISO 8601, UTC. time_cols: table -> time column, complete (a table not in it has
+    none); None: as schema_file says, else as the module says. An integer time column counts UNIX seconds. tables: None
+    for all. tasks: folder of RelBench TaskManifest YAML files. schema_file: keys of a folder's tables. dangling: what
+    to do with a foreign key value without a parent. exclude: `table.column`, or `table.a+b` for a composite foreign
+    key.
+    """
+
+    source: str
+    out: Path
+    name: str
+    val_timestamp: str
+    test_timestamp: str
+    time_cols: dict[str, str] | None = None
+    tables: list[str] | None = None
+    tasks: Path | None = None
+    schema_file: Path | None = None
+    dangling: Literal["error", "null"] = "error"
+    exclude: tuple[str, ...] = ()
+    batch_rows: int = 50_000
+
+    def __post_init__(self) -> None:
+        moments = {}
+        for option in ("val_timestamp", "test_timestamp"):
+            try:
+                moments[option] = datetime.fromisoformat(getattr(self, option))
+            except ValueError as error:
+                raise ImportRefused(f"{option}: {error}; expected a date such as 2024-06-01") from error
+            if moments[option].tzinfo is not None:
+                raise ImportRefused(f"{option} {getattr(self, option)}: expected UTC without an offset")
+        if moments["val_timestamp"] >= moments["test_timestamp"]:
+            raise ImportRefused(
+                f"val_timestamp {self.val_timestamp} must lie before test_timestamp {self.test_timestamp}"
+            )
+        if not self.name or self.batch_rows < 1 or self.dangling not in ("error", "null"):
+            raise ImportRefused("expected a name, batch_rows >= 1, and dangling of 'error' or 'null'")
+        if self.schema_file is not None and "://" in self.source:
+            raise ImportRefused("schema_file is for folders of files; a database declares its own keys")
+
+
+def import_database(config: ImportConfig, progress: Progress | None = print) -> ImportReport:
+    """Import `config.source` into `config.out`.
+
+    Args:
+        config: what to import.
+        progress: called with each line about decisions and tables; None for silence.
+
+    Raises:
+        ImportRefused: the source or the configuration is at fault; the message names table, column, row and remedy.
+        FileExistsError: `config.out` exists and is not this import.
+    """
+    start_s = time.perf_counter()
+    say = progress or (lambda line: None)
+    tasks = read_task_files(config.tasks)
+    source = _open(config)
+    identity = _identity(config, source)
+    if config.out.exists():
+        report = read_report(config.out, identity)
+        say(f"{config.out}: already imported from {source.display}; nothing to do")
+        return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
+    with source:
+        plans = plan_tables(source.schemas(), tables=config.tables, exclude=config.exclude)
+        check_time_cols(config.time_cols, plans)
+        partial = config.out.with_name(f"{config.out.name}.partial")
+        if partial.exists():
+            say(f"{partial}: left by an import that was killed; removed")
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        try:
+            report = _import(config, source, plans, tasks, partial, say)
+            report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
+            write_import_json(partial / "import.json", identity, report)
+            os.rename(partial, config.out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
+    return report
+
+
+def _open(config: ImportConfig) -> SqlSource | FolderSource:
+    if "://" in config.source:
+        return SqlSource(config.source, config.batch_rows)
+    return FolderSource(config.source, config.schema_file, config.batch_rows)
+
+
+def _import(
+    config: ImportConfig,
+    source: SqlSource | FolderSource,
+    plans: dict[str, TablePlan],
+    tasks: dict[Path, TaskManifest],
+    folder: Path,
+    say: Progress,
+) -> ImportReport:
+    work, notes = folder / "work", [note for plan in plans.values() for note in plan.notes]
+    for part in (work, folder / "db", folder / "keys"):
+        part.mkdir()
+    with duckdb.connect(str(work / "work.duckdb")) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        ordered = _order(con, config, source, plans, work, notes)
+        specs = {name: _spec(table) for name, table in ordered.items()}
+        check_task_tables(tasks, specs)
+        counts = {
+            name: write_table(con, table, ordered, folder, dangling=config.dangling) for name, table in ordered.items()
+        }
+        notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
+    shutil.rmtree(work)
+    manifest = DatasetManifest(
+        name=config.name,
+        val_timestamp=config.val_timestamp,
+        test_timestamp=config.test_timestamp,
+        description=f"Imported from {source.display}.",
+        tables=specs,
+    )
+    manifest.save(folder / "manifest.yaml")
+    validate_dataset_manifest(manifest, folder / "db")
+    tables = {name: table_report(table, counts[name], folder) for name, table in ordered.items()}
+    for line in [*table_lines(tables), *notes]:
+        say(line)
+    labels = write_tasks(tasks, folder)
+    for name, splits in labels.items():
+        say(f"task {name}: " + ", ".join(f"{num_rows:,} {split}" for split, num_rows in splits.items()))
+    return ImportReport(manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes))
+
+
+def _order(
+    con: duckdb.DuckDBPyConnection,
+    config: ImportConfig,
+    source: SqlSource | FolderSource,
+    plans: dict[str, TablePlan],
+    work: Path,
+    notes: list[str],
+) -> dict[str, OrderedTable]:
+    """Stage, type and sort every table."""
+    ordered, ambiguous = {}, {}
+    for name, plan in plans.items():
+        path = work / f"{name}.parquet"
+        _stage(source, plan, path)
+        staged = quoted(f"staged_{name}")
+        columns = ", ".join(quoted(column) for column in plan.columns)
+        # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
+        literal = str(path).replace("'", "''")
+        con.execute(
+            f"CREATE VIEW {staged} AS SELECT {columns}, file_row_number AS __row_source "
+            f"FROM read_parquet('{literal}', file_row_number = true)"
+        )
+        given = given_time_col(config.time_cols, plan)
+        expressions, kinds = type_expressions(con, plan, staged, given)
+        time_col = given
+        if given is None and config.time_cols is None and not plan.schema.time_col_is_declared:
+            candidates = time_candidates(con, plan, staged, expressions, kinds)
+            time_col = candidates[0] if len(candidates) == 1 else None
+            if len(candidates) > 1:
+                ambiguous[name] = candidates
+        ordered[name] = order_table(con, plan, staged, expressions, kinds, time_col)
+        con.execute(f"DROP VIEW {staged}")
+        path.unlink()
+    known = {name: table.time_col for name, table in ordered.items() if table.time_col}
+    for name, candidates in ambiguous.items():
+        choice = known | {other: columns[0] for other, columns in ambiguous.items()}
+        notes.append(f"{name}: no time column, since {candidates} all could be; set for example time_cols={choice}")
+    return ordered
+
+
+def _stage(source: SqlSource | FolderSource, plan: TablePlan, path: Path) -> None:
+    num_rows = 0
+    schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in source.batches(plan):
+            writer.write_batch(batch)
+            num_rows += batch.num_rows
+    if num_rows == 0:
+        raise ImportRefused(f"table {plan.name!r}: no rows; expected at least one; leave the table out with `tables`")
+
+
+def _spec(table: OrderedTable) -> TableSpec:
+    fkeys = {link.out_column: link.parent for link in table.plan.links}
+    return TableSpec(pkey=table.plan.pkey_out, time_col=table.time_out, fkeys=fkeys)
+
+
+def _identity(config: ImportConfig, source: SqlSource | FolderSource) -> dict[str, Any]:
+    """What makes two imports the same: every option, the content of task and schema files, the source's file hashes."""
+    options = dataclasses.asdict(config)
+    for option in ("out", "batch_rows", "tasks", "schema_file"):
+        del options[option]
+    options["source"] = source.display  # without a password
+    files = [*(config.tasks.iterdir() if config.tasks else ()), *([config.schema_file] if config.schema_file else ())]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(files) if path.suffix in (".yaml", ".yml")}
+    dumped = json.dumps([options, texts], sort_keys=True)
+    return {
+        "config": options,
+        "config_hash": hashlib.sha256(dumped.encode()).hexdigest(),
+        "source_hashes": source.fingerprint(),
+    }

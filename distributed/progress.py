@@ -1,0 +1,77 @@
+"""Progress that people see: a bar with losses and rates on the driver, fed by rank 0 through a small actor."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+POLL_INTERVAL_S = 0.5
+
+console = Console(stderr=True)
+"""Bars, tables and messages go to stderr; stdout is for results (`--json`)."""
+
+
+def say(message: str) -> None:
+    """One line for people."""
+    console.print(message, highlight=False)
+
+
+def bar() -> Progress:
+    """A progress bar: description, bar, count, rate text, times. Off a terminal it prints nothing until it ends."""
+    return Progress(
+        TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
+        TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, refresh_per_second=4,
+        transient=not sys.stderr.isatty(),
+    )  # fmt: skip
+
+
+@ray.remote(num_cpus=0)
+class ProgressBoard:
+    """The latest (step, metrics, what) of a run; rank 0 writes, the driver reads."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[int, dict[str, float], str] = (0, {}, "starting workers")
+
+    def show(self, step: int, metrics: dict[str, float], what: str) -> None:
+        self._latest = (step, metrics, what)
+
+    def latest(self) -> tuple[int, dict[str, float], str]:
+        return self._latest
+
+
+def loss_text(metrics: Mapping[str, float]) -> str:
+    """row 0.51 link 0.62 context 0.60"""
+    names = {k.split("/")[-1]: v for k, v in metrics.items()}
+    return " ".join(f"{level} {names[level]:.3f}" for level in ("row", "link", "context") if level in names)
+
+
+@contextmanager
+def watched(board: Any, description: str, max_steps: int) -> Iterator[None]:
+    """Shows a board's progress while the body runs."""
+    done = threading.Event()
+
+    def poll(progress: Progress, task: Any) -> None:
+        while not done.wait(POLL_INTERVAL_S):
+            step, metrics, what = ray.get(board.latest.remote())
+            elapsed = progress.tasks[0].elapsed or 0.0
+            rate = f"{step / elapsed:.1f} steps/s" if step and elapsed else ""
+            progress.update(task, completed=step, text=f"{what} {loss_text(metrics)} {rate}")
+
+    with bar() as progress:
+        task = progress.add_task(description, total=max_steps, text="")
+        thread = threading.Thread(target=poll, args=(progress, task), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            step, metrics, _ = ray.get(board.latest.remote())
+            progress.update(task, completed=step, text=loss_text(metrics))

@@ -1,0 +1,133 @@
+"""What people look at: curves as PNG, tables in the terminal, the schema."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import networkx
+from rich.table import Table
+
+from distributed.progress import console
+from rdl_core.finetuning import FinetuningResult
+from rdl_core.pretraining import LEVELS, TrainState
+from rdl_core.store import Store
+
+ARMS = ("scratch", "frozen", "finetuned")
+
+
+def draw_curves(state: TrainState, path: Path) -> Path:
+    """Loss per level (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
+    steps = [entry["step"] for entry in state.history]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    for level in LEVELS:
+        left.plot(steps, [entry[f"validation/{level}"] for entry in state.history], marker=".", label=level)
+    left.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
+    left.set(xlabel="step", ylabel="validation loss / chance", ylim=(0, None), title="three contrastive levels")
+    left.legend()
+    right.plot(steps, [entry["effective_rank"] for entry in state.history], marker=".", color="black")
+    right.set(xlabel="step", ylabel="effective rank", ylim=(0, None), title="collapse watch")
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    partial.replace(path)
+    return path
+
+
+def show_store(store: Store) -> None:
+    """One line a table: rows, attributes by type, keys, what was left out."""
+    table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left")
+    for name in ("table", "rows", "up to cutoff", "attributes", "foreign keys", "left out"):
+        table.add_column(name, justify="right" if name in ("rows", "up to cutoff") else "left")
+    for name, schema in store.schema.tables.items():
+        stypes = [c.stype for c in schema.columns]
+        attributes = ", ".join(f"{stypes.count(s)} {s}" for s in dict.fromkeys(stypes))
+        keys = ", ".join(f"{col} → {parent}" for col, parent in schema.fkey_col_to_pkey_table.items())
+        table.add_row(name, f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}", attributes, keys, ", ".join(schema.left_out))
+    console.print(table)
+
+
+def show_results(results: Sequence[FinetuningResult]) -> None:
+    """One row per task and arm: mean of its runs on validation and test, the winner marked, seconds."""
+    table = Table(title="fine-tuning (means over seeds ± standard error)", title_justify="left")
+    for name in ("task", "metric", "arm", "val", "test", "seconds", ""):
+        table.add_column(name)
+    for task in dict.fromkeys(r.task for r in results):
+        mine = [r for r in results if r.task == task]
+        best = best_arm(mine)
+        for arm in (a for a in ARMS if any(r.arm == a for r in mine)):
+            runs = [r for r in mine if r.arm == arm]
+            metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'} ({runs[0].regime})"
+            seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
+            val, test = (mean_and_error([getattr(r, split) for r in runs]) for split in ("val", "test"))
+            table.add_row(task, metric, arm, val, test, seconds, "◀ best on val" if arm == best else "")
+        table.add_section()
+    console.print(table)
+
+
+def best_arm(results: Sequence[FinetuningResult]) -> str:
+    """The arm with the best mean validation metric of one task's runs."""
+    sign = 1 if results[0].metric == "roc_auc" else -1
+    arms = {r.arm for r in results}
+    return max(arms, key=lambda arm: sign * statistics.mean(r.val for r in results if r.arm == arm))
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """mean ± standard error of the mean."""
+    mean = f"{statistics.mean(values):.4f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.4f}"
+
+
+def level_losses(state: TrainState) -> dict[str, list[float]]:
+    """{level: [before the first update, at the best step]}, on validation."""
+    return {level: [state.first[f"validation/{level}"], state.best[f"validation/{level}"]] for level in LEVELS}
+
+
+def pretraining_result(checkpoint: Path, state: TrainState, sampled: Mapping[str, Any], curves: Path, wandb_dir: Path) -> dict[str, Any]:
+    """What `pretrain` writes to result.json."""
+    return {
+        "checkpoint": str(checkpoint),
+        "losses": level_losses(state),
+        "effective_rank": [state.first["effective_rank"], state.best["effective_rank"]],
+        "steps": state.step,
+        "best_step": state.best_step,
+        "finished": state.finished,
+        "seconds": state.seconds,
+        "sampled": dict(sampled),
+        "curves": str(curves),
+        "wandb_dir": str(wandb_dir),
+    }
+
+
+def draw_schema(store: Store, path: Path) -> Path:
+    """The tables and their foreign keys (child → parent) as a PNG; dated tables are filled."""
+    graph = networkx.MultiDiGraph()
+    graph.add_nodes_from(store.schema.tables)
+    graph.add_edges_from((child, parent) for child, _, parent in store.graph.edge_types)
+    layers = list(networkx.topological_generations(networkx.DiGraph(networkx.condensation(networkx.DiGraph(graph)))))
+    members = networkx.condensation(networkx.DiGraph(graph)).nodes(data="members")
+    position = {}
+    for x, layer in enumerate(layers):
+        names = sorted(name for component in layer for name in members[component])
+        position |= {name: (x, (len(names) - 1) / 2 - y) for y, name in enumerate(names)}
+    tallest = max(len(layer) for layer in layers)
+    figure, axes = plt.subplots(figsize=(2.6 * len(layers) + 1, max(2.5, 0.9 * tallest)), constrained_layout=True)
+    networkx.draw_networkx_edges(graph, position, ax=axes, edge_color="#888888", node_size=2600, connectionstyle="arc3,rad=0.06")
+    for name, (x, y) in position.items():
+        schema = store.schema.tables[name]
+        colour = "#dbe9f6" if schema.time_col else "#ffffff"
+        text = f"{name}\n{schema.num_rows:,} rows · {len(schema.columns)} columns"
+        axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox={"boxstyle": "round", "facecolor": colour, "edgecolor": "#446688"})
+    axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
+    axes.axis("off")
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    partial.replace(path)
+    return path

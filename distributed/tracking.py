@@ -1,0 +1,69 @@
+"""Weights & Biases on rank 0: offline without a key, the same run after a restart, closed on every way out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackingConfig:
+    """Where metrics go.
+
+    Args:
+        directory: W&B's folder is made in it.
+        run_id: The same id continues the same run.
+        name, project: As shown.
+        group: Runs that belong together.
+        enabled: False: no tracking.
+    """
+
+    directory: str
+    run_id: str
+    name: str
+    project: str = "relational-pretraining"
+    group: str | None = None
+    enabled: bool = True
+
+
+class Tracker:
+    """Logs to a W&B run; without one, does nothing."""
+
+    def __init__(self, run: wandb.Run | None) -> None:
+        self._run = run
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Metrics of a step."""
+        if self._run is not None:
+            self._run.log(dict(metrics), step=step)
+
+
+@contextmanager
+def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> Iterator[Tracker]:
+    """A tracker; None (ranks other than 0) gives one that does nothing."""
+    if config is None or not config.enabled:
+        yield Tracker(None)
+        return
+    Path(config.directory).mkdir(parents=True, exist_ok=True)
+    has_key = bool(os.environ.get("WANDB_API_KEY")) or Path("~/.netrc").expanduser().exists()
+    run = wandb.init(
+        project=config.project,
+        id=config.run_id,
+        name=config.name,
+        group=config.group,
+        dir=config.directory,
+        resume="allow",
+        mode="online" if has_key else "offline",
+        config=dict(run_config),
+        settings=wandb.Settings(silent=True, console="off"),
+    )
+    try:
+        yield Tracker(run)
+    finally:
+        run.finish()

@@ -1,0 +1,145 @@
+"""`pretrain`: the whole distributed run, from a store to a checkpoint. Ray Data samples, Ray Train trains.
+
+    seeds (Dataset) -> map_batches(HGSampler) -> streaming_split -> workers (DDP) -> ray.train.report(checkpoint)
+
+Promises: the same run folder continues an unfinished run to the same result; what is returned is read from the last committed checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+import ray.train.torch
+import torch
+from safetensors.torch import load_file
+
+from distributed.checkpoint import committed_step
+from distributed.preflight import start_ray
+from distributed.progress import ProgressBoard, say, watched
+from distributed.sampling import HGSampler, open_sampler
+from distributed.seeds import samples_per_step, seed_dataset, step_plan
+from distributed.tracking import TrackingConfig
+from distributed.train_loop import WorkerConfig, train_loop_per_worker
+from rdl_core.config import PretrainingConfig
+from rdl_core.model_io import Checkpoint, save_pretrained
+from rdl_core.pretraining import TrainState
+from rdl_core.store import Store
+
+MAX_FAILURES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """What a run gives.
+
+    Args:
+        checkpoint: Folder of the best model (model_io.py).
+        state: How it went.
+        sampled: {"rows": {table: n}, "links": {key: n}} over rank 0's samples since its last start.
+    """
+
+    checkpoint: Path
+    state: TrainState
+    sampled: dict[str, dict[str, int]]
+
+
+def pretrain(
+    store: Store,
+    config: PretrainingConfig,
+    run_dir: Path,
+    *,
+    workers: int = 1,
+    samplers: int = 1,
+    tracking: TrackingConfig,
+    callbacks: list[ray.train.UserCallback] | None = None,
+) -> PretrainResult:
+    """Pretrains a backbone on a store.
+
+    Args:
+        store: The REG store; its folder must be readable on every node.
+        config: The run.
+        run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
+        workers: DDP workers (gloo on CPU, nccl on GPU).
+        samplers: Sampling tasks at a time.
+        tracking: W&B on rank 0.
+        callbacks: Ray Train callbacks of the caller (tune's).
+
+    Raises:
+        RuntimeError: Resources that would never do (preflight.py).
+        ray.train.TrainingFailedError: The training function failed more often than allowed.
+    """
+    start_ray(workers, samplers)
+    run_dir = run_dir.resolve()
+    use_gpu = torch.cuda.is_available()
+    steps = samples_per_step(config, workers)
+    if steps != config.samples_per_step:
+        say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
+    sampler = open_sampler(str(store.path.resolve()), config.sampling, config.seed)
+    if sampler.num_dropped_seeds():
+        say(f"each epoch drops its partial last sample: {sampler.num_dropped_seeds()} of {len(sampler.eligible)} seed rows of {sampler.seed_table}")
+    board = ProgressBoard.remote()  # type: ignore[attr-defined]
+    worker = WorkerConfig(store_path=str(store.path.resolve()), pretraining=config, tracking=tracking, board=board)
+    trainer = ray.train.torch.TorchTrainer(
+        train_loop_per_worker,
+        train_loop_config=worker,  # type: ignore[arg-type]
+        datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
+        dataset_config=ray.train.DataConfig(execution_options=_ordered()),
+        torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})),
+        run_config=ray.train.RunConfig(
+            name="train",
+            storage_path=str(run_dir),
+            failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=3),
+            callbacks=callbacks or [],
+            worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true"}},
+        ),
+    )
+    with watched(board, "pretraining", config.max_steps):
+        result = trainer.fit()
+    return _finish(result, store, config, run_dir)
+
+
+def _samples(worker: WorkerConfig, workers: int, samplers: int, train_folder: Path) -> Callable[[], ray.data.Dataset]:
+    """A callable, so that every start of the worker group begins at its own checkpoint."""
+    config = worker.pretraining
+
+    def dataset() -> ray.data.Dataset:
+        sampler = open_sampler(worker.store_path, config.sampling, config.seed)
+        plan = step_plan(config, workers, sampler)
+        seeds = seed_dataset(plan, sampler, committed_step(train_folder), config.max_steps)
+        hg_sampler = HGSampler(worker.store_path, config.sampling, config.seed)
+        return seeds.map_batches(
+            hg_sampler, batch_size=None, batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=samplers)
+        )
+
+    return dataset
+
+
+def _ordered() -> ray.data.ExecutionOptions:
+    options = ray.data.ExecutionOptions()
+    options.preserve_order = True  # blocks are dealt to workers in order: see seeds.py
+    return options
+
+
+def _finish(result: Any, store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
+
+
+    with result.checkpoint.as_directory() as folder:
+        state = TrainState(**json.loads((Path(folder) / "state.json").read_text()))
+        best = load_file(Path(folder) / "best.safetensors")
+    about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step, "validation": state.best, "first_validation": state.first}
+    checkpoint = Checkpoint(
+        weights=best, backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types, kind="pretrained", about=about
+    )
+    path = save_pretrained(run_dir / "model", checkpoint)
+    return PretrainResult(checkpoint=path, state=state, sampled=(result.metrics or {}).get("sampled", {}))
+
+

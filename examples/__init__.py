@@ -1,0 +1,1 @@
+"""Runnable examples; `examples.run` is `make run`."""

@@ -1,0 +1,1 @@
+"""Contrastive pretraining on relational databases, in one process: no Ray, no torch.distributed."""

@@ -1,0 +1,166 @@
+"""The pretrained backbone: row encoders, relative time, heterogeneous GraphSAGE (Hamilton et al. 2017), one vector per row.
+
+Promises: made from the schema and the foreign keys alone; layer norm only (no statistics are shared between rows, so two views in one batch
+cannot leak into each other); messages run along both directions of every key; an edge type without edges and a table without rows are fine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch_frame import TensorFrame
+from torch_geometric.nn import PositionalEncoding
+
+from rdl_core.reg import EdgeType
+from rdl_core.row_encoder import RowEncoder, RowEncoderConfig, SampleDropout
+from rdl_core.schema import Schema
+from rdl_core.temporal_sampling import reverse
+
+Aggregation = Literal["sum", "mean"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneConfig:
+    """Size and form of the backbone.
+
+    Args:
+        channels: Length of every vector (even).
+        num_layers: GraphSAGE layers (paper: 2 or 3).
+        aggregation: Of a row's neighbours along one key: "sum" or "mean".
+        rows: How a row becomes a vector.
+    """
+
+    channels: int = 128
+    num_layers: int = 2
+    aggregation: Aggregation = "mean"
+    rows: RowEncoderConfig = field(default_factory=RowEncoderConfig)
+
+    def __post_init__(self) -> None:
+        if self.channels < 2 or self.channels % 2:
+            raise ValueError(f"BackboneConfig.channels must be even and positive, got {self.channels}")
+        if self.num_layers < 1:
+            raise ValueError(f"BackboneConfig.num_layers must be at least 1, got {self.num_layers}")
+        if self.aggregation not in ("sum", "mean"):
+            raise ValueError(f"BackboneConfig.aggregation must be 'sum' or 'mean', got {self.aggregation!r}")
+
+
+class HeteroSAGELayer(torch.nn.Module):
+    """h_v = ReLU(LayerNorm(R x_v + b + sum over edge types of W_type aggregate(x_u))), per table.
+
+    This is PyG's HeteroConv of SAGEConv with sum over edge types, with the root matrices of a table's edge types merged into one (their sum is
+    all that counts) and the aggregates of a table side by side, so that a table costs two matrix products.
+
+    Args:
+        tables: T table names.
+        edge_types: Directed edge types (source, relation, destination).
+        channels: In and out.
+        aggregation: "sum" or "mean".
+    """
+
+    def __init__(self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation) -> None:
+        super().__init__()
+        self.tables, self.aggregation = tuple(tables), aggregation
+        self.incoming = {t: [e for e in edge_types if e[2] == t] for t in tables}
+        self.root = torch.nn.ModuleList(torch.nn.Linear(channels, channels) for _ in tables)
+        # One linear map on all aggregates of a table, initialised as if each edge type had its own (fan-in: channels).
+        self.neighbour = torch.nn.ParameterList(
+            torch.empty(channels, channels * len(self.incoming[t])).uniform_(-(channels**-0.5), channels**-0.5)
+            for t in tables
+        )
+        self.norm = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in tables)
+
+    def forward(self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Tensor], num_out: Mapping[str, int]) -> dict[str, Tensor]:
+        """New vectors of the first num_out[table] rows of each table."""
+        out = {}
+        for i, table in enumerate(self.tables):
+            rows = num_out[table]
+            y = self.root[i](x_dict[table][:rows])
+            if self.incoming[table]:
+                parts = [self._aggregate(x_dict[e[0]], edges[e], rows) for e in self.incoming[table]]
+                y = y + torch.cat(parts, dim=1) @ self.neighbour[i].T
+            out[table] = self.norm[i](y).relu()
+        return out
+
+    def _aggregate(self, x: Tensor, edge_index: Tensor, rows: int) -> Tensor:
+        source, target = edge_index
+        total = x.new_zeros(rows, x.shape[1]).index_add(0, target, x[source])
+        if self.aggregation == "sum":
+            return total
+        degree = x.new_zeros(rows).index_add(0, target, x.new_ones(len(target)))
+        return total / degree.clamp(min=1.0).unsqueeze(1)
+
+
+class RelationalEncoder(torch.nn.Module):
+    """The backbone.
+
+    Args:
+        schema: Tables and attributes.
+        edge_types: Foreign keys (child, fkey_col, parent).
+        config: Size and form.
+    """
+
+    def __init__(self, schema: Schema, edge_types: Sequence[EdgeType], config: BackboneConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tables = tuple(schema.tables)
+        self.timed_tables = tuple(t for t, s in schema.tables.items() if s.time_col is not None)
+        directed = [*edge_types, *(reverse(e) for e in edge_types)]
+        self.row_encoders = torch.nn.ModuleList(
+            RowEncoder(schema.tables[t], config.channels, config.rows, i) for i, t in enumerate(self.tables)
+        )
+        self.time_encoding = PositionalEncoding(config.channels)
+        self.time_maps = torch.nn.ModuleList(torch.nn.Linear(config.channels, config.channels) for _ in self.timed_tables)
+        self.layers = torch.nn.ModuleList(
+            HeteroSAGELayer(self.tables, directed, config.channels, config.aggregation) for _ in range(config.num_layers)
+        )
+
+    def encode_rows(self, frames: Mapping[str, TensorFrame]) -> dict[str, Tensor]:
+        """Row vectors per table: [rows, channels]."""
+        return {t: encoder(frames[t]) for t, encoder in zip(self.tables, self.row_encoders, strict=True)}
+
+    def add_relative_time(self, x_dict: Mapping[str, Tensor], age_days: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Adds an encoding of each row's age at the moment of the question; [rows] float days for tables with a time column."""
+        out = dict(x_dict)
+        for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
+            encoding = self.time_encoding(age_days[table]).to(linear.weight.dtype)
+            out[table] = out[table] + linear(encoding)
+        return out
+
+    def propagate(
+        self,
+        x_dict: Mapping[str, Tensor],
+        edges: Mapping[EdgeType, Tensor],
+        num_nodes_per_hop: Mapping[str, Sequence[int]] | None = None,
+        num_edges_per_hop: Mapping[EdgeType, Sequence[int]] | None = None,
+    ) -> dict[str, Tensor]:
+        """Message passing.
+
+        Args:
+            x_dict: [rows, channels] per table.
+            edges: int64 [2, edges] (source, destination) per directed edge type.
+            num_nodes_per_hop, num_edges_per_hop: With rows and edges ordered by hop, layer l skips what cannot reach the seeds any more.
+
+        Returns:
+            [rows, channels] per table; with hops, rows of hop 0 only.
+        """
+        x_dict = dict(x_dict)
+        for number, layer in enumerate(self.layers):
+            remaining = len(self.layers) - number
+            if num_nodes_per_hop is None or num_edges_per_hop is None:
+                x_dict = layer(x_dict, edges, {t: len(x) for t, x in x_dict.items()})
+                continue
+            num_out = {t: sum(n[:remaining]) for t, n in num_nodes_per_hop.items()}
+            kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
+            x_dict = layer(x_dict, kept, num_out)
+        return x_dict
+
+    def set_dropout_segments(self, segments: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] | None) -> None:
+        """Ties the dropout of each table's rows to their samples; None: to the global generator."""
+        for table, encoder in zip(self.tables, self.row_encoders, strict=True):
+            for module in encoder.modules():
+                if isinstance(module, SampleDropout):
+                    module.segments = None if segments is None else segments[table]

@@ -1,0 +1,45 @@
+"""The second view: each attribute cell is replaced, with probability p, by a value of the same column (SCARF, Bahri et al. 2022).
+
+Promises: keys, links and times are not touched (they are not cells); values come from rows up to the cutoff; what is drawn depends on
+(seed, epoch, sample, table) alone. Columns of every semantic type are treated alike. A cell without any donor (a column with no value up to the
+cutoff is no attribute at all) stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdl_core.random_streams import PURPOSE_CORRUPTION, numpy_generator
+
+
+def corrupted_cells(
+    rows: NDArray[np.integer],
+    donors: Sequence[NDArray[np.integer]],
+    probability: float,
+    *,
+    stream: tuple[int, ...],
+) -> NDArray[np.int64]:
+    """The row that each cell of the corrupted view is copied from.
+
+    Args:
+        rows: [m], the rows of one table in one sample.
+        donors: Per column the rows to copy from: one row for each distinct value gives a uniform draw over distinct values (the authors'
+            code), a sample of rows gives a draw by frequency (SCARF).
+        probability: p, of a cell to be replaced.
+        stream: (seed, epoch, sample, table number).
+
+    Returns:
+        int64 [m, columns].
+    """
+    generator = numpy_generator(PURPOSE_CORRUPTION, *stream)
+    cells = np.repeat(rows.astype(np.int64)[:, None], len(donors), axis=1)
+    for column, column_donors in enumerate(donors):
+        replaced = generator.random(len(rows)) < probability
+        drawn = generator.random(len(rows))
+        if len(column_donors):
+            chosen = column_donors[(drawn * len(column_donors)).astype(np.int64)]
+            cells[:, column] = np.where(replaced, chosen, cells[:, column])
+    return cells

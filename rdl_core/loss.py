@@ -1,0 +1,247 @@
+"""Contrastive pretraining loss on three levels: rows, links, contexts.
+
+In: rows of a batch of samples (disjoint subgraphs) after message passing, clean and corrupted, and the links between
+them. Out: one `LossSum` per level, for the caller to add over ranks and divide once. Negatives stay in their sample.
+
+Invariants: 1.0 is chance at every level; every parameter gets a gradient in every batch, even if its table or key is
+empty there; finite for logits of +-1e4 in float32. Rows below float32 are raised to float32.
+Cost: per table and directed edge type one matrix [num_samples, rows, rows]; no loop over rows or samples.
+Source: Peleska and Sir, Task-Agnostic Contrastive Pretraining for Relational Deep Learning, arXiv 2506.22530, Eq. 1-6.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter, ParameterList
+
+from rdl_core.loss_batch import EdgeType, SampleLayout, check_links, check_rows, sample_layouts
+from rdl_core.loss_terms import LossSum, context_means, link_loss, self_loss, sum_losses
+
+__all__ = ["LossConfig", "LossSum", "ThreeLevelLoss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Which form of each level.
+
+    row_form: "equation" (Eq. 1: h_corrupted_u^T W h_v) or "code" (authors' code: (W h_corrupted_u) . (W h_v)).
+    link_matrix: one W "per_direction" of each foreign key (Eq. 2), or one "shared": W for child -> parent and its
+    transpose for parent -> child (authors' code).
+    skip_edge_type_without_negative: within a sample, leave a directed edge type out entirely if the anchor of some
+    input has no negative (authors' code).
+    context_form: c_v is the mean over all source "neighbours" (Eq. 3), or the mean per directed edge type and then over
+    the "edge_types" that v has (authors' code). context_bias: the context maps have a bias, zero at the start.
+    max_negatives: most negatives per input. initial_scale: every matrix starts normal with standard deviation
+    initial_scale / sqrt(channels).
+    """
+
+    row_form: Literal["equation", "code"]
+    link_matrix: Literal["per_direction", "shared"]
+    skip_edge_type_without_negative: bool
+    context_form: Literal["neighbours", "edge_types"]
+    context_bias: bool
+    initial_scale: float
+    max_negatives: int = 256
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if get_args(field.type) and value not in get_args(field.type):
+                raise ValueError(f"LossConfig.{field.name} is {value!r}; choose one of {get_args(field.type)}.")
+            if field.type is bool and not isinstance(value, bool):
+                raise ValueError(f"LossConfig.{field.name} is {value!r}; set it to True or False.")
+        if not isinstance(self.max_negatives, int) or isinstance(self.max_negatives, bool) or self.max_negatives < 1:
+            raise ValueError(f"LossConfig.max_negatives is {self.max_negatives!r}; set a whole number of at least 1.")
+        if not (math.isfinite(self.initial_scale) and self.initial_scale > 0):
+            raise ValueError(
+                f"LossConfig.initial_scale is {self.initial_scale!r}; set a finite number above 0 (at exactly 0 the "
+                "rows get no gradient from any level)."
+            )
+
+
+class ThreeLevelLoss(Module):
+    """Row, link and context loss with their matrices.
+
+    node_types: tables. edge_types: foreign keys (child_table, fkey_col, parent_table); a table may reference itself and
+    two keys may join the same tables. Tables without any key have no context, hence no context matrix.
+    Parameters are numbered, as table names need not be valid parameter names; `parameter_owners` names them.
+    Raises ValueError for repeated or unknown names and channels below 1.
+    """
+
+    def __init__(
+        self, node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int, config: LossConfig
+    ) -> None:
+        super().__init__()
+        _check_names(node_types, edge_types, channels)
+        self.node_types = list(node_types)
+        self.edge_types = list(edge_types)
+        self.linked_node_types = [t for t in node_types if any(t in (child, parent) for child, _, parent in edge_types)]
+        self.channels = channels
+        self.config = config
+        directions = 2 if config.link_matrix == "per_direction" else 1
+        self.row_matrices = ParameterList(self._matrix() for _ in self.node_types)
+        self.link_matrices = ParameterList(self._matrix() for _ in range(directions * len(self.edge_types)))
+        self.context_matrices = ParameterList(self._matrix() for _ in self.linked_node_types)
+        num_biases = len(self.linked_node_types) if config.context_bias else 0
+        self.context_biases = ParameterList(Parameter(torch.zeros(channels)) for _ in range(num_biases))
+
+    def _matrix(self) -> Parameter:
+        return Parameter(torch.randn(self.channels, self.channels) * (self.config.initial_scale / self.channels**0.5))
+
+    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
+        """{parameter name: ("row" | "context" | "context_bias", table) or ("link", *edge_type, direction)}."""
+        owners: dict[str, tuple[str, ...]] = {}
+        for index, table in enumerate(self.node_types):
+            owners[f"row_matrices.{index}"] = ("row", table)
+        per_direction = self.config.link_matrix == "per_direction"
+        directions = ("child->parent", "parent->child") if per_direction else ("shared",)
+        keys = [(*edge_type, direction) for edge_type in self.edge_types for direction in directions]
+        for index, key in enumerate(keys):
+            owners[f"link_matrices.{index}"] = ("link", *key)
+        for index, table in enumerate(self.linked_node_types):
+            owners[f"context_matrices.{index}"] = ("context", table)
+            if self.config.context_bias:
+                owners[f"context_biases.{index}"] = ("context_bias", table)
+        return owners
+
+    def forward(
+        self,
+        h_dict: Mapping[str, Tensor],
+        h_corrupted_dict: Mapping[str, Tensor],
+        links_dict: Mapping[EdgeType, Tensor],
+        target_dict: Mapping[EdgeType, Tensor] | None,
+        sample_dict: Mapping[str, Tensor],
+        rank_dict: Mapping[str, Tensor],
+        num_samples: int,
+    ) -> dict[str, LossSum]:
+        """The levels "row", "link" and "context", each a LossSum over all tables or keys.
+
+        h_dict, h_corrupted_dict: {table: [num_rows, channels]}, clean and corrupted rows after message passing.
+        links_dict: {edge_type: int64 [2, num_links]}, rows (child; parent) within the batch, every link once.
+        target_dict: {edge_type: bool [num_links]}, the links hidden from message passing: only they are inputs of the
+        link level and feed the contexts, while negatives still exclude every true link. None: all links.
+        sample_dict: {table: int64 [num_rows]}, nondecreasing sample number of each row, below num_samples.
+        rank_dict: {table: int64 [num_rows]}, a random permutation within each sample: an input with more than
+        max_negatives negatives keeps those of smallest rank.
+        Raises ValueError naming table, key and first offending row or link; then no work has been done.
+        In loops (each level in `loss_terms`; W and b are those of the level):
+
+            row:     logits[v, u] = h_corrupted[u] @ W[table] @ h[v], or (W[table] @ h_corrupted[u]) @ (W[table] @ h[v])
+            link:    logits[v, u] = h[u] @ W[u -> v] @ h[v]; shared: W[parent -> child] = W[child -> parent].T
+            context: logits[v, u] = c[u] @ h[v], where c[u] is the mean over the neighbours w of u of
+                     h[w] @ W[table of w] + b[table of w]
+        """
+        rows_dicts = {"h_dict": h_dict, "h_corrupted_dict": h_corrupted_dict}
+        number_dicts = {"sample_dict": sample_dict, "rank_dict": rank_dict}
+        check_rows(rows_dicts, number_dicts, self.node_types, self.channels)
+        check_links(links_dict, target_dict, self.edge_types)
+        layouts = sample_layouts(links_dict, sample_dict, rank_dict, num_samples)
+        rows = {table: _at_least_float32(h_dict[table]) for table in self.node_types}
+        h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
+        corrupted = {t: layouts[t].pad(_at_least_float32(h_corrupted_dict[t])) for t in self.node_types}
+        zero = rows[self.node_types[0]][:0].sum()  # keeps a graph when a database has no key at all
+        return {
+            "row": sum_losses(self._row_losses(h, corrupted, layouts), zero),
+            "link": sum_losses(self._link_losses(h, links_dict, target_dict, layouts), zero),
+            "context": sum_losses(self._context_losses(rows, h, links_dict, target_dict, layouts), zero),
+        }
+
+    def _row_losses(
+        self, h: dict[str, Tensor], corrupted: dict[str, Tensor], layouts: dict[str, SampleLayout]
+    ) -> list[LossSum]:
+        losses = []
+        for table, matrix in zip(self.node_types, self.row_matrices, strict=True):
+            candidates = corrupted[table]
+            if self.config.row_form == "code":
+                candidates = candidates @ matrix.T
+            logits = h[table] @ matrix.T @ candidates.mT
+            layout = layouts[table]
+            losses.append(self_loss(logits, layout.is_row, layout.rank, self.config.max_negatives))
+        return losses
+
+    def _link_losses(
+        self,
+        h: dict[str, Tensor],
+        links_dict: Mapping[EdgeType, Tensor],
+        target_dict: Mapping[EdgeType, Tensor] | None,
+        layouts: dict[str, SampleLayout],
+    ) -> list[LossSum]:
+        losses = []
+        for index, edge_type in enumerate(self.edge_types):
+            child, _, parent = edge_type
+            links = links_dict[edge_type]
+            to_parent, to_child = self._link_logits(index, h[child], h[parent])
+            directions = ((to_parent, parent, child, links.flip(0)), (to_child, child, parent, links))
+            for logits, anchor, candidate, anchor_links in directions:
+                part = link_loss(
+                    logits,
+                    layouts[anchor],
+                    layouts[candidate],
+                    anchor_links,
+                    None if target_dict is None else target_dict[edge_type],
+                    is_self_reference=child == parent,
+                    max_negatives=self.config.max_negatives,
+                    skip_without_negative=self.config.skip_edge_type_without_negative,
+                )
+                losses.append(part)
+        return losses
+
+    def _link_logits(self, index: int, h_child: Tensor, h_parent: Tensor) -> tuple[Tensor, Tensor]:
+        """[samples, parents, children] of child -> parent, [samples, children, parents] of parent -> child."""
+        if self.config.link_matrix == "shared":
+            logits = h_parent @ self.link_matrices[index].T @ h_child.mT
+            return logits, logits.mT
+        to_parent, to_child = self.link_matrices[2 * index], self.link_matrices[2 * index + 1]
+        return h_parent @ to_parent.T @ h_child.mT, h_child @ to_child.T @ h_parent.mT
+
+    def _context_losses(
+        self,
+        rows: dict[str, Tensor],
+        h: dict[str, Tensor],
+        links_dict: Mapping[EdgeType, Tensor],
+        target_dict: Mapping[EdgeType, Tensor] | None,
+        layouts: dict[str, SampleLayout],
+    ) -> list[LossSum]:
+        projected = {}
+        for index, table in enumerate(self.linked_node_types):
+            z = rows[table] @ self.context_matrices[index]
+            projected[table] = (z + self.context_biases[index] if self.config.context_bias else z).to(rows[table].dtype)
+        into: dict[str, list[tuple[Tensor, Tensor, Tensor | None]]] = {table: [] for table in self.linked_node_types}
+        for edge_type in self.edge_types:
+            child, _, parent = edge_type
+            child_rows, parent_rows = links_dict[edge_type]
+            is_target = None if target_dict is None else target_dict[edge_type]
+            into[parent].append((projected[child].index_select(0, child_rows), parent_rows, is_target))
+            into[child].append((projected[parent].index_select(0, parent_rows), child_rows, is_target))
+        losses = []
+        for table, directed_links in into.items():
+            zero = torch.zeros_like(rows[table])
+            context, has_context = context_means(directed_links, zero, self.config.context_form)
+            layout = layouts[table]
+            logits = h[table] @ layout.pad(context).mT
+            losses.append(self_loss(logits, layout.pad(has_context), layout.rank, self.config.max_negatives))
+        return losses
+
+
+def _at_least_float32(h: Tensor) -> Tensor:
+    return h.to(torch.promote_types(h.dtype, torch.float32))
+
+
+def _check_names(node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int) -> None:
+    if not node_types or len(set(node_types)) != len(node_types):
+        raise ValueError(f"node_types is {list(node_types)}; expected at least one table, each once.")
+    if len(set(edge_types)) != len(edge_types):
+        raise ValueError(f"edge_types is {list(edge_types)}; expected each foreign key once.")
+    for child, fkey_col, parent in edge_types:
+        for table in (child, parent):
+            if table not in node_types:
+                raise ValueError(
+                    f"edge_types: {child}.{fkey_col} -> {parent} names table {table!r}, which is not in node_types "
+                    f"{list(node_types)}. Add the table or drop the key."
+                )
+    if channels < 1:
+        raise ValueError(f"channels is {channels}; expected at least 1, the width of the rows after message passing.")

@@ -1,0 +1,239 @@
+"""Contrastive pretraining: one step, validation, and `fit`, the loop that every distributed run must equal.
+
+Promises
+- A step is `samples_per_step` samples over all workers. The loss of a level is the sum of its inputs' losses over all workers, divided once by
+  their count over all workers; the gradient equals that of one process on the joined batch.
+- Validation uses samples of their own streams, shared among the workers, and the weights as they are; the best weights are kept.
+- `fit` can be stopped and resumed at any step: `TrainState` and the optimizer hold all that changes.
+- Nothing after the cutoff is read: samplers get `before_s = cutoff + 1`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from rdl_core.backbone import RelationalEncoder
+from rdl_core.batch import Cursor, PretrainingBatch, collate
+from rdl_core.collapse import effective_rank
+from rdl_core.communicator import Communicator, SingleProcess
+from rdl_core.config import PretrainingConfig
+from rdl_core.hg_sampling import HGSampling
+from rdl_core.loss import ThreeLevelLoss
+from rdl_core.store import Store
+from rdl_core.subgraph import Subgraph
+
+LEVELS = ("row", "link", "context")
+VALIDATION_EPOCH = 1 << 40
+"""Validation samples are those of epochs from this number on, which training never reaches."""
+
+
+class PretrainingModel(torch.nn.Module):
+    """The backbone with the loss of three levels.
+
+    Args:
+        store: Its schema and keys shape the model.
+        config: Sizes and loss.
+    """
+
+    def __init__(self, store: Store, config: PretrainingConfig) -> None:
+        super().__init__()
+        edge_types = store.graph.edge_types
+        self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
+        self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
+
+    def forward(self, batch: PretrainingBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples."""
+        self.encoder.set_dropout_segments(batch.segments)
+        x_dict = self.encoder.encode_rows(batch.frames)
+        if batch.age_days is not None:
+            x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
+        h_dict = self.encoder.propagate(x_dict, batch.edges)
+        clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
+        corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
+        sums = self.loss(clean, corrupted, batch.links, batch.targets, batch.sample, batch.rank, batch.num_samples)
+        device = next(self.parameters()).device
+        counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
+        return {level: s.total for level, s in sums.items()}, counts, clean
+
+
+@dataclass
+class TrainState:
+    """All that changes in a run besides weights and optimizer.
+
+    Args:
+        step: Updates done.
+        best_loss: Lowest validation loss (sum of levels) so far.
+        best_step: Its step.
+        validations_since_best: For patience.
+        seconds: Training time so far, over all restarts.
+        first, last, best: Validation metrics before the first update, latest, at the best step.
+        history: One entry a validation: {"step": ..., metrics}.
+        finished: Why the run ended, or "".
+    """
+
+    step: int = 0
+    best_loss: float = float("inf")
+    best_step: int = -1
+    validations_since_best: int = 0
+    seconds: float = 0.0
+    first: dict[str, float] = field(default_factory=dict)
+    last: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    finished: str = ""
+
+
+Report = Callable[[TrainState, dict[str, float], bool], None]
+"""Called after each validation and at the end with (state, metrics, whether this is the best so far)."""
+
+
+def train_step(
+    model: torch.nn.Module, batch: PretrainingBatch, optimizer: torch.optim.Optimizer, communicator: Communicator,
+    gradient_clip_norm: float | None = None,
+) -> dict[str, float]:
+    """One update; returns the normalised loss per level over all workers.
+
+    The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
+    one place of that scale.
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+    """  # fmt: skip
+    optimizer.zero_grad(set_to_none=True)
+    totals, counts, _ = model(batch)
+    all_counts = communicator.sum(torch.stack([counts[level] for level in LEVELS]).double())
+    loss = sum(totals[level] / all_counts[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
+    assert isinstance(loss, Tensor)
+    (loss * communicator.world_size).backward()
+    all_totals = communicator.sum(torch.stack([totals[level].detach() for level in LEVELS]).double())
+    losses = {level: float(all_totals[i] / all_counts[i].clamp(min=1)) for i, level in enumerate(LEVELS)}
+    if not all(map(_is_finite, losses.values())):
+        raise FloatingPointError(f"pretraining loss is not finite: {losses}; lower the learning rate or clip gradients")
+    if gradient_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
+    optimizer.step()
+    return losses
+
+
+class Validation:
+    """Loss per level and effective rank on samples that training never sees.
+
+    Args:
+        store, config: As the run's.
+        sampler: The run's HGSampling.
+        communicator: Samples are shared among its workers.
+    """
+
+    def __init__(self, store: Store, config: PretrainingConfig, sampler: HGSampling, communicator: Communicator) -> None:
+        self.store, self.config, self.sampler, self.communicator = store, config, sampler, communicator
+
+    def cursors(self, step: int) -> list[Cursor]:
+        """Which samples: always the same, or fresh ones at every validation."""
+        number = step // self.config.validation_interval_steps if self.config.validation_fresh else 0
+        per_epoch, first = self.sampler.samples_per_epoch, number * self.config.validation_samples
+        return [(VALIDATION_EPOCH + k // per_epoch, k % per_epoch) for k in range(first, first + self.config.validation_samples)]
+
+    @torch.no_grad()
+    def __call__(self, model: torch.nn.Module, step: int) -> dict[str, float]:
+        """{"validation/row": ..., "validation/link": ..., "validation/context": ..., "effective_rank": ...}."""
+        model.eval()
+        device = next(model.parameters()).device
+        sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)
+        seed_rows = [torch.zeros(0, self.config.backbone.channels, device=device)]
+        for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
+            subgraphs = self.sampler.sample(epoch, [sample])
+            batch = collate(subgraphs, [(epoch, sample)], self.store.graph, self.store.features, self.config.corruption, seed=self.config.seed)
+            totals, counts, h = model(batch.to(device))
+            sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
+            sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
+            seed_rows.append(h[self.sampler.seed_table])
+        model.train()
+        h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
+        totals_all, counts_all = self.communicator.sum(sums)
+        metrics = {f"validation/{level}": float(totals_all[i] / counts_all[i].clamp(min=1)) for i, level in enumerate(LEVELS)}
+        return {**metrics, "effective_rank": effective_rank(h)}
+
+
+def fit(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: Iterable[tuple[list[Subgraph], list[Cursor]]],
+    store: Store,
+    config: PretrainingConfig,
+    validate: Callable[[torch.nn.Module, int], dict[str, float]],
+    *,
+    communicator: Communicator | None = None,
+    state: TrainState | None = None,
+    on_report: Report = lambda state, metrics, is_best: None,
+    on_step: Callable[[int, Mapping[str, float], list[Subgraph]], None] = lambda step, losses, subgraphs: None,
+) -> TrainState:
+    """Trains until max_steps, max_hours, patience or `stop_below`.
+
+    Args:
+        model: A PretrainingModel, or DDP around one.
+        steps: This worker's samples of each step from state.step on, with their cursors.
+        validate: Called at step 0 and every `validation_interval_steps`.
+        state: To go on from; changed in place.
+        on_report: Called after each validation; saves checkpoints.
+        on_step: Called after each update with this worker's samples, for progress and counts.
+    """
+    communicator, state = communicator or SingleProcess(), state or TrainState()
+    device = next(model.parameters()).device
+    model.train()
+    if state.step == 0 and not state.first:
+        metrics = validate(model, 0)
+        state.first = dict(metrics)
+        _note(state, metrics, config, on_report, communicator)
+    begun, before = time.perf_counter(), state.seconds
+    iterator = iter(steps)
+    while not state.finished:
+        item = next(iterator, None)
+        if item is None:
+            raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
+        subgraphs, cursors = item
+        batch = collate(subgraphs, cursors, store.graph, store.features, config.corruption, seed=config.seed)
+        losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
+        state.step += 1
+        state.seconds = before + time.perf_counter() - begun
+        on_step(state.step, losses, subgraphs)
+        if state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps:
+            metrics = {f"train/{level}": loss for level, loss in losses.items()} | validate(model, state.step)
+            _note(state, metrics, config, on_report, communicator)
+    return state
+
+
+def _note(state: TrainState, metrics: dict[str, float], config: PretrainingConfig, on_report: Report, communicator: Communicator) -> None:
+    loss = sum(metrics[f"validation/{level}"] for level in LEVELS)
+    is_best = loss < state.best_loss
+    state.last = dict(metrics)
+    state.history.append({"step": state.step, **metrics})
+    if is_best:
+        state.best_loss, state.best_step, state.best, state.validations_since_best = loss, state.step, dict(metrics), 0
+    else:
+        state.validations_since_best += 1
+    hours = float(communicator.sum(torch.tensor(state.seconds, dtype=torch.float64))) / communicator.world_size / 3600
+    if state.step >= config.max_steps:
+        state.finished = "max_steps"
+    elif config.max_hours is not None and hours >= config.max_hours:
+        state.finished = "max_hours"
+    elif state.validations_since_best >= config.patience:
+        state.finished = "patience"
+    elif config.stop_below is not None and loss / len(LEVELS) < config.stop_below:
+        state.finished = "stop_below"
+    on_report(state, metrics, is_best)
+
+
+def local_steps(sampler: HGSampling, config: PretrainingConfig, first_step: int = 0) -> Iterable[tuple[list[Subgraph], list[Cursor]]]:
+    """The samples of every step from `first_step` on, drawn in this process: what one worker without Ray trains on."""
+    for step in range(first_step, config.max_steps):
+        cursors = [divmod(k, sampler.samples_per_epoch) for k in range(step * config.samples_per_step, (step + 1) * config.samples_per_step)]
+        yield [sampler.sample(epoch, [sample])[0] for epoch, sample in cursors], cursors
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")

@@ -1,0 +1,179 @@
+"""Columns of a row become one vector: PyTorch Frame's attribute encoders, then a linear map or a tabular ResNet (Gorishniy et al. 2021).
+
+Promises: one encoder per table, made from its schema alone; a table without attributes gets a learned vector; a null cell contributes a zero
+vector (PyTorch Frame's rule). Dropout masks depend on the sample, not on the batch that it travels in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch_frame import TensorFrame, stype
+from torch_frame.data.mapper import TimestampTensorMapper
+from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
+from torch_frame.data.stats import StatType
+from torch_frame.nn import (
+    EmbeddingEncoder,
+    LinearEmbeddingEncoder,
+    LinearEncoder,
+    MultiCategoricalEmbeddingEncoder,
+    ResNet,
+    StypeWiseFeatureEncoder,
+    TimestampEncoder,
+)
+
+from rdl_core.features import calendar, col_names_dict
+from rdl_core.random_streams import PURPOSE_DROPOUT, torch_generator
+from rdl_core.schema import ColumnSchema, TableSchema
+
+RowModel = Literal["linear", "resnet"]
+
+
+def column_statistics(column: ColumnSchema) -> dict[StatType, Any]:
+    """PyTorch Frame's statistics of a column, from the schema."""
+    if column.stype == "numerical":
+        return {StatType.MEAN: column.mean, StatType.STD: column.std}
+    if column.stype == "categorical":
+        return {StatType.COUNT: (list(column.categories), [1] * len(column.categories))}
+    if column.stype == "multicategorical":
+        return {StatType.MULTI_COUNT: (list(column.categories), [1] * len(column.categories))}
+    if column.stype == "timestamp":
+        seconds = torch.tensor([column.oldest_s, column.median_s, column.newest_s]).numpy()
+        oldest, median, newest = torch.from_numpy(calendar(seconds, column.oldest_s).astype("int64"))
+        year = TimestampTensorMapper.TIME_TO_INDEX["YEAR"]
+        return {
+            StatType.YEAR_RANGE: [int(oldest[year]), int(newest[year])],
+            StatType.OLDEST_TIME: oldest,
+            StatType.MEDIAN_TIME: median,
+            StatType.NEWEST_TIME: newest,
+        }
+    return {StatType.EMB_DIM: column.channels}
+
+
+class NullableLinearEncoder(LinearEncoder):
+    """PyTorch Frame's LinearEncoder whose null cells give zero vectors and zero gradients.
+
+    The original computes NaN * weight and zeroes the result afterwards, so that the weight's gradient is NaN * 0 = NaN.
+    """
+
+    def encode_forward(self, feat: Tensor, col_names: list[str] | None = None) -> Tensor:
+        missing = feat.isnan()
+        x = super().encode_forward(torch.where(missing, self.mean.to(feat.dtype), feat), col_names)
+        return x.masked_fill(missing.unsqueeze(-1), 0.0)
+
+
+class SampleDropout(torch.nn.Module):
+    """Dropout whose mask is a function of the sample: rows of one sample draw from that sample's stream.
+
+    `segments` is set before a forward pass: consecutive (rows, stream) pairs that cover the input. Without it, in training mode, the module
+    draws from torch's global generator, as torch.nn.Dropout.
+
+    Args:
+        probability: Of a zero.
+        number: Tells the dropouts of one model apart.
+    """
+
+    def __init__(self, probability: float, number: int) -> None:
+        super().__init__()
+        self.probability, self.number = probability, number
+        self.segments: Sequence[tuple[int, tuple[int, ...]]] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.probability == 0.0:
+            return x
+        if self.segments is None:
+            return torch.nn.functional.dropout(x, self.probability)
+        keep = [
+            torch.rand(rows, x.shape[1], generator=torch_generator(PURPOSE_DROPOUT, *stream, self.number))
+            for rows, stream in self.segments
+        ]
+        mask = torch.cat(keep).to(x.device) >= self.probability
+        return x * mask / (1.0 - self.probability)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowEncoderConfig:
+    """How a row becomes a vector.
+
+    Args:
+        model: "linear" (one linear map on the concatenated cell vectors) or "resnet".
+        num_layers: Residual blocks of the ResNet.
+        dropout: Of the ResNet.
+    """
+
+    model: RowModel = "resnet"
+    num_layers: int = 4
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        if self.model not in ("linear", "resnet"):
+            raise ValueError(f"RowEncoderConfig.model must be 'linear' or 'resnet', got {self.model!r}")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"RowEncoderConfig.dropout must be in [0, 1), got {self.dropout}")
+
+
+class RowEncoder(torch.nn.Module):
+    """One table's rows to vectors.
+
+    Args:
+        schema: The table.
+        channels: Length of cell and row vectors.
+        config: Linear or ResNet.
+        number: Tells the tables of one model apart (dropout streams).
+    """
+
+    def __init__(self, schema: TableSchema, channels: int, config: RowEncoderConfig, number: int) -> None:
+        super().__init__()
+        names = col_names_dict(schema)
+        self.constant = torch.nn.Parameter(torch.randn(channels) * 0.1) if not names else None
+        if not names:
+            return
+        statistics = {c.name: column_statistics(c) for c in schema.columns}
+        classes = {
+            stype.numerical: NullableLinearEncoder,
+            stype.categorical: EmbeddingEncoder,
+            stype.multicategorical: MultiCategoricalEmbeddingEncoder,
+            stype.timestamp: TimestampEncoder,
+            stype.embedding: LinearEmbeddingEncoder,
+        }
+        encoders = {s: classes[s]() for s in names}
+        self.model: torch.nn.Module
+        if config.model == "resnet":
+            self.model = ResNet(
+                channels, channels, config.num_layers, statistics, names, encoders, dropout_prob=config.dropout
+            )
+            for i, block in enumerate(self.model.backbone):
+                block.dropout = SampleDropout(config.dropout, 1000 * number + i)
+        else:
+            self.model = LinearRow(channels, statistics, names, encoders)
+
+    def forward(self, frame: TensorFrame) -> Tensor:
+        """Vectors of rows: [rows, channels]."""
+        if self.constant is not None:
+            return self.constant.expand(frame.num_rows, -1)
+        return self.model(_as_parameter_dtype(frame, next(self.model.parameters()).dtype))
+
+
+class LinearRow(torch.nn.Module):
+    """One linear map on the concatenation of a row's cell vectors."""
+
+    def __init__(self, channels: int, statistics: dict, names: dict[stype, list[str]], encoders: dict) -> None:
+        super().__init__()
+        self.encoder = StypeWiseFeatureEncoder(channels, statistics, names, encoders)
+        self.linear = torch.nn.Linear(channels * sum(map(len, names.values())), channels)
+
+    def forward(self, frame: TensorFrame) -> Tensor:
+        cells, _ = self.encoder(frame)
+        return self.linear(cells.flatten(1))
+
+
+def _as_parameter_dtype(frame: TensorFrame, dtype: torch.dtype) -> TensorFrame:
+    embedding = frame.feat_dict.get(stype.embedding)
+    if embedding is None or embedding.values.dtype == dtype:
+        return frame
+    cast = MultiEmbeddingTensor(embedding.num_rows, embedding.num_cols, embedding.values.to(dtype), embedding.offset)
+    return TensorFrame({**frame.feat_dict, stype.embedding: cast}, frame.col_names_dict, num_rows=frame.num_rows)

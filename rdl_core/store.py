@@ -1,0 +1,250 @@
+"""The REG store: one folder with everything that sampling and training read, memory-mapped.
+
+    store.json                 format version, schema, sizes, how it was made, content hash
+    graph/<array>.npy          topology and times (reg.py)
+    tables/<number>/<array>.npy  column blocks of the table of that number (features.py)
+
+Promises: made beside and renamed, so that a store is whole or not there; named by the hash of its source and settings, so that it is made
+once; the same source gives the same bytes (`content_hash`). Statistics, vocabularies and donors see rows up to the cutoff only; the store
+itself holds all rows, since a test row may see everything before its own time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from relbench.load import RelBenchDataset
+
+from rdl_core.database import read_table
+from rdl_core.features import Arrays, TableFeatures, encode
+from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph, existence_times
+from rdl_core.schema import Schema, TableSchema, fit_columns
+from rdl_core.text_embedding import text_embedder
+from rdl_core.timestamps import seconds_of, to_unix_seconds
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """How a store is made.
+
+    Args:
+        text_embedder: 'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'.
+        timeless_rows: From when a row without time exists: its "first_reference", or "always" (RelBench's rule, which leaks).
+        exclude_columns: Attributes to leave out, as "table.column": what a task's label is made of.
+    """
+
+    text_embedder: str = "hashed-ngram:128"
+    timeless_rows: Literal["first_reference", "always"] = "first_reference"
+    exclude_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store."""
+
+    path: Path
+    schema: Schema
+    manifest: dict[str, Any]
+
+    @property
+    def content_hash(self) -> str:
+        return self.manifest["content_hash"]
+
+    @property
+    def test_timestamp_s(self) -> int:
+        return self.manifest["test_timestamp_s"]
+
+    @cached_property
+    def graph(self) -> RelationalEntityGraph:
+        """Topology and times, memory-mapped."""
+        arrays = {p.stem: _mapped(p) for p in sorted((self.path / "graph").glob("*.npy"))}
+        keys = [tuple(e) for e in self.manifest["edge_types"]]
+        return RelationalEntityGraph(node_types=tuple(self.schema.tables), edge_types=tuple(keys), **arrays)
+
+    @cached_property
+    def features(self) -> dict[str, TableFeatures]:
+        """Attribute cells per table, memory-mapped."""
+        folders = {t: self.path / "tables" / str(i) for i, t in enumerate(self.schema.tables)}
+        return {
+            table: TableFeatures(self.schema.tables[table], {p.stem: _mapped(p) for p in sorted(folder.glob("*.npy"))})
+            for table, folder in folders.items()
+        }
+
+    @cached_property
+    def num_bytes(self) -> int:
+        return sum(p.stat().st_size for p in self.path.rglob("*.npy"))
+
+
+EncodeTables = Callable[[list[tuple[str, NDArray[np.bool_], Path]]], Iterable[TableSchema]]
+
+
+def materialize(
+    dataset: RelBenchDataset,
+    stores_dir: Path,
+    config: StoreConfig | None = None,
+    *,
+    encode_tables: EncodeTables | None = None,
+    progress: Callable[[str], None] = lambda table: None,
+) -> Store:
+    """Makes the store of a validated dataset, or opens it if it was made before.
+
+    Args:
+        dataset: From `open_dataset`.
+        stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
+        config: Settings.
+        encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
+        progress: Called with each finished table.
+    """
+    config = config or StoreConfig()
+    path = Path(stores_dir) / f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
+    if (path / "store.json").exists():
+        return open_store(path)
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "graph").mkdir(parents=True)
+    graph = _build_topology(dataset, config)
+    cutoff_s = seconds_of(dataset.val_timestamp)
+    work = []
+    for number, table in enumerate(graph.node_types):
+        folder = partial / "tables" / str(number)
+        folder.mkdir(parents=True)
+        work.append((table, graph.table_time(table) <= cutoff_s, folder))
+    if encode_tables is None:
+        encode_tables = lambda items: (encode_table(dataset, config, *item) for item in items)  # noqa: E731
+    tables = {}
+    for table_schema in encode_tables(work):
+        tables[table_schema.name] = table_schema
+        progress(table_schema.name)
+    for name, array in graph.arrays().items():
+        np.save(partial / "graph" / f"{name}.npy", array)
+    schema = Schema(
+        database=dataset.manifest.name,
+        cutoff_s=cutoff_s,
+        text_embedder=config.text_embedder,
+        tables={table: tables[table] for table in graph.node_types},
+    )
+    _write_manifest(partial, schema, graph, dataset, config)
+    if not path.exists():  # else another process was faster, with the same bytes
+        partial.rename(path)
+    shutil.rmtree(partial, ignore_errors=True)
+    return open_store(path)
+
+
+def open_store(path: Path | str) -> Store:
+    """Opens a store.
+
+    Raises:
+        FileNotFoundError: No store there.
+        ValueError: Written by another format version.
+    """
+    path = Path(path)
+    if not (path / "store.json").exists():
+        raise FileNotFoundError(f"no REG store at {path} (no store.json); make one with `python -m distributed materialize --data ...`")
+    manifest = json.loads((path / "store.json").read_text())
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"store {path} has format {manifest['format_version']}, expected {FORMAT_VERSION}; delete it and materialize again")
+    return Store(path, Schema.from_json(manifest["schema"]), manifest)
+
+
+def encode_table(
+    dataset: RelBenchDataset, config: StoreConfig, table: str, visible: NDArray[np.bool_], folder: Path
+) -> TableSchema:
+    """Fits and writes one table; the unit of parallel work.
+
+    Args:
+        visible: bool [rows], rows up to the cutoff.
+        folder: Where the arrays go.
+    """
+    spec = dataset.manifest.tables[table]
+    data = read_table(dataset, table)
+    excluded = {c.removeprefix(f"{table}.") for c in config.exclude_columns if c.startswith(f"{table}.")}
+    columns, left_out = fit_columns(data, visible, {spec.pkey, *spec.fkeys} - {None} | excluded)
+    embedder = text_embedder(config.text_embedder)
+    columns = tuple(
+        dataclasses.replace(c, channels=embedder.channels) if c.stype == "text" else c for c in columns
+    )
+    schema = TableSchema(
+        name=table,
+        num_rows=data.num_rows,
+        num_rows_up_to_cutoff=int(visible.sum()),
+        pkey_col=spec.pkey,
+        time_col=spec.time_col,
+        fkey_col_to_pkey_table=dict(spec.fkeys),
+        columns=columns,
+        left_out=left_out | {c: "excluded by the settings" for c in sorted(excluded)},
+    )
+    _write_arrays(folder, encode(data, schema, visible, embedder))
+    return schema
+
+
+def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
+    """Hex digest over the manifest, the Parquet files and the settings."""
+    digest = hashlib.sha256(repr((FORMAT_VERSION, dataclasses.asdict(config))).encode())
+    for path in [dataset.dataset_dir / "manifest.yaml", *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables)]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> RelationalEntityGraph:
+    num_rows: dict[str, int] = {}
+    parents: dict[EdgeType, NDArray[np.int32]] = {}
+    own_times: dict[str, NDArray[np.int64]] = {}
+    for table, spec in dataset.manifest.tables.items():
+        needed = [*spec.fkeys, *([spec.time_col] if spec.time_col else [])]
+        data = read_table(dataset, table, columns=needed or None)
+        num_rows[table] = data.num_rows
+        for fkey_col, parent_table in spec.fkeys.items():
+            parents[table, fkey_col, parent_table] = _parent_rows(data.column(fkey_col))
+        if spec.time_col:
+            own_times[table] = to_unix_seconds(data.column(spec.time_col), round_up=True)
+    times = existence_times(num_rows, parents, own_times, timeless=config.timeless_rows)
+    return build_graph(num_rows, parents, times, {t: t in own_times for t in num_rows})
+
+
+def _parent_rows(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    values = column.to_numpy()
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if values.dtype == object:
+        missing, values = np.array([v is None for v in values]), np.array([0 if v is None else v for v in values])
+    return np.where(missing, -1, np.nan_to_num(values)).astype(np.int32)
+
+
+def _write_arrays(folder: Path, arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def _write_manifest(path: Path, schema: Schema, graph: RelationalEntityGraph, dataset: RelBenchDataset, config: StoreConfig) -> None:
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*.npy")):
+        digest.update(f"{file.relative_to(path)}".encode() + file.read_bytes())
+    digest.update(json.dumps(schema.to_json(), sort_keys=True).encode())
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "content_hash": digest.hexdigest(),
+        "config": dataclasses.asdict(config),
+        "edge_types": [list(e) for e in graph.edge_types],
+        "test_timestamp_s": seconds_of(dataset.test_timestamp),
+        "schema": schema.to_json(),
+    }
+    (path / "store.json").write_text(json.dumps(manifest, indent=1))
+
+
+def _mapped(path: Path) -> NDArray:
+    # A file of a page or less gains nothing from a map, and an empty array cannot be mapped at all.
+    return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)
