@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=arguments)  # type: ignore[call-overload]
     try:
         result = command.run()
-    except (ValueError, OSError, ModuleNotFoundError, RuntimeError) as error:
+    except (ValueError, OSError, ModuleNotFoundError, RuntimeError, FloatingPointError) as error:
         if os.environ.get("RDL_TRACEBACK"):
             raise
         console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)

@@ -24,10 +24,16 @@ from rdl_core.pretraining import TrainState
 
 
 def save_training(
-    folder: Path, model: torch.nn.Module, best: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, state: TrainState
+    folder: Path,
+    model: torch.nn.Module,
+    best: Mapping[str, Tensor],
+    optimizer: torch.optim.Optimizer,
+    state: TrainState,
 ) -> None:
     """Writes a checkpoint into an existing folder."""
-    save_file({n: w.detach().cpu().contiguous().clone() for n, w in model.state_dict().items()}, folder / "model.safetensors")
+    save_file(
+        {n: w.detach().cpu().contiguous().clone() for n, w in model.state_dict().items()}, folder / "model.safetensors"
+    )
     save_file(dict(best), folder / "best.safetensors")
     moments = {
         f"{number}/{name}": value.detach().cpu().contiguous()
@@ -38,7 +44,9 @@ def save_training(
     (folder / "state.json").write_text(json.dumps(dataclasses.asdict(state)))
 
 
-def load_training(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> tuple[TrainState, dict[str, Tensor]]:
+def load_training(
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+) -> tuple[TrainState, dict[str, Tensor]]:
     """Loads weights and optimizer in place; returns (state, best weights)."""
     model.load_state_dict(load_file(folder / "model.safetensors"))
     moments: dict[int, dict[str, Tensor]] = {}
@@ -54,8 +62,17 @@ def load_training(folder: Path, model: torch.nn.Module, optimizer: torch.optim.O
 def committed_step(train_folder: Path) -> int:
     """A step from which the samples of a restarted group may begin: not after any checkpoint that Ray Train can hand to it.
 
-    Ray Train commits a checkpoint after its upload and before the next one begins, so the newest folder may be uncommitted but the one
-    before it is not. Beginning there costs at most one interval of samples, which the workers skip.
+    Ray Train commits a checkpoint after its upload and before the next one begins, so the newest step may be uncommitted but the one
+    before it is not; a step may have several folders, of uploads that failed. A folder with half a `state.json` is such an upload.
+    Beginning there costs at most one interval of samples, which the workers skip.
     """
-    steps = sorted(json.loads(p.read_text())["step"] for p in train_folder.glob("checkpoint_*/state.json"))
+    steps = sorted({_step_of(p) for p in train_folder.glob("checkpoint_*/state.json")} - {None})
     return steps[-2] if len(steps) >= 2 else 0
+
+
+def _step_of(state_file: Path) -> int | None:
+    try:
+        step: int = json.loads(state_file.read_text())["step"]
+    except json.JSONDecodeError:
+        return None
+    return step

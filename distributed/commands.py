@@ -46,9 +46,9 @@ class Common:
 
     def __post_init__(self) -> None:
         if self.workers < 1:
-            raise SystemExit(f"--workers must be at least 1, got {self.workers}")
+            raise ValueError(f"--workers must be at least 1, got {self.workers}")
         if self.max_steps is not None and self.max_steps < 1:
-            raise SystemExit(f"--max-steps must be at least 1, got {self.max_steps}")
+            raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,9 @@ class StoreOptions(Common):
     """Attributes to leave out, as table.column: what a task's label is made of."""
 
     def store_config(self) -> StoreConfig:
-        return StoreConfig(text_embedder=self.text_embedder, timeless_rows=self.timeless_rows, exclude_columns=self.exclude_columns)
+        return StoreConfig(
+            text_embedder=self.text_embedder, timeless_rows=self.timeless_rows, exclude_columns=self.exclude_columns
+        )
 
     def open(self) -> tuple[str, Store]:
         """(where the data is, its store), made in this process if it is not there yet."""
@@ -72,7 +74,10 @@ class StoreOptions(Common):
         with bar() as progress:
             task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
             store = materialize(
-                dataset, self.runs_dir / "stores", self.store_config(), progress=lambda table: progress.update(task, advance=1, text=table)
+                dataset,
+                self.runs_dir / "stores",
+                self.store_config(),
+                progress=lambda table: progress.update(task, advance=1, text=table),
             )
             progress.update(task, completed=len(store.schema.tables), text=store.path.name)
         return data, store
@@ -107,7 +112,9 @@ class Import(Common):
 
     def run(self) -> dict[str, Any]:
         names = {f.name for f in dataclasses.fields(ImportConfig)} - {"tables", "batch_rows"}
-        config = ImportConfig(**{n: getattr(self, n) for n in names}, tables=None if self.tables is None else list(self.tables))
+        config = ImportConfig(
+            **{n: getattr(self, n) for n in names}, tables=None if self.tables is None else list(self.tables)
+        )
         run = open_run(self.runs_dir, self.run_name, "import", str(self.out), dataclasses.asdict(config))
         report = import_database(config, progress=say)
         return _finish(run, {"out": str(self.out), **dataclasses.asdict(report)})
@@ -150,7 +157,12 @@ class Sample(StoreOptions):
     def run(self) -> dict[str, Any]:
         data, store = self.open()
         config = dataclasses.replace(PRESETS[self.preset]().pretraining, seed=self.seed)
-        settings = {"sampling": dataclasses.asdict(config.sampling), "samples": self.samples, "seed": self.seed, "out": str(self.out)}
+        settings = {
+            "sampling": dataclasses.asdict(config.sampling),
+            "samples": self.samples,
+            "seed": self.seed,
+            "out": str(self.out),
+        }
         run = open_run(self.runs_dir, self.run_name, "sample", data, settings)
         counts = export_samples(store, config.sampling, self.samples, self.out, seed=self.seed)
         return _finish(run, {"out": str(self.out), "samples": self.samples, **counts})
@@ -200,7 +212,9 @@ class Pretrain(StoreOptions):
             say(f"run {run.name} is finished; nothing to do")
             return result
         wandb_dir = run.folder / "wandb"
-        tracking = TrackingConfig(directory=str(run.folder.resolve()), run_id=run.name, name=run.name, enabled=self.wandb)
+        tracking = TrackingConfig(
+            directory=str(run.folder.resolve()), run_id=run.name, name=run.name, enabled=self.wandb
+        )
         done = pretrain(store, config, run.folder, workers=self.workers, samplers=self.samplers, tracking=tracking)
         curves = draw_curves(done.state, run.folder / "curves.png")
         result = pretraining_result(done.checkpoint, done.state, done.sampled, curves, wandb_dir)
@@ -234,7 +248,9 @@ class Finetune(StoreOptions):
     def run(self) -> dict[str, Any]:
         data, store = self.open()
         preset = PRESETS[self.preset]()
-        backbone = dataclasses.replace(preset.pretraining.backbone, rows=_replaced(preset.pretraining.backbone.rows, model=self.rows))
+        backbone = dataclasses.replace(
+            preset.pretraining.backbone, rows=_replaced(preset.pretraining.backbone.rows, model=self.rows)
+        )
         config = _replaced(
             preset.finetuning, seed=self.seed, max_steps=self.max_steps, learning_rate=self.learning_rate,
             validation_interval_steps=self.validation_interval_steps,
@@ -243,7 +259,9 @@ class Finetune(StoreOptions):
             data=data, store_path=str(store.path), task=self.task, arm=self.arm, regime=self.regime, config=config,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint), backbone=backbone,
         )  # fmt: skip
-        run = open_run(self.runs_dir, self.run_name, "finetune", data, dataclasses.asdict(job) | {"workers": self.workers})
+        run = open_run(
+            self.runs_dir, self.run_name, "finetune", data, dataclasses.asdict(job) | {"workers": self.workers}
+        )
         if (finished := run.result()) is not None:
             say(f"run {run.name} is finished; nothing to do")
             return finished
@@ -256,7 +274,9 @@ class Finetune(StoreOptions):
                 last = {"val": ""}
                 result = run_job(
                     job,
-                    on_step=lambda step, loss: progress.update(shown, completed=step, text=f"loss {loss:.3f} {last['val']}"),
+                    on_step=lambda step, loss: progress.update(
+                        shown, completed=step, text=f"loss {loss:.3f} {last['val']}"
+                    ),
                     on_validation=lambda step, value: last.update(val=f"val {value:.4f}"),
                 )
         show_results([result])
@@ -274,7 +294,9 @@ class Evaluate(StoreOptions):
 
     def run(self) -> dict[str, Any]:
         data, store = self.open()
-        run = open_run(self.runs_dir, self.run_name, "evaluate", data, {"checkpoint": str(self.checkpoint), "regime": self.regime})
+        run = open_run(
+            self.runs_dir, self.run_name, "evaluate", data, {"checkpoint": str(self.checkpoint), "regime": self.regime}
+        )
         result = evaluate(data, str(store.path), str(self.checkpoint), self.regime)
         say(f"{result['task']} ({result['regime']}): val {result['val']}, test {result['test']}")
         return _finish(run, result)

@@ -51,11 +51,17 @@ class FinetuneJob:
 
     def __post_init__(self) -> None:
         if (self.arm == "scratch") != (self.checkpoint is None):
-            needs = "starts fresh and takes no --checkpoint" if self.arm == "scratch" else "needs --checkpoint, what `pretrain` printed"
+            needs = (
+                "starts fresh and takes no --checkpoint"
+                if self.arm == "scratch"
+                else "needs --checkpoint, what `pretrain` printed"
+            )
             raise ValueError(f"arm {self.arm!r} {needs}")
 
 
-def make_finetuning(job: FinetuneJob, communicator: Communicator | None = None, device: torch.device | None = None) -> Finetuning:
+def make_finetuning(
+    job: FinetuneJob, communicator: Communicator | None = None, device: torch.device | None = None
+) -> Finetuning:
     """The run, ready to go.
 
     Raises:
@@ -97,7 +103,9 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
         _finetune_worker,
         train_loop_config=job,  # type: ignore[arg-type]
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
+        ),
         run_config=ray.train.RunConfig(name="train", storage_path=str(run_dir.resolve())),
     )
     result = trainer.fit()
@@ -127,7 +135,11 @@ def _finetune_worker(job: FinetuneJob) -> None:
     context = ray.train.get_context()
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     run = make_finetuning(job, communicator, ray.train.torch.get_device())
-    result = run.run(wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"find_unused_parameters": True}))
+    result = run.run(
+        wrap=lambda model: ray.train.torch.prepare_model(
+            model, parallel_strategy_kwargs={"find_unused_parameters": True}
+        )
+    )
     metrics: dict[str, Any] = {"result": dataclasses.asdict(result)}
     if context.get_world_rank() > 0:
         ray.train.report(metrics)

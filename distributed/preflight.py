@@ -75,11 +75,17 @@ def _start_local(workers: int, cpus: int) -> None:
             f"{workers} workers need about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.\nRemedy: fewer --workers"
         )
     cores = os.cpu_count() or 1
-    say(f"Ray: local session with {max(cpus, cores)} logical CPUs on {cores} cores ({cpus} needed: {workers} workers, samplers, driver)")
+    say(
+        f"Ray: local session with {max(cpus, cores)} logical CPUs on {cores} cores ({cpus} needed: {workers} workers, samplers, driver)"
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         ray.init(
-            address="local", num_cpus=max(cpus, cores), include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR
+            address="local",
+            num_cpus=max(cpus, cores),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
         )
 
 

@@ -49,7 +49,14 @@ def show_store(store: Store) -> None:
         stypes = [c.stype for c in schema.columns]
         attributes = ", ".join(f"{stypes.count(s)} {s}" for s in dict.fromkeys(stypes))
         keys = ", ".join(f"{col} → {parent}" for col, parent in schema.fkey_col_to_pkey_table.items())
-        table.add_row(name, f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}", attributes, keys, ", ".join(schema.left_out))
+        table.add_row(
+            name,
+            f"{schema.num_rows:,}",
+            f"{schema.num_rows_up_to_cutoff:,}",
+            attributes,
+            keys,
+            ", ".join(schema.left_out),
+        )
     console.print(table)
 
 
@@ -89,7 +96,9 @@ def level_losses(state: TrainState) -> dict[str, list[float]]:
     return {level: [state.first[f"validation/{level}"], state.best[f"validation/{level}"]] for level in LEVELS}
 
 
-def pretraining_result(checkpoint: Path, state: TrainState, sampled: Mapping[str, Any], curves: Path, wandb_dir: Path) -> dict[str, Any]:
+def pretraining_result(
+    checkpoint: Path, state: TrainState, sampled: Mapping[str, Any], curves: Path, wandb_dir: Path
+) -> dict[str, Any]:
     """What `pretrain` writes to result.json."""
     return {
         "checkpoint": str(checkpoint),
@@ -118,12 +127,22 @@ def draw_schema(store: Store, path: Path) -> Path:
         position |= {name: (x, (len(names) - 1) / 2 - y) for y, name in enumerate(names)}
     tallest = max(len(layer) for layer in layers)
     figure, axes = plt.subplots(figsize=(2.6 * len(layers) + 1, max(2.5, 0.9 * tallest)), constrained_layout=True)
-    networkx.draw_networkx_edges(graph, position, ax=axes, edge_color="#888888", node_size=2600, connectionstyle="arc3,rad=0.06")
+    networkx.draw_networkx_edges(
+        graph, position, ax=axes, edge_color="#888888", node_size=2600, connectionstyle="arc3,rad=0.06"
+    )
     for name, (x, y) in position.items():
         schema = store.schema.tables[name]
         colour = "#dbe9f6" if schema.time_col else "#ffffff"
         text = f"{name}\n{schema.num_rows:,} rows · {len(schema.columns)} columns"
-        axes.text(x, y, text, ha="center", va="center", fontsize=8, bbox={"boxstyle": "round", "facecolor": colour, "edgecolor": "#446688"})
+        axes.text(
+            x,
+            y,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8,
+            bbox={"boxstyle": "round", "facecolor": colour, "edgecolor": "#446688"},
+        )
     axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
     axes.axis("off")
     partial = path.with_suffix(".partial.png")

@@ -37,8 +37,10 @@ def resolve_data(data: str | None) -> str:
     if data is None:
         if len(names) == 1:
             return str(root / names[0])
-        raise FileNotFoundError(f"which database? pass --data PATH or --data NAME; below {root} there are: {', '.join(names) or 'none'}")
-    for candidate in (Path(data), root / data):
+        raise FileNotFoundError(
+            f"which database? pass --data PATH or --data NAME; below {root} there are: {', '.join(names) or 'none'}"
+        )
+    for candidate in (Path(data).expanduser(), root / data):
         if (candidate / "manifest.yaml").exists():
             return str(candidate)
     if data.count("/") >= 1 and not data.startswith((".", "/", "~")) and not Path(data).exists():
@@ -104,7 +106,9 @@ def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in [*old, *(k for k in new if k not in old)]:
-            lines += describe_differences(old.get(key, "(not set)"), new.get(key, "(not set)"), f"{at}.{key}".lstrip("."))
+            lines += describe_differences(
+                old.get(key, "(not set)"), new.get(key, "(not set)"), f"{at}.{key}".lstrip(".")
+            )
         return lines
     return [] if old == new else [f"{at}: {old} -> {new}"]
 

@@ -43,7 +43,10 @@ def export_samples(store: Store, config: HGSamplingConfig, num_samples: int, out
     partial.mkdir(parents=True)
     rows: Counter[str] = Counter()
     edges: Counter[str] = Counter()
-    with pq.ParquetWriter(partial / "rows.parquet", ROWS) as row_file, pq.ParquetWriter(partial / "edges.parquet", EDGES) as edge_file:
+    with (
+        pq.ParquetWriter(partial / "rows.parquet", ROWS) as row_file,
+        pq.ParquetWriter(partial / "edges.parquet", EDGES) as edge_file,
+    ):
         for first in range(0, num_samples, SAMPLES_PER_GROUP):
             numbers = range(first, min(first + SAMPLES_PER_GROUP, num_samples))
             subgraphs = [sampler.sample(*_split(n, sampler.samples_per_epoch))[0] for n in numbers]
@@ -65,7 +68,9 @@ def _rows(number: int, subgraph: Subgraph) -> pa.Table:
     parts = subgraph.rows
     table = np.repeat(list(parts), [len(r) for r in parts.values()])
     rows = np.concatenate(list(parts.values())).astype(np.int64)
-    return pa.table({"sample": np.full(len(rows), number), "table": pa.array(table.tolist(), pa.string()), "row": rows}, schema=ROWS)
+    return pa.table(
+        {"sample": np.full(len(rows), number), "table": pa.array(table.tolist(), pa.string()), "row": rows}, schema=ROWS
+    )
 
 
 def _edges(number: int, subgraph: Subgraph) -> pa.Table:
@@ -74,5 +79,11 @@ def _edges(number: int, subgraph: Subgraph) -> pa.Table:
     child = np.concatenate([rows[e[0]][index[0]] for e, index in links.items()] or [np.zeros(0)]).astype(np.int64)
     parent = np.concatenate([rows[e[2]][index[1]] for e, index in links.items()] or [np.zeros(0)]).astype(np.int64)
     return pa.table(
-        {"sample": np.full(len(child), number), "edge_type": pa.array(names, pa.string()), "child": child, "parent": parent}, schema=EDGES
+        {
+            "sample": np.full(len(child), number),
+            "edge_type": pa.array(names, pa.string()),
+            "child": child,
+            "parent": parent,
+        },
+        schema=EDGES,
     )

@@ -83,6 +83,8 @@ def seed_dataset(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps
 def _block(plan: StepPlan, sampler: HGSampling, rank: int, steps: range) -> pa.Table:
     rows = [(step, epoch, sample) for step in steps for epoch, sample in plan.cursors(step, rank)]
     seeds = np.concatenate([sampler.seeds(epoch, sample) for _, epoch, sample in rows])
-    columns = {name: pa.array([row[i] for row in rows], pa.int64()) for i, name in enumerate(("step", "epoch", "sample"))}
+    columns = {
+        name: pa.array([row[i] for row in rows], pa.int64()) for i, name in enumerate(("step", "epoch", "sample"))
+    }
     columns["seeds"] = pa.FixedSizeListArray.from_arrays(pa.array(seeds), sampler.config.seeds_per_sample)
     return pa.table(columns)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import netrc
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import wandb
 
@@ -51,7 +53,6 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
         yield Tracker(None)
         return
     Path(config.directory).mkdir(parents=True, exist_ok=True)
-    has_key = bool(os.environ.get("WANDB_API_KEY")) or Path("~/.netrc").expanduser().exists()
     run = wandb.init(
         project=config.project,
         id=config.run_id,
@@ -59,7 +60,7 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
         group=config.group,
         dir=config.directory,
         resume="allow",
-        mode="online" if has_key else "offline",
+        mode=os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline"),  # type: ignore[arg-type]
         config=dict(run_config),
         settings=wandb.Settings(silent=True, console="off"),
     )
@@ -67,3 +68,12 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
         yield Tracker(run)
     finally:
         run.finish()
+
+
+def _has_key() -> bool:
+    """Whether the environment or ~/.netrc has a key for W&B's host; keys for other hosts are none."""
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    if os.environ.get("WANDB_API_KEY") or not path.exists():
+        return bool(os.environ.get("WANDB_API_KEY"))
+    host = urlparse(os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url).hostname
+    return host is not None and netrc.netrc(path).authenticators(host) is not None

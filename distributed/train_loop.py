@@ -68,7 +68,10 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             state, best = load_training(Path(folder), model, optimizer)
-    prepared = ray.train.torch.prepare_model(model)
+    # Without relative time the encoder's time maps are unused. Buffers are constants, the same on every worker.
+    ddp = {"find_unused_parameters": True, "broadcast_buffers": False}
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=ddp)
+    validation = Validation(store, config, sampler, communicator)
     _move_optimizer(optimizer, next(model.parameters()).device)
     plan = step_plan(config, context.get_world_size(), sampler)
     is_first = context.get_world_rank() == 0
@@ -80,7 +83,7 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
             worker_steps(ray.train.get_dataset_shard("train"), plan, context.get_world_rank(), state.step, store),
             store,
             config,
-            Validation(store, config, sampler, communicator),
+            lambda _, step: validation(model, step),  # past DDP: workers may hold unequal numbers of validation samples
             communicator=communicator,
             state=state,
             on_report=recorder.report,
@@ -100,7 +103,9 @@ def worker_steps(
     step, waiting = None, []
     for block in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
         assert isinstance(block, pa.Table)
-        for row_step, epoch, sample, packed in zip(*(block.column(c) for c in ("step", "epoch", "sample", "subgraph")), strict=True):
+        for row_step, epoch, sample, packed in zip(
+            *(block.column(c) for c in ("step", "epoch", "sample", "subgraph")), strict=True
+        ):
             if row_step.as_py() < first_step:
                 continue
             if step is None:
@@ -108,7 +113,9 @@ def worker_steps(
             expected = (step, *plan.cursors(step, rank)[len(waiting)])
             got = (row_step.as_py(), epoch.as_py(), sample.as_py())
             if got != expected:
-                raise RuntimeError(f"rank {rank} expected sample (step, epoch, sample) {expected} and got {got}: blocks were dealt otherwise than planned")
+                raise RuntimeError(
+                    f"rank {rank} expected sample (step, epoch, sample) {expected} and got {got}: blocks were dealt otherwise than planned"
+                )
             waiting.append(Subgraph.from_bytes(packed.as_buffer(), node_types, edge_types))
             if len(waiting) == plan.samples_per_worker:
                 yield waiting, plan.cursors(step, rank)
@@ -155,7 +162,10 @@ class Recorder:
         with tempfile.TemporaryDirectory() as folder:
             save_training(Path(folder), self.model, self.best, self.optimizer, state)
             counts = {"rows": dict(self._rows), "links": dict(self._links)}
-            ray.train.report({**metrics, "step": state.step, "sampled": counts}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            ray.train.report(
+                {**metrics, "step": state.step, "sampled": counts},
+                checkpoint=ray.train.Checkpoint.from_directory(folder),
+            )
 
 
 def _sum(counts: Any) -> Counter:
@@ -169,5 +179,3 @@ def _move_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> N
     for entry in optimizer.state.values():
         for name in ("exp_avg", "exp_avg_sq"):
             entry[name] = entry[name].to(device)
-
-

@@ -28,8 +28,8 @@ from distributed.seeds import samples_per_step, seed_dataset, step_plan
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
-from rdl_core.model_io import Checkpoint, save_pretrained
-from rdl_core.pretraining import TrainState
+from rdl_core.model_io import save_pretrained
+from rdl_core.pretraining import TrainState, pretrained_checkpoint
 from rdl_core.store import Store
 
 MAX_FAILURES = 3
@@ -83,7 +83,9 @@ def pretrain(
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
     sampler = open_sampler(str(store.path.resolve()), config.sampling, config.seed)
     if sampler.num_dropped_seeds():
-        say(f"each epoch drops its partial last sample: {sampler.num_dropped_seeds()} of {len(sampler.eligible)} seed rows of {sampler.seed_table}")
+        say(
+            f"each epoch drops its partial last sample: {sampler.num_dropped_seeds()} of {len(sampler.eligible)} seed rows of {sampler.seed_table}"
+        )
     board = ProgressBoard.remote()  # type: ignore[attr-defined]
     worker = WorkerConfig(store_path=str(store.path.resolve()), pretraining=config, tracking=tracking, board=board)
     trainer = ray.train.torch.TorchTrainer(
@@ -92,7 +94,9 @@ def pretrain(
         datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
         dataset_config=ray.train.DataConfig(execution_options=_ordered()),
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
+        ),
         run_config=ray.train.RunConfig(
             name="train",
             storage_path=str(run_dir),
@@ -131,15 +135,8 @@ def _ordered() -> ray.data.ExecutionOptions:
 
 def _finish(result: Any, store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
 
-
     with result.checkpoint.as_directory() as folder:
         state = TrainState(**json.loads((Path(folder) / "state.json").read_text()))
         best = load_file(Path(folder) / "best.safetensors")
-    about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step, "validation": state.best, "first_validation": state.first}
-    checkpoint = Checkpoint(
-        weights=best, backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types, kind="pretrained", about=about
-    )
-    path = save_pretrained(run_dir / "model", checkpoint)
+    path = save_pretrained(run_dir / "model", pretrained_checkpoint(best, store, config, state))
     return PretrainResult(checkpoint=path, state=state, sampled=(result.metrics or {}).get("sampled", {}))
-
-

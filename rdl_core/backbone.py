@@ -21,6 +21,9 @@ from rdl_core.schema import Schema
 from rdl_core.temporal_sampling import reverse
 
 Aggregation = Literal["sum", "mean"]
+AgeScale = Literal["days", "log_days"]
+LOG_AGE_FACTOR = 3.0
+"""A day to ten years of log_days then span 2 to 25 of the encoding's shortest period of 2 pi."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +34,15 @@ class BackboneConfig:
         channels: Length of every vector (even).
         num_layers: GraphSAGE layers (paper: 2 or 3).
         aggregation: Of a row's neighbours along one key: "sum" or "mean".
+        age_scale: What relative time encodes of a row's age: "days" (RelBench), or "log_days", which tells yesterday from last week and two
+            years from three, but not every day from the next.
         rows: How a row becomes a vector.
     """
 
     channels: int = 128
     num_layers: int = 2
     aggregation: Aggregation = "mean"
+    age_scale: AgeScale = "log_days"
     rows: RowEncoderConfig = field(default_factory=RowEncoderConfig)
 
     def __post_init__(self) -> None:
@@ -46,6 +52,8 @@ class BackboneConfig:
             raise ValueError(f"BackboneConfig.num_layers must be at least 1, got {self.num_layers}")
         if self.aggregation not in ("sum", "mean"):
             raise ValueError(f"BackboneConfig.aggregation must be 'sum' or 'mean', got {self.aggregation!r}")
+        if self.age_scale not in ("days", "log_days"):
+            raise ValueError(f"BackboneConfig.age_scale must be 'days' or 'log_days', got {self.age_scale!r}")
 
 
 class HeteroSAGELayer(torch.nn.Module):
@@ -61,7 +69,9 @@ class HeteroSAGELayer(torch.nn.Module):
         aggregation: "sum" or "mean".
     """
 
-    def __init__(self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation) -> None:
+    def __init__(
+        self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation
+    ) -> None:
         super().__init__()
         self.tables, self.aggregation = tuple(tables), aggregation
         self.incoming = {t: [e for e in edge_types if e[2] == t] for t in tables}
@@ -73,15 +83,17 @@ class HeteroSAGELayer(torch.nn.Module):
         )
         self.norm = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in tables)
 
-    def forward(self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Tensor], num_out: Mapping[str, int]) -> dict[str, Tensor]:
+    def forward(
+        self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Tensor], num_out: Mapping[str, int]
+    ) -> dict[str, Tensor]:
         """New vectors of the first num_out[table] rows of each table."""
         out = {}
         for i, table in enumerate(self.tables):
             rows = num_out[table]
-            y = self.root[i](x_dict[table][:rows])
-            if self.incoming[table]:
-                parts = [self._aggregate(x_dict[e[0]], edges[e], rows) for e in self.incoming[table]]
-                y = y + torch.cat(parts, dim=1) @ self.neighbour[i].T
+            x = x_dict[table][:rows]
+            parts = [self._aggregate(x_dict[e[0]], edges[e], rows) for e in self.incoming[table]]
+            # x[:, :0]: a table without keys has an empty map, which must get its (empty) gradient too, as DDP expects of every parameter.
+            y = self.root[i](x) + torch.cat([x[:, :0], *parts], dim=1) @ self.neighbour[i].T
             out[table] = self.norm[i](y).relu()
         return out
 
@@ -113,9 +125,12 @@ class RelationalEncoder(torch.nn.Module):
             RowEncoder(schema.tables[t], config.channels, config.rows, i) for i, t in enumerate(self.tables)
         )
         self.time_encoding = PositionalEncoding(config.channels)
-        self.time_maps = torch.nn.ModuleList(torch.nn.Linear(config.channels, config.channels) for _ in self.timed_tables)
+        self.time_maps = torch.nn.ModuleList(
+            torch.nn.Linear(config.channels, config.channels) for _ in self.timed_tables
+        )
         self.layers = torch.nn.ModuleList(
-            HeteroSAGELayer(self.tables, directed, config.channels, config.aggregation) for _ in range(config.num_layers)
+            HeteroSAGELayer(self.tables, directed, config.channels, config.aggregation)
+            for _ in range(config.num_layers)
         )
 
     def encode_rows(self, frames: Mapping[str, TensorFrame]) -> dict[str, Tensor]:
@@ -126,7 +141,10 @@ class RelationalEncoder(torch.nn.Module):
         """Adds an encoding of each row's age at the moment of the question; [rows] float days for tables with a time column."""
         out = dict(x_dict)
         for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
-            encoding = self.time_encoding(age_days[table]).to(linear.weight.dtype)
+            age = age_days[table]
+            if self.config.age_scale == "log_days":
+                age = torch.log1p(age) * LOG_AGE_FACTOR
+            encoding = self.time_encoding(age).to(linear.weight.dtype)
             out[table] = out[table] + linear(encoding)
         return out
 

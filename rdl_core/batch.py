@@ -51,7 +51,9 @@ class CorruptionConfig:
         if not 0.0 <= self.probability <= 1.0:
             raise ValueError(f"CorruptionConfig.probability must be in [0, 1], got {self.probability}")
         if self.distribution not in ("distinct", "frequency"):
-            raise ValueError(f"CorruptionConfig.distribution must be 'distinct' or 'frequency', got {self.distribution!r}")
+            raise ValueError(
+                f"CorruptionConfig.distribution must be 'distinct' or 'frequency', got {self.distribution!r}"
+            )
         if not 0.0 <= self.target_link_share < 1.0:
             raise ValueError(f"CorruptionConfig.target_link_share must be in [0, 1), got {self.target_link_share}")
 
@@ -86,7 +88,10 @@ class PretrainingBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        moved = {name: _moved(getattr(self, name), device) for name in ("frames", "edges", "links", "targets", "sample", "rank", "age_days")}
+        moved = {
+            name: _moved(getattr(self, name), device)
+            for name in ("frames", "edges", "links", "targets", "sample", "rank", "age_days")
+        }
         return PretrainingBatch(**moved, segments=self.segments, num_samples=self.num_samples)
 
 
@@ -119,7 +124,9 @@ def collate(
     for number, table in enumerate(tables):
         frames[table] = _two_views([r[table] for r in rows], features[table], config, seed, cursors, number)
         segments[table] = [
-            (len(r[table]), (seed, epoch, sample, view)) for view in range(2) for r, (epoch, sample) in zip(rows, cursors, strict=True)
+            (len(r[table]), (seed, epoch, sample, view))
+            for view in range(2)
+            for r, (epoch, sample) in zip(rows, cursors, strict=True)
         ]
     links, targets = _links(subgraphs, cursors, first, config, seed)
     return PretrainingBatch(
@@ -127,7 +134,9 @@ def collate(
         edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}),
         links=links,
         targets=targets,
-        sample={t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables},
+        sample={
+            t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables
+        },
         rank={t: _ranks([len(r[t]) for r in rows], seed, cursors, number) for number, t in enumerate(tables)},
         age_days=_ages(rows, graph) if config.relative_time else None,
         segments=segments,
@@ -136,7 +145,12 @@ def collate(
 
 
 def _two_views(
-    rows: list[NDArray], features: TableFeatures, config: CorruptionConfig, seed: int, cursors: Sequence[Cursor], table: int
+    rows: list[NDArray],
+    features: TableFeatures,
+    config: CorruptionConfig,
+    seed: int,
+    cursors: Sequence[Cursor],
+    table: int,
 ) -> TensorFrame:
     donors = features.donors(config.distribution)
     clean = [np.repeat(r.astype(np.int64)[:, None], len(donors), axis=1) for r in rows]
@@ -148,7 +162,11 @@ def _two_views(
 
 
 def _links(
-    subgraphs: Sequence[Subgraph], cursors: Sequence[Cursor], first: Mapping[str, NDArray], config: CorruptionConfig, seed: int
+    subgraphs: Sequence[Subgraph],
+    cursors: Sequence[Cursor],
+    first: Mapping[str, NDArray],
+    config: CorruptionConfig,
+    seed: int,
 ) -> tuple[dict[EdgeType, Tensor], dict[EdgeType, Tensor] | None]:
     per_sample = [s.links for s in subgraphs]
     links, targets = {}, {}
@@ -160,7 +178,8 @@ def _links(
         ]
         links[edge_type] = torch.from_numpy(np.concatenate(shifted, axis=1))
         hidden = [
-            numpy_generator(PURPOSE_TARGET_LINKS, seed, *cursor, k).random(one[edge_type].shape[1]) < config.target_link_share
+            numpy_generator(PURPOSE_TARGET_LINKS, seed, *cursor, k).random(one[edge_type].shape[1])
+            < config.target_link_share
             for one, cursor in zip(per_sample, cursors, strict=True)
         ]
         targets[edge_type] = torch.from_numpy(np.concatenate(hidden))
@@ -181,7 +200,9 @@ def _edges(
 
 
 def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -> Tensor:
-    orders = [numpy_generator(PURPOSE_NEGATIVES, seed, *c, table).permutation(n) for n, c in zip(sizes, cursors, strict=True)]
+    orders = [
+        numpy_generator(PURPOSE_NEGATIVES, seed, *c, table).permutation(n) for n, c in zip(sizes, cursors, strict=True)
+    ]
     return torch.from_numpy(np.concatenate(orders).astype(np.int64))
 
 
@@ -194,5 +215,3 @@ def _ages(rows: list[dict[str, NDArray]], graph: RelationalEntityGraph) -> dict[
         days = np.concatenate([(now - one[table]) / SECONDS_PER_DAY for one, now in zip(times, newest, strict=True)])
         ages[table] = torch.from_numpy(np.concatenate([days, days]).astype(np.float32))
     return ages
-
-

@@ -64,8 +64,7 @@ class PretrainingConfig:
         for name in ("samples_per_step", "max_steps", "validation_interval_steps", "validation_samples", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"PretrainingConfig.{name} must be at least 1, got {getattr(self, name)}")
-        if self.learning_rate <= 0:
-            raise ValueError(f"PretrainingConfig.learning_rate must be positive, got {self.learning_rate}")
+        _require_positive(self, "learning_rate", "gradient_clip_norm", "max_hours")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +98,25 @@ class FinetuningConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "max_steps", "validation_interval_steps", "patience", "head_channels"):
+        for name in ("max_steps", "validation_interval_steps", "patience", "head_channels"):
             if getattr(self, name) < 1:
                 raise ValueError(f"FinetuningConfig.{name} must be at least 1, got {getattr(self, name)}")
+        if self.batch_size < 2:
+            raise ValueError(
+                f"FinetuningConfig.batch_size must be at least 2 (the head has batch norm), got {self.batch_size}"
+            )
+        _require_positive(self, "learning_rate", "gradient_clip_norm", "max_hours")
         if self.regression_loss not in ("l1", "mse"):
             raise ValueError(f"FinetuningConfig.regression_loss must be 'l1' or 'mse', got {self.regression_loss!r}")
         if self.ema_decay is not None and not 0.0 < self.ema_decay < 1.0:
             raise ValueError(f"FinetuningConfig.ema_decay must be in (0, 1), got {self.ema_decay}")
+
+
+def _require_positive(config: PretrainingConfig | FinetuningConfig, *names: str) -> None:
+    for name in names:
+        value = getattr(config, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"{type(config).__name__}.{name} must be positive, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +140,9 @@ def paper() -> Preset:
     return Preset(
         pretraining=PretrainingConfig(
             loss=loss,
-            backbone=BackboneConfig(aggregation="sum", rows=RowEncoderConfig(model="resnet", num_layers=4, dropout=0.2)),
+            backbone=BackboneConfig(
+                aggregation="sum", age_scale="days", rows=RowEncoderConfig(model="resnet", num_layers=4, dropout=0.2)
+            ),
             corruption=CorruptionConfig(probability=0.4, distribution="distinct"),
             validation_fresh=True,
             stop_below=0.05,
@@ -154,8 +167,12 @@ def robust() -> Preset:
     return Preset(
         pretraining=PretrainingConfig(
             loss=loss,
-            backbone=BackboneConfig(aggregation="mean", rows=RowEncoderConfig(model="resnet", num_layers=2, dropout=0.0)),
-            corruption=CorruptionConfig(probability=0.4, distribution="frequency", target_link_share=0.25, relative_time=True),
+            backbone=BackboneConfig(
+                aggregation="mean", rows=RowEncoderConfig(model="resnet", num_layers=2, dropout=0.0)
+            ),
+            corruption=CorruptionConfig(
+                probability=0.4, distribution="frequency", target_link_share=0.25, relative_time=True
+            ),
             gradient_clip_norm=1.0,
         ),
         finetuning=FinetuningConfig(

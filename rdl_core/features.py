@@ -10,6 +10,7 @@ the 10,000 most frequent values, "frequency" is a sample of 10,000 rows.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 
 import numpy as np
@@ -100,7 +101,6 @@ def _encode_column(
     """(the column's block or None if it went into `arrays`, an id per row that names its value, -1 for null)."""
     if column.stype == "numerical":
         numbers = to_float(values)
-        numbers[~np.isfinite(numbers)] = np.nan
         return numbers.astype(np.float32), _value_ids(pa.chunked_array([pa.array(numbers, from_pandas=True)]))
     if column.stype == "categorical":
         codes = _codes(values, column.categories)
@@ -116,8 +116,9 @@ def _encode_column(
         codes = _codes(pa.chunked_array([lists.flatten()]), column.categories)
         arrays[f"multicategorical_{position}_offset"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
         arrays[f"multicategorical_{position}_values"] = codes
-        as_text = lists.cast(pa.list_(pa.string()))
-        return None, _value_ids(pa.chunked_array([pc.binary_join(as_text, "\x1f")]))
+        joined = pc.binary_join(lists.cast(pa.list_(pa.string())), "\x1f")
+        with_length = pc.binary_join_element_wise(pa.array(lengths).cast(pa.string()), joined, "\x1f")  # [] is not [""]
+        return None, _value_ids(pa.chunked_array([with_length]))
     if column.stype == "text":
         ids = _value_ids(values)
         texts = _texts_of(values, ids)
@@ -150,13 +151,15 @@ def _texts_of(values: pa.ChunkedArray, ids: NDArray[np.int64]) -> list[str]:
     return values.take(pa.array(rows[first])).to_pylist()
 
 
-def _donors(value_id: NDArray[np.int64], visible: NDArray[np.bool_], table: str, column: str) -> tuple[NDArray, NDArray]:
+def _donors(
+    value_id: NDArray[np.int64], visible: NDArray[np.bool_], table: str, column: str
+) -> tuple[NDArray, NDArray]:
     rows = np.flatnonzero(visible & (value_id >= 0))
     _, first, counts = np.unique(value_id[rows], return_index=True, return_counts=True)
     most_frequent = np.lexsort((first, -counts))[:MAX_DONORS]
     distinct = rows[first[most_frequent]]
     if len(rows) > MAX_DONORS:
-        name = int.from_bytes(f"{table}\0{column}".encode()[-64:], "little") % (1 << 63)
+        name = int.from_bytes(hashlib.sha256(f"{table}\0{column}".encode()).digest()[:8], "little")
         rows = np.sort(numpy_generator(PURPOSE_MARGINAL, name).choice(rows, MAX_DONORS, replace=False))
     return distinct, rows
 
@@ -188,7 +191,9 @@ class TableFeatures:
         """
         features = {}
         for kind, columns in self._columns.items():
-            cell_rows = rows[:, columns] if rows.ndim == 2 else np.broadcast_to(rows[:, None], (len(rows), len(columns)))
+            cell_rows = (
+                rows[:, columns] if rows.ndim == 2 else np.broadcast_to(rows[:, None], (len(rows), len(columns)))
+            )
             features[kind] = self._gather_stype(kind, cell_rows)
         return TensorFrame(features, self.col_names_dict, num_rows=len(rows))
 

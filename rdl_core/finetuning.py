@@ -107,12 +107,22 @@ class Finetuning:
         self.store, self.task, self.arm, self.regime, self.config = store, task, arm, regime, config
         self.communicator = communicator or SingleProcess()
         self.device = device or torch.device("cpu")
-        self.splits = {s: read_split(task, s, regime, store.test_timestamp_s) for s in SPLITS}
+        self._splits: dict[str, Split] = {}
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
-        target = self.splits["train"].target
-        self.target_mean, self.target_std = (0.0, 1.0) if self.is_binary else (float(target.mean()), float(target.std()) or 1.0)
+        target = self.split("train").target
+        # A head's first output is near 0, so 0 stands for the best constant: the median for L1, the mean for MSE.
+        centre = np.median if config.regression_loss == "l1" else np.mean
+        self.target_centre, self.target_std = (
+            (0.0, 1.0) if self.is_binary else (float(centre(target)), float(target.std()) or 1.0)
+        )
         self.target_range = (float(target.min()), float(target.max()))
+        share = min(config.batch_size, len(target)) // self.communicator.world_size
+        if share < 2:
+            raise ValueError(
+                f"{len(target)} train rows in batches of {config.batch_size} leave {share} rows to each of "
+                f"{self.communicator.world_size} workers; batch norm needs 2. Remedy: fewer --workers"
+            )
         self.sampling = TemporalSampling(store.graph, config.sampling, seed=config.seed)
         self.model = TaskModel(encoder, config.head_channels).to(self.device)
         if arm == "frozen":
@@ -133,6 +143,7 @@ class Finetuning:
             on_step, on_validation: Called with (step, loss) and (step, metric).
         """
         begun = time.perf_counter()
+        torch.manual_seed(self.config.seed)  # dropout draws from the global generator
         config, model = self.config, wrap(self.model)
         optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=config.learning_rate)
         average = None
@@ -157,7 +168,9 @@ class Finetuning:
             if since_best >= config.patience or self._out_of_time(begun):
                 break
         if best_weights is None:
-            raise FloatingPointError(f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate")
+            raise FloatingPointError(
+                f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
+            )
         self.model.load_state_dict(best_weights)
         metrics = {split: self.evaluate(self.model, split) for split in ("val", "test")}
         return FinetuningResult(
@@ -166,9 +179,15 @@ class Finetuning:
             best_step=best_step, seconds=time.perf_counter() - begun,
         )  # fmt: skip
 
+    def split(self, name: str) -> Split:
+        """Seeds and labels of a split, read when they are first asked for: those of test after training."""
+        if name not in self._splits:
+            self._splits[name] = read_split(self.task, name, self.regime, self.store.test_timestamp_s)
+        return self._splits[name]
+
     def predict(self, model: TaskModel, split: str) -> NDArray[np.float64]:
         """Probabilities or targets of a split: float64 [seeds]."""
-        mine = np.arange(len(self.splits[split]))[self.communicator.rank :: self.communicator.world_size]
+        mine = np.arange(len(self.split(split)))[self.communicator.rank :: self.communicator.world_size]
         model.eval()
         parts = [torch.zeros(0, device=self.device)]
         with torch.no_grad():
@@ -176,18 +195,22 @@ class Finetuning:
                 parts.append(model(self._inputs(split, rows)))
         model.train()
         shares = self.communicator.gather(torch.cat(parts))
-        out = torch.empty(len(self.splits[split]), dtype=torch.float64)
+        out = torch.empty(len(self.split(split)), dtype=torch.float64)
         for rank, share in enumerate(shares):
             out[rank :: self.communicator.world_size] = share.double().cpu()
         if self.is_binary:
             return out.sigmoid().numpy()
-        return (out * self.target_std + self.target_mean).clamp(*self.target_range).numpy()
+        return (out * self.target_std + self.target_centre).clamp(*self.target_range).numpy()
 
     def evaluate(self, model: TaskModel, split: str) -> dict[str, float]:
         """What task.evaluate says of the predictions for a split, with "mae" besides for regression."""
-        table = self.task.get_table(split, mask_input_cols=False)
+        table, prediction = self.task.get_table(split, mask_input_cols=False), self.predict(model, split)
+        if not np.isfinite(prediction).all():
+            raise FloatingPointError(
+                f"predictions for {self.task.name} ({split}) are not finite; lower the learning rate"
+            )
         metrics = list(self.task.metrics) + ([] if self.is_binary else [_mae])
-        named = self.task.evaluate(self.predict(model, split), table, metrics=metrics)
+        named = self.task.evaluate(prediction, table, metrics=metrics)
         return {name.lstrip("_"): float(value) for name, value in named.items()}
 
     def _step(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> float:
@@ -197,13 +220,18 @@ class Finetuning:
         if self.arm == "frozen":
             self.model.encoder.eval()
         inputs = self._inputs("train", mine, epoch=epoch, batch=batch)
-        target = torch.from_numpy(self.splits["train"].target[mine]).float().to(self.device)
+        target = torch.from_numpy(self.split("train").target[mine]).float().to(self.device)
         optimizer.zero_grad(set_to_none=True)
-        losses = self._losses(model(inputs), (target - self.target_mean) / self.target_std)
+        losses = self._losses(model(inputs), (target - self.target_centre) / self.target_std)
         (losses.sum() / len(rows) * self.communicator.world_size).backward()
         if self.config.gradient_clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.gradient_clip_norm)
         optimizer.step()
+        if self.communicator.world_size > 1:
+            # Each worker's batch norm saw its own share; with their mean, all evaluate the very model that is saved.
+            for buffer in self.model.head.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.communicator.sum(buffer) / self.communicator.world_size)
         return float(self.communicator.sum(losses.detach().sum().double())) / len(rows)
 
     def _losses(self, prediction: Tensor, target: Tensor) -> Tensor:
@@ -213,30 +241,38 @@ class Finetuning:
 
     def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int, int]:
         """(train rows of a step, epoch, batch): a shuffled pass per epoch; a last partial batch is left for the next shuffle."""
-        num_rows = len(self.splits["train"])
+        num_rows = len(self.split("train"))
         size = min(self.config.batch_size, num_rows)
         epoch, batch = divmod(step, num_rows // size)
         order = numpy_generator(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch).permutation(num_rows)
         return order[batch * size : (batch + 1) * size], epoch, batch
 
-    def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None, batch: int = 0) -> TaskBatch | Tensor:
+    def _inputs(
+        self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None, batch: int = 0
+    ) -> TaskBatch | Tensor:
         if self.arm == "frozen":
             if split not in self._vectors:
                 self._vectors[split] = self._embed_split(split)
             return self._vectors[split][torch.from_numpy(rows).to(self.device)]
         if epoch is None:
             epoch, batch = EVALUATION_EPOCH + SPLITS.index(split), int(rows[0])
-        return self._trees(self.splits[split], rows, epoch, batch * self.communicator.world_size + self.communicator.rank)
+        return self._trees(
+            self.split(split), rows, epoch, batch * self.communicator.world_size + self.communicator.rank
+        )
 
     def _embed_split(self, split: str) -> Tensor:
         self.model.encoder.eval()
-        rows, size = np.arange(len(self.splits[split])), self.config.batch_size
+        rows, size = np.arange(len(self.split(split))), self.config.batch_size
         epoch = EVALUATION_EPOCH + SPLITS.index(split)
         with torch.no_grad():
-            return torch.cat([self.model.embed(self._trees(self.splits[split], r, epoch, int(r[0]))) for r in _chunks(rows, size)])
+            return torch.cat(
+                [self.model.embed(self._trees(self.split(split), r, epoch, int(r[0]))) for r in _chunks(rows, size)]
+            )
 
     def _trees(self, split: Split, rows: NDArray[np.int64], epoch: int, batch: int) -> TaskBatch:
-        trees = self.sampling.sample(self.task.entity_table, split.entities[rows], split.before_s[rows], epoch=epoch, batch=batch)
+        trees = self.sampling.sample(
+            self.task.entity_table, split.entities[rows], split.before_s[rows], epoch=epoch, batch=batch
+        )
         return collate_trees(trees, split.time_s[rows], self.store.graph, self.store.features).to(self.device)
 
     def _out_of_time(self, begun: float) -> bool:

@@ -136,9 +136,7 @@ def sample_one(graph, seed_nodes, bound, rows_per_hop, num_hops, max_children, s
         for table in range(num_tables):
             offset, count = row_offset[table], num_candidates[table]
             table_stream = fold(hop_stream, 1_000_000 + table)
-            size = draw(
-                candidates[offset : offset + count], budget, offset, rows_per_hop, table_stream, keys, drawn
-            )
+            size = draw(candidates[offset : offset + count], budget, offset, rows_per_hop, table_stream, keys, drawn)
             for i in range(size):
                 rows[table, num_sampled[table]] = drawn[i]
                 num_sampled[table] += 1

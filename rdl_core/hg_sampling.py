@@ -79,7 +79,9 @@ class HGSampling:
         self.graph, self.config, self.seed, self.before_s = graph, config, seed, before_s
         self.seed_table = config.seed_table or default_seed_table(graph, before_s)
         if self.seed_table not in graph.node_types:
-            raise ValueError(f"seed table {self.seed_table!r} is not in the database; tables: {', '.join(graph.node_types)}")
+            raise ValueError(
+                f"seed table {self.seed_table!r} is not in the database; tables: {', '.join(graph.node_types)}"
+            )
         self.eligible = np.flatnonzero(graph.table_time(self.seed_table) < before_s)
         self.samples_per_epoch = len(self.eligible) // config.seeds_per_sample
         if self.samples_per_epoch == 0:
@@ -108,7 +110,11 @@ class HGSampling:
         return len(self.eligible) % self.config.seeds_per_sample
 
     def seeds(self, epoch: int, sample: int) -> NDArray[np.int64]:
-        """int64 [seeds_per_sample]: rows of the seed table, perm_epoch[64 k : 64 k + 64]."""
+        """int64 [seeds_per_sample]: rows of the seed table, perm_epoch[64 k : 64 k + 64]; IndexError beyond the epoch."""
+        if not 0 <= sample < self.samples_per_epoch:
+            raise IndexError(
+                f"sample {sample} of an epoch of {self.samples_per_epoch} samples (a partial last one is dropped)"
+            )
         size = self.config.seeds_per_sample
         return self._permutation(epoch)[sample * size : (sample + 1) * size]
 

@@ -18,8 +18,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter, ParameterList
 
-from rdl_core.loss_batch import EdgeType, SampleLayout, check_links, check_rows, sample_layouts
+from rdl_core.loss_batch import SampleLayout, check_links, check_rows, sample_layouts
 from rdl_core.loss_terms import LossSum, context_means, link_loss, self_loss, sum_losses
+from rdl_core.reg import EdgeType
 
 __all__ = ["LossConfig", "LossSum", "ThreeLevelLoss"]
 

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-EdgeType = tuple[str, str, str]
-"""A foreign key: (child_table, fkey_col, parent_table)."""
+from rdl_core.reg import EdgeType
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,9 @@ class Checkpoint:
     def encoder(self) -> RelationalEncoder:
         """The backbone with its weights."""
         encoder = RelationalEncoder(self.schema, self.edge_types, self.backbone)
-        encoder.load_state_dict({n.removeprefix("encoder."): w for n, w in self.weights.items() if n.startswith("encoder.")})
+        encoder.load_state_dict(
+            {n.removeprefix("encoder."): w for n, w in self.weights.items() if n.startswith("encoder.")}
+        )
         return encoder
 
     def require_same_schema(self, store: Store) -> None:
@@ -71,7 +73,9 @@ class Checkpoint:
 def save_pretrained(path: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint folder; one already there is replaced as a whole."""
     path = Path(path)
-    partial, old = path.with_name(path.name + ".partial"), path.with_name(path.name + ".old")
+    partial, old = path.with_name(path.name + ".partial"), _old(path)
+    if old.exists() and not path.exists():  # a crash between the two renames below
+        old.rename(path)
     for leftover in (partial, old):
         shutil.rmtree(leftover, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -104,8 +108,12 @@ def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
         ValueError: Another format version or kind.
     """
     path = Path(path)
+    if not path.exists() and _old(path).exists():  # its writer died between two renames, or is there right now
+        path = _old(path)
     if not (path / "model.json").exists():
-        raise FileNotFoundError(f"no checkpoint at {path} (no model.json); pass the folder that `pretrain` printed under 'checkpoint'")
+        raise FileNotFoundError(
+            f"no checkpoint at {path} (no model.json); pass the folder that `pretrain` printed under 'checkpoint'"
+        )
     description = json.loads((path / "model.json").read_text())
     if description["format_version"] != FORMAT_VERSION:
         raise ValueError(f"checkpoint {path} has format {description['format_version']}, expected {FORMAT_VERSION}")
@@ -120,6 +128,10 @@ def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
         kind=description["kind"],
         about=description["about"],
     )
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(path.name + ".old")
 
 
 def cpu_weights(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ Promises
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
+from rdl_core.model_io import Checkpoint
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
 
@@ -93,7 +95,10 @@ Report = Callable[[TrainState, dict[str, float], bool], None]
 
 
 def train_step(
-    model: torch.nn.Module, batch: PretrainingBatch, optimizer: torch.optim.Optimizer, communicator: Communicator,
+    model: torch.nn.Module,
+    batch: PretrainingBatch,
+    optimizer: torch.optim.Optimizer,
+    communicator: Communicator,
     gradient_clip_norm: float | None = None,
 ) -> dict[str, float]:
     """One update; returns the normalised loss per level over all workers.
@@ -129,14 +134,19 @@ class Validation:
         communicator: Samples are shared among its workers.
     """
 
-    def __init__(self, store: Store, config: PretrainingConfig, sampler: HGSampling, communicator: Communicator) -> None:
+    def __init__(
+        self, store: Store, config: PretrainingConfig, sampler: HGSampling, communicator: Communicator
+    ) -> None:
         self.store, self.config, self.sampler, self.communicator = store, config, sampler, communicator
 
     def cursors(self, step: int) -> list[Cursor]:
         """Which samples: always the same, or fresh ones at every validation."""
-        number = step // self.config.validation_interval_steps if self.config.validation_fresh else 0
+        number = -(-step // self.config.validation_interval_steps) if self.config.validation_fresh else 0
         per_epoch, first = self.sampler.samples_per_epoch, number * self.config.validation_samples
-        return [(VALIDATION_EPOCH + k // per_epoch, k % per_epoch) for k in range(first, first + self.config.validation_samples)]
+        return [
+            (VALIDATION_EPOCH + k // per_epoch, k % per_epoch)
+            for k in range(first, first + self.config.validation_samples)
+        ]
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module, step: int) -> dict[str, float]:
@@ -147,7 +157,14 @@ class Validation:
         seed_rows = [torch.zeros(0, self.config.backbone.channels, device=device)]
         for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
             subgraphs = self.sampler.sample(epoch, [sample])
-            batch = collate(subgraphs, [(epoch, sample)], self.store.graph, self.store.features, self.config.corruption, seed=self.config.seed)
+            batch = collate(
+                subgraphs,
+                [(epoch, sample)],
+                self.store.graph,
+                self.store.features,
+                self.config.corruption,
+                seed=self.config.seed,
+            )
             totals, counts, h = model(batch.to(device))
             sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
             sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
@@ -155,7 +172,9 @@ class Validation:
         model.train()
         h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
         totals_all, counts_all = self.communicator.sum(sums)
-        metrics = {f"validation/{level}": float(totals_all[i] / counts_all[i].clamp(min=1)) for i, level in enumerate(LEVELS)}
+        metrics = {
+            f"validation/{level}": float(totals_all[i] / counts_all[i].clamp(min=1)) for i, level in enumerate(LEVELS)
+        }
         return {**metrics, "effective_rank": effective_rank(h)}
 
 
@@ -207,7 +226,13 @@ def fit(
     return state
 
 
-def _note(state: TrainState, metrics: dict[str, float], config: PretrainingConfig, on_report: Report, communicator: Communicator) -> None:
+def _note(
+    state: TrainState,
+    metrics: dict[str, float],
+    config: PretrainingConfig,
+    on_report: Report,
+    communicator: Communicator,
+) -> None:
     loss = sum(metrics[f"validation/{level}"] for level in LEVELS)
     is_best = loss < state.best_loss
     state.last = dict(metrics)
@@ -228,11 +253,49 @@ def _note(state: TrainState, metrics: dict[str, float], config: PretrainingConfi
     on_report(state, metrics, is_best)
 
 
-def local_steps(sampler: HGSampling, config: PretrainingConfig, first_step: int = 0) -> Iterable[tuple[list[Subgraph], list[Cursor]]]:
+def local_steps(
+    sampler: HGSampling, config: PretrainingConfig, first_step: int = 0
+) -> Iterable[tuple[list[Subgraph], list[Cursor]]]:
     """The samples of every step from `first_step` on, drawn in this process: what one worker without Ray trains on."""
     for step in range(first_step, config.max_steps):
-        cursors = [divmod(k, sampler.samples_per_epoch) for k in range(step * config.samples_per_step, (step + 1) * config.samples_per_step)]
+        cursors = [
+            divmod(k, sampler.samples_per_epoch)
+            for k in range(step * config.samples_per_step, (step + 1) * config.samples_per_step)
+        ]
         yield [sampler.sample(epoch, [sample])[0] for epoch, sample in cursors], cursors
+
+
+def pretrain_here(
+    store: Store, config: PretrainingConfig, *, on_report: Report = lambda state, metrics, is_best: None
+) -> tuple[PretrainingModel, TrainState]:
+    """A whole run in this process, without Ray; returns the model with its best weights and how it went."""
+    torch.manual_seed(config.seed)
+    model = PretrainingModel(store, config)
+    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    sampler = HGSampling(store.graph, config.sampling, seed=config.seed, before_s=store.schema.cutoff_s + 1)
+    best = copy.deepcopy(model.state_dict())
+
+    def report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
+        if is_best:
+            best.update(copy.deepcopy(model.state_dict()))
+        on_report(state, metrics, is_best)
+
+    validation = Validation(store, config, sampler, SingleProcess())
+    state = fit(model, optimizer, local_steps(sampler, config), store, config, validation, on_report=report)
+    model.load_state_dict(best)
+    return model, state
+
+
+def pretrained_checkpoint(
+    weights: Mapping[str, Tensor], store: Store, config: PretrainingConfig, state: TrainState
+) -> Checkpoint:
+    """A checkpoint of a PretrainingModel's weights, with where they come from."""
+    about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
+    about |= {"validation": state.best, "first_validation": state.first}
+    return Checkpoint(
+        weights=dict(weights), backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types,
+        kind="pretrained", about=about,
+    )  # fmt: skip
 
 
 def _is_finite(value: float) -> bool:

@@ -1,7 +1,7 @@
 """Columns of a row become one vector: PyTorch Frame's attribute encoders, then a linear map or a tabular ResNet (Gorishniy et al. 2021).
 
 Promises: one encoder per table, made from its schema alone; a table without attributes gets a learned vector; a null cell contributes a zero
-vector (PyTorch Frame's rule). Dropout masks depend on the sample, not on the batch that it travels in.
+vector, of whatever semantic type. Dropout masks depend on the sample, not on the batch that it travels in.
 """
 
 from __future__ import annotations
@@ -66,11 +66,28 @@ class NullableLinearEncoder(LinearEncoder):
         return x.masked_fill(missing.unsqueeze(-1), 0.0)
 
 
+class NullableTimestampEncoder(TimestampEncoder):
+    """PyTorch Frame's TimestampEncoder whose null cells give zero vectors; the original takes a null for the median time."""
+
+    def forward(self, feat: Tensor, col_names: list[str] | None = None) -> Tensor:
+        missing = (feat < 0).any(dim=-1, keepdim=True)
+        return super().forward(feat, col_names).masked_fill(missing, 0.0)
+
+
+class NullableEmbeddingEncoder(LinearEmbeddingEncoder):
+    """PyTorch Frame's LinearEmbeddingEncoder whose null cells, stored as zero vectors, give zero vectors: no bias."""
+
+    def encode_forward(self, feat: MultiEmbeddingTensor, col_names: list[str] | None = None) -> Tensor:
+        missing = torch.stack([(v == 0).all(dim=1) for v in feat.values.split(self.emb_dim_list, dim=1)], dim=1)
+        return super().encode_forward(feat, col_names).masked_fill(missing.unsqueeze(-1), 0.0)
+
+
 class SampleDropout(torch.nn.Module):
     """Dropout whose mask is a function of the sample: rows of one sample draw from that sample's stream.
 
-    `segments` is set before a forward pass: consecutive (rows, stream) pairs that cover the input. Without it, in training mode, the module
-    draws from torch's global generator, as torch.nn.Dropout.
+    `segments` is set before a forward pass: consecutive (rows, stream) pairs that cover the input. Each call after that has a mask of its own
+    (PyTorch Frame's residual block uses its dropout twice). Without segments, in training mode, the module draws from torch's global
+    generator, as torch.nn.Dropout.
 
     Args:
         probability: Of a zero.
@@ -80,7 +97,16 @@ class SampleDropout(torch.nn.Module):
     def __init__(self, probability: float, number: int) -> None:
         super().__init__()
         self.probability, self.number = probability, number
-        self.segments: Sequence[tuple[int, tuple[int, ...]]] | None = None
+        self.segments = None
+
+    @property
+    def segments(self) -> Sequence[tuple[int, tuple[int, ...]]] | None:
+        """Consecutive (rows, stream) pairs, or None."""
+        return self._segments
+
+    @segments.setter
+    def segments(self, segments: Sequence[tuple[int, tuple[int, ...]]] | None) -> None:
+        self._segments, self._calls = segments, 0
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.probability == 0.0:
@@ -88,9 +114,10 @@ class SampleDropout(torch.nn.Module):
         if self.segments is None:
             return torch.nn.functional.dropout(x, self.probability)
         keep = [
-            torch.rand(rows, x.shape[1], generator=torch_generator(PURPOSE_DROPOUT, *stream, self.number))
+            torch.rand(rows, x.shape[1], generator=torch_generator(PURPOSE_DROPOUT, *stream, self.number, self._calls))
             for rows, stream in self.segments
         ]
+        self._calls += 1
         mask = torch.cat(keep).to(x.device) >= self.probability
         return x * mask / (1.0 - self.probability)
 
@@ -137,8 +164,8 @@ class RowEncoder(torch.nn.Module):
             stype.numerical: NullableLinearEncoder,
             stype.categorical: EmbeddingEncoder,
             stype.multicategorical: MultiCategoricalEmbeddingEncoder,
-            stype.timestamp: TimestampEncoder,
-            stype.embedding: LinearEmbeddingEncoder,
+            stype.timestamp: NullableTimestampEncoder,
+            stype.embedding: NullableEmbeddingEncoder,
         }
         encoders = {s: classes[s]() for s in names}
         self.model: torch.nn.Module

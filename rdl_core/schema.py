@@ -106,13 +106,24 @@ class Schema:
             elif mine.columns != theirs.columns:
                 mine_columns, their_columns = ({c.name: c for c in t.columns} for t in (mine, theirs))
                 changed = [c for c in mine_columns | their_columns if mine_columns.get(c) != their_columns.get(c)]
-                lines.append(f"table {name}: columns differ: {', '.join(sorted(changed))}")
+                lines.append(f"table {name}: columns differ: {', '.join(sorted(changed)) or 'order of columns'}")
             elif mine.fkey_col_to_pkey_table != theirs.fkey_col_to_pkey_table:
                 lines.append(f"table {name}: foreign keys differ")
+            elif mine.time_col != theirs.time_col:
+                lines.append(
+                    f"table {name}: the time column is {mine.time_col} in the model and {theirs.time_col} in the store"
+                )
+        has_text = any(c.stype == "text" for t in self.tables.values() for c in t.columns)
+        if has_text and self.text_embedder != other.text_embedder:
+            lines.append(
+                f"the text embedder is {self.text_embedder} in the model and {other.text_embedder} in the store"
+            )
         return lines
 
 
-def fit_columns(table: pa.Table, visible: NDArray[np.bool_], keys: set[str]) -> tuple[tuple[ColumnSchema, ...], dict[str, str]]:
+def fit_columns(
+    table: pa.Table, visible: NDArray[np.bool_], keys: set[str]
+) -> tuple[tuple[ColumnSchema, ...], dict[str, str]]:
     """Schemas of a table's attributes from its visible rows.
 
     Args:
@@ -190,7 +201,10 @@ def _fit_list(name: str, values: pa.ChunkedArray) -> ColumnSchema | str:
         is_string(kind.value_type) or pa.types.is_integer(kind.value_type)
     ):
         flat = pc.list_flatten(values)
-        return ColumnSchema(name=name, stype="multicategorical", categories=categories_of(flat))
+        categories = categories_of(flat)
+        if not categories:
+            return "no value up to the cutoff"
+        return ColumnSchema(name=name, stype="multicategorical", categories=categories)
     return f"values of type {kind} are not supported"
 
 
@@ -212,7 +226,7 @@ def is_number(kind: pa.DataType) -> bool:
 
 
 def to_float(values: pa.ChunkedArray) -> NDArray[np.float64]:
-    """float64 [rows], null as NaN; durations and times of day in seconds."""
+    """float64 [rows], durations and times of day in seconds; NaN for null and for what float32 cannot hold, infinities too."""
     kind = values.type
     scale = 1.0
     if pa.types.is_duration(kind) or pa.types.is_time(kind):
@@ -220,4 +234,5 @@ def to_float(values: pa.ChunkedArray) -> NDArray[np.float64]:
         values = values.cast(pa.int64() if kind.bit_width == 64 else pa.int32())
     if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
         values = values.cast(pa.float64())
-    return values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False) * scale
+    numbers = values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False) * scale
+    return np.where(np.abs(numbers) <= np.finfo(np.float32).max, numbers, np.nan)

@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
@@ -50,6 +51,12 @@ class StoreConfig:
     text_embedder: str = "hashed-ngram:128"
     timeless_rows: Literal["first_reference", "always"] = "first_reference"
     exclude_columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.timeless_rows not in ("first_reference", "always"):
+            raise ValueError(
+                f"StoreConfig.timeless_rows must be 'first_reference' or 'always', got {self.timeless_rows!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -108,8 +115,12 @@ def materialize(
         config: Settings.
         encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
         progress: Called with each finished table.
+
+    Raises:
+        ValueError: `exclude_columns` names something that is no attribute; a label's column would stay in.
     """
     config = config or StoreConfig()
+    _check_excluded(dataset, config)
     path = Path(stores_dir) / f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
     if (path / "store.json").exists():
         return open_store(path)
@@ -153,10 +164,14 @@ def open_store(path: Path | str) -> Store:
     """
     path = Path(path)
     if not (path / "store.json").exists():
-        raise FileNotFoundError(f"no REG store at {path} (no store.json); make one with `python -m distributed materialize --data ...`")
+        raise FileNotFoundError(
+            f"no REG store at {path} (no store.json); make one with `python -m distributed materialize --data ...`"
+        )
     manifest = json.loads((path / "store.json").read_text())
     if manifest["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"store {path} has format {manifest['format_version']}, expected {FORMAT_VERSION}; delete it and materialize again")
+        raise ValueError(
+            f"store {path} has format {manifest['format_version']}, expected {FORMAT_VERSION}; delete it and materialize again"
+        )
     return Store(path, Schema.from_json(manifest["schema"]), manifest)
 
 
@@ -174,9 +189,7 @@ def encode_table(
     excluded = {c.removeprefix(f"{table}.") for c in config.exclude_columns if c.startswith(f"{table}.")}
     columns, left_out = fit_columns(data, visible, {spec.pkey, *spec.fkeys} - {None} | excluded)
     embedder = text_embedder(config.text_embedder)
-    columns = tuple(
-        dataclasses.replace(c, channels=embedder.channels) if c.stype == "text" else c for c in columns
-    )
+    columns = tuple(dataclasses.replace(c, channels=embedder.channels) if c.stype == "text" else c for c in columns)
     schema = TableSchema(
         name=table,
         num_rows=data.num_rows,
@@ -194,10 +207,29 @@ def encode_table(
 def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
     """Hex digest over the manifest, the Parquet files and the settings."""
     digest = hashlib.sha256(repr((FORMAT_VERSION, dataclasses.asdict(config))).encode())
-    for path in [dataset.dataset_dir / "manifest.yaml", *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables)]:
+    for path in [
+        dataset.dataset_dir / "manifest.yaml",
+        *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables),
+    ]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
+
+
+def _check_excluded(dataset: RelBenchDataset, config: StoreConfig) -> None:
+    for column in config.exclude_columns:
+        table = next((t for t in dataset.manifest.tables if column.startswith(f"{t}.")), None)
+        spec = dataset.manifest.tables[table] if table else None
+        attributes = (
+            set(pq.read_schema(dataset.db_dir / f"{table}.parquet").names) - {spec.pkey, *spec.fkeys}
+            if table and spec
+            else set()
+        )
+        if column.removeprefix(f"{table}.") not in attributes:
+            found = f"; attributes of {table!r}: {', '.join(sorted(attributes))}" if table else ""
+            raise ValueError(
+                f"StoreConfig.exclude_columns expects 'table.column' of attributes that exist, got {column!r}{found}"
+            )
 
 
 def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> RelationalEntityGraph:
@@ -229,7 +261,9 @@ def _write_arrays(folder: Path, arrays: Arrays) -> None:
         np.save(folder / f"{name}.npy", array)
 
 
-def _write_manifest(path: Path, schema: Schema, graph: RelationalEntityGraph, dataset: RelBenchDataset, config: StoreConfig) -> None:
+def _write_manifest(
+    path: Path, schema: Schema, graph: RelationalEntityGraph, dataset: RelBenchDataset, config: StoreConfig
+) -> None:
     digest = hashlib.sha256()
     for file in sorted(path.rglob("*.npy")):
         digest.update(f"{file.relative_to(path)}".encode() + file.read_bytes())

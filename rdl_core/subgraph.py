@@ -62,6 +62,8 @@ class Subgraph:
         return self.buffer.tobytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes | memoryview, node_types: tuple[str, ...], edge_types: tuple[EdgeType, ...]) -> Subgraph:
+    def from_bytes(
+        cls, data: bytes | memoryview, node_types: tuple[str, ...], edge_types: tuple[EdgeType, ...]
+    ) -> Subgraph:
         """The inverse of `to_bytes`, without a copy."""
         return cls(np.frombuffer(data, dtype=np.int32), node_types, edge_types)

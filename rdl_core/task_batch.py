@@ -93,7 +93,10 @@ class TaskBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        moved = {name: {k: v.to(device) for k, v in getattr(self, name).items()} for name in ("frames", "index", "age_days", "edges")}
+        moved = {
+            name: {k: v.to(device) for k, v in getattr(self, name).items()}
+            for name in ("frames", "index", "age_days", "edges")
+        }
         return TaskBatch(
             **moved,
             num_nodes_per_hop=self.num_nodes_per_hop,
@@ -104,7 +107,10 @@ class TaskBatch:
 
 
 def collate_trees(
-    trees: TemporalSubgraph, time_s: NDArray[np.int64], graph: RelationalEntityGraph, features: Mapping[str, TableFeatures]
+    trees: TemporalSubgraph,
+    time_s: NDArray[np.int64],
+    graph: RelationalEntityGraph,
+    features: Mapping[str, TableFeatures],
 ) -> TaskBatch:
     """The batch of these trees.
 

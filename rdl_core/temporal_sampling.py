@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from rdl_core.random_streams import PURPOSE_TEMPORAL_SAMPLING, stream
 from rdl_core.reg import EdgeType, RelationalEntityGraph
-from rdl_core.temporal_kernels import distinct, expand_seeds, group, table_and_hop
+from rdl_core.temporal_kernels import distinct, ends_in_order, expand_seeds, group
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,9 @@ class TemporalSamplingConfig:
 
     def __post_init__(self) -> None:
         if not self.num_neighbors or min(self.num_neighbors) < 1:
-            raise ValueError(f"TemporalSamplingConfig.num_neighbors must be positive numbers, one a hop, got {self.num_neighbors}")
+            raise ValueError(
+                f"TemporalSamplingConfig.num_neighbors must be positive numbers, one a hop, got {self.num_neighbors}"
+            )
         if self.strategy not in ("uniform", "recent"):
             raise ValueError(f"TemporalSamplingConfig.strategy must be 'uniform' or 'recent', got {self.strategy!r}")
 
@@ -102,39 +104,40 @@ class TemporalSampling:
         """
         table = self.graph.node_types.index(entity_table)
         nodes = np.asarray(entities, dtype=np.int64) + self.graph.row_offset[table]
-        node, seed, hop, source, target, kind, edge_hop = expand_seeds(
-            self._arrays, nodes, np.asarray(before_s, dtype=np.int64), np.array(self.config.num_neighbors),
+        found = expand_seeds(
+            self._arrays, table, nodes, np.asarray(before_s, dtype=np.int64), np.array(self.config.num_neighbors),
             self.config.strategy == "recent",
             np.uint64(stream(self.seed, PURPOSE_TEMPORAL_SAMPLING, epoch, batch)), self._position,
         )  # fmt: skip
-        return self._assemble(node, seed, hop, source, target, kind, edge_hop, entity_table, len(entities))
+        return self._assemble(entity_table, len(entities), *found)
 
-    def _assemble(self, node, seed, hop, source, target, kind, edge_hop, entity_table, num_seeds) -> TemporalSubgraph:  # type: ignore[no-untyped-def]
-        num_hops = len(self.config.num_neighbors)
-        order, counts = group(table_and_hop(node, hop, self.graph.row_offset, num_hops), len(self.graph.node_types) * (num_hops + 1))
-        per_table = counts.reshape(-1, num_hops + 1)
+    def _assemble(
+        self, entity_table: str, num_seeds: int, node: NDArray, seed: NDArray, hop: NDArray, node_table: NDArray,
+        source: NDArray, target: NDArray, kind: NDArray, edge_hop: NDArray,
+    ) -> TemporalSubgraph:  # fmt: skip
+        """Orders nodes by (table, hop) and edges by (type, hop), both stably."""
+        graph, num_hops = self.graph, len(self.config.num_neighbors)
+        order, place, per_table = group(node_table, hop, len(graph.node_types), num_hops + 1)
         begins = np.concatenate([[0], np.cumsum(per_table.sum(1))])
-        place = np.empty(len(node), np.int64)
-        place[order] = np.arange(len(node))
-        rows, index, seeds, nodes_per_hop = {}, {}, {}, {}
-        for t, table in enumerate(self.graph.node_types):
+        rows, index, seeds = {}, {}, {}
+        for t, table in enumerate(graph.node_types):
             mine = order[begins[t] : begins[t + 1]]
             found, index[table] = distinct(node[mine], self._position)
-            rows[table] = found - self.graph.row_offset[t]
+            rows[table] = found - graph.row_offset[t]
             seeds[table] = seed[mine]
-            nodes_per_hop[table] = per_table[t].tolist()
-        num_kinds = 2 * len(self.graph.edge_types)
-        edge_order, edge_counts = group(kind.astype(np.int64) * num_hops + edge_hop, num_kinds * num_hops)
-        per_kind = edge_counts.reshape(num_kinds, num_hops)
+        edge_order, _, per_kind = group(kind, edge_hop, 2 * len(graph.edge_types), num_hops)
         edge_begins = np.concatenate([[0], np.cumsum(per_kind.sum(1))])
-        edges, edges_per_hop = {}, {}
-        for k, edge_type in enumerate(self.graph.edge_types):
-            child, up = self.graph.child_type[k], self.graph.parent_type[k]
-            for d, (directed, a, b) in enumerate(((edge_type, child, up), (reverse(edge_type), up, child))):
-                mine = edge_order[edge_begins[2 * k + d] : edge_begins[2 * k + d + 1]]
-                edges[directed] = np.stack([place[source[mine]] - begins[a], place[target[mine]] - begins[b]]).astype(np.int32)
-                edges_per_hop[directed] = per_kind[2 * k + d].tolist()
+        source_type = np.stack([graph.child_type, graph.parent_type], axis=1).ravel()
+        target_type = np.stack([graph.parent_type, graph.child_type], axis=1).ravel()
+        ends = ends_in_order(edge_order, source, target, kind, place, begins[source_type], begins[target_type])
+        directed = [d for e in graph.edge_types for d in (e, reverse(e))]
         return TemporalSubgraph(
-            rows=rows, index=index, seed=seeds, edges=edges, num_nodes_per_hop=nodes_per_hop,
-            num_edges_per_hop=edges_per_hop, entity_table=entity_table, num_seeds=num_seeds,
-        )  # fmt: skip
+            rows=rows,
+            index=index,
+            seed=seeds,
+            edges={d: ends[:, edge_begins[i] : edge_begins[i + 1]] for i, d in enumerate(directed)},
+            num_nodes_per_hop={t: per_table[i].tolist() for i, t in enumerate(graph.node_types)},
+            num_edges_per_hop={d: per_kind[i].tolist() for i, d in enumerate(directed)},
+            entity_table=entity_table,
+            num_seeds=num_seeds,
+        )

@@ -80,7 +80,7 @@ def text_embedder(name: str) -> TextEmbedder:
         ValueError: No such embedder.
     """
     kind, _, argument = name.partition(":")
-    if kind == "hashed-ngram" and argument.isdigit():
+    if kind == "hashed-ngram" and argument.isdecimal():
         return HashedNgramEmbedder(int(argument))
     if name.startswith(SENTENCE_TRANSFORMER_PREFIX) and argument:
         return SentenceTransformerEmbedder(argument)

@@ -1,0 +1,55 @@
+"""Shared fixtures: the nasty database with its store, real data if it is there, one Ray session for all Ray tests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nasty_database import write_nasty_database
+from relbench.load import RelBenchDataset
+
+from rdl_core.database import open_dataset
+from rdl_core.store import Store, materialize
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """The folder with rel-f1 and rel-retail; skips where there is none."""
+    root = Path(os.environ.get("RDL_DATA") or REPOSITORY / ".." / "shared" / "data")
+    if not (root / "rel-f1" / "manifest.yaml").exists():
+        pytest.skip(f"no rel-f1 below {root}: set RDL_DATA to a folder that holds rel-f1 and rel-retail")
+    return root
+
+
+@pytest.fixture(scope="session")
+def nasty_dataset(tmp_path_factory: pytest.TempPathFactory) -> RelBenchDataset:
+    """The nasty database, opened and validated."""
+    return open_dataset(write_nasty_database(tmp_path_factory.mktemp("nasty") / "nasty"))
+
+
+@pytest.fixture(scope="session")
+def nasty_store(nasty_dataset: RelBenchDataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Its store."""
+    return materialize(nasty_dataset, tmp_path_factory.mktemp("stores"))
+
+
+@pytest.fixture(scope="session")
+def f1_store(data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """The store of rel-f1."""
+    return materialize(open_dataset(data_root / "rel-f1"), tmp_path_factory.mktemp("f1_stores"))
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One local Ray session, as `start_ray` makes it, for all tests marked ray."""
+    import ray
+
+    from distributed.preflight import start_ray
+
+    start_ray(workers=3, samplers=2)
+    yield
+    ray.shutdown()

@@ -1,0 +1,292 @@
+"""The command line as people use it, in this process: help, refusals of one screen, runs on tiny data."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from nasty_database import write_database, write_nasty_database
+from relbench.load import RelBenchDataset
+
+from distributed.__main__ import main
+from distributed.commands import Common, Evaluate, Finetune, Import, Materialize, Pretrain, Sample
+
+COMMANDS: dict[str, type[Common]] = {
+    "import": Import,
+    "materialize": Materialize,
+    "sample": Sample,
+    "pretrain": Pretrain,
+    "finetune": Finetune,
+    "evaluate": Evaluate,
+}
+SHORT = ["--max-steps", "4", "--validation-interval-steps", "2", "--rows", "linear"]
+
+
+@pytest.fixture(scope="module")
+def work(nasty_dataset: RelBenchDataset, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Options of all commands here: the data, and one folder of runs whose store is made once."""
+    return [
+        "--data",
+        str(nasty_dataset.dataset_dir),
+        "--runs-dir",
+        str(tmp_path_factory.mktemp("work") / "runs"),
+        "--json",
+    ]
+
+
+def runs_dir(work: list[str]) -> Path:
+    return Path(work[work.index("--runs-dir") + 1])
+
+
+Captured = pytest.CaptureFixture[str]
+
+
+def done(capsys: Captured, *arguments: str) -> dict[str, Any]:
+    """Runs a command that must succeed; its result from the last line of stdout, which result.json must hold too."""
+    capsys.readouterr()
+    status = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    (line,) = out.splitlines()
+    result: dict[str, Any] = json.loads(line)
+    assert json.loads((Path(result["run"]) / "result.json").read_text()) == result
+    return result
+
+
+def refused(capsys: Captured, *arguments: str) -> str:
+    """Runs a command that must be refused with status 2 and one screen of text, which is returned on one line."""
+    capsys.readouterr()
+    status = main(list(arguments))
+    out, err = capsys.readouterr()
+    assert status == 2, err
+    assert out == ""
+    assert "error: " in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 40
+    return " ".join(err.split())
+
+
+# -------------------------------------------------------------------------------------------------- the command line
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["pretrain", "--no-such-option", "1"],
+        ["pretrain", "--preset", "best"],
+        ["finetune", "--task", "t", "--arm", "thawed"],
+        ["nonsense"],
+        ["sample"],
+        [],
+    ],
+)
+def test_what_the_command_line_does_not_know_is_refused(arguments: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        main(arguments)
+    assert exit_status.value.code == 2
+    out, err = capsys.readouterr()
+    assert len((out + err).splitlines()) < 30
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("arguments", [["--workers", "0"], ["--max-steps", "0"], ["--max-steps", "-3"]])
+def test_numbers_that_mean_nothing_are_refused_by_their_option(arguments: list[str], capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as exit_status:
+        main(["materialize", *arguments])
+    out, err = capsys.readouterr()
+    assert exit_status.value.code == 2
+    assert f"{arguments[0]} must be at least 1, got {arguments[1]}" in " ".join((out + err).split())
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_explains_every_option_of_a_command(
+    command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    with pytest.raises(SystemExit) as exit_status:
+        main([command, "--help"])
+    assert exit_status.value.code == 0
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
+    assert (COMMANDS[command].__doc__ or "").split("\n")[0][:40] in shown
+    explained = {part.split(" ")[0]: part for part in re.split(r" (?=--[a-z-]+[ ,])", shown)}
+    for field in dataclasses.fields(COMMANDS[command]):
+        option = "--no-json" if field.name == "json" else "--" + field.name.replace("_", "-")
+        text = re.sub(r"\([^)]*\)|\{[^}]*\}", " ", explained[option].removeprefix(option))
+        assert len(re.findall(r"[A-Za-z]?[a-z]{2,}", text)) >= 2, f"{option} has no help text: {explained[option]!r}"
+
+
+# ---------------------------------------------------------------------------------------------------------- refusals
+
+
+def test_data_that_is_not_there_is_refused_with_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    write_nasty_database(tmp_path / "data" / "rel-nasty")
+    monkeypatch.setenv("RDL_DATA", str(tmp_path / "data"))
+    text = refused(capsys, "materialize", "--data", "rel-nice", "--runs-dir", str(tmp_path / "runs"))
+    assert "FileNotFoundError" in text
+    assert "'rel-nice'" in text
+    assert "there are: rel-nasty" in text
+    assert not (tmp_path / "runs").exists()
+
+
+def test_broken_data_is_refused_by_table_and_column(tmp_path: Path, capsys: Captured) -> None:
+    folder = write_nasty_database(tmp_path / "broken")
+    (folder / "db" / "goal.parquet").write_bytes(b"not parquet")
+    text = refused(capsys, "materialize", "--data", str(folder), "--runs-dir", str(tmp_path / "runs"))
+    assert "DatabaseError" in text
+    assert "db/goal.parquet" in text
+    assert not list((tmp_path / "runs").glob("stores/*"))
+
+
+def test_an_unknown_task_is_refused_with_the_tasks_there_are(work: list[str], capsys: Captured) -> None:
+    text = refused(capsys, "finetune", *work, "--task", "team-losses", "--arm", "scratch")
+    assert "'team-losses'" in text
+    assert "team-points, team-wins" in text
+
+
+@pytest.mark.parametrize("arm", ["frozen", "finetuned"])
+def test_an_arm_that_is_pretrained_needs_a_checkpoint(work: list[str], capsys: Captured, arm: str) -> None:
+    assert f"arm '{arm}' needs --checkpoint" in refused(capsys, "finetune", *work, "--task", "team-wins", "--arm", arm)
+
+
+def test_scratch_takes_no_checkpoint(work: list[str], capsys: Captured) -> None:
+    text = refused(capsys, "finetune", *work, "--task", "team-wins", "--arm", "scratch", "--checkpoint", "x")
+    assert "arm 'scratch' starts fresh and takes no --checkpoint" in text
+
+
+def test_a_checkpoint_that_is_not_there_is_refused(work: list[str], capsys: Captured, tmp_path: Path) -> None:
+    missing = str(tmp_path / "model")
+    assert f"no checkpoint at {missing}" in refused(
+        capsys, "finetune", *work, "--task", "team-wins", "--arm", "frozen", "--checkpoint", missing
+    )
+    assert f"no checkpoint at {missing}" in refused(capsys, "evaluate", *work, "--checkpoint", missing)
+
+
+def test_a_learning_rate_that_diverges_is_an_error_not_a_traceback(work: list[str], capsys: Captured) -> None:
+    arguments = ["finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT, "--learning-rate", "1e30"]
+    assert "lower the learning rate" in refused(capsys, *arguments)
+
+
+def test_a_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RDL_TRACEBACK", "1")
+    with pytest.raises(FileNotFoundError):
+        main(["materialize", "--data", str(tmp_path / "none"), "--runs-dir", str(tmp_path)])
+
+
+# -------------------------------------------------------------------------------------------------------- whole runs
+
+
+def test_materialize_reports_the_store_and_draws_the_schema(
+    work: list[str], capsys: Captured, nasty_store: Any
+) -> None:
+    result = done(capsys, "materialize", *work)
+    assert result["content_hash"] == nasty_store.content_hash
+    assert result["rows"]["order_line"] == 48
+    assert Path(result["schema_picture"]).stat().st_size > 10_000
+    assert (Path(result["store"]) / "store.json").exists()
+    assert done(capsys, "materialize", *work) == result
+
+
+def test_without_json_stdout_is_empty(work: list[str], capsys: Captured) -> None:
+    assert main(["materialize", *work[:-1]]) == 0
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "order_line" in err
+
+
+def test_sample_writes_both_files_and_their_counts(tmp_path: Path, capsys: Captured) -> None:
+    parents, children = 90, 200
+    times = pa.array(
+        [datetime.datetime(2020, 1, 1) + datetime.timedelta(days=i) for i in range(children)], pa.timestamp("us")
+    )
+    data = write_database(
+        tmp_path / "rel-plain",
+        {
+            "parent": pa.table({"id": range(parents), "x": [i / 7 for i in range(parents)]}),
+            "child": pa.table(
+                {"id": range(children), "parent_id": [i % parents for i in range(children)], "time": times}
+            ),
+        },
+        {"parent": {"pkey": "id"}, "child": {"pkey": "id", "time_col": "time", "fkeys": {"parent_id": "parent"}}},
+        val_timestamp="2020-06-01",
+        test_timestamp="2020-07-01",
+    )
+    arguments = [
+        "sample",
+        "--data",
+        str(data),
+        "--runs-dir",
+        str(tmp_path / "runs"),
+        "--out",
+        str(tmp_path / "out"),
+        "--json",
+    ]
+    result = done(capsys, *arguments, "--samples", "3")
+    assert (result["samples"], result["out"]) == (3, str(tmp_path / "out"))
+    assert pq.read_metadata(tmp_path / "out" / "rows.parquet").num_rows == sum(result["rows"].values())
+    assert pq.read_metadata(tmp_path / "out" / "edges.parquet").num_rows == result["edges"]["child.parent_id"] > 0
+    (tmp_path / "out" / "mine").touch()
+    assert "choose another --out" in refused(capsys, *arguments, "--samples", "3")
+
+
+def test_a_database_too_small_for_a_sample_is_refused(work: list[str], capsys: Captured, tmp_path: Path) -> None:
+    assert "fewer than the 64 seeds" in refused(capsys, "sample", *work, "--out", str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_finetune_from_scratch_then_evaluate_gives_the_same_numbers(work: list[str], capsys: Captured) -> None:
+    for task, metric in (("team-wins", "roc_auc"), ("team-points", "mae")):
+        result = done(capsys, "finetune", *work, "--task", task, "--arm", "scratch", *SHORT)
+        assert (result["task"], result["arm"], result["regime"], result["steps"]) == (task, "scratch", "rolling", 4)
+        scored = done(capsys, "evaluate", *work, "--checkpoint", result["checkpoint"])
+        assert result["metric"] == scored["metric"] == metric
+        assert {split: scored[split] for split in ("val", "test")} == result["metrics"]
+        assert result["val"] == scored["val"][result["metric"]]
+        assert result["test"] == scored["test"][result["metric"]]
+
+
+def test_evaluate_can_switch_the_regime(work: list[str], capsys: Captured) -> None:
+    result = done(
+        capsys, "finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT, "--regime", "snapshot"
+    )
+    assert result["regime"] == "snapshot"
+    same = done(capsys, "evaluate", *work, "--checkpoint", result["checkpoint"])
+    assert (same["regime"], same["test"]) == ("snapshot", result["metrics"]["test"])
+    other = done(capsys, "evaluate", *work, "--checkpoint", result["checkpoint"], "--regime", "rolling")
+    assert other["regime"] == "rolling"
+    assert other["val"] == same["val"], "all of val lies before the test timestamp"
+    assert other["test"] != same["test"]
+
+
+def test_a_finished_run_is_not_repeated(work: list[str], capsys: Captured) -> None:
+    arguments = ["finetune", *work, "--task", "team-wins", "--arm", "scratch", *SHORT, "--run-name", "once"]
+    result = done(capsys, *arguments)
+    before = (runs_dir(work) / "once" / "model" / "model.safetensors").stat().st_mtime_ns
+    assert done(capsys, *arguments) == result
+    assert (runs_dir(work) / "once" / "model" / "model.safetensors").stat().st_mtime_ns == before
+    text = refused(capsys, *arguments, "--seed", "1")
+    assert "run 'once' exists with another configuration" in text
+    assert "config.seed: 0 -> 1" in text
+
+
+def test_the_same_seed_gives_the_same_result(work: list[str], capsys: Captured) -> None:
+    arguments = ["finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT]
+    first, second, third = (
+        done(capsys, *arguments, "--run-name", f"seed-{i}", "--seed", str(seed)) for i, seed in enumerate((3, 3, 4))
+    )
+    assert first["metrics"] == second["metrics"]
+    assert first["metrics"] != third["metrics"]
+
+
+def test_a_fine_tuned_checkpoint_is_no_start_for_another(work: list[str], capsys: Captured) -> None:
+    result = done(capsys, "finetune", *work, "--task", "team-wins", "--arm", "scratch", *SHORT, "--seed", "9")
+    arguments = ["finetune", *work, "--task", "team-wins", "--arm", "frozen", "--checkpoint", result["checkpoint"]]
+    assert "is finetuned, expected one that is pretrained" in refused(capsys, *arguments)

@@ -1,0 +1,113 @@
+"""tune -> distributed -> rdl_core, never the other way; the core runs where there is no Ray."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+CORE = sorted((REPOSITORY / "rdl_core").glob("*.py"))
+DISTRIBUTED = sorted((REPOSITORY / "distributed").glob("*.py"))
+
+PROGRAM = """
+import dataclasses
+import importlib
+import sys
+from pathlib import Path
+
+modules = sys.argv[2:]
+for module in modules:
+    importlib.import_module(f"rdl_core.{module}")
+print(len(modules), sorted(m for m in sys.modules if m.split(".")[0] in ("ray", "distributed", "tune")))
+sys.modules["ray"] = None
+import torch
+from nasty_database import write_nasty_database
+from rdl_core.collapse import effective_rank
+from rdl_core.communicator import SingleProcess
+from rdl_core.config import robust
+from rdl_core.database import open_dataset
+from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.pretraining import PretrainingModel, Validation, fit, local_steps
+from rdl_core.store import materialize
+
+folder = Path(sys.argv[1])
+store = materialize(open_dataset(write_nasty_database(folder / "nasty")), folder)
+config = dataclasses.replace(
+    robust().pretraining, sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=4), max_steps=2,
+    validation_interval_steps=2, validation_samples=2)
+sampler = HGSampling(store.graph, config.sampling, seed=0, before_s=store.schema.cutoff_s + 1)
+torch.manual_seed(0)
+model = PretrainingModel(store, config)
+state = fit(model, torch.optim.Adam(model.parameters()), local_steps(sampler, config), store, config,
+            Validation(store, config, sampler, SingleProcess()))
+print(state.step, state.finished)
+"""
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names of everything that a file imports, `from a import b` as a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def below(names: set[str], *packages: str) -> list[str]:
+    return sorted(n for n in names if any(n == p or n.startswith(f"{p}.") for p in packages))
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Lines printed by PROGRAM in a fresh interpreter."""
+    paths = [str(REPOSITORY), str(REPOSITORY / "tests")]
+    program = f"import sys; sys.path[:0] = {paths!r}\n{PROGRAM}"
+    modules = [path.stem for path in CORE if path.stem != "__init__"]
+    command = [sys.executable, "-c", program, str(tmp_path_factory.mktemp("program")), *modules]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout.splitlines()
+
+
+def test_the_detector_of_imports_sees_both_forms(tmp_path: Path) -> None:
+    path = tmp_path / "x.py"
+    path.write_text("import ray.data as d\ndef f():\n    from torch import distributed\n    from ray import tune\n")
+    assert below(imported(path), "ray.data") == ["ray.data"]
+    assert below(imported(path), "torch.distributed") == ["torch.distributed"]
+    assert below(imported(path), "ray.tune", "tune") == ["ray.tune"]
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_the_core_imports_neither_ray_nor_torch_distributed_nor_a_layer_above(path: Path) -> None:
+    above = ("ray", "torch.distributed", "distributed", "tune", "examples", "tests", "benchmarks")
+    assert below(imported(path), *above) == []
+
+
+@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+def test_the_core_names_torch_distributed_nowhere_in_its_code(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert (node.value.id, node.attr) != ("torch", "distributed"), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("path", DISTRIBUTED, ids=lambda path: path.name)
+def test_distributed_imports_neither_tune_nor_what_uses_it(path: Path) -> None:
+    assert below(imported(path), "tune", "ray.tune", "examples", "tests", "benchmarks") == []
+
+
+@pytest.mark.parametrize("path", CORE + DISTRIBUTED, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_every_file_opens_with_what_it_is(path: Path) -> None:
+    assert (ast.get_docstring(ast.parse(path.read_text())) or "").strip()
+
+
+def test_importing_the_whole_core_loads_no_ray(output: list[str]) -> None:
+    assert output[0] == f"{len(CORE) - 1} []"
+
+
+def test_pretraining_runs_where_importing_ray_raises(output: list[str]) -> None:
+    assert output[1:] == ["2 max_steps"]

@@ -1,0 +1,50 @@
+"""What is refused before Ray starts, with the arithmetic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from distributed.preflight import BYTES_PER_WORKER, _start_local, check_own_package, needed_cpus, start_ray
+
+
+def install(folder: Path, name: str) -> None:
+    """A package's metadata, as pip leaves it."""
+    info = folder / f"{name}-2025.1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 2025.1.0\n")
+
+
+def test_an_environment_without_dask_is_fine() -> None:
+    check_own_package()
+
+
+@pytest.mark.parametrize("refuse", [check_own_package, lambda: start_ray(1, 1)], ids=["alone", "before Ray starts"])
+def test_dasks_package_of_the_same_import_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refuse: object
+) -> None:
+    install(tmp_path, "distributed")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(RuntimeError, match=r"'distributed' \(2025.1.0\).*\nRemedy: .*pip uninstall distributed"):
+        refuse()  # type: ignore[operator]
+
+
+def test_packages_of_other_names_are_no_matter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "distributed_things")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    check_own_package()
+
+
+@pytest.mark.parametrize(("workers", "samplers", "cpus"), [(0, 2, 3), (1, 1, 3), (2, 1, 4), (4, 3, 8)])
+def test_needed_cpus_leave_one_for_the_driver(workers: int, samplers: int, cpus: int) -> None:
+    assert needed_cpus(workers, samplers) == cpus
+
+
+def test_more_workers_than_memory_are_refused_with_the_arithmetic() -> None:
+    workers = int(psutil.virtual_memory().total / BYTES_PER_WORKER) + 1
+    with pytest.raises(
+        RuntimeError, match=rf"^{workers} workers need about {workers * 1.5:.1f} GB, \d+\.\d GB are free"
+    ):
+        _start_local(workers, needed_cpus(workers, 1))
