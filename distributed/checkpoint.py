@@ -66,7 +66,8 @@ def committed_step(train_folder: Path) -> int:
     before it is not; a step may have several folders, of uploads that failed. A folder with half a `state.json` is such an upload.
     Beginning there costs at most one interval of samples, which the workers skip.
     """
-    steps = sorted({_step_of(p) for p in train_folder.glob("checkpoint_*/state.json")} - {None})
+    found = {_step_of(p) for p in train_folder.glob("checkpoint_*/state.json")}
+    steps = sorted(step for step in found if step is not None)
     return steps[-2] if len(steps) >= 2 else 0
 
 

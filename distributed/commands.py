@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from distributed.evaluate import evaluate
-from distributed.finetune import FinetuneJob, run_data_parallel, run_job
+from distributed.finetune import FinetuneJob, as_deep_as, check_arm, check_job, run_data_parallel, run_job
 from distributed.importing import ImportConfig, import_database
 from distributed.materialize import materialize_in_parallel
 from distributed.preflight import start_ray
@@ -22,6 +22,7 @@ from distributed.tracking import TrackingConfig
 from distributed.trainer import pretrain
 from rdl_core.config import PRESETS, Arm, PresetName, PretrainingConfig, Regime
 from rdl_core.database import open_dataset
+from rdl_core.model_io import from_pretrained
 from rdl_core.store import Store, StoreConfig, materialize
 
 
@@ -145,7 +146,9 @@ class Materialize(StoreOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(StoreOptions):
-    """HGSampling subgraphs as Parquet, so that anyone can check them with a join: rows.parquet (sample, table, row) and edges.parquet (sample, edge_type, child, parent)."""
+    """HGSampling subgraphs as Parquet, so that anyone can check them with a join.
+
+    rows.parquet has sample, table, row; edges.parquet has sample, edge_type ("child table.foreign-key column"), child, parent; all row numbers."""
 
     out: Path
     """Folder to write."""
@@ -246,6 +249,7 @@ class Finetune(StoreOptions):
     """Default: the preset's."""
 
     def run(self) -> dict[str, Any]:
+        check_arm(self.arm, self.checkpoint)
         data, store = self.open()
         preset = PRESETS[self.preset]()
         backbone = dataclasses.replace(
@@ -255,10 +259,14 @@ class Finetune(StoreOptions):
             preset.finetuning, seed=self.seed, max_steps=self.max_steps, learning_rate=self.learning_rate,
             validation_interval_steps=self.validation_interval_steps,
         )  # fmt: skip
+        if self.checkpoint is not None:
+            backbone = from_pretrained(self.checkpoint, kind="pretrained").backbone
+        config = as_deep_as(config, backbone)
         job = FinetuneJob(
             data=data, store_path=str(store.path), task=self.task, arm=self.arm, regime=self.regime, config=config,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint), backbone=backbone,
         )  # fmt: skip
+        check_job(job)
         run = open_run(
             self.runs_dir, self.run_name, "finetune", data, dataclasses.asdict(job) | {"workers": self.workers}
         )

@@ -50,13 +50,30 @@ class FinetuneJob:
     out: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.arm == "scratch") != (self.checkpoint is None):
-            needs = (
-                "starts fresh and takes no --checkpoint"
-                if self.arm == "scratch"
-                else "needs --checkpoint, what `pretrain` printed"
-            )
-            raise ValueError(f"arm {self.arm!r} {needs}")
+        check_arm(self.arm, self.checkpoint)
+
+
+def check_arm(arm: Arm, checkpoint: object) -> None:
+    """Raises ValueError if an arm has a checkpoint that it must not have, or lacks one."""
+    if arm == "scratch" and checkpoint is not None:
+        raise ValueError("arm 'scratch' starts fresh and takes no --checkpoint")
+    if arm != "scratch" and checkpoint is None:
+        raise ValueError(f"arm {arm!r} needs --checkpoint, what `pretrain` printed")
+
+
+def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> FinetuningConfig:
+    """The config with trees as deep as the backbone has layers: cut, or each further hop half as wide as the one before."""
+    wide = list(config.sampling.num_neighbors[: backbone.num_layers])
+    while len(wide) < backbone.num_layers:
+        wide.append(max(1, wide[-1] // 2))
+    return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, num_neighbors=tuple(wide)))
+
+
+def check_job(job: FinetuneJob) -> None:
+    """Raises, before a run folder is made, what would stop the job: an unknown task, another schema."""
+    load_task(open_dataset(job.data), job.task)
+    if job.checkpoint is not None:
+        from_pretrained(job.checkpoint, kind="pretrained").require_same_schema(open_store(job.store_path))
 
 
 def make_finetuning(
@@ -100,7 +117,7 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
     start_ray(workers, samplers=0)
     use_gpu = torch.cuda.is_available()
     trainer = ray.train.torch.TorchTrainer(
-        _finetune_worker,
+        _finetune_worker,  # type: ignore[arg-type]
         train_loop_config=job,  # type: ignore[arg-type]
         torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(

@@ -83,7 +83,7 @@ class FolderSource:
         fkeys: dict[str, str] = declared.get("fkeys") or {}
         pkey, time_col = declared.get("pkey"), declared.get("time_col")
         # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
-        columns |= {key: "integer" for key in (pkey, *fkeys) if columns.get(str(key)) == "float"}
+        columns |= dict.fromkeys((str(k) for k in (pkey, *fkeys) if columns.get(str(k)) == "float"), "integer")
         for column in [c for c in (pkey, time_col, *fkeys) if c is not None]:
             if column not in columns:
                 raise ImportRefused(

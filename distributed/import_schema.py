@@ -173,7 +173,7 @@ def _links(
         if fkey.columns in excluded:
             continue
         if fkey.parent not in chosen:
-            left_out |= {c: f"foreign key to {fkey.parent!r}, which is not imported" for c in fkey.columns}
+            left_out |= dict.fromkeys(fkey.columns, f"foreign key to {fkey.parent!r}, which is not imported")
             continue
         if len(fkey.columns) > 1:
             name = f"{schema.name}.{'+'.join(fkey.columns)}"

@@ -29,7 +29,7 @@ def check_own_package() -> None:
         RuntimeError: Naming the remedy.
     """
     here = Path(__file__).resolve().parent
-    installed = [d for d in importlib.metadata.distributions(name="distributed")]
+    installed = list(importlib.metadata.distributions(name="distributed"))
     if installed:
         raise RuntimeError(
             f"Dask's package 'distributed' ({installed[0].version}) is installed in this environment and has the same import name as ours ({here}).\n"

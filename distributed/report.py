@@ -61,19 +61,20 @@ def show_store(store: Store) -> None:
 
 
 def show_results(results: Sequence[FinetuningResult]) -> None:
-    """One row per task and arm: mean of its runs on validation and test, the winner marked, seconds."""
-    table = Table(title="fine-tuning (means over seeds ± standard error)", title_justify="left")
-    for name in ("task", "metric", "arm", "val", "test", "seconds", ""):
-        table.add_column(name)
+    """One row per task and arm: mean ± standard error over its seeds on validation and test, seconds, the best arm marked."""
+    seeds = len({r.seed for r in results})
+    table = Table(title=f"fine-tuning, {results[0].regime}, {seeds} seed{'s' * (seeds > 1)}", title_justify="left")
+    for name in ("task", "metric", "arm", "val", "test", "s", "best"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("val", "test", "s") else "left")
     for task in dict.fromkeys(r.task for r in results):
         mine = [r for r in results if r.task == task]
         best = best_arm(mine)
         for arm in (a for a in ARMS if any(r.arm == a for r in mine)):
             runs = [r for r in mine if r.arm == arm]
-            metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'} ({runs[0].regime})"
-            seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
+            metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'}"
             val, test = (mean_and_error([getattr(r, split) for r in runs]) for split in ("val", "test"))
-            table.add_row(task, metric, arm, val, test, seconds, "◀ best on val" if arm == best else "")
+            seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
+            table.add_row(task, metric, arm, val, test, seconds, "◀" if arm == best else "")
         table.add_section()
     console.print(table)
 
@@ -87,8 +88,9 @@ def best_arm(results: Sequence[FinetuningResult]) -> str:
 
 def mean_and_error(values: Sequence[float]) -> str:
     """mean ± standard error of the mean."""
-    mean = f"{statistics.mean(values):.4f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.4f}"
+    digits = 4 if abs(statistics.mean(values)) < 10 else 2
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
 
 
 def level_losses(state: TrainState) -> dict[str, list[float]]:
@@ -121,22 +123,21 @@ def draw_schema(store: Store, path: Path) -> Path:
     graph.add_edges_from((child, parent) for child, _, parent in store.graph.edge_types)
     layers = list(networkx.topological_generations(networkx.DiGraph(networkx.condensation(networkx.DiGraph(graph)))))
     members = networkx.condensation(networkx.DiGraph(graph)).nodes(data="members")
-    position = {}
+    position: dict[str, tuple[float, float]] = {}
     for x, layer in enumerate(layers):
         names = sorted(name for component in layer for name in members[component])
-        position |= {name: (x, (len(names) - 1) / 2 - y) for y, name in enumerate(names)}
+        position |= {name: (float(x), (len(names) - 1) / 2 - y) for y, name in enumerate(names)}
     tallest = max(len(layer) for layer in layers)
     figure, axes = plt.subplots(figsize=(2.6 * len(layers) + 1, max(2.5, 0.9 * tallest)), constrained_layout=True)
     networkx.draw_networkx_edges(
         graph, position, ax=axes, edge_color="#888888", node_size=2600, connectionstyle="arc3,rad=0.06"
     )
-    for name, (x, y) in position.items():
+    for name, place in position.items():
         schema = store.schema.tables[name]
         colour = "#dbe9f6" if schema.time_col else "#ffffff"
         text = f"{name}\n{schema.num_rows:,} rows · {len(schema.columns)} columns"
         axes.text(
-            x,
-            y,
+            *place,
             text,
             ha="center",
             va="center",

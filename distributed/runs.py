@@ -43,7 +43,7 @@ def resolve_data(data: str | None) -> str:
     for candidate in (Path(data).expanduser(), root / data):
         if (candidate / "manifest.yaml").exists():
             return str(candidate)
-    if data.count("/") >= 1 and not data.startswith((".", "/", "~")) and not Path(data).exists():
+    if "/" in data and not data.startswith((".", "/", "~")) and not Path(Path(data).parts[0]).exists():
         return data  # a hub name: relbench's own loader fetches it
     raise FileNotFoundError(
         f"no RelBench dataset at {data!r} (no manifest.yaml there, nor below {root}); below {root} there are: {', '.join(names) or 'none'}.\n"

@@ -100,8 +100,10 @@ def worker_steps(
         RuntimeError: The pipeline delivered another sample than the plan's next one.
     """
     node_types, edge_types = tuple(store.schema.tables), store.graph.edge_types
-    step, waiting = None, []
-    for block in shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+    step: int | None = None
+    waiting: list[Subgraph] = []
+    blocks = shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)  # type: ignore[arg-type]
+    for block in blocks:
         assert isinstance(block, pa.Table)
         for row_step, epoch, sample, packed in zip(
             *(block.column(c) for c in ("step", "epoch", "sample", "subgraph")), strict=True

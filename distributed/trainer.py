@@ -89,7 +89,7 @@ def pretrain(
     board = ProgressBoard.remote()  # type: ignore[attr-defined]
     worker = WorkerConfig(store_path=str(store.path.resolve()), pretraining=config, tracking=tracking, board=board)
     trainer = ray.train.torch.TorchTrainer(
-        train_loop_per_worker,
+        train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
         dataset_config=ray.train.DataConfig(execution_options=_ordered()),
@@ -97,12 +97,14 @@ def pretrain(
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
         ),
-        run_config=ray.train.RunConfig(
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
             name="train",
             storage_path=str(run_dir),
-            failure_config=ray.train.FailureConfig(max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES),
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
+            ),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=3),
-            callbacks=callbacks or [],
+            callbacks=callbacks or [],  # type: ignore[arg-type]
             worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true"}},
         ),
     )

@@ -56,7 +56,7 @@ def main() -> None:
     curves = draw_curves(done.state, options.out / "curves.png")
     results = fine_tune(data, store, done.checkpoint, range(options.seeds))
     show_results(results)
-    result = {
+    result: dict[str, Any] = {
         "seconds": round(time.perf_counter() - begun, 1),
         "tasks": summary(results),
         "losses": level_losses(done.state),

@@ -165,16 +165,16 @@ class RelationalEncoder(torch.nn.Module):
         Returns:
             [rows, channels] per table; with hops, rows of hop 0 only.
         """
-        x_dict = dict(x_dict)
+        h_dict = dict(x_dict)
         for number, layer in enumerate(self.layers):
             remaining = len(self.layers) - number
             if num_nodes_per_hop is None or num_edges_per_hop is None:
-                x_dict = layer(x_dict, edges, {t: len(x) for t, x in x_dict.items()})
+                h_dict = layer(h_dict, edges, {t: len(h) for t, h in h_dict.items()})
                 continue
             num_out = {t: sum(n[:remaining]) for t, n in num_nodes_per_hop.items()}
             kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
-            x_dict = layer(x_dict, kept, num_out)
-        return x_dict
+            h_dict = layer(h_dict, kept, num_out)
+        return h_dict
 
     def set_dropout_segments(self, segments: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""

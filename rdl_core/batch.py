@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -88,7 +89,7 @@ class PretrainingBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        moved = {
+        moved: dict[str, Any] = {
             name: _moved(getattr(self, name), device)
             for name in ("frames", "edges", "links", "targets", "sample", "rank", "age_days")
         }
@@ -120,7 +121,8 @@ def collate(
     rows = [s.rows for s in subgraphs]
     tables = graph.node_types
     first = {t: np.concatenate([[0], np.cumsum([len(r[t]) for r in rows])]) for t in tables}
-    frames, segments = {}, {}
+    frames: dict[str, TensorFrame] = {}
+    segments: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
     for number, table in enumerate(tables):
         frames[table] = _two_views([r[table] for r in rows], features[table], config, seed, cursors, number)
         segments[table] = [

@@ -167,9 +167,7 @@ def robust() -> Preset:
     return Preset(
         pretraining=PretrainingConfig(
             loss=loss,
-            backbone=BackboneConfig(
-                aggregation="mean", rows=RowEncoderConfig(model="resnet", num_layers=2, dropout=0.0)
-            ),
+            backbone=BackboneConfig(aggregation="mean", rows=RowEncoderConfig(model="linear", dropout=0.0)),
             corruption=CorruptionConfig(
                 probability=0.4, distribution="frequency", target_link_share=0.25, relative_time=True
             ),

@@ -3,6 +3,7 @@
 Promises
 - A tree holds rows strictly before its seed's time; early stopping and all choices use train and validation labels only; test labels are read
   once, by task.evaluate, after the weights are chosen.
+- A seed's tree is a function of (seed, epoch, row of the label), so evaluation does not depend on workers or batches.
 - In the frozen arm each seed's tree is drawn once and its vector computed once.
 - Same seed, same result; a step's batch is a function of (seed, step), shared among the workers.
 """
@@ -158,7 +159,7 @@ class Finetuning:
             on_step(step, loss)
             if step % config.validation_interval_steps and step < config.max_steps:
                 continue
-            chosen = self.model if average is None else average.module
+            chosen: TaskModel = self.model if average is None else average.module  # type: ignore[assignment]
             value = self.evaluate(chosen, "val")[self.metric]
             on_validation(step, value)
             score = value if self.is_binary else -value
@@ -214,12 +215,12 @@ class Finetuning:
         return {name.lstrip("_"): float(value) for name, value in named.items()}
 
     def _step(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> float:
-        rows, epoch, batch = self._batch_rows(step)
+        rows, epoch = self._batch_rows(step)
         mine = rows[self.communicator.rank :: self.communicator.world_size]
         model.train()
         if self.arm == "frozen":
             self.model.encoder.eval()
-        inputs = self._inputs("train", mine, epoch=epoch, batch=batch)
+        inputs = self._inputs("train", mine, epoch=epoch)
         target = torch.from_numpy(self.split("train").target[mine]).float().to(self.device)
         optimizer.zero_grad(set_to_none=True)
         losses = self._losses(model(inputs), (target - self.target_centre) / self.target_std)
@@ -239,41 +240,34 @@ class Finetuning:
             return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
         return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
 
-    def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int, int]:
-        """(train rows of a step, epoch, batch): a shuffled pass per epoch; a last partial batch is left for the next shuffle."""
+    def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int]:
+        """(train rows of a step, epoch): a shuffled pass per epoch; a last partial batch is left for the next shuffle."""
         num_rows = len(self.split("train"))
         size = min(self.config.batch_size, num_rows)
         epoch, batch = divmod(step, num_rows // size)
         order = numpy_generator(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch).permutation(num_rows)
-        return order[batch * size : (batch + 1) * size], epoch, batch
+        return order[batch * size : (batch + 1) * size], epoch
 
-    def _inputs(
-        self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None, batch: int = 0
-    ) -> TaskBatch | Tensor:
+    def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TaskBatch | Tensor:
         if self.arm == "frozen":
             if split not in self._vectors:
                 self._vectors[split] = self._embed_split(split)
             return self._vectors[split][torch.from_numpy(rows).to(self.device)]
-        if epoch is None:
-            epoch, batch = EVALUATION_EPOCH + SPLITS.index(split), int(rows[0])
-        return self._trees(
-            self.split(split), rows, epoch, batch * self.communicator.world_size + self.communicator.rank
-        )
+        return self._trees(split, rows, EVALUATION_EPOCH + SPLITS.index(split) if epoch is None else epoch)
 
     def _embed_split(self, split: str) -> Tensor:
         self.model.encoder.eval()
-        rows, size = np.arange(len(self.split(split))), self.config.batch_size
-        epoch = EVALUATION_EPOCH + SPLITS.index(split)
+        rows, epoch = np.arange(len(self.split(split))), EVALUATION_EPOCH + SPLITS.index(split)
         with torch.no_grad():
-            return torch.cat(
-                [self.model.embed(self._trees(self.split(split), r, epoch, int(r[0]))) for r in _chunks(rows, size)]
-            )
+            parts = [self.model.embed(self._trees(split, r, epoch)) for r in _chunks(rows, self.config.batch_size)]
+        return torch.cat(parts)
 
-    def _trees(self, split: Split, rows: NDArray[np.int64], epoch: int, batch: int) -> TaskBatch:
+    def _trees(self, split: str, rows: NDArray[np.int64], epoch: int) -> TaskBatch:
+        seeds = self.split(split)
         trees = self.sampling.sample(
-            self.task.entity_table, split.entities[rows], split.before_s[rows], epoch=epoch, batch=batch
+            self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=rows
         )
-        return collate_trees(trees, split.time_s[rows], self.store.graph, self.store.features).to(self.device)
+        return collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features).to(self.device)
 
     def _out_of_time(self, begun: float) -> bool:
         if self.config.max_hours is None:

@@ -77,8 +77,8 @@ def _timestamp_problems(manifest: dict[str, Any]) -> Iterator[Problem]:
     seconds: dict[str, int] = {}
     for key in ("val_timestamp", "test_timestamp"):
         try:
-            seconds[key] = seconds_of(manifest.get(key))
-        except TypeError:
+            seconds[key] = seconds_of(manifest[key])
+        except (KeyError, TypeError):
             yield _problem(f"{key}: a time", manifest.get(key), f"add {key}: '2005-01-01' (an ISO time)")
     if len(seconds) < 2:
         return

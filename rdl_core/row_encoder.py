@@ -170,11 +170,12 @@ class RowEncoder(torch.nn.Module):
         encoders = {s: classes[s]() for s in names}
         self.model: torch.nn.Module
         if config.model == "resnet":
-            self.model = ResNet(
+            resnet = ResNet(
                 channels, channels, config.num_layers, statistics, names, encoders, dropout_prob=config.dropout
             )
-            for i, block in enumerate(self.model.backbone):
+            for i, block in enumerate(resnet.backbone):
                 block.dropout = SampleDropout(config.dropout, 1000 * number + i)
+            self.model = resnet
         else:
             self.model = LinearRow(channels, statistics, names, encoders)
 

@@ -198,7 +198,7 @@ def encode_table(
         time_col=spec.time_col,
         fkey_col_to_pkey_table=dict(spec.fkeys),
         columns=columns,
-        left_out=left_out | {c: "excluded by the settings" for c in sorted(excluded)},
+        left_out=left_out | dict.fromkeys(sorted(excluded), "excluded by the settings"),
     )
     _write_arrays(folder, encode(data, schema, visible, embedder))
     return schema

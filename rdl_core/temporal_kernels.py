@@ -28,7 +28,7 @@ def _pick(i, degree, wanted, recent, start):
 
 
 @njit(cache=True, nogil=True)
-def expand_seeds(graph, seed_table, seed_nodes, bounds, num_neighbors, recent, stream, position):
+def expand_seeds(graph, seed_table, seed_nodes, bounds, num_neighbors, recent, stream, numbers, position):
     """Disjoint trees, one a seed: breadth first, each row at most once a tree.
 
     Returns nodes (graph node, seed, hop, table), in order of discovery, and edges (neighbour place, row place, directed type, hop); directed type 2 k
@@ -42,7 +42,7 @@ def expand_seeds(graph, seed_table, seed_nodes, bounds, num_neighbors, recent, s
     kind, edge_hop = np.empty(1 << 17, np.int32), np.empty(1 << 17, np.int8)
     num_nodes, num_edges = 0, 0
     for s in range(len(seed_nodes)):
-        bound, seed_stream = bounds[s], fold(stream, s)
+        bound, seed_stream = bounds[s], fold(stream, numbers[s])
         tree = num_nodes
         if num_nodes == len(node):
             node, node_seed = _grown(node, num_nodes + 1), _grown(node_seed, num_nodes + 1)
@@ -89,10 +89,8 @@ def expand_seeds(graph, seed_table, seed_nodes, bounds, num_neighbors, recent, s
                             source, target = _grown(source, num_edges + wanted), _grown(target, num_edges + wanted)
                             kind, edge_hop = _grown(kind, num_edges + wanted), _grown(edge_hop, num_edges + wanted)
                         for i in range(wanted):
-                            if direction == 0:
-                                other = offset + children[low + _pick(i, degree, wanted, recent, start)]
-                            else:
-                                other = offset + low
+                            at = children[low + _pick(i, degree, wanted, recent, start)] if direction == 0 else low
+                            other = offset + at
                             if position[other] == 0:
                                 node[num_nodes], node_seed[num_nodes], node_hop[num_nodes] = other, s, hop + 1
                                 node_table[num_nodes] = other_table

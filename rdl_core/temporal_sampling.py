@@ -5,7 +5,7 @@ Promises
   before its parent). The entity row itself is always there, whenever it was first referred to: the question is about it.
 - Trees are disjoint; a row stands at most once in a tree; edges lead from the sampled neighbour to the row it was sampled for.
 - "uniform" draws every visible child with the same probability, without replacement (one per stratum of time, randomly rotated);
-  "recent" takes the latest. Draws are a function of (seed, epoch, batch, place in the batch, key, hop, row).
+  "recent" takes the latest. Draws are a function of (seed, epoch, number of the seed, key, hop, row): batch and worker play no part.
 - Rows repeat across trees, so the result names each distinct row once with an index: features are gathered and encoded once.
 """
 
@@ -92,7 +92,13 @@ class TemporalSampling:
         self._position = np.zeros(graph.num_nodes, np.int32)
 
     def sample(
-        self, entity_table: str, entities: NDArray[np.int64], before_s: NDArray[np.int64], *, epoch: int, batch: int
+        self,
+        entity_table: str,
+        entities: NDArray[np.int64],
+        before_s: NDArray[np.int64],
+        *,
+        epoch: int,
+        numbers: NDArray[np.int64] | None = None,
     ) -> TemporalSubgraph:
         """The trees of one batch.
 
@@ -100,14 +106,15 @@ class TemporalSampling:
             entity_table: Table of the seeds.
             entities: int64 [seeds], rows of it.
             before_s: int64 [seeds], UNIX seconds; a tree holds rows that exist strictly before.
-            epoch, batch: Name the random streams.
+            epoch, numbers: Name the random streams; numbers int64 [seeds], by default 0, 1, ... (a label's row in its split).
         """
         table = self.graph.node_types.index(entity_table)
         nodes = np.asarray(entities, dtype=np.int64) + self.graph.row_offset[table]
         found = expand_seeds(
             self._arrays, table, nodes, np.asarray(before_s, dtype=np.int64), np.array(self.config.num_neighbors),
             self.config.strategy == "recent",
-            np.uint64(stream(self.seed, PURPOSE_TEMPORAL_SAMPLING, epoch, batch)), self._position,
+            np.uint64(stream(self.seed, PURPOSE_TEMPORAL_SAMPLING, epoch)),
+            np.arange(len(entities)) if numbers is None else np.asarray(numbers, dtype=np.int64), self._position,
         )  # fmt: skip
         return self._assemble(entity_table, len(entities), *found)
 

@@ -97,7 +97,7 @@ def trees(nasty_store: Store) -> dict[int, TaskBatch]:
         sampling = TemporalSampling(
             nasty_store.graph, TemporalSamplingConfig(num_neighbors=(4, 3, 2, 2)[:hops]), seed=0
         )
-        found = sampling.sample("teams", entities, before_s, epoch=0, batch=0)
+        found = sampling.sample("teams", entities, before_s, epoch=0)
         batches[hops] = collate_trees(found, before_s, nasty_store.graph, nasty_store.features)
     return batches
 

@@ -117,7 +117,7 @@ def task_trees(graph: RelationalEntityGraph, table: str, entities: list[int], be
     bounds, rows = np.full(len(entities), before_s), np.array(entities)
     configs = [TemporalSamplingConfig(num_neighbors=(4, 3), strategy=s) for s in ("uniform", "recent")]  # type: ignore[arg-type]
     configs.append(TemporalSamplingConfig(num_neighbors=(10**6, 10**6, 10**6)))
-    return [TemporalSampling(graph, c, seed=0).sample(table, rows, bounds, epoch=0, batch=0) for c in configs]
+    return [TemporalSampling(graph, c, seed=0).sample(table, rows, bounds, epoch=0) for c in configs]
 
 
 def task_batches(store: Store, table: str, entities: list[int], before_s: int) -> list[TaskBatch]:

@@ -51,7 +51,7 @@ def checkpoint(nasty_store: Store, model: PretrainingModel) -> Checkpoint:
 def vectors(encoder: RelationalEncoder, store: Store) -> Tensor:
     before_s = np.full(12, store.schema.cutoff_s)
     sampling = TemporalSampling(store.graph, TemporalSamplingConfig(num_neighbors=(4, 4, 2)), seed=0)
-    trees = sampling.sample("teams", np.arange(12), before_s, epoch=0, batch=0)
+    trees = sampling.sample("teams", np.arange(12), before_s, epoch=0)
     batch = collate_trees(trees, before_s, store.graph, store.features)
     encoder.eval()
     with torch.no_grad():

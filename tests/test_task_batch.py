@@ -29,7 +29,7 @@ def tasks(nasty_dataset: RelBenchDataset) -> dict[str, EntityTask]:
 def trees_of(store: Store, split: Split) -> TemporalSubgraph:
     config = TemporalSamplingConfig(num_neighbors=(8, 4), strategy="recent")
     sampling = TemporalSampling(store.graph, config, seed=0)
-    return sampling.sample("teams", split.entities, split.before_s, epoch=0, batch=0)
+    return sampling.sample("teams", split.entities, split.before_s, epoch=0)
 
 
 def rows_seen(store: Store, trees: TemporalSubgraph, seed: int) -> set[tuple[str, int]]:
@@ -133,7 +133,7 @@ def test_a_seed_that_is_itself_a_dated_row_has_age_zero_at_least(nasty_store: St
     entities = np.arange(8)
     own_time = nasty_store.graph.table_time("match")[entities]
     for moment in (own_time, own_time - 86_400):
-        trees = sampling.sample("match", entities, moment, epoch=0, batch=0)
+        trees = sampling.sample("match", entities, moment, epoch=0)
         batch = collate_trees(trees, moment, nasty_store.graph, nasty_store.features)
         assert (batch.age_days["match"][:8] == 0).all()
         assert all((ages >= 0).all() for ages in batch.age_days.values())

@@ -112,8 +112,8 @@ def test_trees_of_random_graphs_equal_brute_force(strategy: str) -> None:
         config = TemporalSamplingConfig(num_neighbors=((2, 3), (1,), (4, 2, 2))[seed % 3], strategy=strategy)  # type: ignore[arg-type]
         sampler = TemporalSampling(graph, config, seed=seed)
         table, entities, bounds = questions(graph, seed)
-        trees = trees_of(sampler.sample(table, entities, bounds, epoch=1, batch=2), len(entities))
-        batch_stream = stream(seed, 3, 1, 2)
+        trees = trees_of(sampler.sample(table, entities, bounds, epoch=1), len(entities))
+        batch_stream = stream(seed, 3, 1)
         for s, (entity, bound) in enumerate(zip(entities.tolist(), bounds.tolist(), strict=True)):
             pick = latest if strategy == "recent" else strata(sampler, python_fold(batch_stream, s))
             assert_equal_trees(trees[s], tree_in_python(sampler, (table, entity), bound, pick))
@@ -128,7 +128,7 @@ def test_trees_of_nasty_hold_only_rows_strictly_before_and_are_complete(nasty_st
     sampler = TemporalSampling(graph, config, seed=0)
     times = np.unique(graph.time[(graph.time != NO_TIME) & (graph.time > 0)])
     entities, bounds = (a.ravel() for a in np.meshgrid(np.arange(12), np.concatenate([times, times + 1, times - 1])))
-    for s, tree in enumerate(trees_of(sampler.sample("teams", entities, bounds, epoch=0, batch=0), len(entities))):
+    for s, tree in enumerate(trees_of(sampler.sample("teams", entities, bounds, epoch=0), len(entities))):
         root, bound = ("teams", int(entities[s])), int(bounds[s])
         assert tree.hop[root] == 0
         assert all(graph.table_time(t)[r] < bound for t, r in tree.hop if (t, r) != root)
@@ -147,7 +147,7 @@ def test_trees_of_f1_equal_brute_force(f1_store: Store) -> None:
     bounds = np.array(
         [f1_store.schema.cutoff_s, f1_store.schema.cutoff_s, f1_store.test_timestamp_s, f1_store.test_timestamp_s]
     )
-    trees = trees_of(sampler.sample("drivers", entities, bounds, epoch=0, batch=0), 4)
+    trees = trees_of(sampler.sample("drivers", entities, bounds, epoch=0), 4)
     for s in range(4):
         expected = tree_in_python(sampler, ("drivers", int(entities[s])), int(bounds[s]), latest)
         assert_equal_trees(trees[s], expected)
@@ -158,7 +158,7 @@ def test_the_entity_is_there_even_if_nothing_ever_refers_to_it_or_not_yet(nasty_
     graph = nasty_store.graph
     assert graph.table_time("teams")[10] == NO_TIME
     sampler = TemporalSampling(graph, TemporalSamplingConfig(), seed=0)
-    found = sampler.sample("teams", np.array([10, 11]), np.full(2, nasty_store.schema.cutoff_s), epoch=0, batch=0)
+    found = sampler.sample("teams", np.array([10, 11]), np.full(2, nasty_store.schema.cutoff_s), epoch=0)
     assert found.rows["teams"][found.index["teams"][:2]].tolist() == [10, 11]
     assert found.num_nodes_per_hop["teams"][0] == 2
 
@@ -166,7 +166,7 @@ def test_the_entity_is_there_even_if_nothing_ever_refers_to_it_or_not_yet(nasty_
 def test_rows_without_time_never_appear_whatever_the_bound(nasty_store: Store) -> None:
     graph = nasty_store.graph
     sampler = TemporalSampling(graph, TemporalSamplingConfig(num_neighbors=(50, 50, 50)), seed=0)
-    found = sampler.sample("teams", np.arange(10), np.full(10, NO_TIME), epoch=0, batch=0)
+    found = sampler.sample("teams", np.arange(10), np.full(10, NO_TIME), epoch=0)
     assert sum(len(r) for r in found.rows.values()) > 100
     for table, rows in found.rows.items():
         assert (graph.table_time(table)[rows] != NO_TIME).all()
@@ -179,7 +179,7 @@ def test_a_child_dated_before_its_parent_does_not_reveal_the_parent() -> None:
     sampler = TemporalSampling(graph, TemporalSamplingConfig(num_neighbors=(5, 5)), seed=0)
     sizes = {}
     for bound in (5, 6, 9, 10):
-        found = sampler.sample("fan", np.array([0]), np.array([bound]), epoch=0, batch=0)
+        found = sampler.sample("fan", np.array([0]), np.array([bound]), epoch=0)
         sizes[bound] = (len(found.rows["ticket"]), len(found.rows["match"]))
     assert sizes == {5: (0, 0), 6: (1, 0), 9: (1, 0), 10: (1, 1)}
 
@@ -189,10 +189,7 @@ def test_recent_takes_the_latest_by_time_then_row() -> None:
     parents = {("match", "team", "team"): np.zeros(6, np.int32)}
     graph = build_graph({"team": 1, "match": 6}, parents, times, {"team": False, "match": True})
     sampler = TemporalSampling(graph, TemporalSamplingConfig(num_neighbors=(2,), strategy="recent"), seed=0)
-    rows = {
-        b: sampler.sample("team", np.array([0]), np.array([b]), epoch=0, batch=0).rows["match"].tolist()
-        for b in (4, 5, 10)
-    }
+    rows = {b: sampler.sample("team", np.array([0]), np.array([b]), epoch=0).rows["match"].tolist() for b in (4, 5, 10)}
     assert rows == {4: [5, 1], 5: [2, 4], 10: [4, 3]}
 
 
@@ -203,7 +200,7 @@ def test_uniform_draws_every_visible_child_as_often(wanted: int) -> None:
     graph = build_graph({"team": 1, "match": 12}, parents, times, {"team": False, "match": True})
     sampler = TemporalSampling(graph, TemporalSamplingConfig(num_neighbors=(wanted,)), seed=0)
     trials = 20_000
-    found = sampler.sample("team", np.zeros(trials, np.int64), np.full(trials, 11), epoch=0, batch=0)
+    found = sampler.sample("team", np.zeros(trials, np.int64), np.full(trials, 11), epoch=0)
     counts = np.bincount(found.rows["match"][found.index["match"]], minlength=12)
     assert counts.sum() == wanted * trials
     assert counts[11] == 0
@@ -213,7 +210,7 @@ def test_uniform_draws_every_visible_child_as_often(wanted: int) -> None:
 def test_nodes_and_edges_are_ordered_by_hop_and_reach_only_one_hop_further(nasty_store: Store) -> None:
     """What trimming to a layer needs: edges of hop h end at nodes of hop h and start at nodes of hop at most h + 1."""
     sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(num_neighbors=(3, 2, 2)), seed=0)
-    found = sampler.sample("teams", np.arange(12), np.full(12, nasty_store.test_timestamp_s), epoch=0, batch=0)
+    found = sampler.sample("teams", np.arange(12), np.full(12, nasty_store.test_timestamp_s), epoch=0)
     assert found.num_nodes_per_hop["teams"][0] == found.num_seeds == 12
     assert found.seed["teams"][:12].tolist() == list(range(12))
     hops = {t: np.repeat(np.arange(4), counts) for t, counts in found.num_nodes_per_hop.items()}
@@ -228,33 +225,37 @@ def test_nodes_and_edges_are_ordered_by_hop_and_reach_only_one_hop_further(nasty
 
 def test_index_names_each_distinct_row_once(nasty_store: Store) -> None:
     sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(num_neighbors=(6, 6)), seed=0)
-    found = sampler.sample("teams", np.arange(10), np.full(10, nasty_store.test_timestamp_s), epoch=0, batch=0)
+    found = sampler.sample("teams", np.arange(10), np.full(10, nasty_store.test_timestamp_s), epoch=0)
     assert sum(len(i) for i in found.index.values()) > sum(len(r) for r in found.rows.values())
     for table, rows in found.rows.items():
         assert len(np.unique(rows)) == len(rows)
         assert set(found.index[table].tolist()) == set(range(len(rows)))
 
 
-def test_trees_are_a_function_of_seed_epoch_batch_and_place(nasty_store: Store) -> None:
+def test_trees_are_a_function_of_seed_epoch_and_number(nasty_store: Store) -> None:
     config = TemporalSamplingConfig(num_neighbors=(2, 2))
     entities, bounds = np.arange(10), np.full(10, nasty_store.test_timestamp_s)
 
-    def trees(seed: int, epoch: int, batch: int, sampler: TemporalSampling | None = None) -> list[Tree]:
+    def trees(seed: int, epoch: int, first: int, sampler: TemporalSampling | None = None) -> list[Tree]:
         sampler = sampler or TemporalSampling(nasty_store.graph, config, seed=seed)
-        return trees_of(sampler.sample("teams", entities, bounds, epoch=epoch, batch=batch), 10)
+        return trees_of(
+            sampler.sample("teams", entities, bounds, epoch=epoch, numbers=np.arange(first, first + 10)), 10
+        )
 
     used = TemporalSampling(nasty_store.graph, config, seed=0)
     first = trees(0, 0, 0, used)
     trees(0, 7, 7, used)
     assert first == trees(0, 0, 0, used) == trees(0, 0, 0)
     assert all(first != other for other in (trees(1, 0, 0), trees(0, 1, 0), trees(0, 0, 1)))
-    shorter = used.sample("teams", entities[:3], bounds[:3], epoch=0, batch=0)
+    shorter = used.sample("teams", entities[:3], bounds[:3], epoch=0)
     assert trees_of(shorter, 3) == first[:3]  # a tree does not depend on the others of its batch
+    last = used.sample("teams", entities[7:], bounds[7:], epoch=0, numbers=np.arange(7, 10))
+    assert trees_of(last, 3) == first[7:]  # nor on its place
 
 
 def test_the_same_question_twice_in_a_batch_gives_two_trees(nasty_store: Store) -> None:
     sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(strategy="recent"), seed=0)
-    found = sampler.sample("teams", np.array([3, 3]), np.full(2, nasty_store.test_timestamp_s), epoch=0, batch=0)
+    found = sampler.sample("teams", np.array([3, 3]), np.full(2, nasty_store.test_timestamp_s), epoch=0)
     first, second = trees_of(found, 2)
     assert first == second
     assert len(first.hop) > 5
