@@ -12,11 +12,15 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import networkx
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from distributed.progress import console
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.pretraining import LEVELS, TrainState
+from rdl_core.schema import TableSchema
 from rdl_core.store import Store
 
 ARMS = ("scratch", "frozen", "finetuned")
@@ -42,7 +46,7 @@ def draw_curves(state: TrainState, path: Path) -> Path:
 
 def show_store(store: Store) -> None:
     """One line a table: rows, attributes by type, keys, what was left out."""
-    table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left")
+    table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("table", "rows", "up to cutoff", "attributes", "foreign keys", "left out"):
         table.add_column(name, justify="right" if name in ("rows", "up to cutoff") else "left")
     for name, schema in store.schema.tables.items():
@@ -61,10 +65,14 @@ def show_store(store: Store) -> None:
 
 
 def show_results(results: Sequence[FinetuningResult]) -> None:
-    """One row per task and arm: mean ± standard error over its seeds on validation and test, seconds, the best arm marked."""
+    """One row per task and arm: mean ± standard error over its seeds on validation and test, seconds; ◀ marks the best on val."""
     seeds = len({r.seed for r in results})
-    table = Table(title=f"fine-tuning, {results[0].regime}, {seeds} seed{'s' * (seeds > 1)}", title_justify="left")
-    for name in ("task", "metric", "arm", "val", "test", "s", "best"):
+    table = Table(
+        title=f"fine-tuning, {results[0].regime}, {seeds} seed{'s' * (seeds > 1)}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for name in ("task", "metric", "arm", "val", "test", "s"):
         table.add_column(name, no_wrap=True, justify="right" if name in ("val", "test", "s") else "left")
     for task in dict.fromkeys(r.task for r in results):
         mine = [r for r in results if r.task == task]
@@ -74,7 +82,7 @@ def show_results(results: Sequence[FinetuningResult]) -> None:
             metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'}"
             val, test = (mean_and_error([getattr(r, split) for r in runs]) for split in ("val", "test"))
             seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
-            table.add_row(task, metric, arm, val, test, seconds, "◀" if arm == best else "")
+            table.add_row(task, metric, f"{arm} ◀" if arm == best else arm, val, test, seconds)
         table.add_section()
     console.print(table)
 
@@ -129,21 +137,12 @@ def draw_schema(store: Store, path: Path) -> Path:
         position |= {name: (float(x), (len(names) - 1) / 2 - y) for y, name in enumerate(names)}
     tallest = max(len(layer) for layer in layers)
     figure, axes = plt.subplots(figsize=(2.6 * len(layers) + 1, max(2.5, 0.9 * tallest)), constrained_layout=True)
-    networkx.draw_networkx_edges(
-        graph, position, ax=axes, edge_color="#888888", node_size=2600, connectionstyle="arc3,rad=0.06"
-    )
-    for name, place in position.items():
-        schema = store.schema.tables[name]
-        colour = "#dbe9f6" if schema.time_col else "#ffffff"
-        text = f"{name}\n{schema.num_rows:,} rows · {len(schema.columns)} columns"
-        axes.text(
-            *place,
-            text,
-            ha="center",
-            va="center",
-            fontsize=8,
-            bbox={"boxstyle": "round", "facecolor": colour, "edgecolor": "#446688"},
-        )
+    boxes = {name: _draw_table(axes, store.schema.tables[name], place) for name, place in position.items()}
+    for child, _, parent in store.graph.edge_types:
+        if child != parent:  # a self reference is written into the box
+            ends = {"patchA": boxes[child], "patchB": boxes[parent], "shrinkA": 1, "shrinkB": 1}
+            arrow = {"arrowstyle": "-|>", "color": "#777777", "connectionstyle": "arc3,rad=0.06", **ends}
+            axes.annotate("", xy=position[parent], xytext=position[child], arrowprops=arrow)
     axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
     axes.axis("off")
     partial = path.with_suffix(".partial.png")
@@ -151,3 +150,10 @@ def draw_schema(store: Store, path: Path) -> Path:
     plt.close(figure)
     partial.replace(path)
     return path
+
+
+def _draw_table(axes: Axes, schema: TableSchema, place: tuple[float, float]) -> FancyBboxPatch | None:
+    loops = [col for col, parent in schema.fkey_col_to_pkey_table.items() if parent == schema.name]
+    lines = [schema.name, f"{schema.num_rows:,} rows · {len(schema.columns)} columns", *(f"↺ {col}" for col in loops)]
+    style = {"boxstyle": "round", "facecolor": "#dbe9f6" if schema.time_col else "#ffffff", "edgecolor": "#446688"}
+    return axes.text(*place, "\n".join(lines), ha="center", va="center", fontsize=8, bbox=style).get_bbox_patch()

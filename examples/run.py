@@ -31,16 +31,26 @@ from rdl_core.config import robust
 from rdl_core.database import open_dataset
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.store import Store, StoreConfig
+from rdl_core.temporal_sampling import TemporalSamplingConfig
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1
+# Three layers: what a customer bought (customer, order, order line, product) is three keys away.
+BACKBONE = dataclasses.replace(robust().pretraining.backbone, num_layers=3)
+FINETUNING = dataclasses.replace(
+    robust().finetuning,
+    sampling=TemporalSamplingConfig(num_neighbors=(12, 6, 6), strategy="recent"),
+    batch_size=256,
+    max_steps=150,
+    validation_interval_steps=10,
+)
 
 
 def main() -> None:
     """Runs everything and prints where things lie."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/example"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=300, help="pretraining updates (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=600, help="pretraining updates (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="fine-tuning seeds per arm (default: %(default)s)")
     options = parser.parse_args()
     begun = time.perf_counter()
@@ -50,7 +60,13 @@ def main() -> None:
     store = materialize_in_parallel(open_dataset(data), options.out / "stores", StoreConfig())
     show_store(store)
     draw_schema(store, options.out / "schema.png")
-    pretraining = dataclasses.replace(robust().pretraining, max_steps=options.steps, validation_samples=10)
+    pretraining = dataclasses.replace(
+        robust().pretraining,
+        backbone=BACKBONE,
+        max_steps=options.steps,
+        samples_per_step=WORKERS,
+        validation_samples=10,
+    )
     tracking = TrackingConfig(directory=str(options.out.resolve()), run_id="example", name="example")
     done = pretrain(store, pretraining, options.out, workers=WORKERS, samplers=SAMPLERS, tracking=tracking)
     curves = draw_curves(done.state, options.out / "curves.png")
@@ -92,7 +108,6 @@ def make_database(out: Path) -> Path:
 
 def fine_tune(data: Path, store: Store, checkpoint: Path, seeds: Sequence[int]) -> list[FinetuningResult]:
     """Both tasks in the three arms, two runs at a time."""
-    preset = robust()
     jobs = [
         FinetuneJob(
             data=str(data.resolve()),
@@ -100,9 +115,9 @@ def fine_tune(data: Path, store: Store, checkpoint: Path, seeds: Sequence[int]) 
             task=task,
             arm=arm,  # type: ignore[arg-type]
             regime="rolling",
-            config=dataclasses.replace(preset.finetuning, seed=seed, max_steps=200, validation_interval_steps=20),
+            config=dataclasses.replace(FINETUNING, seed=seed),
             checkpoint=None if arm == "scratch" else str(checkpoint.resolve()),
-            backbone=preset.pretraining.backbone,
+            backbone=BACKBONE,
         )
         for seed in seeds
         for task in TASK_NAMES

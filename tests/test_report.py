@@ -78,7 +78,7 @@ def test_the_table_marks_one_winner_per_task(capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().err
     lines = [line for line in shown.splitlines() if "◀" in line]
     assert len(lines) == 2
-    assert [line.split()[1] for line in lines] == ["wins", "points"]
+    assert [line.split()[0] for line in lines] == ["wins", "points"]
     assert "scratch" in lines[0]
     assert "finetuned" in lines[1]
     assert "↑" in lines[0]
