@@ -11,9 +11,13 @@ import sys
 from typing import Annotated
 
 import tyro
+from ray.exceptions import RayError
+from ray.train import TrainingFailedError
 
 from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample
 from distributed.progress import console
+
+LAST_LINES = 12
 
 Command = (
     Annotated[Import, tyro.conf.subcommand("import")]
@@ -37,6 +41,14 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         console.print("(RDL_TRACEBACK=1 shows where it was raised)", style="dim")
         return 2
+    except (TrainingFailedError, RayError) as error:
+        if os.environ.get("RDL_TRACEBACK"):
+            raise
+        text = str(error.__cause__ or error)
+        console.print("[bold red]error:[/] the run failed on a worker", highlight=False)
+        console.print("\n".join(text.splitlines()[-LAST_LINES:]), markup=False, highlight=False, soft_wrap=True)
+        console.print("(RDL_TRACEBACK=1 shows all of it)", style="dim")
+        return 1
     if command.json:
         print(json.dumps(result, default=str), flush=True)
     return 0

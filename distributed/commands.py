@@ -10,78 +10,20 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from distributed.evaluate import evaluate
-from distributed.finetune import FinetuneJob, as_deep_as, check_arm, check_job, run_data_parallel, run_job
+from distributed.finetune import FinetuneJob, as_deep_as, check_arm, run_data_parallel, run_job
 from distributed.importing import ImportConfig, import_database
-from distributed.materialize import materialize_in_parallel
-from distributed.preflight import start_ray
+from distributed.options import Common, StoreOptions
 from distributed.progress import bar, say
-from distributed.report import draw_curves, draw_schema, pretraining_result, show_results, show_store
-from distributed.runs import Run, open_run, resolve_data
+from distributed.report import draw_curves, draw_schema, pretraining_result, row_existence, show_results, show_store
+from distributed.runs import Run, open_run
 from distributed.sample_export import export_samples
-from distributed.tracking import TrackingConfig
+from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
-from rdl_core.config import PRESETS, Arm, PresetName, PretrainingConfig, Regime
-from rdl_core.database import open_dataset
-from rdl_core.model_io import from_pretrained
-from rdl_core.store import Store, StoreConfig, materialize
-
-
-@dataclass(frozen=True, kw_only=True)
-class Common:
-    """Options of every command."""
-
-    data: str | None = None
-    """RelBench-3 folder, a name below RDL_DATA or ../shared/data, or a hub name. Default: RDL_DATA, else ../shared/data."""
-    run_name: str | None = None
-    """Folder below runs-dir. Default: made from command, data and configuration; the same name continues."""
-    runs_dir: Path = Path("runs")
-    """Where run folders and stores go."""
-    max_steps: int | None = None
-    """Updates at most. Default: the preset's."""
-    seed: int = 0
-    """Of everything random."""
-    workers: int = 1
-    """Worker processes."""
-    json: bool = False
-    """Print result.json as the last line of stdout."""
-
-    def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, got {self.workers}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreOptions(Common):
-    """Options of the commands that need a store."""
-
-    text_embedder: str = "hashed-ngram:128"
-    """'hashed-ngram:CHANNELS', or 'sentence-transformers:MODEL' (needs the text extra)."""
-    timeless_rows: Literal["first_reference", "always"] = "first_reference"
-    """From when a row of a table without time exists; 'always' is RelBench's rule and leaks."""
-    exclude_columns: tuple[str, ...] = ()
-    """Attributes to leave out, as table.column: what a task's label is made of."""
-
-    def store_config(self) -> StoreConfig:
-        return StoreConfig(
-            text_embedder=self.text_embedder, timeless_rows=self.timeless_rows, exclude_columns=self.exclude_columns
-        )
-
-    def open(self) -> tuple[str, Store]:
-        """(where the data is, its store), made in this process if it is not there yet."""
-        data = resolve_data(self.data)
-        dataset = open_dataset(data)
-        with bar() as progress:
-            task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
-            store = materialize(
-                dataset,
-                self.runs_dir / "stores",
-                self.store_config(),
-                progress=lambda table: progress.update(task, advance=1, text=table),
-            )
-            progress.update(task, completed=len(store.schema.tables), text=store.path.name)
-        return data, store
+from rdl_core.backbone import BackboneConfig
+from rdl_core.config import PRESETS, Arm, FinetuningConfig, PresetName, PretrainingConfig, Regime
+from rdl_core.database import load_task
+from rdl_core.finetuning import FinetuningResult
+from rdl_core.model_io import from_pretrained, weights_digest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,18 +70,14 @@ class Materialize(StoreOptions):
     With --workers 2 or more, tables are encoded in parallel by Ray Data."""
 
     def run(self) -> dict[str, Any]:
-        data = resolve_data(self.data)
-        run = open_run(self.runs_dir, self.run_name, "materialize", data, dataclasses.asdict(self.store_config()))
-        if self.workers > 1:
-            dataset = open_dataset(data)
-            start_ray(0, self.workers)
-            store = materialize_in_parallel(dataset, self.runs_dir / "stores", self.store_config(), progress=say)
-        else:
-            _, store = self.open()
+        _, dataset = self.open_data()
+        run = self.open_run("materialize", dataset, dataclasses.asdict(self.store_config()))
+        store = self.open_store(dataset, in_parallel=self.workers > 1)
         show_store(store)
         picture = draw_schema(store, run.folder / "schema.png")
         return _finish(run, {
             "store": str(store.path), "content_hash": store.content_hash, "bytes": store.num_bytes, "schema_picture": str(picture),
+            "exists_from": row_existence(store),
             "rows": {t: s.num_rows for t, s in store.schema.tables.items()},
         })  # fmt: skip
 
@@ -158,7 +96,9 @@ class Sample(StoreOptions):
     """Whose sampling settings."""
 
     def run(self) -> dict[str, Any]:
-        data, store = self.open()
+        if self.samples < 1:
+            raise ValueError(f"--samples must be at least 1, got {self.samples}")
+        _, dataset = self.open_data()
         config = dataclasses.replace(PRESETS[self.preset]().pretraining, seed=self.seed)
         settings = {
             "sampling": dataclasses.asdict(config.sampling),
@@ -166,7 +106,8 @@ class Sample(StoreOptions):
             "seed": self.seed,
             "out": str(self.out),
         }
-        run = open_run(self.runs_dir, self.run_name, "sample", data, settings)
+        run = self.open_run("sample", dataset, settings)
+        store = self.open_store(dataset)
         counts = export_samples(store, config.sampling, self.samples, self.out, seed=self.seed)
         return _finish(run, {"out": str(self.out), "samples": self.samples, **counts})
 
@@ -208,19 +149,19 @@ class Pretrain(StoreOptions):
 
     def run(self) -> dict[str, Any]:
         config = self.config()
-        data, store = self.open()
-        settings = {"pretraining": dataclasses.asdict(config), "store": store.path.name, "workers": self.workers}
-        run = open_run(self.runs_dir, self.run_name, "pretrain", data, settings)
+        _, dataset = self.open_data()
+        run = self.open_run("pretrain", dataset, {"pretraining": dataclasses.asdict(config), "workers": self.workers})
         if (result := run.result()) is not None:
             say(f"run {run.name} is finished; nothing to do")
             return result
+        store = self.open_store(dataset)
         wandb_dir = run.folder / "wandb"
         tracking = TrackingConfig(
-            directory=str(run.folder.resolve()), run_id=run.name, name=run.name, enabled=self.wandb
+            directory=str(run.folder.resolve()), run_id=run_id(run.folder), name=run.name, enabled=self.wandb
         )
         done = pretrain(store, config, run.folder, workers=self.workers, samplers=self.samplers, tracking=tracking)
         curves = draw_curves(done.state, run.folder / "curves.png")
-        result = pretraining_result(done.checkpoint, done.state, done.sampled, curves, wandb_dir)
+        result = pretraining_result(done.checkpoint, done.state, curves, wandb_dir)
         say(f"{done.state.finished} after {done.state.step} steps; best at {done.state.best_step}: " + ", ".join(
             f"{level} {first:.3f} → {last:.3f}" for level, (first, last) in result["losses"].items()))  # fmt: skip
         say(f"checkpoint {done.checkpoint}\ncurves     {curves}\nW&B        {wandb_dir}")
@@ -242,6 +183,10 @@ class Finetune(StoreOptions):
     preset: PresetName = "robust"
     """'robust' or 'paper'."""
     rows: Literal["linear", "resnet"] | None = None
+    """Of arm scratch: how a row becomes a vector. Default: the preset's."""
+    num_layers: int | None = None
+    """Of arm scratch: GraphSAGE layers. Default: the preset's."""
+    aggregation: Literal["sum", "mean"] | None = None
     """Of arm scratch. Default: the preset's."""
     learning_rate: float | None = None
     """Default: the preset's."""
@@ -250,45 +195,43 @@ class Finetune(StoreOptions):
 
     def run(self) -> dict[str, Any]:
         check_arm(self.arm, self.checkpoint)
-        data, store = self.open()
-        preset = PRESETS[self.preset]()
-        backbone = dataclasses.replace(
-            preset.pretraining.backbone, rows=_replaced(preset.pretraining.backbone.rows, model=self.rows)
-        )
-        config = _replaced(
-            preset.finetuning, seed=self.seed, max_steps=self.max_steps, learning_rate=self.learning_rate,
-            validation_interval_steps=self.validation_interval_steps,
-        )  # fmt: skip
-        if self.checkpoint is not None:
-            backbone = from_pretrained(self.checkpoint, kind="pretrained").backbone
-        config = as_deep_as(config, backbone)
-        job = FinetuneJob(
-            data=data, store_path=str(store.path), task=self.task, arm=self.arm, regime=self.regime, config=config,
-            checkpoint=None if self.checkpoint is None else str(self.checkpoint), backbone=backbone,
-        )  # fmt: skip
-        check_job(job)
-        run = open_run(
-            self.runs_dir, self.run_name, "finetune", data, dataclasses.asdict(job) | {"workers": self.workers}
-        )
+        data, dataset = self.open_data()
+        load_task(dataset, self.task)
+        backbone, weights = self.backbone()
+        config = as_deep_as(self.config(), backbone)
+        settings = {
+            "task": self.task, "arm": self.arm, "regime": self.regime, "workers": self.workers, "checkpoint": weights,
+            "finetuning": dataclasses.asdict(config), "backbone": dataclasses.asdict(backbone),
+        }  # fmt: skip
+        run = self.open_run("finetune", dataset, settings)
         if (finished := run.result()) is not None:
             say(f"run {run.name} is finished; nothing to do")
             return finished
-        job = dataclasses.replace(job, out=str(run.folder / "model"))
-        if self.workers > 1:
-            result = run_data_parallel(job, run.folder, self.workers)
-        else:
-            with bar() as progress:
-                shown = progress.add_task(f"{self.task} {self.arm}", total=config.max_steps, text="")
-                last = {"val": ""}
-                result = run_job(
-                    job,
-                    on_step=lambda step, loss: progress.update(
-                        shown, completed=step, text=f"loss {loss:.3f} {last['val']}"
-                    ),
-                    on_validation=lambda step, value: last.update(val=f"val {value:.4f}"),
-                )
+        store = self.open_store(dataset)
+        job = FinetuneJob(
+            data=data, store_path=str(store.path), task=self.task, arm=self.arm, regime=self.regime, config=config,
+            checkpoint=None if self.checkpoint is None else str(self.checkpoint), backbone=backbone,
+            out=str(run.folder / "model"),
+        )  # fmt: skip
+        result = run_data_parallel(job, run.folder, self.workers) if self.workers > 1 else _run_with_bar(job)
         show_results([result])
         return _finish(run, {**dataclasses.asdict(result), "checkpoint": str(run.folder / "model")})
+
+    def config(self) -> FinetuningConfig:
+        return _replaced(
+            PRESETS[self.preset]().finetuning, seed=self.seed, max_steps=self.max_steps,
+            learning_rate=self.learning_rate, validation_interval_steps=self.validation_interval_steps,
+        )  # fmt: skip
+
+    def backbone(self) -> tuple[BackboneConfig, str | None]:
+        """(form of the backbone, digest of the checkpoint's weights)."""
+        if self.checkpoint is not None:
+            if (self.rows, self.num_layers, self.aggregation) != (None, None, None):
+                raise ValueError("--rows, --num-layers and --aggregation are for arm scratch; a checkpoint has its own")
+            return from_pretrained(self.checkpoint, kind="pretrained").backbone, weights_digest(self.checkpoint)
+        preset = PRESETS[self.preset]().pretraining.backbone
+        rows = _replaced(preset.rows, model=self.rows)
+        return _replaced(preset, rows=rows, num_layers=self.num_layers, aggregation=self.aggregation), None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,13 +244,25 @@ class Evaluate(StoreOptions):
     """Default: the one it was fine-tuned for."""
 
     def run(self) -> dict[str, Any]:
-        data, store = self.open()
-        run = open_run(
-            self.runs_dir, self.run_name, "evaluate", data, {"checkpoint": str(self.checkpoint), "regime": self.regime}
-        )
+        data, dataset = self.open_data()
+        from_pretrained(self.checkpoint, kind="finetuned")
+        settings = {"checkpoint": weights_digest(self.checkpoint), "regime": self.regime}
+        run = self.open_run("evaluate", dataset, settings)
+        store = self.open_store(dataset)
         result = evaluate(data, str(store.path), str(self.checkpoint), self.regime)
         say(f"{result['task']} ({result['regime']}): val {result['val']}, test {result['test']}")
         return _finish(run, result)
+
+
+def _run_with_bar(job: FinetuneJob) -> FinetuningResult:
+    with bar() as progress:
+        shown = progress.add_task(f"{job.task} {job.arm}", total=job.config.max_steps, text="")
+        last = {"val": ""}
+        return run_job(
+            job,
+            on_step=lambda step, loss: progress.update(shown, completed=step, text=f"loss {loss:.3f} {last['val']}"),
+            on_validation=lambda step, value: last.update(val=f"val {value:.4f}"),
+        )
 
 
 def _replaced(config: Any, **changes: Any) -> Any:

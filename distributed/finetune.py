@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import torch
 
 from distributed.communicator import TorchCommunicator
 from distributed.preflight import start_ray
+from distributed.trainer import BACKEND, MAX_FAILURES
 from rdl_core.backbone import BackboneConfig, RelationalEncoder
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, FinetuningConfig, Regime
@@ -69,13 +71,6 @@ def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> Finetuning
     return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, num_neighbors=tuple(wide)))
 
 
-def check_job(job: FinetuneJob) -> None:
-    """Raises, before a run folder is made, what would stop the job: an unknown task, another schema."""
-    load_task(open_dataset(job.data), job.task)
-    if job.checkpoint is not None:
-        from_pretrained(job.checkpoint, kind="pretrained").require_same_schema(open_store(job.store_path))
-
-
 def make_finetuning(
     job: FinetuneJob, communicator: Communicator | None = None, device: torch.device | None = None
 ) -> Finetuning:
@@ -104,6 +99,7 @@ def run_job(
     on_validation: Callable[[int, float], None] = lambda step, metric: None,
 ) -> FinetuningResult:
     """Runs a job in this process."""
+    torch.set_num_threads(1)  # as in every worker: a figure must not depend on a machine's cores
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = make_finetuning(job, device=device)
     result = run.run(on_step=on_step, on_validation=on_validation)
@@ -114,16 +110,22 @@ def run_job(
 
 def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> FinetuningResult:
     """Runs a job over several workers: a step's seeds are shared among them, gradients are averaged by DDP."""
-    start_ray(workers, samplers=0)
-    use_gpu = torch.cuda.is_available()
+    use_gpu = start_ray(workers, samplers=0)
+    job = _with_absolute_paths(job)
     trainer = ray.train.torch.TorchTrainer(
         _finetune_worker,  # type: ignore[arg-type]
         train_loop_config=job,  # type: ignore[arg-type]
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
         ),
-        run_config=ray.train.RunConfig(name="train", storage_path=str(run_dir.resolve())),
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
+            name="train",
+            storage_path=str(run_dir.resolve()),
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
+            ),
+        ),
     )
     result = trainer.fit()
     assert result.metrics is not None and result.checkpoint is not None
@@ -134,16 +136,26 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
 
 
 def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, FinetuningResult]]:
-    """Runs jobs as Ray tasks of one CPU each; yields (number of the job, result) as they finish. Ray must be up."""
-    pending = {_finetune_task.remote(job): i for i, job in enumerate(jobs)}
-    while pending:
+    """Runs jobs as Ray tasks, one a core of this machine at a time; yields (number of the job, result) as they finish. Ray must be up."""
+    waiting = list(enumerate(jobs))[::-1]
+    pending: dict[Any, int] = {}
+    while waiting or pending:
+        while waiting and len(pending) < (os.cpu_count() or 1):
+            number, job = waiting.pop()
+            pending[_finetune_task.remote(_with_absolute_paths(job))] = number
         (done,), _ = ray.wait(list(pending), num_returns=1)
         yield pending.pop(done), ray.get(done)
 
 
+def _with_absolute_paths(job: FinetuneJob) -> FinetuneJob:
+    """Workers start in folders of their own; a hub name stays as it is."""
+    names = [n for n in ("data", "store_path", "checkpoint") if getattr(job, n) and Path(getattr(job, n)).exists()]
+    absolute: dict[str, Any] = {name: str(Path(getattr(job, name)).resolve()) for name in names}
+    return dataclasses.replace(job, **absolute)
+
+
 @ray.remote(num_cpus=1, max_retries=2)
 def _finetune_task(job: FinetuneJob) -> FinetuningResult:
-    torch.set_num_threads(1)
     return run_job(job)
 
 

@@ -8,8 +8,8 @@ one scan of each table, one sort, one hash join per foreign key; memory of the l
 the data.
 
 Time columns, where not given: the only column of dates or timestamps whose name does not contain "birth" or "dob" (a
-birthday is not when a row came to be) and that is at most half null. With several such columns none is taken, and a
-note says what to set.
+birthday is not when a row came to be) and that is at most half null. With several such columns the import is refused,
+saying what to set.
 """
 
 from __future__ import annotations
@@ -206,10 +206,16 @@ def _order(
         ordered[name] = order_table(con, plan, staged, expressions, kinds, time_col)
         con.execute(f"DROP VIEW {staged}")
         path.unlink()
-    known = {name: table.time_col for name, table in ordered.items() if table.time_col}
-    for name, candidates in ambiguous.items():
-        choice = known | {other: columns[0] for other, columns in ambiguous.items()}
-        notes.append(f"{name}: no time column, since {candidates} all could be; set for example time_cols={choice}")
+    if ambiguous:
+        # Taking none would date these rows by their parents, and so show them before they were there.
+        known = {name: table.time_col for name, table in ordered.items() if table.time_col}
+        choice = known | {name: columns[0] for name, columns in ambiguous.items()}
+        several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
+        raise ImportRefused(
+            f"more than one column could be the time from which a row is there: {several}\n"
+            f"Remedy: name the time column of every table that has one (a table not named has none), for example\n"
+            f"  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
+        )
     return ordered
 
 

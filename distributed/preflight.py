@@ -11,6 +11,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -42,30 +43,46 @@ def needed_cpus(workers: int, samplers: int) -> int:
     return workers + samplers + 1
 
 
-def start_ray(workers: int, samplers: int) -> None:
+def start_ray(workers: int, samplers: int) -> bool:
     """Connects to the cluster of RAY_ADDRESS (set by `ray job submit`), else starts a quiet local session large enough.
 
+    Returns:
+        Whether workers get a GPU each: whether the session has any.
+
     Raises:
-        RuntimeError: Too little memory here, or too few CPUs in the cluster.
+        RuntimeError: Too little memory here, or too few CPUs or GPUs in the cluster.
     """
     check_own_package()
     cpus = needed_cpus(workers, samplers)
     # Only a short polling interval keeps report(), which is a barrier, from pacing short runs.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    os.environ.setdefault("RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S", "300")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
-            ray.init(address="auto", log_to_driver=False, logging_level=logging.ERROR)
+            ray.init(address="auto", runtime_env=_our_code(), log_to_driver=False, logging_level=logging.ERROR)
         else:
             _start_local(workers, cpus)
-    have = int(ray.cluster_resources().get("CPU", 0))
-    if have < cpus:
+    have = ray.cluster_resources()
+    gpus = int(have.get("GPU", 0))
+    if have.get("CPU", 0) < cpus:
         raise RuntimeError(
-            f"the cluster has {have} CPUs, the run needs {cpus} = {workers} workers + {samplers} samplers + 1; it would wait for ever.\n"
+            f"the cluster has {have.get('CPU', 0):.0f} CPUs, the run needs {cpus} = {workers} workers + {samplers} samplers + 1; "
+            f"it would wait for ever.\n"
             f"Remedy: fewer --workers or --samplers, or a larger cluster"
         )
+    if 0 < gpus < workers:
+        raise RuntimeError(
+            f"there are {gpus} GPUs for {workers} workers of one GPU each; the run would wait for ever.\n"
+            f"Remedy: --workers {gpus}, or CUDA_VISIBLE_DEVICES= to train on CPUs"
+        )
     _quiet_ray_data()
+    return gpus > 0
+
+
+def _our_code() -> dict[str, Any]:
+    """The runtime environment that brings our packages to every node of a cluster."""
+    root = Path(__file__).resolve().parent.parent
+    return {"py_modules": [str(root / name) for name in ("rdl_core", "distributed")]}
 
 
 def _start_local(workers: int, cpus: int) -> None:

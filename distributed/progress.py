@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -46,6 +48,20 @@ class ProgressBoard:
         return self._latest
 
 
+def make_board() -> Any:
+    """A board on the driver's node, so that no other node's death takes it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ProgressBoard.options(scheduling_strategy=here, max_restarts=-1).remote()  # type: ignore[attr-defined]
+
+
+def _latest(board: Any) -> tuple[int, dict[str, float], str]:
+    try:
+        latest: tuple[int, dict[str, float], str] = ray.get(board.latest.remote())
+    except RayActorError:  # the board is for looking at; a run does not depend on it
+        return 0, {}, "progress lost"
+    return latest
+
+
 def loss_text(metrics: Mapping[str, float]) -> str:
     """row 0.51 link 0.62 context 0.60"""
     names = {k.split("/")[-1]: v for k, v in metrics.items()}
@@ -59,7 +75,7 @@ def watched(board: Any, description: str, max_steps: int) -> Iterator[None]:
 
     def poll(progress: Progress, task: Any) -> None:
         while not done.wait(POLL_INTERVAL_S):
-            step, metrics, what = ray.get(board.latest.remote())
+            step, metrics, what = _latest(board)
             elapsed = progress.tasks[0].elapsed or 0.0
             rate = f"{step / elapsed:.1f} steps/s" if step and elapsed else ""
             progress.update(task, completed=step, text=f"{what} {loss_text(metrics)} {rate}")
@@ -73,5 +89,5 @@ def watched(board: Any, description: str, max_steps: int) -> Iterator[None]:
         finally:
             done.set()
             thread.join()
-            step, metrics, _ = ray.get(board.latest.remote())
+            step, metrics, _ = _latest(board)
             progress.update(task, completed=step, text=loss_text(metrics))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from rich.table import Table
 from distributed.progress import console
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.pretraining import LEVELS, TrainState
+from rdl_core.reg import existence_rules
 from rdl_core.schema import TableSchema
 from rdl_core.store import Store
 
@@ -45,23 +46,27 @@ def draw_curves(state: TrainState, path: Path) -> Path:
 
 
 def show_store(store: Store) -> None:
-    """One line a table: rows, attributes by type, keys, what was left out."""
+    """One line a table: rows, attributes by type, keys, from when its rows exist, what was left out."""
     table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("table", "rows", "up to cutoff", "attributes", "foreign keys", "left out"):
-        table.add_column(name, justify="right" if name in ("rows", "up to cutoff") else "left")
+    for name in ("table", "rows", "≤ cutoff", "attributes", "foreign keys", "exists from", "left out"):
+        table.add_column(name, justify="right" if name in ("rows", "≤ cutoff") else "left")
+    rules = row_existence(store)
     for name, schema in store.schema.tables.items():
         stypes = [c.stype for c in schema.columns]
         attributes = ", ".join(f"{stypes.count(s)} {s}" for s in dict.fromkeys(stypes))
         keys = ", ".join(f"{col} → {parent}" for col, parent in schema.fkey_col_to_pkey_table.items())
-        table.add_row(
-            name,
-            f"{schema.num_rows:,}",
-            f"{schema.num_rows_up_to_cutoff:,}",
-            attributes,
-            keys,
-            ", ".join(schema.left_out),
-        )
+        numbers = (f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}")
+        table.add_row(name, *numbers, attributes, keys, rules[name], ", ".join(schema.left_out))
     console.print(table)
+
+
+def row_existence(store: Store) -> dict[str, str]:
+    """From when the rows of each table exist, in words."""
+    tables = store.schema.tables
+    dated = [t for t, s in tables.items() if s.time_col is not None]
+    if store.schema.timeless_rows == "always":
+        return {t: "its time column" if t in dated else "always there" for t in tables}
+    return existence_rules(list(tables), store.graph.edge_types, dated)
 
 
 def show_results(results: Sequence[FinetuningResult]) -> None:
@@ -102,23 +107,23 @@ def mean_and_error(values: Sequence[float]) -> str:
 
 
 def level_losses(state: TrainState) -> dict[str, list[float]]:
-    """{level: [before the first update, at the best step]}, on validation."""
-    return {level: [state.first[f"validation/{level}"], state.best[f"validation/{level}"]] for level in LEVELS}
+    """{level: [before the first update, final]}, on validation."""
+    return {level: [state.first[f"validation/{level}"], state.last[f"validation/{level}"]] for level in LEVELS}
 
 
-def pretraining_result(
-    checkpoint: Path, state: TrainState, sampled: Mapping[str, Any], curves: Path, wandb_dir: Path
-) -> dict[str, Any]:
+def pretraining_result(checkpoint: Path, state: TrainState, curves: Path, wandb_dir: Path) -> dict[str, Any]:
     """What `pretrain` writes to result.json."""
     return {
         "checkpoint": str(checkpoint),
         "losses": level_losses(state),
-        "effective_rank": [state.first["effective_rank"], state.best["effective_rank"]],
+        "effective_rank": state.last["effective_rank"],
+        "effective_rank_at_start": state.first["effective_rank"],
+        "best": state.best,
         "steps": state.step,
         "best_step": state.best_step,
         "finished": state.finished,
         "seconds": state.seconds,
-        "sampled": dict(sampled),
+        "sampled": state.sampled,
         "curves": str(curves),
         "wandb_dir": str(wandb_dir),
     }

@@ -1,7 +1,8 @@
 """HGSampler: the callable of Ray Data's map_batches. Seeds in, packed subgraphs out.
 
 Every node maps the whole store (placement "local"); only ids and links travel. Tasks, not an actor pool, since tasks reuse worker
-processes and a pool is started anew for every execution; a process opens the store once and keeps one sampler per thread.
+processes and a pool is started anew for every execution; a process opens the store once and keeps one sampler, which serves one
+thread at a time (its scratch arrays are its own).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import netrc
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ class TrackingConfig:
     project: str = "relational-pretraining"
     group: str | None = None
     enabled: bool = True
+
+
+def run_id(folder: Path) -> str:
+    """The W&B id of a run folder: made once, so that a restart continues the same run and a new folder begins another."""
+    path = folder / "wandb_id"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_text(uuid.uuid4().hex[:8])
+    return path.read_text()
 
 
 class Tracker:

@@ -134,16 +134,11 @@ class Recorder:
         self.model, self.optimizer, self.best = model, optimizer, best
         self.tracker, self.board, self.is_first = tracker, board, is_first
         self._shown_s = 0.0
-        self._rows: Counter[str] = Counter()
-        self._links: Counter[str] = Counter()
 
     def step(self, step: int, losses: Mapping[str, float], subgraphs: list[Subgraph]) -> None:
         """After each update: losses per level, rows per table and links per key of this worker's samples."""
         if not self.is_first:
             return
-        for subgraph in subgraphs:
-            self._rows.update(subgraph.num_rows)
-            self._links.update({".".join(e[:2]): n for e, n in subgraph.num_links.items()})
         counts = {f"rows/{t}": n for t, n in _sum(s.num_rows for s in subgraphs).items()}
         counts |= {f"links/{'.'.join(e[:2])}": n for e, n in _sum(s.num_links for s in subgraphs).items()}
         self.tracker.log({f"train/{k}": v for k, v in losses.items()} | counts, step)
@@ -163,11 +158,7 @@ class Recorder:
             self.board.show.remote(state.step, metrics, "validated")
         with tempfile.TemporaryDirectory() as folder:
             save_training(Path(folder), self.model, self.best, self.optimizer, state)
-            counts = {"rows": dict(self._rows), "links": dict(self._links)}
-            ray.train.report(
-                {**metrics, "step": state.step, "sampled": counts},
-                checkpoint=ray.train.Checkpoint.from_directory(folder),
-            )
+            ray.train.report({**metrics, "step": state.step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _sum(counts: Any) -> Counter:

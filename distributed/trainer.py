@@ -17,12 +17,11 @@ import ray
 import ray.data
 import ray.train
 import ray.train.torch
-import torch
 from safetensors.torch import load_file
 
 from distributed.checkpoint import committed_step
 from distributed.preflight import start_ray
-from distributed.progress import ProgressBoard, say, watched
+from distributed.progress import make_board, say, watched
 from distributed.sampling import HGSampler, open_sampler
 from distributed.seeds import samples_per_step, seed_dataset, step_plan
 from distributed.tracking import TrackingConfig
@@ -33,6 +32,8 @@ from rdl_core.pretraining import TrainState, pretrained_checkpoint
 from rdl_core.store import Store
 
 MAX_FAILURES = 3
+BACKEND = {False: "gloo", True: "cpu:gloo,cuda:nccl"}
+"""By whether GPUs are used; with GPUs, clocks and counts on the CPU still need gloo."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +43,10 @@ class PretrainResult:
     Args:
         checkpoint: Folder of the best model (model_io.py).
         state: How it went.
-        sampled: {"rows": {table: n}, "links": {key: n}} over rank 0's samples since its last start.
     """
 
     checkpoint: Path
     state: TrainState
-    sampled: dict[str, dict[str, int]]
 
 
 def pretrain(
@@ -75,9 +74,8 @@ def pretrain(
         RuntimeError: Resources that would never do (preflight.py).
         ray.train.TrainingFailedError: The training function failed more often than allowed.
     """
-    start_ray(workers, samplers)
+    use_gpu = start_ray(workers, samplers)
     run_dir = run_dir.resolve()
-    use_gpu = torch.cuda.is_available()
     steps = samples_per_step(config, workers)
     if steps != config.samples_per_step:
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
@@ -86,14 +84,14 @@ def pretrain(
         say(
             f"each epoch drops its partial last sample: {sampler.num_dropped_seeds()} of {len(sampler.eligible)} seed rows of {sampler.seed_table}"
         )
-    board = ProgressBoard.remote()  # type: ignore[attr-defined]
+    board = make_board()
     worker = WorkerConfig(store_path=str(store.path.resolve()), pretraining=config, tracking=tracking, board=board)
     trainer = ray.train.torch.TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
         dataset_config=ray.train.DataConfig(execution_options=_ordered()),
-        torch_config=ray.train.torch.TorchConfig(backend="nccl" if use_gpu else "gloo"),
+        torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
         ),
@@ -141,4 +139,4 @@ def _finish(result: Any, store: Store, config: PretrainingConfig, run_dir: Path)
         state = TrainState(**json.loads((Path(folder) / "state.json").read_text()))
         best = load_file(Path(folder) / "best.safetensors")
     path = save_pretrained(run_dir / "model", pretrained_checkpoint(best, store, config, state))
-    return PretrainResult(checkpoint=path, state=state, sampled=(result.metrics or {}).get("sampled", {}))
+    return PretrainResult(checkpoint=path, state=state)

@@ -24,10 +24,10 @@ from distributed.preflight import start_ray
 from distributed.progress import bar, say
 from distributed.report import ARMS, draw_curves, draw_schema, level_losses, show_results, show_store
 from distributed.runs import write_json
-from distributed.tracking import TrackingConfig
+from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
-from rdl_core.config import robust
+from rdl_core.config import FinetuningConfig, robust
 from rdl_core.database import open_dataset
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.store import Store, StoreConfig
@@ -41,7 +41,6 @@ FINETUNING = dataclasses.replace(
     robust().finetuning,
     sampling=TemporalSamplingConfig(num_neighbors=(12, 6, 6), strategy="recent"),
     batch_size=256,
-    max_steps=150,
     validation_interval_steps=10,
 )
 
@@ -52,6 +51,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/example"), help="folder to write (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=600, help="pretraining updates (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="fine-tuning seeds per arm (default: %(default)s)")
+    parser.add_argument("--fine-tuning-steps", type=int, default=150, help="at most, per run (default: %(default)s)")
     options = parser.parse_args()
     begun = time.perf_counter()
     shutil.rmtree(options.out, ignore_errors=True)
@@ -67,16 +67,17 @@ def main() -> None:
         samples_per_step=WORKERS,
         validation_samples=10,
     )
-    tracking = TrackingConfig(directory=str(options.out.resolve()), run_id="example", name="example")
+    tracking = TrackingConfig(directory=str(options.out.resolve()), run_id=run_id(options.out), name="example")
     done = pretrain(store, pretraining, options.out, workers=WORKERS, samplers=SAMPLERS, tracking=tracking)
     curves = draw_curves(done.state, options.out / "curves.png")
-    results = fine_tune(data, store, done.checkpoint, range(options.seeds))
+    finetuning = dataclasses.replace(FINETUNING, max_steps=options.fine_tuning_steps)
+    results = fine_tune(data, store, done.checkpoint, finetuning, range(options.seeds))
     show_results(results)
     result: dict[str, Any] = {
         "seconds": round(time.perf_counter() - begun, 1),
         "tasks": summary(results),
         "losses": level_losses(done.state),
-        "effective_rank": done.state.best["effective_rank"],
+        "effective_rank": done.state.last["effective_rank"],
         "checkpoint": str(done.checkpoint),
         "curves": str(curves),
         "wandb_dir": str(options.out / "wandb"),
@@ -106,8 +107,10 @@ def make_database(out: Path) -> Path:
     return config.out
 
 
-def fine_tune(data: Path, store: Store, checkpoint: Path, seeds: Sequence[int]) -> list[FinetuningResult]:
-    """Both tasks in the three arms, two runs at a time."""
+def fine_tune(
+    data: Path, store: Store, checkpoint: Path, config: FinetuningConfig, seeds: Sequence[int]
+) -> list[FinetuningResult]:
+    """Both tasks in the three arms, one run a core at a time."""
     jobs = [
         FinetuneJob(
             data=str(data.resolve()),
@@ -115,7 +118,7 @@ def fine_tune(data: Path, store: Store, checkpoint: Path, seeds: Sequence[int]) 
             task=task,
             arm=arm,  # type: ignore[arg-type]
             regime="rolling",
-            config=dataclasses.replace(FINETUNING, seed=seed),
+            config=dataclasses.replace(config, seed=seed),
             checkpoint=None if arm == "scratch" else str(checkpoint.resolve()),
             backbone=BACKBONE,
         )

@@ -210,6 +210,8 @@ class Finetuning:
             raise FloatingPointError(
                 f"predictions for {self.task.name} ({split}) are not finite; lower the learning rate"
             )
+        if np.isnan(self.split(split).target).any():  # hidden labels: there is nothing to score against
+            return {self.metric: float("nan")}
         metrics = list(self.task.metrics) + ([] if self.is_binary else [_mae])
         named = self.task.evaluate(prediction, table, metrics=metrics)
         return {name.lstrip("_"): float(value) for name, value in named.items()}

@@ -10,6 +10,7 @@ differs is refused, naming what differs.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import shutil
 from dataclasses import dataclass
@@ -132,6 +133,12 @@ def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
 
 def _old(path: Path) -> Path:
     return path.with_name(path.name + ".old")
+
+
+def weights_digest(path: Path | str) -> str:
+    """Hex digest of a checkpoint's weights file: tells a checkpoint from another that was written to the same folder."""
+    with (Path(path) / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def cpu_weights(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -75,6 +76,7 @@ class TrainState:
         seconds: Training time so far, over all restarts.
         first, last, best: Validation metrics before the first update, latest, at the best step.
         history: One entry a validation: {"step": ..., metrics}.
+        sampled: {"rows": {table: n}, "links": {key: n}} over all samples of all workers.
         finished: Why the run ended, or "".
     """
 
@@ -87,6 +89,7 @@ class TrainState:
     last: dict[str, float] = field(default_factory=dict)
     best: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+    sampled: dict[str, dict[str, int]] = field(default_factory=dict)
     finished: str = ""
 
 
@@ -219,11 +222,22 @@ def fit(
         losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
+        counts = torch.from_numpy(np.sum([s.counts for s in subgraphs], axis=0)).to(device)
+        _add_counts(state, store, communicator.sum(counts).tolist())
         on_step(state.step, losses, subgraphs)
         if state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps:
             metrics = {f"train/{level}": loss for level, loss in losses.items()} | validate(model, state.step)
             _note(state, metrics, config, on_report, communicator)
     return state
+
+
+def _add_counts(state: TrainState, store: Store, counts: list[int]) -> None:
+    tables = store.graph.node_types
+    names = {"rows": list(tables), "links": [f"{child}.{fkey_col}" for child, fkey_col, _ in store.graph.edge_types]}
+    for kind, numbers in (("rows", counts[: len(tables)]), ("links", counts[len(tables) :])):
+        total = state.sampled.setdefault(kind, {})
+        for name, number in zip(names[kind], numbers, strict=True):
+            total[name] = total.get(name, 0) + number
 
 
 def _note(

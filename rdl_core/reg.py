@@ -11,7 +11,7 @@ int64) means never visible, ALWAYS (the smallest) means always visible.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -153,6 +153,28 @@ def existence_times(
         _date_by_reference(num_rows, parents, times)
         _date_by_parents(num_rows, parents, times)
     return {t: times[t] if t in times else np.full(n, ALWAYS, dtype=np.int64) for t, n in num_rows.items()}
+
+
+def existence_rules(
+    node_types: Sequence[str], edge_types: Sequence[EdgeType], dated: Collection[str]
+) -> dict[str, str]:
+    """By which rule of `existence_times` (first_reference) each table's rows are dated, in a few words for people."""
+    rules = dict.fromkeys(dated, "its time column")
+
+    def spread(rule: str, child_first: bool) -> None:
+        while found := [
+            (a, b)
+            for child, _, parent in edge_types
+            for a, b in [(child, parent) if child_first else (parent, child)]
+            if a not in rules and b in rules
+        ]:
+            for table, source in found:
+                rules.setdefault(table, f"{rule} {source}")
+
+    spread("its", child_first=True)
+    spread("first reference from", child_first=False)
+    spread("its", child_first=True)
+    return {t: rules.get(t, "always there") for t in node_types}
 
 
 Parents = Mapping[EdgeType, NDArray[np.int32]]

@@ -83,6 +83,7 @@ class Schema:
     database: str
     cutoff_s: int
     text_embedder: str
+    timeless_rows: str
     tables: dict[str, TableSchema]
 
     def to_json(self) -> dict[str, Any]:
@@ -98,7 +99,11 @@ class Schema:
 
     def differences(self, other: Schema) -> list[str]:
         """What keeps a model of this schema from reading a store of the other, one line each; row counts do not matter."""
-        lines = []
+        lines = [
+            f"{name} is {getattr(self, name)} in the model and {getattr(other, name)} in the store"
+            for name in ("cutoff_s", "timeless_rows")
+            if getattr(self, name) != getattr(other, name)
+        ]
         for name in sorted(set(self.tables) | set(other.tables)):
             mine, theirs = self.tables.get(name), other.tables.get(name)
             if mine is None or theirs is None:

@@ -14,8 +14,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -121,11 +121,10 @@ def materialize(
     """
     config = config or StoreConfig()
     _check_excluded(dataset, config)
-    path = Path(stores_dir) / f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
+    path = Path(stores_dir) / store_name(dataset, config)
     if (path / "store.json").exists():
         return open_store(path)
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
+    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")
     (partial / "graph").mkdir(parents=True)
     graph = _build_topology(dataset, config)
     cutoff_s = seconds_of(dataset.val_timestamp)
@@ -140,18 +139,28 @@ def materialize(
     for table_schema in encode_tables(work):
         tables[table_schema.name] = table_schema
         progress(table_schema.name)
+    missing = [table for table, _, folder in work if not (folder / "donors_distinct.npy").exists()]
+    if missing:
+        raise OSError(
+            f"the cells of {', '.join(missing)} were written where this process cannot see them; "
+            f"put {stores_dir} on storage that every node shares"
+        )
     for name, array in graph.arrays().items():
         np.save(partial / "graph" / f"{name}.npy", array)
     schema = Schema(
         database=dataset.manifest.name,
         cutoff_s=cutoff_s,
         text_embedder=config.text_embedder,
+        timeless_rows=config.timeless_rows,
         tables={table: tables[table] for table in graph.node_types},
     )
     _write_manifest(partial, schema, graph, dataset, config)
-    if not path.exists():  # else another process was faster, with the same bytes
+    try:
         partial.rename(path)
-    shutil.rmtree(partial, ignore_errors=True)
+    except OSError:  # another process was faster, with the same bytes
+        if not (path / "store.json").exists():
+            raise
+        shutil.rmtree(partial)
     return open_store(path)
 
 
@@ -202,6 +211,11 @@ def encode_table(
     )
     _write_arrays(folder, encode(data, schema, visible, embedder))
     return schema
+
+
+def store_name(dataset: RelBenchDataset, config: StoreConfig) -> str:
+    """The folder name of a store: the database's name and a hash of source and settings."""
+    return f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
 
 
 def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:

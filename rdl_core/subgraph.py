@@ -29,6 +29,11 @@ class Subgraph:
     edge_types: tuple[EdgeType, ...]
 
     @property
+    def counts(self) -> NDArray[np.int64]:
+        """int64 [tables + keys]: rows per table, then links per key."""
+        return self.buffer[: len(self.node_types) + len(self.edge_types)].astype(np.int64)
+
+    @property
     def num_rows(self) -> dict[str, int]:
         """Sampled rows per table."""
         return dict(zip(self.node_types, self.buffer[: len(self.node_types)].tolist(), strict=True))

@@ -148,7 +148,9 @@ def test_tables_and_columns_may_have_any_name() -> None:
         )
         for n in names
     }
-    schema = Schema(database="odd", cutoff_s=0, text_embedder="hashed-ngram:8", tables=tables)
+    schema = Schema(
+        database="odd", cutoff_s=0, text_embedder="hashed-ngram:8", timeless_rows="first_reference", tables=tables
+    )
     edge_types = tuple((a, "key.to x", b) for a, b in zip(names, names[1:], strict=False))
     config = BackboneConfig(channels=CHANNELS, rows=RowEncoderConfig(model="resnet", num_layers=1))
     encoder = RelationalEncoder(schema, edge_types, config)

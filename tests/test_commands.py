@@ -285,7 +285,7 @@ def test_a_finished_run_is_not_repeated(work: list[str], capsys: Captured) -> No
     assert (runs_dir(work) / "once" / "model" / "model.safetensors").stat().st_mtime_ns == before
     text = refused(capsys, *arguments, "--seed", "1")
     assert "run 'once' exists with another configuration" in text
-    assert "config.seed: 0 -> 1" in text
+    assert "finetuning.seed: 0 -> 1" in text
 
 
 def test_the_same_seed_gives_the_same_result(work: list[str], capsys: Captured) -> None:

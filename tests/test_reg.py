@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rdl_core.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph, existence_times
+from rdl_core.reg import (
+    ALWAYS,
+    EdgeType,
+    RelationalEntityGraph,
+    build_graph,
+    existence_rules,
+    existence_times,
+)
 from rdl_core.timestamps import NO_TIME
 
 Parents = dict[EdgeType, NDArray[np.int32]]
@@ -268,3 +275,16 @@ def test_a_database_without_any_foreign_key_is_a_graph_without_edges() -> None:
     graph = build_graph({"a": 2}, {}, {"a": np.array([4, NO_TIME])}, {"a": True})
     assert (graph.num_nodes, len(graph.parent), len(graph.children)) == (2, 0, 0)
     assert graph.parent_offset.tolist() == graph.indptr_offset.tolist() == [0]
+
+
+def test_the_rules_shown_to_people_are_those_that_date_the_rows() -> None:
+    """A table is named "always there" exactly if all its rows are, and by its parents if it is a line or a satellite."""
+    for seed in range(200):
+        num_rows, parents, own = random_database(seed)
+        times, rules = (
+            existence_times(num_rows, parents, own),
+            existence_rules(list(num_rows), list(parents), list(own)),
+        )
+        for table, rule in rules.items():
+            assert (rule == "always there") == bool((times[table] == ALWAYS).all() and table not in own), (seed, table)
+            assert (rule == "its time column") == (table in own)

@@ -35,7 +35,14 @@ def state(num_validations: int) -> TrainState:
         {"step": 10 * i, "effective_rank": 4.0 + i, **{f"validation/{level}": 1.0 / (i + 1) for level in LEVELS}}
         for i in range(num_validations)
     ]
-    return TrainState(step=10 * (num_validations - 1), history=history, first=history[0], best=history[-1], best_step=7)
+    return TrainState(
+        step=10 * (num_validations - 1),
+        history=history,
+        first=history[0],
+        last=history[-1],
+        best=history[0],
+        best_step=7,
+    )
 
 
 def inked(path: Path) -> float:
@@ -99,11 +106,11 @@ def test_the_store_is_shown_table_by_table(nasty_store: Store, capsys: pytest.Ca
     assert all(table[:5] in shown for table in nasty_store.schema.tables)
 
 
-def test_the_result_of_a_run_holds_losses_at_the_start_and_at_the_best_step() -> None:
-    run = dataclasses.replace(state(3), finished="patience")
+def test_the_result_of_a_run_holds_losses_at_the_start_and_at_the_end() -> None:
+    run = dataclasses.replace(state(3), finished="patience", sampled={"rows": {"a": 1}})
     assert level_losses(run) == {level: [1.0, 1 / 3] for level in LEVELS}
-    found = pretraining_result(Path("m"), run, {"rows": {"a": 1}}, Path("c.png"), Path("w"))
+    found = pretraining_result(Path("m"), run, Path("c.png"), Path("w"))
     assert found["losses"] == level_losses(run)
-    assert found["effective_rank"] == [4.0, 6.0]
+    assert (found["effective_rank_at_start"], found["effective_rank"]) == (4.0, 6.0)
     assert (found["steps"], found["best_step"], found["finished"]) == (20, 7, "patience")
     assert found["sampled"] == {"rows": {"a": 1}}

@@ -14,10 +14,10 @@ import pytest
 from nasty_database import write_database, write_nasty_database
 from relbench.load import RelBenchDataset
 
-import rdl_core.store as store_module
 from rdl_core.database import open_dataset
 from rdl_core.reg import ALWAYS
-from rdl_core.store import Store, StoreConfig, materialize, open_store
+from rdl_core.schema import TableSchema
+from rdl_core.store import Store, StoreConfig, encode_table, materialize, open_store
 from rdl_core.timestamps import NO_TIME
 
 
@@ -44,7 +44,7 @@ def test_tables_encoded_in_another_order_give_the_same_bytes(
     store = materialize(
         nasty_dataset,
         tmp_path,
-        encode_tables=lambda work: [store_module.encode_table(nasty_dataset, config, *item) for item in reversed(work)],
+        encode_tables=lambda work: [encode_table(nasty_dataset, config, *item) for item in reversed(work)],
     )
     assert_same_store(store, nasty_store)
 
@@ -108,14 +108,27 @@ def test_killed_half_way_leaves_no_store_and_the_next_call_makes_it_whole(
     assert_same_store(materialize(nasty_dataset, tmp_path), nasty_store)
 
 
-def test_a_partial_folder_of_this_process_is_not_mixed_in(
-    nasty_dataset: RelBenchDataset, nasty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_loser_of_a_race_opens_the_store_of_the_winner(
+    nasty_dataset: RelBenchDataset, nasty_store: Store, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(store_module.os, "getpid", lambda: 7)
-    stale = tmp_path / f"{nasty_store.path.name}.partial-7" / "tables" / "0"
-    stale.mkdir(parents=True)
-    np.save(stale / "stale.npy", np.zeros(1))
-    assert_same_store(materialize(nasty_dataset, tmp_path), nasty_store)
+    def meanwhile(table: str) -> None:  # another process finishes while the last table is written
+        if table == list(nasty_store.schema.tables)[-1]:
+            shutil.copytree(nasty_store.path, tmp_path / nasty_store.path.name)
+
+    assert_same_store(materialize(nasty_dataset, tmp_path, progress=meanwhile), nasty_store)
+    assert [p.name for p in tmp_path.iterdir()] == [nasty_store.path.name]
+
+
+def test_cells_that_another_node_wrote_to_its_own_disk_are_missed(
+    nasty_dataset: RelBenchDataset, tmp_path: Path
+) -> None:
+    def elsewhere(work: list[tuple[str, np.ndarray, Path]]) -> list[TableSchema]:
+        schemas = [encode_table(nasty_dataset, StoreConfig(), *item) for item in work]
+        shutil.rmtree(work[3][2])
+        return schemas
+
+    with pytest.raises(OSError, match="the cells of order_line were written where this process cannot see them"):
+        materialize(nasty_dataset, tmp_path, encode_tables=elsewhere)
 
 
 def test_another_format_version_is_refused(nasty_store: Store, tmp_path: Path) -> None:

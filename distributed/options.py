@@ -1,0 +1,86 @@
+"""Options that commands share, and how a store is opened by them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from relbench.load import RelBenchDataset
+
+from distributed.materialize import materialize_in_parallel
+from distributed.preflight import start_ray
+from distributed.progress import bar, say
+from distributed.runs import Run, open_run, resolve_data
+from rdl_core.database import open_dataset
+from rdl_core.store import Store, StoreConfig, materialize, store_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Common:
+    """Options of every command."""
+
+    data: str | None = None
+    """RelBench-3 folder, a name below RDL_DATA or ../shared/data, or a hub name. Default: RDL_DATA, else ../shared/data."""
+    run_name: str | None = None
+    """Folder below runs-dir. Default: made from command, data and configuration; the same name continues."""
+    runs_dir: Path = Path("runs")
+    """Where run folders and stores go."""
+    max_steps: int | None = None
+    """Updates at most. Default: the preset's."""
+    seed: int = 0
+    """Of everything random."""
+    workers: int = 1
+    """Worker processes."""
+    json: bool = False
+    """Print result.json as the last line of stdout."""
+
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreOptions(Common):
+    """Options of the commands that need a store."""
+
+    text_embedder: str = "hashed-ngram:128"
+    """'hashed-ngram:CHANNELS', or 'sentence-transformers:MODEL' (needs the text extra)."""
+    timeless_rows: Literal["first_reference", "always"] = "first_reference"
+    """From when a row of a table without time exists; 'always' is RelBench's rule and leaks."""
+    exclude_columns: tuple[str, ...] = ()
+    """Attributes to leave out, as table.column: what a task's label is made of."""
+
+    def store_config(self) -> StoreConfig:
+        return StoreConfig(
+            text_embedder=self.text_embedder, timeless_rows=self.timeless_rows, exclude_columns=self.exclude_columns
+        )
+
+    def open_data(self) -> tuple[str, RelBenchDataset]:
+        """(where the data is, the validated dataset)."""
+        data = resolve_data(self.data)
+        return data, open_dataset(data)
+
+    def open_run(self, command: str, dataset: RelBenchDataset, settings: dict[str, Any]) -> Run:
+        """The run folder; its identity holds the store's name, hence the database's content and the store's settings."""
+        identity = {"store": store_name(dataset, self.store_config()), **settings}
+        return open_run(self.runs_dir, self.run_name, command, dataset.manifest.name, identity)
+
+    def open_store(self, dataset: RelBenchDataset, *, in_parallel: bool = False) -> Store:
+        """The dataset's store, made if it is not there yet."""
+        stores_dir = self.runs_dir / "stores"
+        if in_parallel:
+            start_ray(0, self.workers)
+            return materialize_in_parallel(dataset, stores_dir, self.store_config(), progress=say)
+        with bar() as progress:
+            task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
+            store = materialize(
+                dataset,
+                stores_dir,
+                self.store_config(),
+                progress=lambda table: progress.update(task, advance=1, text=table),
+            )
+            progress.update(task, completed=len(store.schema.tables), text=store.path.name)
+        return store

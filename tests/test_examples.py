@@ -1,0 +1,60 @@
+"""`make run` and the script without Ray, shortened: that they end well and leave what they promise."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from examples.run import TASK_NAMES
+from rdl_core.model_io import from_pretrained
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=600
+    )
+
+
+@pytest.mark.ray
+def test_make_run_ends_with_the_table_and_the_promised_result(tmp_path: Path) -> None:
+    out = tmp_path / "example"
+    done = python("-m", "examples.run", "--out", str(out), "--steps", "40", "--fine-tuning-steps", "20")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "Warning" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("◀") == 2
+    result = json.loads((out / "result.json").read_text())
+    assert set(result) >= {
+        "seconds", "tasks", "losses", "effective_rank", "checkpoint", "curves", "wandb_dir",
+    }  # fmt: skip
+    assert tuple(result["tasks"]) == TASK_NAMES
+    for task in result["tasks"].values():
+        assert all(set(task[arm]) >= {"val", "test"} for arm in ("scratch", "frozen", "finetuned"))
+    for before, final in result["losses"].values():
+        assert before == pytest.approx(1.0, abs=0.05)
+        assert final < before
+    assert result["effective_rank"] > 20
+    assert from_pretrained(result["checkpoint"]).schema.database == "shop"
+    assert Image.open(result["curves"]).width > 500
+    assert list(Path(result["wandb_dir"]).glob("offline-run-*/*.wandb"))
+
+
+def test_pretraining_without_ray_writes_a_checkpoint(data_root: Path, tmp_path: Path) -> None:
+    done = python("-m", "examples.pretrain_without_ray", str(data_root / "rel-f1"), "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert from_pretrained(tmp_path / "runs" / "without_ray", kind="pretrained").about["step"] == 2
+
+
+def test_the_script_in_the_readme_is_the_example() -> None:
+    lines = (ROOT / "examples" / "pretrain_without_ray.py").read_text().split('"""', 2)[2].strip()
+    assert lines in (ROOT / "README.md").read_text()
+    assert len([line for line in lines.splitlines() if line]) <= 15
