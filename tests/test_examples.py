@@ -44,7 +44,8 @@ def test_make_run_ends_with_the_table_and_the_promised_result(tmp_path: Path) ->
         assert final < before
     assert result["effective_rank"] > 20
     assert from_pretrained(result["checkpoint"]).schema.database == "shop"
-    assert Image.open(result["curves"]).width > 500
+    with Image.open(result["curves"]) as picture:
+        assert picture.width > 500
     assert list(Path(result["wandb_dir"]).glob("offline-run-*/*.wandb"))
 
 
