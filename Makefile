@@ -2,7 +2,7 @@
 # Both make .venv themselves from constraints.txt; the second call starts at once.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
 .PHONY: run test check clean
 .DELETE_ON_ERROR:
@@ -10,8 +10,10 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 run: .venv/run-installed
 	$(BIN)/python -m examples.run
 
+# The fast tests first; those that need a Ray session after.
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not ray"
+	$(BIN)/python -m pytest -m ray
 
 check: .venv/test-installed
 	$(BIN)/ruff check .

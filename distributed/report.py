@@ -46,18 +46,19 @@ def draw_curves(state: TrainState, path: Path) -> Path:
 
 
 def show_store(store: Store) -> None:
-    """One line a table: rows, attributes by type, keys, from when its rows exist, what was left out."""
+    """One line a table: rows, attributes by type, from when its rows exist; then what was left out."""
     table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left", box=SIMPLE_HEAD)
-    for name in ("table", "rows", "≤ cutoff", "attributes", "foreign keys", "exists from", "left out"):
+    for name in ("table", "rows", "≤ cutoff", "attributes", "a row exists from"):
         table.add_column(name, justify="right" if name in ("rows", "≤ cutoff") else "left")
     rules = row_existence(store)
     for name, schema in store.schema.tables.items():
         stypes = [c.stype for c in schema.columns]
         attributes = ", ".join(f"{stypes.count(s)} {s}" for s in dict.fromkeys(stypes))
-        keys = ", ".join(f"{col} → {parent}" for col, parent in schema.fkey_col_to_pkey_table.items())
-        numbers = (f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}")
-        table.add_row(name, *numbers, attributes, keys, rules[name], ", ".join(schema.left_out))
+        table.add_row(name, f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}", attributes, rules[name])
     console.print(table)
+    for name, schema in store.schema.tables.items():
+        for column, why in schema.left_out.items():
+            console.print(f"left out: {name}.{column}, {why}", highlight=False, markup=False)
 
 
 def row_existence(store: Store) -> dict[str, str]:
