@@ -7,6 +7,7 @@ from the last committed checkpoint to the same weights, bit for bit, on the same
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
 import time
 from collections import Counter
@@ -56,6 +57,8 @@ class WorkerConfig:
 def train_loop_per_worker(worker: WorkerConfig) -> None:
     """Trains to the end; the last checkpoint's state says why it ended."""
     torch.set_num_threads(1)  # with more, sums may be split differently from run to run
+    # A driver that uses W&B hands its service to local workers; there the run of a killed worker stays "in use" for its successor.
+    os.environ.pop("WANDB_SERVICE", None)
     context = ray.train.get_context()
     config, store = worker.pretraining, open_store(worker.store_path)
     sampler = open_sampler(worker.store_path, config.sampling, config.seed)
