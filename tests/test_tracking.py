@@ -33,7 +33,7 @@ def log_files(folder: Path) -> list[Path]:
     return sorted((folder / "run" / "wandb").glob("offline-run-*/run-*.wandb"))
 
 
-def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
+def written(path: Path) -> Iterator[wandb_internal_pb2.Record]:
     """The records of a .wandb file: a LevelDB log (7-byte header; 32 KB blocks; crc32, length, type 1-4, data)."""
     data, at, parts = path.read_bytes(), 7, b""
     while at + 7 <= len(data):
@@ -42,6 +42,8 @@ def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + 7])
+        if at + 7 + length > len(data):  # still being written
+            return
         parts += data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
@@ -49,6 +51,16 @@ def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
             record.ParseFromString(parts)
             yield record
             parts = b""
+
+
+def records(path: Path, timeout_s: float = 20.0) -> list[wandb_internal_pb2.Record]:
+    """All records of a closed run: W&B's service may write the last of them a moment after finish() has returned."""
+    end = time.monotonic() + timeout_s
+    found = list(written(path))
+    while not any(r.WhichOneof("record_type") == "exit" for r in found) and time.monotonic() < end:
+        time.sleep(0.05)
+        found = list(written(path))
+    return found
 
 
 def logged(path: Path) -> list[dict[str, float]]:
