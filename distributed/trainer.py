@@ -80,9 +80,9 @@ def pretrain(
     if steps != config.samples_per_step:
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
     sampler = open_sampler(str(store.path.resolve()), config.sampling, config.seed)
-    if sampler.num_dropped_seeds():
+    if sampler.seeds.num_dropped:
         say(
-            f"each epoch drops its partial last sample: {sampler.num_dropped_seeds()} of {len(sampler.eligible)} seed rows of {sampler.seed_table}"
+            f"each epoch drops its partial last sample: {sampler.seeds.num_dropped} of {len(sampler.seeds.eligible)} seed rows"
         )
     board = make_board()
     worker = WorkerConfig(store_path=str(store.path.resolve()), pretraining=config, tracking=tracking, board=board)

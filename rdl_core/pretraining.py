@@ -171,7 +171,7 @@ class Validation:
             totals, counts, h = model(batch.to(device))
             sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
             sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
-            seed_rows.append(h[self.sampler.seed_table])
+            seed_rows.append(h[self.sampler.seeds.table])
         model.train()
         h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
         totals_all, counts_all = self.communicator.sum(sums)
