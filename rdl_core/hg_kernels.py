@@ -1,4 +1,4 @@
-"""Compiled kernels of HGSampling; `hg_sampling.py` (local) and `hg_rounds.py` (sharded) are their only callers and hold the contract.
+"""Compiled kernels of HGSampling; `hg_sampling.py` (local) and `sharded_sampling.py` are their only callers and hold the contract.
 
 Terms. A *subgraph* in the making knows its *entries*: every row it has met, in order of meeting, with graph node, budget and place. The budget
 is the sum of 1/degree over the row's sampled neighbours, NaN once the row is sampled; the place is 1 + its position among the sampled rows
@@ -6,7 +6,7 @@ of its table, 0 before. `index` finds a node's entry: directly while the databas
 misses follow what a subgraph touches and not the size of the database. *Segments* name the runs of entries that belong to one table.
 
 A *view* is what the kernels read of the graph: parents and child lists by "list number". Locally a row's list number is the row; a sharded
-sampler passes the lists that it was sent. Nothing here allocates or clears anything of the graph's size; the kernels release the GIL.
+sampler passes the lists that it was sent, and no times, since what it was sent is visible. Nothing here allocates or clears anything of the graph's size; the kernels release the GIL.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202
@@ -161,7 +161,7 @@ def spread(
 ):
     """Adds 1/degree of every newly sampled row to the budget of each of its neighbours, in (key, sampled position) order.
 
-    bounds: (before which time children, parents are seen), or NO_TIME where the view holds nothing else.
+    bounds: before which time children, parents are seen; a view without times holds nothing else.
     """
     row_offset, time, child_type, parent_type, _, _, children, list_offset, list_begin, list_end = view
     shift = counters[SHIFT]
@@ -350,34 +350,43 @@ def pack(row_offset, child_type, parent_type, counters, entries, rows, parents, 
 
 
 @njit(cache=True, nogil=True)
-def sample_many(view, seed_nodes, bounds, limits, streams, counters, entries, segments, scratch, buffers):
-    """Several subgraphs on one view of the whole graph, packed one after another.
+def grow_hop(view, bounds, lists, limits, stream, counters, entries, segments, scratch, first_new):
+    """One hop of one subgraph: its new rows spread their budget, then the next rows are drawn. Returns the entries, perhaps grown.
 
-    seed_nodes: int64 [samples, seeds]; bounds: int64 [samples, 3], before when children, parents and the seeds' own parents are seen; limits:
-    (rows_per_hop, num_hops, max_children); buffers: int32. Returns (int64 [samples + 1], where each begins, and the entries, perhaps grown).
+    limits: (rows_per_hop, num_hops, max_children); first_new: int64 [tables], where the rows of the last hop begin, moved on.
+    """
+    rows, parents, num_sampled, drawing = scratch
+    row_offset = view[0]
+    most = counters[ENTRIES] + most_entries(view, lists, first_new, num_sampled, limits[2])
+    entries = reserve(counters, entries, min(most, row_offset[-1]))
+    read_parents(view, lists, first_new, num_sampled, parents)
+    spread(view, bounds, lists, first_new, num_sampled, limits[2], stream, counters, entries, segments, rows, parents)
+    first_new[:] = num_sampled
+    draw_hop(row_offset, limits[0], stream, counters, entries, segments, rows, num_sampled, drawing)
+    return entries
+
+
+@njit(cache=True, nogil=True)
+def sample_many(view, seed_nodes, bounds, limits, streams, counters, entries, segments, scratch, buffers):
+    """Several subgraphs on a view of the whole graph, packed one after another.
+
+    seed_nodes: int64 [samples, seeds]; bounds: int64 [samples, 3], before when children, parents and the seeds' own parents are seen;
+    buffers: int32. Returns (int64 [samples + 1], where each begins, and the entries, perhaps grown).
     """
     row_offset, child_type, parent_type = view[0], view[2], view[3]
-    rows, parents, num_sampled, drawing = scratch
-    rows_per_hop, num_hops, max_children = limits
+    rows, parents, num_sampled, _ = scratch
     first_new = np.zeros(len(row_offset) - 1, np.int64)
     begins = np.zeros(len(streams) + 1, np.int64)
     seen = np.zeros(2, np.int64)
     for s in range(len(streams)):
-        num_sampled[:] = 0
-        first_new[:] = 0
+        num_sampled[:], first_new[:] = 0, 0
         plant(row_offset, seed_nodes[s], counters, entries, rows, num_sampled)
-        for hop in range(num_hops):
+        for hop in range(limits[1]):
             seen[0], seen[1] = bounds[s, 0], bounds[s, 2 if hop == 0 else 1]
             stream = fold(streams[s], hop)
-            more = most_entries(view, rows, first_new, num_sampled, max_children)
-            entries = reserve(counters, entries, min(counters[ENTRIES] + more, row_offset[-1]))
-            read_parents(view, rows, first_new, num_sampled, parents)
-            spread(
-                view, seen, rows, first_new, num_sampled, max_children, stream, counters, entries, segments, rows,
-                parents,
+            entries = grow_hop(
+                view, seen, rows, limits, stream, counters, entries, segments, scratch, first_new
             )  # fmt: skip
-            first_new[:] = num_sampled
-            draw_hop(row_offset, rows_per_hop, stream, counters, entries, segments, rows, num_sampled, drawing)
         read_parents(view, rows, first_new, num_sampled, parents)
         begins[s + 1] = begins[s] + pack(
             row_offset, child_type, parent_type, counters, entries, rows, parents, num_sampled, buffers[begins[s] :]

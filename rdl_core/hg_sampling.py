@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rdl_core.hg_kernels import sample_many
 from rdl_core.hg_seeds import HGSamplingConfig, HGSeeds
 from rdl_core.random_streams import PURPOSE_HG_SAMPLING, stream
-from rdl_core.reg import RelationalEntityGraph
+from rdl_core.reg import EdgeType, RelationalEntityGraph
 from rdl_core.subgraph import Subgraph
 
 DIRECT_INDEX_NODES = 1 << 21
@@ -43,7 +43,7 @@ class HGSampling:
         before_s: Only rows that exist before this UNIX second are seen (pretraining: cutoff + 1).
 
     Raises:
-        ValueError: The seed table is unknown, or has fewer visible rows than one sample needs.
+        ValueError: The seed table is unknown.
     """
 
     def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, seed: int, before_s: int) -> None:
@@ -76,7 +76,7 @@ class HGSampling:
             cursors: (epoch, sample) of each, which name its random streams.
         """
         config, graph = self.config, self.graph
-        scratch = self._scratch.pop() if self._scratch else SubgraphScratch(graph, config)
+        scratch = self._scratch.pop() if self._scratch else self._new_scratch()
         buffers = np.empty(len(cursors) * scratch.max_buffer, dtype=np.int32)
         begins, scratch.entries = sample_many(
             self._view, seeds, self.seeds.bounds(seeds), (config.rows_per_hop, config.num_hops, config.max_children),
@@ -88,6 +88,19 @@ class HGSampling:
             Subgraph(buffers[begins[i] : begins[i + 1]].copy(), graph.node_types, graph.edge_types)
             for i in range(len(cursors))
         ]
+
+    def _new_scratch(self) -> SubgraphScratch:
+        return SubgraphScratch(self.graph, self.config, direct=self.graph.num_nodes <= DIRECT_INDEX_NODES)
+
+
+class GraphSizes(Protocol):
+    """What scratch memory depends on."""
+
+    node_types: tuple[str, ...]
+    edge_types: tuple[EdgeType, ...]
+
+    @property
+    def num_nodes(self) -> int: ...
 
 
 def sample_streams(seed: int, cursors: Sequence[tuple[int, int]]) -> NDArray[np.uint64]:
@@ -101,13 +114,13 @@ class SubgraphScratch:
     Args:
         graph: Its sizes count.
         config: What a sample is.
+        direct: Whether nodes index the entries directly, or a hash table does.
     """
 
-    def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig) -> None:
+    def __init__(self, graph: GraphSizes, config: HGSamplingConfig, *, direct: bool) -> None:
         num_tables, num_keys, num_nodes = len(graph.node_types), len(graph.edge_types), graph.num_nodes
         capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
         entries = max(FIRST_ENTRIES, config.seeds_per_sample)
-        direct = num_nodes <= DIRECT_INDEX_NODES
         slots = num_nodes if direct else 2 * entries
         self.counters = np.array([0, 0, 0 if direct else 65 - int(slots).bit_length()], np.int64)
         self.entries = (

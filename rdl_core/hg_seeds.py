@@ -7,7 +7,7 @@ Promises: an epoch uses every eligible row once, but for a partial last sample, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -62,7 +62,7 @@ def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:
 
 
 class HGSeeds:
-    """The seeds of every sample.
+    """The seeds of every sample. Which rows are eligible is found when first asked: a process that only grows subgraphs never does.
 
     Args:
         graph: Its sizes and times count.
@@ -71,25 +71,42 @@ class HGSeeds:
         before_s: Only rows that exist before this UNIX second are seeds.
 
     Raises:
-        ValueError: The seed table is unknown or has fewer visible rows than one sample needs.
+        ValueError: The seed table is unknown.
     """
 
     def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, seed: int, before_s: int) -> None:
-        self.config, self.seed, self.before_s = config, seed, before_s
-        self.table = config.seed_table or default_seed_table(graph, before_s)
-        if self.table not in graph.node_types:
-            raise ValueError(f"seed table {self.table!r} is not in the database; tables: {', '.join(graph.node_types)}")
-        self._time = graph.time
-        self.eligible = self._eligible(graph)
-        self.samples_per_epoch = len(self.eligible) // config.seeds_per_sample
-        if self.samples_per_epoch == 0:
-            where = "the database" if config.seeds == "all_tables" else f"seed table {self.table!r}"
-            dated = " with a time" if config.time_bound == "seeds" else ""
+        self.graph, self.config, self.seed, self.before_s = graph, config, seed, before_s
+        if config.seed_table is not None and config.seed_table not in graph.node_types:
             raise ValueError(
-                f"{where} has {len(self.eligible)} rows{dated} up to the cutoff, fewer than the "
-                f"{config.seeds_per_sample} seeds of one sample; set a smaller seeds_per_sample or another seed_table"
+                f"seed table {config.seed_table!r} is not in the database; tables: {', '.join(graph.node_types)}"
             )
         self._order = lru_cache(maxsize=2)(self._make_order)
+
+    @cached_property
+    def table(self) -> str:
+        """The seed table; of "all_tables", the one that would be."""
+        return self.config.seed_table or default_seed_table(self.graph, self.before_s)
+
+    @cached_property
+    def eligible(self) -> NDArray[np.int64]:
+        """int64: all seeds of an epoch, graph nodes.
+
+        Raises:
+            ValueError: Fewer than one sample needs.
+        """
+        nodes = self._eligible()
+        if len(nodes) < self.config.seeds_per_sample:
+            where = "the database" if self.config.seeds == "all_tables" else f"seed table {self.table!r}"
+            dated = " with a time" if self.config.time_bound == "seeds" else ""
+            raise ValueError(
+                f"{where} has {len(nodes)} rows{dated} up to the cutoff, fewer than the {self.config.seeds_per_sample} "
+                f"seeds of one sample; set a smaller seeds_per_sample or another seed_table"
+            )
+        return nodes
+
+    @property
+    def samples_per_epoch(self) -> int:
+        return len(self.eligible) // self.config.seeds_per_sample
 
     @property
     def num_dropped(self) -> int:
@@ -114,10 +131,11 @@ class HGSeeds:
         seeds before the third."""
         if self.config.time_bound == "cutoff":
             return np.full((len(seeds), 3), self.before_s, np.int64)
-        latest = self._time[seeds].max(axis=1)
+        latest = self.graph.time[seeds].max(axis=1)
         return np.stack([latest, latest, latest + 1], axis=1)
 
-    def _eligible(self, graph: RelationalEntityGraph) -> NDArray[np.int64]:
+    def _eligible(self) -> NDArray[np.int64]:
+        graph = self.graph
         first, last = 0, graph.num_nodes
         if self.config.seeds == "one_table":
             t = graph.node_types.index(self.table)

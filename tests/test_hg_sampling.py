@@ -307,7 +307,7 @@ def test_bounded_by_its_seeds_every_epoch_takes_other_runs(nasty_store: Store) -
 def test_rows_that_were_always_there_bound_nothing() -> None:
     graph = build_graph({"a": 3}, {}, {"a": np.full(3, ALWAYS)}, {"a": False})
     with pytest.raises(ValueError, match="'a' has 0 rows with a time up to the cutoff"):
-        HGSampling(graph, HGSamplingConfig(seeds_per_sample=1, time_bound="seeds"), seed=0, before_s=5)
+        HGSampling(graph, HGSamplingConfig(seeds_per_sample=1, time_bound="seeds"), seed=0, before_s=5).sample(0, [0])
 
 
 def test_given_seeds_may_repeat_and_each_is_sampled_once(nasty_store: Store) -> None:
@@ -412,7 +412,7 @@ def test_an_unknown_seed_table_is_refused_by_name(nasty_store: Store) -> None:
 def test_fewer_visible_rows_than_one_sample_needs_are_refused(nasty_store: Store) -> None:
     nasty_sampler(nasty_store, seeds_per_sample=23)
     with pytest.raises(ValueError, match="'match' has 23 rows up to the cutoff, fewer than the 24 seeds"):
-        nasty_sampler(nasty_store, seeds_per_sample=24)
+        nasty_sampler(nasty_store, seeds_per_sample=24).sample(0, [0])
 
 
 @pytest.mark.parametrize("sample", [-1, 5, 6])
