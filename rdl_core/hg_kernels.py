@@ -6,7 +6,8 @@ of its table, 0 before. `index` finds a node's entry: directly while the databas
 misses follow what a subgraph touches and not the size of the database. *Segments* name the runs of entries that belong to one table.
 
 A *view* is what the kernels read of the graph: parents and child lists by "list number". Locally a row's list number is the row; a sharded
-sampler passes the lists that it was sent, and no times, since what it was sent is visible. Nothing here allocates or clears anything of the graph's size; the kernels release the GIL.
+sampler passes the lists that it was sent, and no times, since what it was sent is visible. Nothing here allocates or clears anything of the
+graph's size; the kernels release the GIL.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rdl_core.hg_kernels import sample_many
 from rdl_core.hg_seeds import HGSamplingConfig, HGSeeds
 from rdl_core.random_streams import PURPOSE_HG_SAMPLING, stream
-from rdl_core.reg import EdgeType, RelationalEntityGraph
+from rdl_core.reg import RelationalEntityGraph
 from rdl_core.subgraph import Subgraph
 
 DIRECT_INDEX_NODES = 1 << 21
@@ -93,16 +93,6 @@ class HGSampling:
         return SubgraphScratch(self.graph, self.config, direct=self.graph.num_nodes <= DIRECT_INDEX_NODES)
 
 
-class GraphSizes(Protocol):
-    """What scratch memory depends on."""
-
-    node_types: tuple[str, ...]
-    edge_types: tuple[EdgeType, ...]
-
-    @property
-    def num_nodes(self) -> int: ...
-
-
 def sample_streams(seed: int, cursors: Sequence[tuple[int, int]]) -> NDArray[np.uint64]:
     """uint64 [samples]: the stream of each sample."""
     return np.array([stream(seed, PURPOSE_HG_SAMPLING, e, k) for e, k in cursors], dtype=np.uint64)
@@ -117,7 +107,7 @@ class SubgraphScratch:
         direct: Whether nodes index the entries directly, or a hash table does.
     """
 
-    def __init__(self, graph: GraphSizes, config: HGSamplingConfig, *, direct: bool) -> None:
+    def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, direct: bool) -> None:
         num_tables, num_keys, num_nodes = len(graph.node_types), len(graph.edge_types), graph.num_nodes
         capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
         entries = max(FIRST_ENTRIES, config.seeds_per_sample)

@@ -148,7 +148,9 @@ def test_rows_with_more_children_and_wider_tables_get_shorter_ranges() -> None:
     graph = random_graph(1, max_rows=400)
     heavy = dict.fromkeys(graph.node_types, 1000.0)
     assert not np.array_equal(ownership(graph, 3).cuts, ownership(graph, 3, heavy).cuts)
-    even = ownership(graph, 3, dict.fromkeys(graph.node_types, 1000000000000.0)).cuts  # cells outweigh children: even ranges
+    even = ownership(
+        graph, 3, dict.fromkeys(graph.node_types, 1000000000000.0)
+    ).cuts  # cells outweigh children: even ranges
     sizes = np.diff(even, axis=1)
     assert (sizes.max(1) - sizes.min(1) <= 1).all()
 
