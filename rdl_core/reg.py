@@ -15,6 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from rdl_core.timestamps import NO_TIME
@@ -99,11 +100,12 @@ def build_graph(
     """
     node_types, edge_types = tuple(num_rows), tuple(parents)
     row_offset = np.concatenate([[0], np.cumsum(list(num_rows.values()))]).astype(np.int64)
+    rows_by_time = {table: _rows_by_time(times[table]) for table in dict.fromkeys(e[0] for e in edge_types)}
     children, indptr = [], []
     base = 0
     for edge_type in edge_types:
         child, _, parent_table = edge_type
-        key_children, key_indptr = _children_by_time(parents[edge_type], times[child], num_rows[parent_table])
+        key_children, key_indptr = _children_by_time(parents[edge_type], rows_by_time[child], num_rows[parent_table])
         children.append(key_children)
         indptr.append(key_indptr + base)
         base += len(key_children)
@@ -250,15 +252,31 @@ def _date_by_reference(num_rows: Mapping[str, int], parents: Parents, times: Tim
             times[table] = first
 
 
+def _rows_by_time(times: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows in (time, row) order; a table that is stored by time costs one pass."""
+    if (times[1:] >= times[:-1]).all():
+        return np.arange(len(times))
+    return np.argsort(times, kind="stable")
+
+
+@njit(cache=True, nogil=True)
 def _children_by_time(
-    parent: NDArray[np.int32], child_time: NDArray[np.int64], num_parents: int
+    parent: NDArray[np.int32], child_rows: NDArray[np.int64], num_parents: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    rows = np.flatnonzero(parent >= 0)
-    rows = rows[np.argsort(child_time[rows], kind="stable")]
-    rows = rows[np.argsort(parent[rows], kind="stable")]
+    """A counting sort of the child rows, which come in (time, row) order, by parent: two passes instead of a sort a key."""
     indptr = np.zeros(num_parents + 1, dtype=np.int64)
-    np.cumsum(np.bincount(parent[rows], minlength=num_parents), out=indptr[1:])
-    return rows.astype(np.int32), indptr
+    for row in range(len(parent)):
+        if parent[row] >= 0:
+            indptr[parent[row] + 1] += 1
+    for i in range(num_parents):
+        indptr[i + 1] += indptr[i]
+    free = indptr[:-1].copy()
+    children = np.empty(indptr[-1], dtype=np.int32)
+    for row in child_rows:
+        if parent[row] >= 0:
+            children[free[parent[row]]] = row
+            free[parent[row]] += 1
+    return children, indptr
 
 
 def _offsets(parts: Sequence[NDArray]) -> NDArray[np.int64]:
