@@ -185,17 +185,23 @@ def spread(
             if 0 < degree <= max_children:
                 num = _add(entries, shift, num, children, low, degree, offset, 1.0 / degree)
             elif degree > max_children:
-                start, stride = hub_start(stream, k, rows[parent_table, i], degree, max_children)
-                for j in range(max_children):
-                    at = low + (start + j * stride) % degree
-                    num = _add(entries, shift, num, children, at, 1, offset, 1.0 / max_children)
+                start, stride, run = hub_runs(stream, k, rows[parent_table, i], degree, max_children)
+                for j in range(max_children // run):
+                    place = (start + j * stride) % degree
+                    whole = min(run, degree - place)
+                    num = _add(entries, shift, num, children, low + place, whole, offset, 1.0 / max_children)
+                    num = _add(entries, shift, num, children, low, run - whole, offset, 1.0 / max_children)
         _close_segment(counters, segments, child, begin, num)
 
 
 @njit(cache=True, nogil=True, inline="always")
-def hub_start(stream, key, row, degree, max_children):
-    """(start, stride) of a systematic draw of `max_children` children: every child is as likely, and all are distinct."""
-    return np.int64(uniform(fold(stream, key), row) * degree), degree // max_children
+def hub_runs(stream, key, row, degree, max_children):
+    """(start, stride, run) of a systematic draw of `max_children` children: runs of neighbours in time, evenly spaced round the list.
+
+    Every child is as likely, since the start is; all are distinct, since stride >= run. A run is a cache line where that divides the number.
+    """
+    run = 16 if max_children % 16 == 0 else 1
+    return np.int64(uniform(fold(stream, key), row) * degree), degree // (max_children // run), run
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -60,7 +60,7 @@ def _fold_all(numbers):  # type: ignore[no-untyped-def]
 
 def stream(*numbers: int) -> int:
     """One 64-bit stream key from integers such as (seed, purpose, epoch, sample); order matters."""
-    return int(_fold_all(np.array([n & 0xFFFFFFFFFFFFFFFF for n in numbers], dtype=np.uint64)))
+    return int(_fold_all(np.array([int(n) & 0xFFFFFFFFFFFFFFFF for n in numbers], dtype=np.uint64)))
 
 
 def numpy_generator(*numbers: int) -> np.random.Generator:

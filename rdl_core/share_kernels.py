@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from rdl_core.hg_kernels import count_before, hub_start
+from rdl_core.hg_kernels import count_before, hub_runs
 
 
 @njit(cache=True, nogil=True)
@@ -81,9 +81,10 @@ def expand(share, keys, request, max_children, with_lists):
                     begins[at] = num_children
                     if writing:
                         low = list_base[k] + indptr[indptr_offset[k] + rows[r] - first_row[table]]
-                        start, stride = hub_start(list_stream[i], k, rows[r], degree[r], max_children)
+                        start, stride, run = hub_runs(list_stream[i], k, rows[r], degree[r], max_children)
                         for j in range(max_children):
-                            found[num_children + j] = children[low + (start + j * stride) % degree[r]]
+                            place = (start + j // run * stride + j % run) % degree[r]
+                            found[num_children + j] = children[low + place]
                     num_children += max_children
                 at += 1
     return parents, begins, lengths, found

@@ -60,8 +60,10 @@ def grow_in_python(sampler: HGSampling, seeds: list[int], cursor: tuple[int, int
                 found = children_before(graph, key, row, bound)
                 if len(found) > config.max_children:
                     start = int(python_uniform(python_fold(hop_stream, k), row) * len(found))
-                    stride = len(found) // config.max_children
-                    found = [found[(start + j * stride) % len(found)] for j in range(config.max_children)]
+                    width = 16 if config.max_children % 16 == 0 else 1
+                    stride = len(found) // (config.max_children // width)
+                    runs = range(config.max_children // width)
+                    found = [found[(start + j * stride + i) % len(found)] for j in runs for i in range(width)]
                 for other in found:
                     if other not in sampled[child]:
                         budget[child][other] = budget[child].get(other, 0.0) + 1.0 / len(found)
@@ -111,7 +113,7 @@ def same(first: list[Subgraph], second: list[Subgraph]) -> bool:
     return [s.to_bytes() for s in first] == [s.to_bytes() for s in second]
 
 
-@pytest.mark.parametrize("max_children", [4096, 3])
+@pytest.mark.parametrize("max_children", [4096, 3, 16])
 def test_samples_of_nasty_equal_the_algorithm_in_python(nasty_store: Store, max_children: int) -> None:
     for seed, table in itertools.product(range(4), ["match", "order", "order_line", "teams"]):
         sampler = nasty_sampler(nasty_store, seed, seed_table=table, max_children=max_children, rows_per_hop=3)
@@ -364,19 +366,21 @@ def hub_graph(children: int) -> RelationalEntityGraph:
     )
 
 
-def test_of_a_hub_distinct_children_enter_with_the_same_probability() -> None:
-    """23 children, at most 5 become candidates, all of which are drawn."""
-    config = HGSamplingConfig(seed_table="hub", seeds_per_sample=1, rows_per_hop=64, num_hops=1, max_children=5)
-    sampler = HGSampling(hub_graph(24), config, seed=0, before_s=23)  # the last leaf is not visible
-    counts, trials = np.zeros(24), 20_000
+@pytest.mark.parametrize(("visible", "wanted"), [(23, 5), (37, 16), (71, 32)])
+def test_of_a_hub_distinct_children_enter_with_the_same_probability(visible: int, wanted: int) -> None:
+    """At most `wanted` become candidates, all of which are drawn."""
+    config = HGSamplingConfig(seed_table="hub", seeds_per_sample=1, rows_per_hop=64, num_hops=1, max_children=wanted)
+    sampler = HGSampling(hub_graph(visible + 1), config, seed=0, before_s=visible)  # the last leaf is not visible
+    counts, trials = np.zeros(visible + 1), 20_000
     seeds, cursors = np.zeros((trials, 1), np.int64), [(0, k) for k in range(trials)]
     for sample in sampler.grow(seeds, cursors):
         rows = sample.rows["leaf"]
-        assert len(set(rows.tolist())) == 5
+        assert len(set(rows.tolist())) == wanted
         counts[rows] += 1
-    assert counts[23] == 0
-    # The five of one sample depend on each other, so each child is tested alone (Bonferroni), not by a chi-square.
-    assert min(scipy.stats.binomtest(int(c), trials, 5 / 23).pvalue for c in counts[:23]) > 1e-3 / 23
+    assert counts[visible] == 0
+    # Those of one sample depend on each other, so each child is tested alone (Bonferroni), not by a chi-square.
+    expected = wanted / visible
+    assert min(scipy.stats.binomtest(int(c), trials, expected).pvalue for c in counts[:visible]) > 1e-3 / visible
 
 
 def test_a_hub_of_exactly_max_children_enters_whole() -> None:
