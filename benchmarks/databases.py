@@ -87,7 +87,7 @@ def shop(rows: int, *, seed: int = 0) -> GeneratedDatabase:
     generator = np.random.Generator(np.random.Philox(seed))
     parents = _parents(generator, num_rows)
     times = existence_times(num_rows, parents, _times(generator, num_rows))
-    graph = build_graph(num_rows, parents, times, {table: table in DATED for table in num_rows})
+    graph = build_graph(num_rows, parents, times, {table: table in DATED for table in num_rows}, cutoff_s=CUTOFF_S)
     return GeneratedDatabase(graph=graph, cutoff_s=CUTOFF_S, seed=seed, rows=rows)
 
 

@@ -17,9 +17,11 @@ import numpy as np
 from numba import njit
 
 from rdl_core.random_streams import fold, uniform
+from rdl_core.reg import ALWAYS
 
-ENTRIES, SEGMENTS, SHIFT = 0, 1, 2
-"""Positions in a subgraph's `counters`: entries, segments, and 64 - log2(slots) of its index, or 0 while nodes index it directly."""
+ENTRIES, SEGMENTS, SHIFT, TOUCHED = 0, 1, 2, 3
+"""Positions in a subgraph's `counters`: entries, segments, 64 - log2(slots) of its index (0 while nodes index it directly), a sink of reads."""
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 TABLE_STREAM = 1_000_000
 """Table t of a hop draws from the hop's child stream TABLE_STREAM + t; key k picks children of a hub from child stream k."""
 
@@ -48,7 +50,7 @@ def _slot(index, node_of, shift, node):
     if shift == 0:
         return node
     mask = len(index) - 1
-    slot = np.int64((np.uint64(node) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(shift))
+    slot = np.int64((np.uint64(node) * GOLDEN) >> np.uint64(shift))
     while index[slot] != 0 and node_of[index[slot] - 1] != node:
         slot = (slot + 1) & mask
     return slot
@@ -62,15 +64,14 @@ def reserve(counters, entries, needed):
         return entries
     size = len(node)
     while size < needed:
-        size *= 2
+        size += size // 4
     num = counters[ENTRIES]
     new_node, new_budget, new_place = np.empty(size, np.int64), np.empty(size, np.float64), np.empty(size, np.int32)
     new_node[:num], new_budget[:num], new_place[:num] = node[:num], budget[:num], place[:num]
     if counters[SHIFT] > 0:
-        index = np.zeros(2 * size, np.int32)
-        counters[SHIFT] = 64
-        while (1 << (64 - counters[SHIFT])) < 2 * size:
+        while (1 << (64 - counters[SHIFT])) < 2 * size:  # at most half of the slots are taken
             counters[SHIFT] -= 1
+        index = np.zeros(1 << (64 - counters[SHIFT]), np.int32)
         for c in range(num):
             index[_slot(index, new_node, counters[SHIFT], new_node[c])] = c + 1
     return index, new_node, new_budget, new_place
@@ -157,12 +158,24 @@ def read_parents(view, lists, first_new, num_sampled, parents):
 
 
 @njit(cache=True, nogil=True)
+def _touch_lists(view, key, lists):
+    """Reads the first child of each list, so that their cache misses overlap instead of following each other."""
+    _, _, _, _, _, _, children, list_offset, list_begin, list_end = view
+    touched = 0
+    for i in range(len(lists)):
+        at = list_offset[key] + lists[i]
+        if list_end[at] > list_begin[at]:
+            touched += children[list_begin[at]]
+    return touched
+
+
+@njit(cache=True, nogil=True)
 def spread(
     view, bounds, lists, first_new, num_sampled, max_children, stream, counters, entries, segments, rows, parents
 ):
     """Adds 1/degree of every newly sampled row to the budget of each of its neighbours, in (key, sampled position) order.
 
-    bounds: before which time children, parents are seen; a view without times holds nothing else.
+    bounds: before which time children, parents are seen (children ALWAYS: the lists are cut); a view without times holds nothing else.
     """
     row_offset, time, child_type, parent_type, _, _, children, list_offset, list_begin, list_end = view
     shift = counters[SHIFT]
@@ -177,21 +190,25 @@ def spread(
         _close_segment(counters, segments, parent_table, begin, num)
         begin = num
         offset = row_offset[child]
+        warm = _touch_lists(view, k, lists[parent_table, first_new[parent_table] : num_sampled[parent_table]])
         for i in range(first_new[parent_table], num_sampled[parent_table]):
             at = list_offset[k] + lists[parent_table, i]
             low, degree = list_begin[at], list_end[at] - list_begin[at]
-            if len(time) > 0:
+            if len(time) > 0 and bounds[0] != ALWAYS:
                 degree = count_before(children, time, offset, low, list_end[at], bounds[0])
             if 0 < degree <= max_children:
                 num = _add(entries, shift, num, children, low, degree, offset, 1.0 / degree)
             elif degree > max_children:
                 start, stride, run = hub_runs(stream, k, rows[parent_table, i], degree, max_children)
                 for j in range(max_children // run):
+                    warm += children[low + (start + j * stride) % degree]
+                for j in range(max_children // run):
                     place = (start + j * stride) % degree
                     whole = min(run, degree - place)
                     num = _add(entries, shift, num, children, low + place, whole, offset, 1.0 / max_children)
                     num = _add(entries, shift, num, children, low, run - whole, offset, 1.0 / max_children)
         _close_segment(counters, segments, child, begin, num)
+        counters[TOUCHED] ^= warm  # nothing reads it; without a use, the compiler would drop the reads
 
 
 @njit(cache=True, nogil=True, inline="always")

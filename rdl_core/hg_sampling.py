@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from rdl_core.hg_kernels import sample_many
 from rdl_core.hg_seeds import HGSamplingConfig, HGSeeds
 from rdl_core.random_streams import PURPOSE_HG_SAMPLING, stream
-from rdl_core.reg import RelationalEntityGraph
+from rdl_core.reg import ALWAYS, RelationalEntityGraph
 from rdl_core.subgraph import Subgraph
 
 DIRECT_INDEX_NODES = 1 << 21
@@ -49,9 +49,11 @@ class HGSampling:
     def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, seed: int, before_s: int) -> None:
         self.graph, self.config, self.seed, self.before_s = graph, config, seed, before_s
         self.seeds = HGSeeds(graph, config, seed=seed, before_s=before_s)
+        ends = graph.children_end if before_s <= graph.cutoff_s + 1 else graph.children_indptr[1:]
+        self._lists_are_cut = before_s == graph.cutoff_s + 1 and config.time_bound == "cutoff"
         self._view = (
             graph.row_offset, graph.time, graph.child_type, graph.parent_type, graph.parent_offset, graph.parent,
-            graph.children, graph.indptr_offset, graph.children_indptr, graph.children_indptr[1:],
+            graph.children, graph.indptr_offset, graph.children_indptr, ends,
         )  # fmt: skip
         self._scratch: deque[Any] = deque()
 
@@ -78,8 +80,11 @@ class HGSampling:
         config, graph = self.config, self.graph
         scratch = self._scratch.pop() if self._scratch else self._new_scratch()
         buffers = np.empty(len(cursors) * scratch.max_buffer, dtype=np.int32)
+        bounds = self.seeds.bounds(seeds)
+        if self._lists_are_cut:
+            bounds[:, 0] = ALWAYS
         begins, scratch.entries = sample_many(
-            self._view, seeds, self.seeds.bounds(seeds), (config.rows_per_hop, config.num_hops, config.max_children),
+            self._view, seeds, bounds, (config.rows_per_hop, config.num_hops, config.max_children),
             sample_streams(self.seed, cursors), scratch.counters, scratch.entries, scratch.segments, scratch.fixed,
             buffers,
         )  # fmt: skip
@@ -112,7 +117,7 @@ class SubgraphScratch:
         capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
         entries = max(FIRST_ENTRIES, config.seeds_per_sample)
         slots = num_nodes if direct else 2 * entries
-        self.counters = np.array([0, 0, 0 if direct else 65 - int(slots).bit_length()], np.int64)
+        self.counters = np.array([0, 0, 0 if direct else 65 - int(slots).bit_length(), 0], np.int64)
         self.entries = (
             np.zeros(slots, np.int32),
             np.zeros(entries, np.int64),

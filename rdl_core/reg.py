@@ -40,6 +40,9 @@ class RelationalEntityGraph:
         parent_offset: int64 [K + 1]; parent: int32, key k's parents of all child rows lie at [parent_offset[k], parent_offset[k + 1]).
         children_offset: int64 [K + 1]; children: int32, key k's child rows, grouped by parent, by (time, row) within.
         indptr_offset: int64 [K + 1]; children_indptr: int64, absolute positions in `children`; key k has (parent rows + 1) of them.
+        children_end: int64, as long as children_indptr: where the children of each parent that exist up to the cutoff end (a key's last
+            entry is unused); without it, every sampled hub would cost a search with a cache miss a step.
+        cutoff_s: UNIX seconds, for children_end.
     """
 
     node_types: tuple[str, ...]
@@ -55,6 +58,8 @@ class RelationalEntityGraph:
     children: NDArray[np.int32]
     indptr_offset: NDArray[np.int64]
     children_indptr: NDArray[np.int64]
+    children_end: NDArray[np.int64]
+    cutoff_s: int
 
     @property
     def num_nodes(self) -> int:
@@ -81,7 +86,11 @@ class RelationalEntityGraph:
 
     def arrays(self) -> dict[str, NDArray]:
         """The flat arrays by name, as the store writes them."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("node_types", "edge_types")}
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if f.name not in ("node_types", "edge_types", "cutoff_s")
+        }
 
 
 def build_graph(
@@ -89,6 +98,8 @@ def build_graph(
     parents: Mapping[EdgeType, NDArray[np.int32]],
     times: Mapping[str, NDArray[np.int64]],
     has_time_col: Mapping[str, bool],
+    *,
+    cutoff_s: int = NO_TIME - 1,
 ) -> RelationalEntityGraph:
     """The graph from parents per key and existence times per table.
 
@@ -97,17 +108,19 @@ def build_graph(
         parents: Per foreign key, int32 [child rows], -1 for null.
         times: Per table, int64 [rows] (see `existence_times`).
         has_time_col: Per table, whether it has a time column.
+        cutoff_s: UNIX seconds, up to which pretraining sees rows.
     """
     node_types, edge_types = tuple(num_rows), tuple(parents)
     row_offset = np.concatenate([[0], np.cumsum(list(num_rows.values()))]).astype(np.int64)
     rows_by_time = {table: _rows_by_time(times[table]) for table in dict.fromkeys(e[0] for e in edge_types)}
-    children, indptr = [], []
+    children, indptr, ends = [], [], []
     base = 0
     for edge_type in edge_types:
         child, _, parent_table = edge_type
         key_children, key_indptr = _children_by_time(parents[edge_type], rows_by_time[child], num_rows[parent_table])
         children.append(key_children)
         indptr.append(key_indptr + base)
+        ends.append(_visible_ends(times[child][key_children] <= cutoff_s, key_indptr) + base)
         base += len(key_children)
     return RelationalEntityGraph(
         node_types=node_types,
@@ -123,6 +136,8 @@ def build_graph(
         children=_concatenate(children, np.int32),
         indptr_offset=_offsets(indptr),
         children_indptr=_concatenate(indptr, np.int64),
+        children_end=_concatenate(ends, np.int64),
+        cutoff_s=cutoff_s,
     )
 
 
@@ -277,6 +292,12 @@ def _children_by_time(
             children[free[parent[row]]] = row
             free[parent[row]] += 1
     return children, indptr
+
+
+def _visible_ends(visible: NDArray[np.bool_], indptr: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where the visible children, which come first in each list, end; one entry more, as `indptr` has."""
+    seen = np.concatenate([[0], np.cumsum(visible)])
+    return np.append(indptr[:-1] + np.diff(seen[indptr]), indptr[-1])
 
 
 def _offsets(parts: Sequence[NDArray]) -> NDArray[np.int64]:

@@ -35,7 +35,7 @@ from rdl_core.schema import Schema, TableSchema, fit_columns
 from rdl_core.text_embedding import text_embedder
 from rdl_core.timestamps import seconds_of, to_unix_seconds
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,9 @@ class Store:
         """Topology and times, memory-mapped."""
         arrays = {p.stem: _mapped(p) for p in sorted((self.path / "graph").glob("*.npy"))}
         keys = [tuple(e) for e in self.manifest["edge_types"]]
-        return RelationalEntityGraph(node_types=tuple(self.schema.tables), edge_types=tuple(keys), **arrays)
+        return RelationalEntityGraph(
+            node_types=tuple(self.schema.tables), edge_types=tuple(keys), cutoff_s=self.schema.cutoff_s, **arrays
+        )
 
     @cached_property
     def features(self) -> dict[str, TableFeatures]:
@@ -259,7 +261,8 @@ def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> Relational
         if spec.time_col:
             own_times[table] = to_unix_seconds(data.column(spec.time_col), round_up=True)
     times = existence_times(num_rows, parents, own_times, timeless=config.timeless_rows)
-    return build_graph(num_rows, parents, times, {t: t in own_times for t in num_rows})
+    has_time_col = {t: t in own_times for t in num_rows}
+    return build_graph(num_rows, parents, times, has_time_col, cutoff_s=seconds_of(dataset.val_timestamp))
 
 
 def _parent_rows(column: pa.ChunkedArray) -> NDArray[np.int32]:

@@ -242,7 +242,7 @@ def test_children_are_complete_and_sorted_by_time_then_row() -> None:
     for seed in range(100):
         num_rows, parents, own = random_database(seed, max_rows=25)
         times = existence_times(num_rows, parents, own)
-        graph = build_graph(num_rows, parents, times, {t: t in own for t in num_rows})
+        graph = build_graph(num_rows, parents, times, {t: t in own for t in num_rows}, cutoff_s=5)
         for k, (child, column, up) in enumerate(graph.edge_types):
             key = parents[child, column, up]
             assert np.array_equal(graph.key_parent((child, column, up)), key)
@@ -252,6 +252,7 @@ def test_children_are_complete_and_sorted_by_time_then_row() -> None:
                 low, high = graph.children_indptr[start + row : start + row + 2]
                 assert graph.children_offset[k] <= low <= high <= graph.children_offset[k + 1]
                 mine = sorted((int(times[child][c]), int(c)) for c in np.flatnonzero(key == row))
+                assert graph.children_end[start + row] - low == sum(t <= 5 for t, _ in mine)
                 assert graph.children[low:high].tolist() == [c for _, c in mine]
             assert graph.children_offset[k + 1] - graph.children_offset[k] == (key >= 0).sum()
 
@@ -268,7 +269,7 @@ def test_the_graph_names_rows_and_times_per_table() -> None:
     assert [graph.node_types[t] for t in graph.child_type] == [e[0] for e in graph.edge_types]
     assert [graph.node_types[t] for t in graph.parent_type] == [e[2] for e in graph.edge_types]
     assert graph.parent.dtype == graph.children.dtype == np.int32
-    assert set(graph.arrays()) == set(vars(graph)) - {"node_types", "edge_types"}
+    assert set(graph.arrays()) == set(vars(graph)) - {"node_types", "edge_types", "cutoff_s"}
 
 
 def test_a_database_without_any_foreign_key_is_a_graph_without_edges() -> None:
