@@ -66,7 +66,7 @@ class TemporalSubgraph:
         index: Per table int32 [nodes], into `rows`.
         seed: Per table int32 [nodes], which seed's tree.
         edges: Per directed edge type int32 [2, edges] (neighbour, row), as places among the nodes; (child, fkey_col, parent) leads child
-            to parent, (parent, "rev_" + fkey_col, child) the other way. Ordered by hop, which is also the order of the rows.
+            to parent, (parent, "rev_" + fkey_col, child) the other way. Sorted by row, and so by hop.
         num_nodes_per_hop: Per table [hops + 1] counts.
         num_edges_per_hop: Per directed edge type [hops] counts.
         entity_table: The table of the seeds, whose first `num_seeds` nodes they are.
@@ -93,7 +93,7 @@ class TemporalSampling:
 
     Args:
         graph: The relational entity graph.
-        config: Neighbours per hop and strategy.
+        config: Neighbours per hop, strategy and window.
         seed: Run seed.
     """
 

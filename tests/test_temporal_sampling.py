@@ -210,13 +210,13 @@ def test_a_window_bounds_dated_children_to_the_second_and_nothing_else() -> None
     """A fan with tickets (dated) to matches (dated, older) and badges (no time column), at 100 with a window of 10."""
     times = {
         "fan": np.array([1]),
-        "ticket": np.array([89, 90, 99, 100, 5]),
-        "match": np.array([3, 3, 3, 3, 3]),
+        "ticket": np.array([89, 90, 99, 100, 5, ALWAYS + 2]),
+        "match": np.array([3, 3, 3, 3, 3, 3]),
         "badge": np.array([2, ALWAYS]),
     }
     parents = {
-        ("ticket", "fan", "fan"): np.zeros(5, np.int32),
-        ("ticket", "match", "match"): np.arange(5, dtype=np.int32),
+        ("ticket", "fan", "fan"): np.zeros(6, np.int32),
+        ("ticket", "match", "match"): np.arange(6, dtype=np.int32),
         ("badge", "fan", "fan"): np.zeros(2, np.int32),
     }
     dated = {"fan": False, "ticket": True, "match": True, "badge": False}
@@ -232,11 +232,10 @@ def test_a_window_bounds_dated_children_to_the_second_and_nothing_else() -> None
         assert rows(10, strategy) == expected
         assert rows(11, strategy) == expected | {"ticket": [0, 1, 2], "match": [0, 1, 2]}
         assert rows(9, strategy) == rows(1, strategy) == expected | {"ticket": [2], "match": [2]}
-        assert (
-            rows(10**6, strategy) == rows(None, strategy) == expected | {"ticket": [0, 1, 2, 4], "match": [0, 1, 2, 4]}
-        )
-    # the smallest times do not wrap around
-    assert rows(10, bound=ALWAYS + 5) == {"fan": [0], "ticket": [], "match": [], "badge": [1]}
+        assert rows(10**6, strategy) == expected | {"ticket": [0, 1, 2, 4], "match": [0, 1, 2, 4]}
+        assert rows(None, strategy) == expected | {"ticket": [0, 1, 2, 4, 5], "match": [0, 1, 2, 4, 5]}
+    # A window that begins before the smallest int64 does not wrap around and hide what is there.
+    assert rows(10, bound=ALWAYS + 5) == {"fan": [0], "ticket": [5], "match": [], "badge": [1]}
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "recent"])
