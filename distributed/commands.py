@@ -12,11 +12,13 @@ import tyro
 from distributed.evaluate import evaluate
 from distributed.finetune import FinetuneJob, as_deep_as, check_arm, run_data_parallel, run_job
 from distributed.importing import ImportConfig, import_database
-from distributed.options import Common, StoreOptions
+from distributed.options import Common, SamplingOptions, StoreOptions
+from distributed.preflight import start_ray
 from distributed.progress import bar, say
 from distributed.report import draw_curves, draw_schema, pretraining_result, row_existence, show_results, show_store
 from distributed.runs import Run, open_run
 from distributed.sample_export import export_samples
+from distributed.shards import place
 from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
 from rdl_core.backbone import BackboneConfig
@@ -83,7 +85,7 @@ class Materialize(StoreOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(StoreOptions):
+class Sample(SamplingOptions, StoreOptions):
     """HGSampling subgraphs as Parquet, so that anyone can check them with a join.
 
     rows.parquet has sample, table, row; edges.parquet has sample, edge_type ("child table.foreign-key column"), child, parent; all row numbers."""
@@ -98,6 +100,7 @@ class Sample(StoreOptions):
     def run(self) -> dict[str, Any]:
         if self.samples < 1:
             raise ValueError(f"--samples must be at least 1, got {self.samples}")
+        self.check()
         _, dataset = self.open_data()
         config = dataclasses.replace(PRESETS[self.preset]().pretraining, seed=self.seed)
         settings = {
@@ -108,18 +111,22 @@ class Sample(StoreOptions):
         }
         run = self.open_run("sample", dataset, settings)
         store = self.open_store(dataset)
-        counts = export_samples(store, config.sampling, self.samples, self.out, seed=self.seed)
+        if self.samplers > 1 or self.placement == "sharded":
+            start_ray(0, self.samplers)
+        placed = place(store, config.sampling, self.placement, self.shards)
+        say(f"graph placement: {placed.why}")
+        counts = export_samples(
+            store, config.sampling, self.samples, self.out, seed=self.seed, placement=placed, samplers=self.samplers
+        )
         return _finish(run, {"out": str(self.out), "samples": self.samples, **counts})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pretrain(StoreOptions):
+class Pretrain(SamplingOptions, StoreOptions):
     """Contrastive pretraining without labels, through Ray Data and Ray Train."""
 
     preset: PresetName = "robust"
     """'robust' (recommended) or 'paper' (arXiv 2506.22530)."""
-    samplers: int = 1
-    """Sampling tasks at a time."""
     rows: Literal["linear", "resnet"] | None = None
     """How a row becomes a vector. Default: the preset's."""
     num_layers: int | None = None
@@ -148,6 +155,7 @@ class Pretrain(StoreOptions):
         )  # fmt: skip
 
     def run(self) -> dict[str, Any]:
+        self.check()
         config = self.config()
         _, dataset = self.open_data()
         run = self.open_run("pretrain", dataset, {"pretraining": dataclasses.asdict(config), "workers": self.workers})
@@ -159,7 +167,10 @@ class Pretrain(StoreOptions):
         tracking = TrackingConfig(
             directory=str(run.folder.resolve()), run_id=run_id(run.folder), name=run.name, enabled=self.wandb
         )
-        done = pretrain(store, config, run.folder, workers=self.workers, samplers=self.samplers, tracking=tracking)
+        done = pretrain(
+            store, config, run.folder, workers=self.workers, samplers=self.samplers, placement=self.placement,
+            num_shards=self.shards, tracking=tracking,
+        )  # fmt: skip
         curves = draw_curves(done.state, run.folder / "curves.png")
         result = pretraining_result(done.checkpoint, done.state, curves, wandb_dir)
         say(f"{done.state.finished} after {done.state.step} steps; best at {done.state.best_step}: " + ", ".join(

@@ -12,6 +12,7 @@ from distributed.materialize import materialize_in_parallel
 from distributed.preflight import start_ray
 from distributed.progress import bar, say
 from distributed.runs import Run, open_run, resolve_data
+from distributed.shards import PlacementName
 from rdl_core.database import open_dataset
 from rdl_core.store import Store, StoreConfig, materialize, store_name
 
@@ -40,6 +41,26 @@ class Common:
             raise ValueError(f"--workers must be at least 1, got {self.workers}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingOptions:
+    """Where the graph is and how many sample it; the samples are the same bits whatever is chosen."""
+
+    samplers: int = 1
+    """Sampling tasks at a time."""
+    placement: PlacementName = "auto"
+    """'local': every process maps the store; 'sharded': actors hold 1/N of the rows each; 'auto': sharded when the store is too large for a node."""
+    shards: int | None = None
+    """With --placement sharded: how many. Default: as many as nodes, at least 2."""
+
+    def check(self) -> None:
+        """Raises ValueError for options that do not go together."""
+        for name in ("samplers", "shards"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"--{name} must be at least 1, got {value}")
+        if self.shards is not None and self.placement != "sharded":
+            raise ValueError(f"--shards {self.shards} goes with --placement sharded, not {self.placement}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Who samples what: the seeds of a run as a ray.data.Dataset.
 
-One row is one sample: its step, epoch and number, and the seed rows. A block holds the samples of one worker for a few steps, and blocks go
+One row is one sample: its step, epoch and number, and the seeds (graph nodes). A block holds the samples of one worker for a few steps, and blocks go
 round the workers: block b is for worker b % workers. With preserve_order and equal blocks, Ray Data's streaming_split deals them in
 just this way; the worker checks it (`train_loop.worker_steps`).
 
@@ -82,7 +82,7 @@ def seed_dataset(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps
 
 def _block(plan: StepPlan, sampler: HGSampling, rank: int, steps: range) -> pa.Table:
     rows = [(step, epoch, sample) for step in steps for epoch, sample in plan.cursors(step, rank)]
-    seeds = np.concatenate([sampler.seeds(epoch, sample) for _, epoch, sample in rows])
+    seeds = np.concatenate([sampler.seeds.nodes(epoch, sample) for _, epoch, sample in rows])
     columns = {
         name: pa.array([row[i] for row in rows], pa.int64()) for i, name in enumerate(("step", "epoch", "sample"))
     }

@@ -23,8 +23,8 @@ import torch
 
 from distributed.checkpoint import load_training, save_training
 from distributed.communicator import TorchCommunicator
-from distributed.sampling import open_sampler
 from distributed.seeds import StepPlan, step_plan
+from distributed.shards import Placement
 from distributed.tracking import Tracker, TrackingConfig, tracking
 from rdl_core.batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
@@ -42,13 +42,13 @@ class WorkerConfig:
     """What a worker is told.
 
     Args:
-        store_path: The REG store, readable on every node.
+        placement: Where the graph is.
         pretraining: The run.
         tracking: Rank 0's W&B run.
         board: Where rank 0 shows its progress, or None.
     """
 
-    store_path: str
+    placement: Placement
     pretraining: PretrainingConfig
     tracking: TrackingConfig
     board: Any = None
@@ -60,8 +60,8 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     # A driver that uses W&B hands its service to local workers; there the run of a killed worker stays "in use" for its successor.
     os.environ.pop("WANDB_SERVICE", None)
     context = ray.train.get_context()
-    config, store = worker.pretraining, open_store(worker.store_path)
-    sampler = open_sampler(worker.store_path, config.sampling, config.seed)
+    config, store = worker.pretraining, open_store(worker.placement.store_path)
+    sampler = worker.placement.sampling(config.sampling, config.seed)
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
@@ -74,7 +74,8 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     # Without relative time the encoder's time maps are unused. Buffers are constants, the same on every worker.
     ddp = {"find_unused_parameters": True, "broadcast_buffers": False}
     prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=ddp)
-    validation = Validation(store, config, sampler, communicator)
+    rows = worker.placement.rows(store, config.corruption.distribution)
+    validation = Validation(store, config, sampler, communicator, rows)
     _move_optimizer(optimizer, next(model.parameters()).device)
     plan = step_plan(config, context.get_world_size(), sampler)
     is_first = context.get_world_rank() == 0
@@ -87,6 +88,7 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
             store,
             config,
             lambda _, step: validation(model, step),  # past DDP: workers may hold unequal numbers of validation samples
+            rows=rows,
             communicator=communicator,
             state=state,
             on_report=recorder.report,

@@ -22,8 +22,9 @@ from safetensors.torch import load_file
 from distributed.checkpoint import committed_step
 from distributed.preflight import start_ray
 from distributed.progress import make_board, say, watched
-from distributed.sampling import HGSampler, open_sampler
-from distributed.seeds import samples_per_step, seed_dataset, step_plan
+from distributed.sampling import in_order, sampled_dataset
+from distributed.seeds import samples_per_step, step_plan
+from distributed.shards import PlacementName, place
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
@@ -56,6 +57,8 @@ def pretrain(
     *,
     workers: int = 1,
     samplers: int = 1,
+    placement: PlacementName = "auto",
+    num_shards: int | None = None,
     tracking: TrackingConfig,
     callbacks: list[ray.train.UserCallback] | None = None,
 ) -> PretrainResult:
@@ -67,6 +70,7 @@ def pretrain(
         run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
         workers: DDP workers (gloo on CPU, nccl on GPU).
         samplers: Sampling tasks at a time.
+        placement, num_shards: Where the graph is (shards.py).
         tracking: W&B on rank 0.
         callbacks: Ray Train callbacks of the caller (tune's).
 
@@ -79,18 +83,20 @@ def pretrain(
     steps = samples_per_step(config, workers)
     if steps != config.samples_per_step:
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
-    sampler = open_sampler(str(store.path.resolve()), config.sampling, config.seed)
-    if sampler.num_dropped_seeds():
+    placed = place(store, config.sampling, placement, num_shards)
+    say(f"graph placement: {placed.why}")
+    sampler = placed.sampling(config.sampling, config.seed)
+    if sampler.seeds.num_dropped:
         say(
-            f"each epoch drops its partial last sample: {sampler.num_dropped_seeds()} of {len(sampler.eligible)} seed rows of {sampler.seed_table}"
+            f"each epoch drops its partial last sample: {sampler.seeds.num_dropped} of {len(sampler.seeds.eligible)} seed rows"
         )
     board = make_board()
-    worker = WorkerConfig(store_path=str(store.path.resolve()), pretraining=config, tracking=tracking, board=board)
+    worker = WorkerConfig(placement=placed, pretraining=config, tracking=tracking, board=board)
     trainer = ray.train.torch.TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
-        dataset_config=ray.train.DataConfig(execution_options=_ordered()),
+        dataset_config=ray.train.DataConfig(execution_options=in_order()),
         torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
@@ -106,8 +112,12 @@ def pretrain(
             worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true"}},
         ),
     )
-    with watched(board, "pretraining", config.max_steps):
-        result = trainer.fit()
+    try:
+        with watched(board, "pretraining", config.max_steps):
+            result = trainer.fit()
+    finally:
+        if placed.shards is not None:
+            placed.shards.stop()
     return _finish(result, store, config, run_dir)
 
 
@@ -116,21 +126,14 @@ def _samples(worker: WorkerConfig, workers: int, samplers: int, train_folder: Pa
     config = worker.pretraining
 
     def dataset() -> ray.data.Dataset:
-        sampler = open_sampler(worker.store_path, config.sampling, config.seed)
+        sampler = worker.placement.sampling(config.sampling, config.seed)
         plan = step_plan(config, workers, sampler)
-        seeds = seed_dataset(plan, sampler, committed_step(train_folder), config.max_steps)
-        hg_sampler = HGSampler(worker.store_path, config.sampling, config.seed)
-        return seeds.map_batches(
-            hg_sampler, batch_size=None, batch_format="pyarrow", compute=ray.data.TaskPoolStrategy(size=samplers)
-        )
+        return sampled_dataset(
+            worker.placement, config.sampling, config.seed, plan, first_step=committed_step(train_folder),
+            max_steps=config.max_steps, samplers=samplers,
+        )  # fmt: skip
 
     return dataset
-
-
-def _ordered() -> ray.data.ExecutionOptions:
-    options = ray.data.ExecutionOptions()
-    options.preserve_order = True  # blocks are dealt to workers in order: see seeds.py
-    return options
 
 
 def _finish(result: Any, store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:

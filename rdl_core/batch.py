@@ -20,9 +20,9 @@ from torch import Tensor
 from torch_frame import TensorFrame
 
 from rdl_core.corruption import corrupted_cells
-from rdl_core.features import TableFeatures
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
-from rdl_core.reg import EdgeType, RelationalEntityGraph
+from rdl_core.reg import EdgeType
+from rdl_core.row_source import RowCells, RowTimes
 from rdl_core.subgraph import Subgraph
 from rdl_core.temporal_sampling import reverse
 
@@ -103,8 +103,8 @@ def _moved(values: dict | None, device: torch.device) -> dict | None:
 def collate(
     subgraphs: Sequence[Subgraph],
     cursors: Sequence[Cursor],
-    graph: RelationalEntityGraph,
-    features: Mapping[str, TableFeatures],
+    graph: RowTimes,
+    features: Mapping[str, RowCells],
     config: CorruptionConfig,
     *,
     seed: int,
@@ -114,7 +114,7 @@ def collate(
     Args:
         subgraphs: From HGSampling.
         cursors: (epoch, sample) of each.
-        graph, features: Where times and cells are.
+        graph, features: Times and cells of the rows (row_source.py).
         config: Corruption and hidden links.
         seed: Run seed.
     """
@@ -148,7 +148,7 @@ def collate(
 
 def _two_views(
     rows: list[NDArray],
-    features: TableFeatures,
+    features: RowCells,
     config: CorruptionConfig,
     seed: int,
     cursors: Sequence[Cursor],
@@ -208,9 +208,9 @@ def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -
     return torch.from_numpy(np.concatenate(orders).astype(np.int64))
 
 
-def _ages(rows: list[dict[str, NDArray]], graph: RelationalEntityGraph) -> dict[str, Tensor]:
+def _ages(rows: list[dict[str, NDArray]], graph: RowTimes) -> dict[str, Tensor]:
     timed = [t for t, has in zip(graph.node_types, graph.has_time_col, strict=True) if has]
-    times = [{t: graph.table_time(t)[r[t]] for t in timed} for r in rows]
+    times = [{t: graph.times_of(t, r[t]) for t in timed} for r in rows]
     ages: dict[str, Tensor] = {}
     newest = [max((int(x.max()) for x in one.values() if len(x)), default=0) for one in times]
     for table in timed:

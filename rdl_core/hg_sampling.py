@@ -6,60 +6,31 @@ unequal the tables are.
 
 Promises
 - Sample k of epoch e is a function of (seed, e, k) and the graph alone: draws are counter-based streams per (sample, hop, table) at the row
-  number, budget sums are added in (key, sampled position) order. Worker, batch and order play no part.
+  number, budget sums are added in (key, sampled position) order. Worker, batch, thread, placement and order play no part.
 - No row at or after the bound is sampled; undated rows (NO_TIME) never are.
 - All links (foreign keys) between sampled rows are returned, each once; none is lost.
-- A call costs what it touches. The scratch arrays (16 bytes a row of the database, touched lazily) belong to the sampler object, so one
-  object serves one thread at a time.
+- A call costs what it touches. It releases the GIL, and several threads may call one object.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.hg_kernels import sample_many
-from rdl_core.random_streams import PURPOSE_HG_SAMPLING, PURPOSE_PERMUTATION, numpy_generator, stream
+from rdl_core.hg_seeds import HGSamplingConfig, HGSeeds
+from rdl_core.random_streams import PURPOSE_HG_SAMPLING, stream
 from rdl_core.reg import RelationalEntityGraph
 from rdl_core.subgraph import Subgraph
 
-
-@dataclass(frozen=True, kw_only=True)
-class HGSamplingConfig:
-    """What one sample is.
-
-    Args:
-        seed_table: Table the seeds come from; None: the one with the most foreign keys, of ties the one with most rows (paper).
-        seeds_per_sample: Seed rows grown into one subgraph.
-        rows_per_hop: Rows drawn per table and hop.
-        num_hops: Hops.
-        max_children: Of a row with more visible children for one key, this many (evenly spaced from a random start) enter the budget.
-    """
-
-    seed_table: str | None = None
-    seeds_per_sample: int = 64
-    rows_per_hop: int = 64
-    num_hops: int = 3
-    max_children: int = 4096
-
-    def __post_init__(self) -> None:
-        for name in ("seeds_per_sample", "rows_per_hop", "num_hops", "max_children"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"HGSamplingConfig.{name} must be at least 1, got {getattr(self, name)}")
-
-
-def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:
-    """The table with the most foreign keys; of ties the one with more rows before `before_s` (UNIX seconds)."""
-
-    def rank(table: str) -> tuple[int, int]:
-        keys = sum(edge_type[0] == table for edge_type in graph.edge_types)
-        return keys, int((graph.table_time(table) < before_s).sum())
-
-    return max(graph.node_types, key=rank)
+DIRECT_INDEX_NODES = 1 << 21
+"""Up to this many rows of the database, a subgraph's index has a slot for each (int32: 8 MB); beyond, it is a hash table."""
+FIRST_ENTRIES = 1 << 14
+DRAW_BLOCK = 256
 
 
 class HGSampling:
@@ -72,76 +43,87 @@ class HGSampling:
         before_s: Only rows that exist before this UNIX second are seen (pretraining: cutoff + 1).
 
     Raises:
-        ValueError: The seed table is unknown, or has fewer visible rows than one sample needs.
+        ValueError: The seed table is unknown.
     """
 
     def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, seed: int, before_s: int) -> None:
         self.graph, self.config, self.seed, self.before_s = graph, config, seed, before_s
-        self.seed_table = config.seed_table or default_seed_table(graph, before_s)
-        if self.seed_table not in graph.node_types:
-            raise ValueError(
-                f"seed table {self.seed_table!r} is not in the database; tables: {', '.join(graph.node_types)}"
-            )
-        self.eligible = np.flatnonzero(graph.table_time(self.seed_table) < before_s)
-        self.samples_per_epoch = len(self.eligible) // config.seeds_per_sample
-        if self.samples_per_epoch == 0:
-            raise ValueError(
-                f"seed table {self.seed_table!r} has {len(self.eligible)} rows up to the cutoff, fewer than the "
-                f"{config.seeds_per_sample} seeds of one sample; set a smaller seeds_per_sample or another seed_table"
-            )
-        capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
-        num_tables, num_nodes = len(graph.node_types), graph.num_nodes
-        self._arrays = (
+        self.seeds = HGSeeds(graph, config, seed=seed, before_s=before_s)
+        self._view = (
             graph.row_offset, graph.time, graph.child_type, graph.parent_type, graph.parent_offset, graph.parent,
-            graph.children, graph.indptr_offset, graph.children_indptr,
+            graph.children, graph.indptr_offset, graph.children_indptr, graph.children_indptr[1:],
         )  # fmt: skip
-        self._scratch = (
-            np.zeros(num_nodes, np.float64), np.zeros(num_nodes, np.int32), np.zeros(num_nodes, np.int32),
-            np.zeros(num_tables, np.int64), np.zeros(config.rows_per_hop, np.float64),
-            np.zeros(config.rows_per_hop, np.int64),
-        )  # fmt: skip
-        self._rows = np.zeros((num_tables, capacity), np.int64)
-        self._links = np.zeros((2, max(1, capacity * len(graph.edge_types))), np.int32)
-        self._max_buffer = num_tables * (1 + capacity) + len(graph.edge_types) + 2 * self._links.shape[1]
-        self._permutation = lru_cache(maxsize=2)(self._make_permutation)
+        self._scratch: deque[Any] = deque()
 
-    def num_dropped_seeds(self) -> int:
-        """Seeds of an epoch's partial last sample, which is dropped."""
-        return len(self.eligible) % self.config.seeds_per_sample
-
-    def seeds(self, epoch: int, sample: int) -> NDArray[np.int64]:
-        """int64 [seeds_per_sample]: rows of the seed table, perm_epoch[64 k : 64 k + 64]; IndexError beyond the epoch."""
-        if not 0 <= sample < self.samples_per_epoch:
-            raise IndexError(
-                f"sample {sample} of an epoch of {self.samples_per_epoch} samples (a partial last one is dropped)"
-            )
-        size = self.config.seeds_per_sample
-        return self._permutation(epoch)[sample * size : (sample + 1) * size]
+    @property
+    def samples_per_epoch(self) -> int:
+        return self.seeds.samples_per_epoch
 
     def sample(self, epoch: int, samples: Sequence[int]) -> list[Subgraph]:
-        """The given samples of an epoch, in this order."""
-        return self.grow(np.stack([self.seeds(epoch, k) for k in samples]), [(epoch, k) for k in samples])
+        """The given samples of an epoch, in this order.
+
+        Raises:
+            IndexError: A sample is beyond the epoch.
+        """
+        cursors = [(epoch, k) for k in samples]
+        return self.grow(np.stack([self.seeds.nodes(*c) for c in cursors]), cursors)
 
     def grow(self, seeds: NDArray[np.int64], cursors: Sequence[tuple[int, int]]) -> list[Subgraph]:
         """Grows subgraphs from given seeds.
 
         Args:
-            seeds: int64 [samples, seeds], rows of the seed table.
+            seeds: int64 [samples, seeds], graph nodes.
             cursors: (epoch, sample) of each, which name its random streams.
         """
-        streams = np.array([stream(self.seed, PURPOSE_HG_SAMPLING, e, k) for e, k in cursors], dtype=np.uint64)
-        buffers = np.empty(len(cursors) * self._max_buffer, dtype=np.int32)
-        offset = self.graph.row_offset[self.graph.node_types.index(self.seed_table)]
-        bounds = np.full(len(cursors), self.before_s, dtype=np.int64)
-        begins = sample_many(
-            self._arrays, seeds + offset, bounds, self.config.rows_per_hop, self.config.num_hops,
-            self.config.max_children, streams, self._scratch, self._rows, self._links, buffers,
+        config, graph = self.config, self.graph
+        scratch = self._scratch.pop() if self._scratch else self._new_scratch()
+        buffers = np.empty(len(cursors) * scratch.max_buffer, dtype=np.int32)
+        begins, scratch.entries = sample_many(
+            self._view, seeds, self.seeds.bounds(seeds), (config.rows_per_hop, config.num_hops, config.max_children),
+            sample_streams(self.seed, cursors), scratch.counters, scratch.entries, scratch.segments, scratch.fixed,
+            buffers,
         )  # fmt: skip
+        self._scratch.append(scratch)
         return [
-            Subgraph(buffers[begins[i] : begins[i + 1]].copy(), self.graph.node_types, self.graph.edge_types)
+            Subgraph(buffers[begins[i] : begins[i + 1]].copy(), graph.node_types, graph.edge_types)
             for i in range(len(cursors))
         ]
 
-    def _make_permutation(self, epoch: int) -> NDArray[np.int64]:
-        generator = numpy_generator(self.seed, PURPOSE_PERMUTATION, epoch)
-        return self.eligible[generator.permutation(len(self.eligible))]
+    def _new_scratch(self) -> SubgraphScratch:
+        return SubgraphScratch(self.graph, self.config, direct=self.graph.num_nodes <= DIRECT_INDEX_NODES)
+
+
+def sample_streams(seed: int, cursors: Sequence[tuple[int, int]]) -> NDArray[np.uint64]:
+    """uint64 [samples]: the stream of each sample."""
+    return np.array([stream(seed, PURPOSE_HG_SAMPLING, e, k) for e, k in cursors], dtype=np.uint64)
+
+
+class SubgraphScratch:
+    """Memory of one subgraph in the making (hg_kernels.py); serves one at a time.
+
+    Args:
+        graph: Its sizes count.
+        config: What a sample is.
+        direct: Whether nodes index the entries directly, or a hash table does.
+    """
+
+    def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, direct: bool) -> None:
+        num_tables, num_keys, num_nodes = len(graph.node_types), len(graph.edge_types), graph.num_nodes
+        capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
+        entries = max(FIRST_ENTRIES, config.seeds_per_sample)
+        slots = num_nodes if direct else 2 * entries
+        self.counters = np.array([0, 0, 0 if direct else 65 - int(slots).bit_length()], np.int64)
+        self.entries = (
+            np.zeros(slots, np.int32),
+            np.zeros(entries, np.int64),
+            np.zeros(entries, np.float64),
+            np.zeros(entries, np.int32),
+        )
+        self.segments = np.zeros((2 * num_keys * config.num_hops + 1, 3), np.int64)
+        self.fixed = (
+            np.zeros((num_tables, capacity), np.int64),
+            np.zeros((max(1, num_keys), capacity), np.int32),
+            np.zeros(num_tables, np.int64),
+            (np.zeros(config.rows_per_hop), np.zeros(config.rows_per_hop, np.int64), np.zeros(DRAW_BLOCK)),
+        )
+        self.max_buffer = num_tables * (1 + capacity) + num_keys * (1 + 2 * capacity)

@@ -27,6 +27,7 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
 from rdl_core.model_io import Checkpoint
+from rdl_core.row_source import RowSource, mapped_rows
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
 
@@ -135,12 +136,19 @@ class Validation:
         store, config: As the run's.
         sampler: The run's HGSampling.
         communicator: Samples are shared among its workers.
+        rows: Where times and cells are; by default the mapped store.
     """
 
     def __init__(
-        self, store: Store, config: PretrainingConfig, sampler: HGSampling, communicator: Communicator
+        self,
+        store: Store,
+        config: PretrainingConfig,
+        sampler: HGSampling,
+        communicator: Communicator,
+        rows: RowSource | None = None,
     ) -> None:
         self.store, self.config, self.sampler, self.communicator = store, config, sampler, communicator
+        self.rows = rows or mapped_rows(store)
 
     def cursors(self, step: int) -> list[Cursor]:
         """Which samples: always the same, or fresh ones at every validation."""
@@ -160,18 +168,12 @@ class Validation:
         seed_rows = [torch.zeros(0, self.config.backbone.channels, device=device)]
         for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
             subgraphs = self.sampler.sample(epoch, [sample])
-            batch = collate(
-                subgraphs,
-                [(epoch, sample)],
-                self.store.graph,
-                self.store.features,
-                self.config.corruption,
-                seed=self.config.seed,
-            )
+            cursors = [(epoch, sample)]
+            batch = collate(subgraphs, cursors, *self.rows(subgraphs), self.config.corruption, seed=self.config.seed)
             totals, counts, h = model(batch.to(device))
             sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
             sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
-            seed_rows.append(h[self.sampler.seed_table])
+            seed_rows.append(h[self.sampler.seeds.table])
         model.train()
         h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
         totals_all, counts_all = self.communicator.sum(sums)
@@ -189,6 +191,7 @@ def fit(
     config: PretrainingConfig,
     validate: Callable[[torch.nn.Module, int], dict[str, float]],
     *,
+    rows: RowSource | None = None,
     communicator: Communicator | None = None,
     state: TrainState | None = None,
     on_report: Report = lambda state, metrics, is_best: None,
@@ -200,11 +203,12 @@ def fit(
         model: A PretrainingModel, or DDP around one.
         steps: This worker's samples of each step from state.step on, with their cursors.
         validate: Called at step 0 and every `validation_interval_steps`.
+        rows: Where times and cells are; by default the mapped store.
         state: To go on from; changed in place.
         on_report: Called after each validation; saves checkpoints.
         on_step: Called after each update with this worker's samples, for progress and counts.
     """
-    communicator, state = communicator or SingleProcess(), state or TrainState()
+    communicator, state, rows = communicator or SingleProcess(), state or TrainState(), rows or mapped_rows(store)
     device = next(model.parameters()).device
     model.train()
     if state.step == 0 and not state.first:
@@ -218,7 +222,7 @@ def fit(
         if item is None:
             raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
         subgraphs, cursors = item
-        batch = collate(subgraphs, cursors, store.graph, store.features, config.corruption, seed=config.seed)
+        batch = collate(subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed)
         losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun

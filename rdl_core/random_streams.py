@@ -43,9 +43,11 @@ def fold(stream, number):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True, inline="always")
 def uniform(stream, counter):  # type: ignore[no-untyped-def]
-    """The counter-th number of `stream`: float64, strictly between 0 and 1."""
+    """The counter-th number of `stream`: float64, strictly between 0 and 1 (splitmix64 started at `stream`)."""
     # 52 bits: with 53, adding 0.5 to the largest rounds to 2^53, which would make a number 1.0.
-    return (np.float64(fold(stream, counter) >> np.uint64(12)) + 0.5) * (1.0 / 4503599627370496.0)
+    return (np.float64(mix(stream + _GAMMA * np.uint64(counter + 1)) >> np.uint64(12)) + 0.5) * (
+        1.0 / 4503599627370496.0
+    )
 
 
 @njit(cache=True)

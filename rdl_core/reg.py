@@ -70,6 +70,10 @@ class RelationalEntityGraph:
         t = self.node_types.index(table)
         return self.time[self.row_offset[t] : self.row_offset[t + 1]]
 
+    def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        """int64 [rows]: the time from which each of these rows of a table exists."""
+        return self.table_time(table)[rows]
+
     def key_parent(self, edge_type: EdgeType) -> NDArray[np.int32]:
         """int32 [rows of the child table]: the parent row, -1 for null."""
         k = self.edge_types.index(edge_type)

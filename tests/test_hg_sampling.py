@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import math
 from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -13,10 +14,12 @@ import scipy.stats
 from test_random_streams import python_fold, python_uniform
 from test_reg import random_graph
 
-from rdl_core.hg_kernels import draw
-from rdl_core.hg_sampling import HGSampling, HGSamplingConfig, default_seed_table
+from rdl_core import hg_sampling
+from rdl_core.hg_kernels import ENTRIES, SEGMENTS, draw
+from rdl_core.hg_sampling import HGSampling
+from rdl_core.hg_seeds import HGSamplingConfig, default_seed_table
 from rdl_core.random_streams import stream
-from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph
+from rdl_core.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
 from rdl_core.timestamps import NO_TIME
@@ -37,16 +40,21 @@ def grow_in_python(sampler: HGSampling, seeds: list[int], cursor: tuple[int, int
     tables = graph.node_types
     run = stream(sampler.seed, 2, *cursor)
     sampled: Rows = {t: [] for t in tables}
-    sampled[sampler.seed_table] = list(dict.fromkeys(seeds))
+    for node in dict.fromkeys(seeds):
+        t = max(t for t in range(len(tables)) if graph.row_offset[t] <= node)
+        sampled[tables[t]].append(int(node - graph.row_offset[t]))
+    if config.time_bound == "seeds":
+        bound = int(graph.time[seeds].max())
     first_new = dict.fromkeys(tables, 0)
     budget: dict[str, dict[int, float]] = {t: {} for t in tables}
     for hop in range(config.num_hops):
+        parent_bound = bound + 1 if hop == 0 and config.time_bound == "seeds" else bound
         hop_stream = python_fold(run, hop)
         for k, key in enumerate(graph.edge_types):
             child, _, parent = key
             for row in sampled[child][first_new[child] :]:
                 up = int(graph.key_parent(key)[row])
-                if up >= 0 and graph.table_time(parent)[up] < bound and up not in sampled[parent]:
+                if up >= 0 and graph.table_time(parent)[up] < parent_bound and up not in sampled[parent]:
                     budget[parent][up] = budget[parent].get(up, 0.0) + 1.0
             for row in sampled[parent][first_new[parent] :]:
                 found = children_before(graph, key, row, bound)
@@ -78,11 +86,12 @@ def links_in_python(graph: RelationalEntityGraph, rows: Rows) -> dict[EdgeType, 
 def check_sample(sampler: HGSampling, sample: Subgraph, seeds: np.ndarray) -> None:
     graph, config = sampler.graph, sampler.config
     rows = {t: r.tolist() for t, r in sample.rows.items()}
-    assert rows[sampler.seed_table][: len(seeds)] == seeds.tolist()
+    offset = dict(zip(graph.node_types, graph.row_offset.tolist(), strict=False))
+    assert rows[sampler.seeds.table][: len(seeds)] == (seeds - offset[sampler.seeds.table]).tolist()
     for table, mine in rows.items():
         assert len(set(mine)) == len(mine)
         assert (graph.table_time(table)[mine] < sampler.before_s).all()
-        own = len(seeds) if table == sampler.seed_table else 0
+        own = len(seeds) if table == sampler.seeds.table else 0
         assert len(mine) <= own + config.rows_per_hop * config.num_hops
     join = links_in_python(graph, rows)
     for key, links in sample.links.items():
@@ -107,7 +116,7 @@ def test_samples_of_nasty_equal_the_algorithm_in_python(nasty_store: Store, max_
     for seed, table in itertools.product(range(4), ["match", "order", "order_line", "teams"]):
         sampler = nasty_sampler(nasty_store, seed, seed_table=table, max_children=max_children, rows_per_hop=3)
         for k, sample in enumerate(sampler.sample(1, range(sampler.samples_per_epoch))):
-            expected = grow_in_python(sampler, sampler.seeds(1, k).tolist(), (1, k))
+            expected = grow_in_python(sampler, sampler.seeds.nodes(1, k).tolist(), (1, k))
             assert {t: r.tolist() for t, r in sample.rows.items()} == expected
 
 
@@ -124,9 +133,9 @@ def test_samples_of_random_graphs_equal_the_algorithm_in_python() -> None:
             )
             sampler = HGSampling(graph, config, seed=seed, before_s=bound)
             sample = sampler.sample(0, [0])[0]
-            expected = grow_in_python(sampler, sampler.seeds(0, 0).tolist(), (0, 0))
+            expected = grow_in_python(sampler, sampler.seeds.nodes(0, 0).tolist(), (0, 0))
             assert {t: r.tolist() for t, r in sample.rows.items()} == expected, (seed, table)
-            check_sample(sampler, sample, sampler.seeds(0, 0))
+            check_sample(sampler, sample, sampler.seeds.nodes(0, 0))
             compared += 1
     assert compared > 200
 
@@ -136,15 +145,15 @@ def test_nasty_samples_hold_what_every_sample_must_hold(nasty_store: Store) -> N
         config = HGSamplingConfig(seed_table="match", seeds_per_sample=5, rows_per_hop=4)
         sampler = HGSampling(nasty_store.graph, config, seed=1, before_s=bound)
         for k, sample in enumerate(sampler.sample(0, range(sampler.samples_per_epoch))):
-            check_sample(sampler, sample, sampler.seeds(0, k))
+            check_sample(sampler, sample, sampler.seeds.nodes(0, k))
 
 
 def test_f1_samples_hold_what_every_sample_must_hold(f1_store: Store) -> None:
     sampler = HGSampling(f1_store.graph, HGSamplingConfig(), seed=0, before_s=f1_store.schema.cutoff_s + 1)
-    assert sampler.seed_table == "results"
+    assert sampler.seeds.table == "results"
     some = [0, 7, sampler.samples_per_epoch - 1]
     for k, sample in zip(some, sampler.sample(2, some), strict=True):
-        check_sample(sampler, sample, sampler.seeds(2, k))
+        check_sample(sampler, sample, sampler.seeds.nodes(2, k))
         assert sum(sample.num_rows.values()) > 500
 
 
@@ -173,17 +182,18 @@ def test_the_bound_itself_is_not_visible_and_one_second_before_is(nasty_store: S
 
 def test_every_eligible_seed_appears_once_an_epoch_but_the_dropped_rest(nasty_store: Store) -> None:
     sampler = nasty_sampler(nasty_store)
-    assert (len(sampler.eligible), sampler.samples_per_epoch, sampler.num_dropped_seeds()) == (23, 5, 3)
+    assert (len(sampler.seeds.eligible), sampler.samples_per_epoch, sampler.seeds.num_dropped) == (23, 5, 3)
     epochs = []
     for epoch in range(40):
-        seeds = np.concatenate([sampler.seeds(epoch, k) for k in range(5)])
+        seeds = np.concatenate([sampler.seeds.nodes(epoch, k) for k in range(5)])
         assert len(set(seeds.tolist())) == 20
-        assert set(seeds.tolist()) <= set(sampler.eligible.tolist())
-        first_rows = [s.rows["match"][:4].tolist() for s in sampler.sample(epoch, range(5))]
+        assert set(seeds.tolist()) <= set(sampler.seeds.eligible.tolist())
+        offset = nasty_store.graph.row_offset[nasty_store.graph.node_types.index("match")]
+        first_rows = [(s.rows["match"][:4] + offset).tolist() for s in sampler.sample(epoch, range(5))]
         assert sum(first_rows, []) == seeds.tolist()
         epochs.append(seeds.tolist())
     assert len({tuple(e) for e in epochs}) == 40
-    assert set(sum(epochs, [])) == set(sampler.eligible.tolist())  # the rest is another one each epoch
+    assert set(sum(epochs, [])) == set(sampler.seeds.eligible.tolist())  # the rest is another one each epoch
 
 
 def test_a_sample_does_not_depend_on_order_grouping_object_or_what_came_before(nasty_store: Store) -> None:
@@ -198,20 +208,114 @@ def test_a_sample_does_not_depend_on_order_grouping_object_or_what_came_before(n
     assert not same(together, sampler.sample(4, range(5)))
 
 
-def test_the_scratch_is_zero_after_every_call(nasty_store: Store, f1_store: Store) -> None:
+def sampler_of(store: Store, **config: object) -> HGSampling:
+    return HGSampling(store.graph, HGSamplingConfig(**config), seed=0, before_s=store.schema.cutoff_s + 1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("direct_index_nodes", [0, 1 << 21])
+def test_the_scratch_is_clean_after_every_call(
+    nasty_store: Store, f1_store: Store, direct_index_nodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hg_sampling, "DIRECT_INDEX_NODES", direct_index_nodes)
     for store, config in ((nasty_store, {"seed_table": "match", "seeds_per_sample": 4}), (f1_store, {})):
-        sampler = HGSampling(store.graph, HGSamplingConfig(**config), seed=0, before_s=store.schema.cutoff_s + 1)  # type: ignore[arg-type]
+        sampler = sampler_of(store, **config)
         sampler.sample(0, [0, 1, 2])
-        budget, position = sampler._scratch[:2]
-        assert not budget.any()
-        assert not position.any()
+        (scratch,) = sampler._scratch
+        assert scratch.counters[[ENTRIES, SEGMENTS]].tolist() == [0, 0]
+        assert not scratch.entries[0].any()
+
+
+def test_a_hash_index_that_grows_gives_the_samples_of_the_direct_one(
+    nasty_store: Store, f1_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for store, config in ((nasty_store, {"seed_table": "match", "seeds_per_sample": 4}), (f1_store, {})):
+        direct = sampler_of(store, **config).sample(0, [0, 1, 2])
+        monkeypatch.setattr(hg_sampling, "DIRECT_INDEX_NODES", 0)
+        monkeypatch.setattr(hg_sampling, "FIRST_ENTRIES", 2)
+        hashed = sampler_of(store, **config)
+        assert same(hashed.sample(0, [0, 1, 2]), direct)
+        assert same(hashed.sample(0, [0, 1, 2]), direct)
+        node = hashed._scratch[0].entries[1]
+        assert len(node) > 8, "must have grown"
+        monkeypatch.undo()
+
+
+def test_threads_share_a_sampler_and_get_what_one_gets(f1_store: Store) -> None:
+    sampler = sampler_of(f1_store)
+    alone = sampler.sample(0, range(24))
+    with ThreadPoolExecutor(3) as pool:
+        parts = list(pool.map(lambda k: sampler.sample(0, [k])[0], list(range(24)) * 3))
+    assert same(parts, alone * 3)
+
+
+@pytest.mark.parametrize(
+    "options", [{"seeds": "all_tables"}, {"time_bound": "seeds"}, {"seeds": "all_tables", "time_bound": "seeds"}]
+)
+def test_other_seeds_and_bounds_equal_the_algorithm_in_python(nasty_store: Store, options: dict[str, str]) -> None:
+    tables = [None] if "seeds" in options else ["match", "order", "teams"]
+    for seed, table in itertools.product(range(3), tables):
+        sampler = nasty_sampler(nasty_store, seed, seed_table=table, rows_per_hop=3, **options)
+        for k, sample in enumerate(sampler.sample(1, range(sampler.samples_per_epoch))):
+            expected = grow_in_python(sampler, sampler.seeds.nodes(1, k).tolist(), (1, k))
+            assert {t: r.tolist() for t, r in sample.rows.items()} == expected
+            join = links_in_python(sampler.graph, expected)
+            for key, links in sample.links.items():
+                rows = [(expected[key[0]][c], expected[key[2]][p]) for c, p in links.T]
+                assert len(rows) == len(join[key]) and set(rows) == join[key]
+
+
+def test_seeds_of_all_tables_are_all_visible_rows(nasty_store: Store) -> None:
+    sampler = nasty_sampler(nasty_store, seed_table=None, seeds="all_tables", seeds_per_sample=1)
+    seeds = np.concatenate([sampler.seeds.nodes(3, k) for k in range(sampler.samples_per_epoch)])
+    assert sorted(seeds.tolist()) == np.flatnonzero(nasty_store.graph.time <= nasty_store.schema.cutoff_s).tolist()
+
+
+def test_bounded_by_its_seeds_a_sample_holds_nothing_as_late_as_its_latest_seed_but_seeds_and_their_parents(
+    f1_store: Store,
+) -> None:
+    sampler = sampler_of(f1_store, time_bound="seeds")
+    graph, spans = f1_store.graph, []
+    for k, sample in enumerate(sampler.sample(0, range(0, sampler.samples_per_epoch, 7))):
+        seeds = sampler.seeds.nodes(0, 7 * k)
+        times = graph.time[seeds]
+        spans.append(int(times.max() - times.min()))
+        rows = {t: set(r.tolist()) for t, r in sample.rows.items()}
+        seed_rows = set((seeds - graph.row_offset[graph.node_types.index("results")]).tolist())
+        parents = {
+            (key[2], int(graph.key_parent(key)[r]))
+            for key in graph.edge_types
+            if key[0] == "results"
+            for r in seed_rows
+        }
+        for table, mine in rows.items():
+            for row in mine:
+                time = int(graph.table_time(table)[row])
+                is_seed = table == "results" and row in seed_rows
+                assert time < times.max() or is_seed or ((table, row) in parents and time == times.max())
+    everything = graph.time[sampler.seeds.eligible]
+    assert np.median(spans) < 0.02 * (everything.max() - everything.min()), "seeds of a sample are neighbours in time"
+
+
+def test_bounded_by_its_seeds_every_epoch_takes_other_runs(nasty_store: Store) -> None:
+    sampler = nasty_sampler(nasty_store, time_bound="seeds")
+    epochs = {tuple(np.concatenate([sampler.seeds.nodes(e, k) for k in range(5)]).tolist()) for e in range(30)}
+    assert len(epochs) == 30
+    assert set(sum(epochs, ())) == set(sampler.seeds.eligible.tolist())
+    assert all(len(set(e)) == 20 for e in epochs)
+
+
+def test_rows_that_were_always_there_bound_nothing() -> None:
+    graph = build_graph({"a": 3}, {}, {"a": np.full(3, ALWAYS)}, {"a": False})
+    with pytest.raises(ValueError, match="'a' has 0 rows with a time up to the cutoff"):
+        HGSampling(graph, HGSamplingConfig(seeds_per_sample=1, time_bound="seeds"), seed=0, before_s=5).sample(0, [0])
 
 
 def test_given_seeds_may_repeat_and_each_is_sampled_once(nasty_store: Store) -> None:
     sampler = nasty_sampler(nasty_store)
-    (sample,) = sampler.grow(np.array([[5, 3, 5, 3]]), [(0, 0)])
+    offset = sampler.graph.row_offset[sampler.graph.node_types.index("match")]
+    (sample,) = sampler.grow(np.array([[5, 3, 5, 3]]) + offset, [(0, 0)])
     assert sample.rows["match"][:2].tolist() == [5, 3]
-    check_sample(sampler, sample, np.array([5, 3]))
+    check_sample(sampler, sample, np.array([5, 3]) + offset)
 
 
 def exact_inclusion(weights: list[float], num_draws: int) -> dict[tuple[int, ...], float]:
@@ -227,14 +331,21 @@ def exact_inclusion(weights: list[float], num_draws: int) -> dict[tuple[int, ...
 
 @pytest.mark.parametrize("num_draws", [1, 2, 3])
 def test_draws_follow_the_law_of_successive_draws_with_squared_budgets(num_draws: int) -> None:
-    budget = np.array([9.0, 1.0, 0.5, 2.0, 1.5, 0.25])  # of rows 0..5 of a table; row 0 is no candidate
-    candidates = np.array([4, 1, 5, 3, 2], np.int32)
-    keys, drawn = np.zeros(num_draws), np.zeros(num_draws, np.int64)
+    budget = np.array(
+        [9.0, 1.5, 1.0, np.nan, 0.25, 2.0, 0.5, 9.0]
+    )  # NaN: sampled; the first and last are of another table
+    nodes = np.array([3, 104, 101, 100, 105, 103, 102, 4])
+    segments = np.array([[0, 0, 1], [1, 1, 3], [1, 3, 7], [0, 7, 8]])
+    keys, heap, block = np.zeros(num_draws), np.zeros(num_draws, np.int64), np.zeros(2)
     counts: dict[tuple[int, ...], int] = defaultdict(int)
     for trial in range(100_000):
-        assert draw(candidates, budget, 0, num_draws, np.uint64(python_fold(77, trial)), keys, drawn) == num_draws
-        counts[tuple(drawn.tolist())] += 1
-    law = {tuple(i + 1 for i in s): p for s, p in exact_inclusion([b * b for b in budget[1:]], num_draws).items()}
+        key = np.uint64(python_fold(77, trial))
+        assert draw(segments, 1, 100, nodes, budget, num_draws, key, keys, heap, block) == num_draws
+        counts[tuple(sorted(heap.tolist()))] += 1
+    places = [1, 2, 4, 5, 6]
+    law = {
+        tuple(places[i] for i in s): p for s, p in exact_inclusion([budget[c] ** 2 for c in places], num_draws).items()
+    }
     assert set(counts) <= set(law)
     expected = np.array([law[s] * 100_000 for s in law])
     observed = np.array([counts[s] for s in law])
@@ -279,7 +390,7 @@ def test_the_first_samples_of_nasty_are_pinned(nasty_store: Store) -> None:
     samples = nasty_sampler(nasty_store).sample(0, range(5))
     assert (
         hashlib.sha256(b"".join(s.to_bytes() for s in samples)).hexdigest()
-        == "194b6e07beea5fda12cf60400f917652eebe01637fd9917b113249be355528d5"
+        == "12a0733fec87287a051582bf346a549c3780af6f3d8e79801b950350565ca883"
     )
 
 
@@ -301,7 +412,7 @@ def test_an_unknown_seed_table_is_refused_by_name(nasty_store: Store) -> None:
 def test_fewer_visible_rows_than_one_sample_needs_are_refused(nasty_store: Store) -> None:
     nasty_sampler(nasty_store, seeds_per_sample=23)
     with pytest.raises(ValueError, match="'match' has 23 rows up to the cutoff, fewer than the 24 seeds"):
-        nasty_sampler(nasty_store, seeds_per_sample=24)
+        nasty_sampler(nasty_store, seeds_per_sample=24).sample(0, [0])
 
 
 @pytest.mark.parametrize("sample", [-1, 5, 6])

@@ -116,6 +116,7 @@ def pretraining_batches(store: Store, before_s: int, **sampling: object) -> Iter
 def task_trees(graph: RelationalEntityGraph, table: str, entities: list[int], before_s: int) -> list[TemporalSubgraph]:
     bounds, rows = np.full(len(entities), before_s), np.array(entities)
     configs = [TemporalSamplingConfig(num_neighbors=(4, 3), strategy=s) for s in ("uniform", "recent")]  # type: ignore[arg-type]
+    configs.append(TemporalSamplingConfig(num_neighbors=(10**6, 10**6, 10**6), time_window_s=86_400 * 7))
     configs.append(TemporalSamplingConfig(num_neighbors=(10**6, 10**6, 10**6)))
     return [TemporalSampling(graph, c, seed=0).sample(table, rows, bounds, epoch=0) for c in configs]
 

@@ -122,7 +122,9 @@ def test_seed_tables_hold_the_plans_cursors_and_the_samplers_seeds(sampler: HGSa
         rows = table.to_pylist()
         cursors = [(step, *cursor) for step in steps for cursor in plan.cursors(step, rank)]
         assert [(r["step"], r["epoch"], r["sample"]) for r in rows] == cursors
-        assert [r["seeds"] for r in rows] == [sampler.seeds(epoch, sample).tolist() for _, epoch, sample in cursors]
+        assert [r["seeds"] for r in rows] == [
+            sampler.seeds.nodes(epoch, sample).tolist() for _, epoch, sample in cursors
+        ]
         epochs |= {epoch for _, epoch, _ in cursors}
     assert len(epochs) > 3, "the plan must cross epochs for this test to have power"
 
@@ -131,6 +133,6 @@ def test_seeds_of_an_epoch_are_distinct_rows_up_to_the_cutoff(sampler: HGSamplin
     plan = StepPlan(samples_per_step=1, workers=1, samples_per_epoch=sampler.samples_per_epoch)
     tables = seed_tables(plan, sampler, 0, sampler.samples_per_epoch)
     seeds = [row for table in tables for r in table.to_pylist() for row in r["seeds"]]
-    assert len(seeds) == len(set(seeds)) == len(sampler.eligible) - sampler.num_dropped_seeds()
-    times = nasty_store.graph.table_time(sampler.seed_table)[seeds]
+    assert len(seeds) == len(set(seeds)) == len(sampler.seeds.eligible) - sampler.seeds.num_dropped
+    times = nasty_store.graph.time[seeds]
     assert (times <= nasty_store.schema.cutoff_s).all()

@@ -1,4 +1,4 @@
-"""Temporal trees against brute force: who is visible, what is sampled, how it is laid out, how likely."""
+"""Temporal trees against brute force: who is visible, what is sampled, how it is laid out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-import scipy.stats
 from test_hg_sampling import children_before
 from test_random_streams import python_fold, python_uniform
 from test_reg import random_graph
 
 from rdl_core.random_streams import stream
-from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph
+from rdl_core.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.store import Store
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig, TemporalSubgraph, reverse
 from rdl_core.timestamps import NO_TIME
@@ -30,6 +29,15 @@ class Tree:
     edges: list[tuple[Node, Node, EdgeType, int]]
 
 
+def sampled_children(sampler: TemporalSampling, key: EdgeType, row: int, bound: int) -> list[int]:
+    """Children that may be sampled, by (time, row): before the bound and, in tables with a time column, within the window."""
+    graph, window = sampler.graph, sampler.config.time_window_s
+    children = children_before(graph, key, row, bound)
+    if window is None or not graph.has_time_col[graph.node_types.index(key[0])]:
+        return children
+    return [c for c in children if int(graph.table_time(key[0])[c]) >= bound - window]
+
+
 def tree_in_python(sampler: TemporalSampling, root: Node, bound: int, pick: Callable[..., list[int]]) -> Tree:
     graph = sampler.graph
     tree = Tree({root: 0}, [])
@@ -38,7 +46,7 @@ def tree_in_python(sampler: TemporalSampling, root: Node, bound: int, pick: Call
             for k, key in enumerate(graph.edge_types):
                 child, _, parent = key
                 if parent == node[0]:
-                    for row in pick(k, hop, node, children_before(graph, key, node[1], bound), wanted):
+                    for row in pick(k, hop, node, sampled_children(sampler, key, node[1], bound), wanted):
                         tree.hop.setdefault((child, row), hop + 1)
                         tree.edges.append(((child, row), node, key, hop))
                 if child == node[0]:
@@ -105,20 +113,25 @@ def questions(graph: RelationalEntityGraph, seed: int, count: int = 6) -> tuple[
 
 
 @pytest.mark.parametrize("strategy", ["recent", "uniform"])
-def test_trees_of_random_graphs_equal_brute_force(strategy: str) -> None:
+@pytest.mark.parametrize("window", [None, 1, 6])
+def test_trees_of_random_graphs_equal_brute_force(strategy: str, window: int | None) -> None:
     sizes: Counter[int] = Counter()
     for seed in range(150):
         graph = random_graph(seed, max_rows=30)
-        config = TemporalSamplingConfig(num_neighbors=((2, 3), (1,), (4, 2, 2))[seed % 3], strategy=strategy)  # type: ignore[arg-type]
+        neighbors = ((2, 3), (1,), (4, 2, 2))[seed % 3]
+        config = TemporalSamplingConfig(num_neighbors=neighbors, strategy=strategy, time_window_s=window)  # type: ignore[arg-type]
         sampler = TemporalSampling(graph, config, seed=seed)
-        table, entities, bounds = questions(graph, seed)
-        trees = trees_of(sampler.sample(table, entities, bounds, epoch=1), len(entities))
-        batch_stream = stream(seed, 3, 1)
-        for s, (entity, bound) in enumerate(zip(entities.tolist(), bounds.tolist(), strict=True)):
-            pick = latest if strategy == "recent" else strata(sampler, python_fold(batch_stream, s))
-            assert_equal_trees(trees[s], tree_in_python(sampler, (table, entity), bound, pick))
-            sizes[min(len(trees[s].hop), 5)] += 1
-    assert sizes[5] > 200  # the comparison is not of empty trees
+        for epoch in range(2):  # the second time with what the first left behind
+            table, entities, bounds = questions(graph, 2 * seed + epoch)
+            found = sampler.sample(table, entities, bounds, epoch=epoch)
+            trees = trees_of(found, len(entities))
+            batch_stream = stream(seed, 3, epoch)
+            for s, (entity, bound) in enumerate(zip(entities.tolist(), bounds.tolist(), strict=True)):
+                pick = latest if strategy == "recent" else strata(sampler, python_fold(batch_stream, s))
+                assert_equal_trees(trees[s], tree_in_python(sampler, (table, entity), bound, pick))
+                sizes[min(len(trees[s].hop), 5)] += 1
+            assert all((np.diff(edges[1]) >= 0).all() for edges in found.edges.values())  # sorted by row
+    assert sizes[5] > 300  # the comparison is not of empty trees
 
 
 @pytest.mark.parametrize("strategy", ["recent", "uniform"])
@@ -193,18 +206,63 @@ def test_recent_takes_the_latest_by_time_then_row() -> None:
     assert rows == {4: [5, 1], 5: [2, 4], 10: [4, 3]}
 
 
-@pytest.mark.parametrize("wanted", [1, 4, 10])
-def test_uniform_draws_every_visible_child_as_often(wanted: int) -> None:
-    times = {"team": np.array([0]), "match": np.arange(12)}
-    parents = {("match", "team", "team"): np.zeros(12, np.int32)}
-    graph = build_graph({"team": 1, "match": 12}, parents, times, {"team": False, "match": True})
-    sampler = TemporalSampling(graph, TemporalSamplingConfig(num_neighbors=(wanted,)), seed=0)
-    trials = 20_000
-    found = sampler.sample("team", np.zeros(trials, np.int64), np.full(trials, 11), epoch=0)
-    counts = np.bincount(found.rows["match"][found.index["match"]], minlength=12)
-    assert counts.sum() == wanted * trials
-    assert counts[11] == 0
-    assert min(scipy.stats.binomtest(int(c), trials, wanted / 11).pvalue for c in counts[:11]) > 1e-3 / 11
+def test_a_window_bounds_dated_children_to_the_second_and_nothing_else() -> None:
+    """A fan with tickets (dated) to matches (dated, older) and badges (no time column), at 100 with a window of 10."""
+    times = {
+        "fan": np.array([1]),
+        "ticket": np.array([89, 90, 99, 100, 5]),
+        "match": np.array([3, 3, 3, 3, 3]),
+        "badge": np.array([2, ALWAYS]),
+    }
+    parents = {
+        ("ticket", "fan", "fan"): np.zeros(5, np.int32),
+        ("ticket", "match", "match"): np.arange(5, dtype=np.int32),
+        ("badge", "fan", "fan"): np.zeros(2, np.int32),
+    }
+    dated = {"fan": False, "ticket": True, "match": True, "badge": False}
+    graph = build_graph({t: len(x) for t, x in times.items()}, parents, times, dated)
+
+    def rows(window: int | None, strategy: str = "uniform", bound: int = 100) -> dict[str, list[int]]:
+        config = TemporalSamplingConfig(num_neighbors=(9, 9), strategy=strategy, time_window_s=window)  # type: ignore[arg-type]
+        found = TemporalSampling(graph, config, seed=0).sample("fan", np.array([0]), np.array([bound]), epoch=0)
+        return {t: sorted(r.tolist()) for t, r in found.rows.items()}
+
+    for strategy in ("uniform", "recent"):
+        expected = {"fan": [0], "ticket": [1, 2], "match": [1, 2], "badge": [0, 1]}
+        assert rows(10, strategy) == expected
+        assert rows(11, strategy) == expected | {"ticket": [0, 1, 2], "match": [0, 1, 2]}
+        assert rows(9, strategy) == rows(1, strategy) == expected | {"ticket": [2], "match": [2]}
+        assert (
+            rows(10**6, strategy) == rows(None, strategy) == expected | {"ticket": [0, 1, 2, 4], "match": [0, 1, 2, 4]}
+        )
+    # the smallest times do not wrap around
+    assert rows(10, bound=ALWAYS + 5) == {"fan": [0], "ticket": [], "match": [], "badge": [1]}
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "recent"])
+def test_an_empty_batch_is_fine(nasty_store: Store, strategy: str) -> None:
+    sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(strategy=strategy), seed=0)  # type: ignore[arg-type]
+    nothing = np.empty(0, np.int64)
+    found = sampler.sample("teams", nothing, nothing, epoch=0)
+    assert found.num_seeds == 0
+    assert all(len(x) == 0 for x in (*found.rows.values(), *found.index.values(), *found.seed.values()))
+    assert all(edges.shape == (2, 0) for edges in found.edges.values())
+
+
+@pytest.mark.parametrize("entities", [[-1, 0], [0, 12]])
+def test_entities_that_are_no_rows_are_refused(nasty_store: Store, entities: list[int]) -> None:
+    assert nasty_store.graph.num_rows("teams") == 12
+    sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(), seed=0)
+    with pytest.raises(ValueError, match=r"rows 0 to 11 of 'teams', got -?\d+ to \d+"):
+        sampler.sample("teams", np.array(entities), np.zeros(2, np.int64), epoch=0)
+
+
+@pytest.mark.parametrize("lengths", [(2, 3, 2), (3, 2, 2), (2, 2, 3)])
+def test_seeds_of_different_lengths_are_refused(nasty_store: Store, lengths: tuple[int, int, int]) -> None:
+    sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(), seed=0)
+    entities, bounds, numbers = (np.zeros(n, np.int64) for n in lengths)
+    with pytest.raises(ValueError, match="one length"):
+        sampler.sample("teams", entities, bounds, epoch=0, numbers=numbers)
 
 
 def test_nodes_and_edges_are_ordered_by_hop_and_reach_only_one_hop_further(nasty_store: Store) -> None:
@@ -232,36 +290,16 @@ def test_index_names_each_distinct_row_once(nasty_store: Store) -> None:
         assert set(found.index[table].tolist()) == set(range(len(rows)))
 
 
-def test_trees_are_a_function_of_seed_epoch_and_number(nasty_store: Store) -> None:
-    config = TemporalSamplingConfig(num_neighbors=(2, 2))
-    entities, bounds = np.arange(10), np.full(10, nasty_store.test_timestamp_s)
-
-    def trees(seed: int, epoch: int, first: int, sampler: TemporalSampling | None = None) -> list[Tree]:
-        sampler = sampler or TemporalSampling(nasty_store.graph, config, seed=seed)
-        return trees_of(
-            sampler.sample("teams", entities, bounds, epoch=epoch, numbers=np.arange(first, first + 10)), 10
-        )
-
-    used = TemporalSampling(nasty_store.graph, config, seed=0)
-    first = trees(0, 0, 0, used)
-    trees(0, 7, 7, used)
-    assert first == trees(0, 0, 0, used) == trees(0, 0, 0)
-    assert all(first != other for other in (trees(1, 0, 0), trees(0, 1, 0), trees(0, 0, 1)))
-    shorter = used.sample("teams", entities[:3], bounds[:3], epoch=0)
-    assert trees_of(shorter, 3) == first[:3]  # a tree does not depend on the others of its batch
-    last = used.sample("teams", entities[7:], bounds[7:], epoch=0, numbers=np.arange(7, 10))
-    assert trees_of(last, 3) == first[7:]  # nor on its place
-
-
-def test_the_same_question_twice_in_a_batch_gives_two_trees(nasty_store: Store) -> None:
-    sampler = TemporalSampling(nasty_store.graph, TemporalSamplingConfig(strategy="recent"), seed=0)
-    found = sampler.sample("teams", np.array([3, 3]), np.full(2, nasty_store.test_timestamp_s), epoch=0)
-    first, second = trees_of(found, 2)
-    assert first == second
-    assert len(first.hop) > 5
-
-
-@pytest.mark.parametrize("config", [{"num_neighbors": ()}, {"num_neighbors": (4, 0)}, {"strategy": "latest"}])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_neighbors": ()},
+        {"num_neighbors": (4, 0)},
+        {"strategy": "latest"},
+        {"time_window_s": 0},
+        {"time_window_s": -5},
+    ],
+)
 def test_settings_out_of_range_are_refused_by_name(config: dict) -> None:
     with pytest.raises(ValueError, match=f"TemporalSamplingConfig.{next(iter(config))}"):
         TemporalSamplingConfig(**config)

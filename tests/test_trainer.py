@@ -24,6 +24,7 @@ from distributed.__main__ import main
 from distributed.materialize import materialize_in_parallel
 from distributed.sampling import HGSampler
 from distributed.seeds import StepPlan, seed_tables, step_plan
+from distributed.shards import Placement
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import worker_steps
 from distributed.trainer import PretrainResult, pretrain
@@ -55,10 +56,13 @@ def small_config(**changes: Any) -> PretrainingConfig:
     return dataclasses.replace(config, **values | changes)
 
 
-def run(store: Store, folder: Path, *, workers: int, **changes: Any) -> PretrainResult:
+def run(store: Store, folder: Path, *, workers: int, num_shards: int | None = None, **changes: Any) -> PretrainResult:
     folder.mkdir(parents=True, exist_ok=True)
     tracking = TrackingConfig(directory=str(folder), run_id=folder.name, name=folder.name)
-    return pretrain(store, small_config(**changes), folder, workers=workers, samplers=1, tracking=tracking)
+    return pretrain(
+        store, small_config(**changes), folder, workers=workers, samplers=1, tracking=tracking,
+        placement="sharded" if num_shards else "local", num_shards=num_shards,
+    )  # fmt: skip
 
 
 def last_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -97,7 +101,7 @@ def dealt(nasty_store: Store) -> tuple[StepPlan, HGSampling, list[pa.Table]]:
     config = small_config()
     sampler = HGSampling(nasty_store.graph, config.sampling, seed=config.seed, before_s=nasty_store.schema.cutoff_s + 1)
     plan = step_plan(config, 2, sampler)
-    hg_sampler = HGSampler(str(nasty_store.path), config.sampling, config.seed)
+    hg_sampler = HGSampler(Placement(str(nasty_store.path)), config.sampling, config.seed)
     return plan, sampler, [hg_sampler(t) for t in seed_tables(plan, sampler, 0, 60)]
 
 
@@ -184,10 +188,10 @@ def test_only_rank_0_tracks_the_run(whole: tuple[Path, PretrainResult]) -> None:
 
 
 @pytest.mark.ray
-def test_a_second_fresh_run_gives_the_same_weights_bit_for_bit(
+def test_a_second_fresh_run_on_a_sharded_graph_gives_the_same_weights_bit_for_bit(
     whole: tuple[Path, PretrainResult], nasty_store: Store, tmp_path: Path
 ) -> None:
-    again = run(nasty_store, tmp_path / "again", workers=2)
+    again = run(nasty_store, tmp_path / "again", workers=2, num_shards=3)
     require_same_bits(last_weights(tmp_path / "again"), last_weights(whole[0]))
     assert curve(again) == curve(whole[1])
 
