@@ -5,7 +5,7 @@ Each function takes samplers that are ready and returns plain numbers; `sampling
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,7 +76,7 @@ def links_lost(
         return ours, None
     counts = []
     for sample in samples:
-        rows, pairs = peer.rows_and_pairs(torch.from_numpy(sampler.seeds(0, sample)))
+        rows, pairs = peer.rows_and_pairs(seed_rows(sampler, 0, sample))
         counts.append(count_links(keys, rows, pairs))
     return ours, add_up(counts)
 
@@ -90,17 +90,14 @@ def growth(large: HGSampling, small: HGSampling, *, per_round: int = 32, rounds:
     return seconds["large"] / per_round, seconds["small"] / per_round
 
 
-def two_threads(samplers: Sequence[HGSampling], *, per_round: int = 128, rounds: int = 11) -> float:
-    """How many times as many subgraphs a second two threads make as one.
+def two_threads(sampler: HGSampling, *, per_round: int = 128, rounds: int = 11) -> float:
+    """How many times as many subgraphs a second two threads make with one sampler as one does.
 
     Args:
-        samplers: Of each thread, of the same graph.
         per_round: Subgraphs of a thread in a round, in one call.
     """
-    first, second = (_sampling(s, per_round) for s in samplers)
-    seconds = in_turns(
-        {"one": first, "two": lambda number: at_once([lambda: first(number), lambda: second(number + 1)])}, rounds
-    )
+    work = _sampling(sampler, per_round)
+    seconds = in_turns({"one": work, "two": lambda n: at_once([lambda: work(n), lambda: work(n + 1)])}, rounds)
     return 2 * seconds["one"] / seconds["two"]
 
 
@@ -140,10 +137,17 @@ def numbers(sampler: HGSampling, first: int, count: int) -> list[int]:
     return [(first + i) % sampler.samples_per_epoch for i in range(count)]
 
 
+def seed_rows(sampler: HGSampling, epoch: int, sample: int) -> torch.Tensor:
+    """int64 [seeds]: rows of the sampler's seed table, as the peer takes them."""
+    graph = sampler.graph
+    offset = graph.row_offset[graph.node_types.index(sampler.seeds.table)]
+    return torch.from_numpy(sampler.seeds.nodes(epoch, sample) - offset)
+
+
 def _sampling(sampler: HGSampling, per_round: int) -> Callable[[int], object]:
     return lambda number: sampler.sample(number, numbers(sampler, number * per_round, per_round))
 
 
 def _peer_round(sampler: HGSampling, peer: HGTSample, number: int) -> None:
     for sample in numbers(sampler, number * PEER_SUBGRAPHS, PEER_SUBGRAPHS):
-        peer.sample(torch.from_numpy(sampler.seeds(number, sample)))
+        peer.sample(seed_rows(sampler, number, sample))

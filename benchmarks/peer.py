@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.links import Pairs
-from rdl_core.hg_sampling import HGSamplingConfig
+from rdl_core.hg_seeds import HGSamplingConfig
 from rdl_core.reg import EdgeType, RelationalEntityGraph
 
 HOW_TO_INSTALL = "torch-sparse is not installed: make bench-peers"

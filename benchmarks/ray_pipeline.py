@@ -19,9 +19,11 @@ import ray.data
 
 from benchmarks.local import numbers
 from distributed.preflight import start_ray
-from distributed.sampling import HGSampler, open_sampler
-from distributed.seeds import StepPlan, seed_dataset
-from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
+from distributed.sampling import in_order, sampled_dataset
+from distributed.seeds import StepPlan
+from distributed.shards import Placement, place
+from rdl_core.hg_seeds import HGSamplingConfig
+from rdl_core.store import Store
 
 SAMPLERS, PER_CALL, ROUNDS = 2, 50, 2
 
@@ -45,43 +47,37 @@ class PipelineRate:
         return 1 - self.subgraphs_per_s / self.bare_subgraphs_per_s
 
 
-def pipeline_rate(store_path: str, config: HGSamplingConfig, *, seed: int, seconds: float) -> PipelineRate:
-    """Measures both in turns, in a session of its own; the first execution warms up.
+def pipeline_rate(store: Store, config: HGSamplingConfig, *, seed: int, seconds: float) -> PipelineRate:
+    """Measures both in turns; the first, shorter execution warms up.
 
     Args:
-        store_path: A REG store.
+        store: Mapped by every process.
         seconds: About how long the bare sampler takes for an execution's samples.
     """
     start_ray(workers=1, samplers=SAMPLERS)
-    samplers = [open_sampler(store_path, config, seed), _another(store_path, config, seed)]
-    warm = bare_rate(store_path, samplers, config, seed, seconds=0.2)
-    samples = max(PER_CALL, round(warm * seconds / PER_CALL) * PER_CALL)
-    pipeline = sample_pipeline(store_path, samplers[0], samples)
-    consume(sample_pipeline(store_path, samplers[0], max(PER_CALL, samples // 5)), max(PER_CALL, samples // 5))
-    rates: list[float] = []
-    bare: list[float] = []
+    placement = place(store, config, "local")
+    samples = round_up(bare_rate(placement, config, seed, 0.3) * seconds)
+    consume(pipeline(placement, config, seed, round_up(samples / 5)), round_up(samples / 5))
+    dataset = pipeline(placement, config, seed, samples)
+    rates, bare = [], []
     for _ in range(ROUNDS):
-        bare.append(bare_rate(store_path, samplers, config, seed, seconds=seconds / 4))
+        bare.append(bare_rate(placement, config, seed, seconds / 4))
         begun = time.perf_counter()
-        consume(pipeline, samples)
+        consume(dataset, samples)
         rates.append(samples / (time.perf_counter() - begun))
-        bare.append(bare_rate(store_path, samplers, config, seed, seconds=seconds / 4))
+        bare.append(bare_rate(placement, config, seed, seconds / 4))
     return PipelineRate(
         samples=samples, subgraphs_per_s=statistics.median(rates), bare_subgraphs_per_s=statistics.median(bare)
     )
 
 
-def sample_pipeline(store_path: str, sampler: HGSampling, samples: int) -> ray.data.Dataset:
-    """The pipeline of a run of one worker, as `distributed.trainer` makes it, ordered."""
+def pipeline(placement: Placement, config: HGSamplingConfig, seed: int, samples: int) -> ray.data.Dataset:
+    """The pipeline that feeds a run of one worker."""
+    sampler = placement.sampling(config, seed)
     plan = StepPlan(samples_per_step=1, workers=1, samples_per_epoch=sampler.samples_per_epoch)
-    seeds = seed_dataset(plan, sampler, 0, samples)
-    seeds.context.execution_options.preserve_order = True
-    return seeds.map_batches(
-        HGSampler(store_path, sampler.config, sampler.seed),
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=SAMPLERS),
-    )
+    dataset = sampled_dataset(placement, config, seed, plan, first_step=0, max_steps=samples, samplers=SAMPLERS)
+    dataset.context.execution_options = in_order()
+    return dataset
 
 
 def consume(dataset: ray.data.Dataset, samples: int) -> None:
@@ -91,38 +87,32 @@ def consume(dataset: ray.data.Dataset, samples: int) -> None:
         RuntimeError: Not all samples came, or not in order.
     """
     steps = []
-    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):
+    for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2):  # type: ignore[arg-type]
         assert isinstance(block, pa.Table)
         steps.append(block.column("step").to_numpy())
     if not np.array_equal(np.concatenate(steps), np.arange(samples)):
         raise RuntimeError(f"expected samples 0 to {samples - 1} in order, got {sum(map(len, steps))} samples")
 
 
-def bare_rate(
-    store_path: str, samplers: list[HGSampling], config: HGSamplingConfig, seed: int, *, seconds: float
-) -> float:
+def bare_rate(placement: Placement, config: HGSamplingConfig, seed: int, seconds: float) -> float:
     """Subgraphs a second of two processes or of two threads, the better; each runs so long."""
-    remote = ray.remote(_rate_of)
-    by_processes = sum(ray.get([remote.remote(store_path, config, seed, seconds) for _ in range(SAMPLERS)]))
+    remote = ray.remote(_rate)
+    by_processes = sum(ray.get([remote.remote(placement, config, seed, seconds) for _ in range(SAMPLERS)]))
     with ThreadPoolExecutor(SAMPLERS) as threads:
-        by_threads = sum(threads.map(lambda sampler: _rate(sampler, seconds), samplers))
+        by_threads = sum(threads.map(lambda _: _rate(placement, config, seed, seconds), range(SAMPLERS)))
     return max(by_processes, by_threads)
 
 
-def _rate_of(store_path: str, config: HGSamplingConfig, seed: int, seconds: float) -> float:
-    return _rate(open_sampler(store_path, config, seed), seconds)
+def round_up(samples: float) -> int:
+    """To whole calls."""
+    return -int(-samples // PER_CALL) * PER_CALL
 
 
-def _rate(sampler: HGSampling, seconds: float) -> float:
+def _rate(placement: Placement, config: HGSamplingConfig, seed: int, seconds: float) -> float:
+    sampler = placement.sampling(config, seed)
     sampler.sample(0, [0])  # compiled, and the permutation made
     begun, count = time.perf_counter(), 0
     while time.perf_counter() < begun + seconds:
         sampler.sample(0, numbers(sampler, count, PER_CALL))
         count += PER_CALL
     return count / (time.perf_counter() - begun)
-
-
-def _another(store_path: str, config: HGSamplingConfig, seed: int) -> HGSampling:
-    """A second sampler of the process, for its second thread."""
-    sampler = open_sampler(store_path, config, seed)
-    return HGSampling(sampler.graph, config, seed=seed, before_s=sampler.before_s)

@@ -24,10 +24,12 @@ from benchmarks import local  # noqa: E402
 from benchmarks.databases import GeneratedDatabase, shop, write_store  # noqa: E402
 from benchmarks.peer import HOW_TO_INSTALL, HGTSample, installed  # noqa: E402
 from benchmarks.ray_pipeline import SAMPLERS, PipelineRate, pipeline_rate  # noqa: E402
+from benchmarks.sharded import BATCH, sharded_rate  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
 from distributed.progress import console  # noqa: E402
 from rdl_core.database import open_dataset  # noqa: E402
-from rdl_core.hg_sampling import HGSampling, HGSamplingConfig  # noqa: E402
+from rdl_core.hg_sampling import HGSampling  # noqa: E402
+from rdl_core.hg_seeds import HGSamplingConfig  # noqa: E402
 from rdl_core.store import Store, materialize  # noqa: E402
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig  # noqa: E402
 
@@ -79,8 +81,8 @@ def main(options: Options) -> dict[str, Any]:
         stores = Path(folder)
         f1 = measure_real(findings, options, stores)
         large = measure_size(findings, options)
-        findings.result["sharded"] = None
         measure_pipeline(findings, options, f1, write_store(large, stores))
+        measure_sharded(findings, options, stores, f1)
         ray.shutdown()
     table = Table(title=f"sampling\n{said}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("what", "measured", "conditions"):
@@ -97,13 +99,13 @@ def measure_real(findings: Findings, options: Options, stores: Path) -> Store:
     for name, seed_table in (("rel-retail", None), ("rel-f1", "results")):
         dataset = open_dataset(options.data.resolve() / name)
         store = materialize(dataset, stores)
-        sampler, another = (open_at_cutoff(store, seed_table) for _ in range(2))
+        sampler = open_at_cutoff(store, seed_table)
         peer = None
         if has_peer:
-            peer = HGTSample(store.graph, PAPER, seed_table=sampler.seed_table, before_s=sampler.before_s)
+            peer = HGTSample(store.graph, PAPER, seed_table=sampler.seeds.table, before_s=sampler.before_s)
         rate = local.rate(sampler, peer, rounds=options.rounds)
         ours, theirs = local.links_lost(dataset, sampler, peer, 50 if options.quick else 200)
-        how = f"64 rows a table and hop, 3 hops, 64 seeds of {sampler.seed_table}, rows up to the cutoff, one core"
+        how = f"64 rows a table and hop, 3 hops, 64 seeds of {sampler.seeds.table}, rows up to the cutoff, one core"
         findings.add(f"{name}: subgraphs/s", f"{rate.subgraphs_per_s:,.0f}", how)
         findings.add(f"{name}: rows/s", f"{rate.rows_per_s:,.0f}")
         findings.add(f"{name}: bytes a subgraph", f"{rate.bytes_per_subgraph:,.0f}", "packed for transport")
@@ -120,7 +122,7 @@ def measure_real(findings: Findings, options: Options, stores: Path) -> Store:
     section = {"subgraphs_per_s": rate.subgraphs_per_s, "rows_per_s": rate.rows_per_s}
     findings.result["rel_f1"] = {**section, "links_lost": ours.lost, "ratio_to_torch_sparse": rate.ratio}
     measure_temporal(findings, options, dataset, store, sampler, peer)
-    findings.result["threads_2_over_1"] = threads = local.two_threads([sampler, another], rounds=options.rounds)
+    findings.result["threads_2_over_1"] = threads = local.two_threads(sampler, rounds=options.rounds)
     findings.add("rel-f1: 2 threads over 1", f"{threads:.2f}", "in turns; load of other processes counts against it")
     return store
 
@@ -147,13 +149,13 @@ def measure_temporal(
 def measure_size(findings: Findings, options: Options) -> GeneratedDatabase:
     """The large generated database against the small one; returns the large one."""
     large, small = shop(options.large_rows, seed=SEED), shop(SMALL_ROWS, seed=SEED)
-    samplers = [open_generated(large), open_generated(large), open_generated(small)]
-    large_s, small_s = local.growth(samplers[0], samplers[2], rounds=options.rounds)
+    sampler = open_generated(large)
+    large_s, small_s = local.growth(sampler, open_generated(small), rounds=options.rounds)
     shape = f"{large.rows:,} rows, {large.num_keys:,} keys, power-law hubs"
     findings.add("large: subgraphs/s", f"{1 / large_s:,.0f}", f"{shape}, one core")
     findings.add("small: subgraphs/s", f"{1 / small_s:,.0f}", f"{small.rows:,} rows of the same shape, in turns")
     findings.add("large over small, time a subgraph", f"{large_s / small_s:.2f}")
-    threads = local.two_threads(samplers[:2], rounds=options.rounds)
+    threads = local.two_threads(sampler, rounds=options.rounds)
     findings.add("large: 2 threads over 1", f"{threads:.2f}")
     findings.result["growth_20m_over_200k"] = large_s / small_s
     return large
@@ -167,12 +169,35 @@ def measure_pipeline(findings: Findings, options: Options, f1: Store, large: Sto
         ("large", "large_share_lost", large, None),
     ):
         config = HGSamplingConfig(seed_table=seed_table)
-        found: PipelineRate = pipeline_rate(str(store.path), config, seed=SEED, seconds=options.pipeline_seconds)
+        found: PipelineRate = pipeline_rate(store, config, seed=SEED, seconds=options.pipeline_seconds)
         how = f"{found.samples:,} samples, {SAMPLERS} samplers on 2 cores; bare {found.bare_subgraphs_per_s:,.0f}"
         findings.add(f"{name}: subgraphs/s through Ray Data", f"{found.subgraphs_per_s:,.0f}", how)
         findings.add(f"{name}: share lost in Ray Data", f"{found.share_lost:.0%}")
         shares[key] = found.share_lost
     findings.result["ray_data"] = shares
+
+
+def measure_sharded(findings: Findings, options: Options, stores: Path, f1: Store) -> None:
+    """Two and four shards of rel-f1, rel-retail and a generated database, in the session of the pipeline."""
+    retail = materialize(open_dataset(options.data.resolve() / "rel-retail"), stores)
+    generated = write_store(shop(SMALL_ROWS, seed=SEED), stores)
+    all_found = []
+    for name, store, seed_table in (
+        ("rel-f1", f1, "results"),
+        ("rel-retail", retail, None),
+        ("small", generated, None),
+    ):
+        for num_shards in (2, 4):
+            sampler = open_at_cutoff(store, seed_table)
+            found = sharded_rate(store, sampler, num_shards=num_shards, batches=2 if options.quick else 10)
+            all_found.append((num_shards, found))
+            how = f"{'bit-equal' if found.equal else 'NOT EQUAL'}, {found.rounds} rounds a batch of {BATCH}, largest shard {found.memory_share:.0%}"
+            findings.add(f"{name}: subgraphs/s, {num_shards} shards", f"{found.subgraphs_per_s:,.0f}", how)
+    findings.result["sharded"] = {
+        "equal": all(f.equal for _, f in all_found),
+        "rounds": max(f.rounds for _, f in all_found),
+        "memory_share_at_4": max(f.memory_share for n, f in all_found if n == 4),
+    }
 
 
 def open_at_cutoff(store: Store, seed_table: str | None) -> HGSampling:
