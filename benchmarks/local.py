@@ -1,6 +1,7 @@
 """The sampler alone, in one process: against the peer, against itself on a hundred times larger database, on two threads; temporal trees.
 
-Each function takes samplers that are ready and returns plain numbers; `sampling.py` opens the databases and prints.
+Each function takes samplers that are ready and returns plain numbers; `sampling.py` opens the databases and prints. All samples are of epoch 0:
+a new epoch's permutation is made once in tens of thousands of samples of a large database, not once a round.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def rate(sampler: HGSampling, peer: HGTSample | None, *, per_round: int = 64, ro
     seen: list[Subgraph] = []
 
     def ours(number: int) -> None:
-        seen.extend(sampler.sample(number, numbers(sampler, number * per_round, per_round)))
+        seen.extend(sampler.sample(0, numbers(sampler, number * per_round, per_round)))
 
     calls = {"ours": ours}
     if peer is not None:
@@ -145,9 +146,9 @@ def seed_rows(sampler: HGSampling, epoch: int, sample: int) -> torch.Tensor:
 
 
 def _sampling(sampler: HGSampling, per_round: int) -> Callable[[int], object]:
-    return lambda number: sampler.sample(number, numbers(sampler, number * per_round, per_round))
+    return lambda number: sampler.sample(0, numbers(sampler, number * per_round, per_round))
 
 
 def _peer_round(sampler: HGSampling, peer: HGTSample, number: int) -> None:
     for sample in numbers(sampler, number * PEER_SUBGRAPHS, PEER_SUBGRAPHS):
-        peer.sample(seed_rows(sampler, number, sample))
+        peer.sample(seed_rows(sampler, 0, sample))

@@ -1,8 +1,9 @@
 """What Ray Data costs: samples a second through seeds -> map_batches(HGSampler) -> batches, against the bare sampler on the same two cores.
 
-What it costs (Ray 2.60, found by tracing the scheduling loop): the driver waits for *all* running tasks or 100 ms, and a task needs two such
-turns, one for its block and one for its end, so a task slot stands still for up to 0.2 s after each block; and for about the first second
-of an execution its CPU budget is 0 and one task runs at a time. Hence several task slots a core and blocks of about a tenth of a second.
+What it costs (Ray 2.60, found by tracing its scheduling loop): the driver waits until *all* running tasks have something, or 100 ms; a task
+needs two such turns, one for its block and one for its end, so its slot stands still for up to 0.2 s a block. And in the first second of an
+execution the reserved CPUs are not known yet, and one task runs at a time. Hence more task slots than cores (but no more than the session has
+logical CPUs: processes above that number are ended when idle and import everything again) and blocks of a tenth of a second or more.
 """
 
 from __future__ import annotations
