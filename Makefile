@@ -1,10 +1,12 @@
 # `make run`: the embedded example, from a SQL database to fine-tuned models. `make test`: all checks that CI runs.
-# Both make .venv themselves from constraints.txt; the second call starts at once.
+# `make bench`: the quick benchmark. `make bench-peers`: the same beside torch-sparse, which is compiled once (about 10 minutes).
+# All make .venv themselves from constraints.txt; the second call starts at once.
 PYTHON ?= python3
+DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check clean
+.PHONY: run test check bench bench-peers clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-installed
@@ -20,6 +22,11 @@ check: .venv/test-installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/run-installed
+	$(BIN)/python benchmarks/sampling.py --quick --json --data $(DATA)
+
+bench-peers: .venv/peers-installed bench
+
 # torch first and alone: a looser first install would bring gigabytes of CUDA where only a CPU is.
 .venv/python-installed:
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; try make PYTHON=python3.11 ...")'
@@ -33,6 +40,12 @@ check: .venv/test-installed
 
 .venv/test-installed: .venv/run-installed
 	$(INSTALL) -e '.[dev,sql,text]'
+	touch $@
+
+# There is no wheel for this torch: the source is compiled against the installed one, one job at a time. Needs a C++ compiler.
+.venv/peers-installed: .venv/run-installed
+	$(INSTALL) setuptools
+	MAX_JOBS=1 $(INSTALL) --no-build-isolation -e '.[peers]'
 	touch $@
 
 clean:

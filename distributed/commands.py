@@ -15,13 +15,23 @@ from distributed.importing import ImportConfig, import_database
 from distributed.options import Common, SamplingOptions, StoreOptions
 from distributed.preflight import start_ray
 from distributed.progress import bar, say
-from distributed.report import draw_curves, draw_schema, pretraining_result, row_existence, show_results, show_store
+from distributed.report import (
+    balance_text,
+    draw_balance,
+    draw_curves,
+    draw_schema,
+    pretraining_result,
+    row_existence,
+    show_results,
+    show_store,
+)
 from distributed.runs import Run, open_run
 from distributed.sample_export import export_samples
 from distributed.shards import place
 from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
 from rdl_core.backbone import BackboneConfig
+from rdl_core.balance import SAMPLES_OF_BALANCE, balance
 from rdl_core.config import PRESETS, Arm, FinetuningConfig, PresetName, PretrainingConfig, Regime
 from rdl_core.database import load_task
 from rdl_core.finetuning import FinetuningResult
@@ -88,7 +98,8 @@ class Materialize(StoreOptions):
 class Sample(SamplingOptions, StoreOptions):
     """HGSampling subgraphs as Parquet, so that anyone can check them with a join.
 
-    rows.parquet has sample, table, row; edges.parquet has sample, edge_type ("child table.foreign-key column"), child, parent; all row numbers."""
+    rows.parquet has sample, table, row; edges.parquet has sample, edge_type ("child table.foreign-key column"), child, parent; all row numbers.
+    balance.png shows rows per table and links per key beside plain neighbour sampling."""
 
     out: Path
     """Folder to write."""
@@ -118,7 +129,11 @@ class Sample(SamplingOptions, StoreOptions):
         counts = export_samples(
             store, config.sampling, self.samples, self.out, seed=self.seed, placement=placed, samplers=self.samplers
         )
-        return _finish(run, {"out": str(self.out), "samples": self.samples, **counts})
+        sampler = placed.sampling(config.sampling, config.seed)
+        found = balance(sampler, min(self.samples, SAMPLES_OF_BALANCE))
+        picture = draw_balance(found, store.schema.database, self.out / "balance.png")
+        say(f"{balance_text(found)}\npicture    {picture}")
+        return _finish(run, {"out": str(self.out), "samples": self.samples, **counts, "balance_picture": str(picture)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from distributed.progress import console
+from rdl_core.balance import Balance
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.pretraining import LEVELS, TrainState
 from rdl_core.reg import existence_rules
@@ -128,6 +129,55 @@ def pretraining_result(checkpoint: Path, state: TrainState, curves: Path, wandb_
         "curves": str(curves),
         "wandb_dir": str(wandb_dir),
     }
+
+
+def draw_balance(found: Balance, database: str, path: Path) -> Path:
+    """Rows per table and links per foreign key by HGSampling beside plain neighbour sampling, a subgraph, as a PNG."""
+    tables = sorted(found.hg_sampling.rows, key=lambda t: -found.plain.rows[t])
+    keys = sorted(found.hg_sampling.links, key=lambda e: -found.plain.links[e])
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 1.6 + 0.34 * max(len(tables), len(keys))), constrained_layout=True
+    )  # fmt: skip
+    plain, ours = found.plain, found.hg_sampling
+    _draw_pairs(left, tables, [ours.rows[t] for t in tables], [plain.rows[t] for t in tables], found.samples)
+    names = [f"{child}.{fkey_col}" for child, fkey_col, _ in keys]
+    _draw_pairs(right, names, [ours.links[e] for e in keys], [plain.links[e] for e in keys], found.samples)
+    left.set(xlabel="rows a subgraph", title="rows per table")
+    right.set(xlabel="links a subgraph", title="links per foreign key")
+    words = (("HGSampling", ours, ""), ("plain neighbour sampling", plain, f", fan-out {found.fan_out:.1f}"))
+    labels = [
+        f"{name}{how}: {c.num_rows / found.samples:,.0f} rows, spread as over {c.even_tables:.1f} equal tables of {len(tables)}"
+        for name, c, how in words
+    ]
+    handles = left.get_legend_handles_labels()[0]
+    figure.suptitle(f"{database}: {found.samples} subgraphs of each from the same seeds", fontsize=11)
+    figure.legend(handles, labels, loc="outside lower center", frameon=False)
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    partial.replace(path)
+    return path
+
+
+def balance_text(found: Balance) -> str:
+    """How evenly the rows of either sampler spread over the tables, in a line."""
+    tables = len(found.hg_sampling.rows)
+    return (
+        f"rows of {found.samples} subgraphs spread as over {found.hg_sampling.even_tables:.1f} equal tables of {tables}; "
+        f"by plain neighbour sampling over {found.plain.even_tables:.1f}"
+    )
+
+
+def _draw_pairs(axes: Axes, names: Sequence[str], ours: Sequence[int], plain: Sequence[int], samples: int) -> None:
+    """Two bars a name, ours on top."""
+    places = range(len(names))
+    for shift, counts, color, label in ((-0.2, ours, "#1f6fb4", "ours"), (0.2, plain, "#c9c9c9", "plain")):
+        bars = axes.barh([p + shift for p in places], [n / samples for n in counts], 0.38, color=color, label=label)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=2)
+    axes.set_yticks(list(places), names, fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def draw_schema(store: Store, path: Path) -> Path:

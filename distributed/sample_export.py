@@ -47,7 +47,7 @@ def export_samples(
     Raises:
         FileExistsError: `out` exists and holds something else.
     """
-    names = {"rows.parquet", "edges.parquet"}
+    names = {"rows.parquet", "edges.parquet", "balance.png"}
     if out.exists() and {p.name for p in out.iterdir()} - names:
         raise FileExistsError(f"{out} exists and holds more than {sorted(names)}; choose another --out")
     placement = placement or Placement(str(store.path.resolve()))
