@@ -33,7 +33,7 @@ from rdl_core.hg_seeds import HGSamplingConfig  # noqa: E402
 from rdl_core.store import Store, materialize  # noqa: E402
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig  # noqa: E402
 
-PAPER = HGSamplingConfig()
+PAPER = HGSamplingConfig()  # 64 seeds, 64 rows a table and hop, 3 hops
 LARGE_ROWS, SMALL_ROWS = 20_000_000, 200_000
 SEED = 0
 

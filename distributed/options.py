@@ -52,7 +52,7 @@ class SamplingOptions:
     placement: PlacementName = "auto"
     """'local': every process maps the store; 'sharded': actors hold 1/N of the rows each; 'auto': sharded when the store is too large for a node."""
     shards: int | None = None
-    """With --placement sharded: how many. Default: as many as nodes, at least 2."""
+    """How many shards, of a sharded placement. Default: as many as nodes, at least 2."""
 
     def check(self) -> None:
         """Raises ValueError for options that do not go together."""

@@ -39,7 +39,7 @@ def check_own_package() -> None:
 
 
 def needed_cpus(workers: int, samplers: int) -> int:
-    """Logical CPUs of a run: one a worker, one a sampling task, one for the driver's own tasks."""
+    """Logical CPUs of a run: one a worker, one a sampler (two tasks of half a CPU), one for the driver's own tasks."""
     return workers + samplers + 1
 
 
@@ -61,7 +61,7 @@ def start_ray(workers: int, samplers: int) -> bool:
         if os.environ.get("RAY_ADDRESS"):
             ray.init(address="auto", runtime_env=_our_code(), log_to_driver=False, logging_level=logging.ERROR)
         else:
-            _start_local(workers, cpus)
+            _start_local(workers, cpus, samplers)
     have = ray.cluster_resources()
     gpus = int(have.get("GPU", 0))
     if have.get("CPU", 0) < cpus:
@@ -85,21 +85,23 @@ def _our_code() -> dict[str, Any]:
     return {"py_modules": [str(root / name) for name in ("rdl_core", "distributed")]}
 
 
-def _start_local(workers: int, cpus: int) -> None:
+def _start_local(workers: int, needed_cpus: int, samplers: int) -> None:
     free, needed = psutil.virtual_memory().available, workers * BYTES_PER_WORKER
     if free < needed:
         raise RuntimeError(
             f"{workers} workers need about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.\nRemedy: fewer --workers"
         )
     cores = os.cpu_count() or 1
+    # Ray ends idle processes above the number of CPUs, and two tasks of half a CPU are two processes.
+    cpus = max(needed_cpus + samplers, cores)
     say(
-        f"Ray: local session with {max(cpus, cores)} logical CPUs on {cores} cores ({cpus} needed: {workers} workers, samplers, driver)"
+        f"Ray: local session with {cpus} logical CPUs on {cores} cores ({needed_cpus} needed: {workers} workers, samplers, driver)"
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         ray.init(
             address="local",
-            num_cpus=max(cpus, cores),
+            num_cpus=cpus,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,

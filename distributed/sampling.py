@@ -2,6 +2,9 @@
 
 Tasks, not an actor pool, since tasks reuse worker processes and a pool is started anew for every execution; a process keeps one sampler, and
 what lives long (the shards of a graph) are actors of their own.
+
+What Ray Data 2.60 costs: its driver waits until all running tasks have something to say, or 100 ms, and a task needs two such turns, for its
+block and for its end. Hence blocks of 400 samples, and two tasks of half a CPU for each sampler, of which one works while the other waits.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import ray.data
 from distributed.seeds import StepPlan, seed_dataset
 from distributed.shards import Placement
 from rdl_core.hg_seeds import HGSamplingConfig
+
+TASKS_PER_SAMPLER = 2
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,11 @@ def sampled_dataset(
     max_steps: int,
     samplers: int,
 ) -> ray.data.Dataset:
-    """The samples of steps [first_step, max_steps), in the blocks of seeds.py; `samplers` tasks at a time."""
+    """The samples of steps [first_step, max_steps), in the blocks of seeds.py; `samplers` CPUs of tasks at a time."""
     seeds = seed_dataset(plan, placement.sampling(config, seed), first_step, max_steps)
     return seeds.map_batches(
         HGSampler(placement, config, seed), batch_size=None, batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=samplers),
+        compute=ray.data.TaskPoolStrategy(size=TASKS_PER_SAMPLER * samplers), num_cpus=1 / TASKS_PER_SAMPLER,
     )  # fmt: skip
 
 

@@ -21,8 +21,8 @@ from rdl_core.batch import Cursor
 from rdl_core.config import PretrainingConfig
 from rdl_core.hg_sampling import HGSampling
 
-SAMPLES_PER_BLOCK = 24
-"""10 to 50 samples a block carry 10 times more a second through Ray Data than one (ray.md)."""
+SAMPLES_PER_BLOCK = 400
+"""A task's slot stands still for up to 0.2 s a block (sampling.py), so blocks take about as long to sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,13 @@ class StepPlan:
         samples_per_step: Over all workers; a multiple of `workers`.
         workers: Of the run.
         samples_per_epoch: Of the sampler.
+        samples_per_block: At most, but for a step that has more.
     """
 
     samples_per_step: int
     workers: int
     samples_per_epoch: int
+    samples_per_block: int = SAMPLES_PER_BLOCK
 
     @property
     def samples_per_worker(self) -> int:
@@ -50,7 +52,7 @@ class StepPlan:
 
     def blocks(self, first_step: int, max_steps: int) -> list[tuple[int, range]]:
         """(rank, steps) of every block in order."""
-        steps_per_block = max(1, SAMPLES_PER_BLOCK // self.samples_per_worker)
+        steps_per_block = max(1, self.samples_per_block // self.samples_per_worker)
         return [
             (rank, range(begin, min(begin + steps_per_block, max_steps)))
             for begin in range(first_step, max_steps, steps_per_block)

@@ -116,7 +116,7 @@ class SubgraphScratch:
         num_tables, num_keys, num_nodes = len(graph.node_types), len(graph.edge_types), graph.num_nodes
         capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
         entries = max(FIRST_ENTRIES, config.seeds_per_sample)
-        slots = num_nodes if direct else 2 * entries
+        slots = num_nodes if direct else 4 * (1 << (entries - 1).bit_length())
         self.counters = np.array([0, 0, 0 if direct else 65 - int(slots).bit_length(), 0], np.int64)
         self.entries = (
             np.zeros(slots, np.int32),

@@ -27,7 +27,7 @@ class HGSamplingConfig:
         seeds_per_sample: Seed rows grown into one subgraph.
         rows_per_hop: Rows drawn per table and hop.
         num_hops: Hops.
-        max_children: Of a row with more visible children for one key, this many enter the budget, each child as likely; eight times what a hop
+        max_children: Of a row with more visible children for one key, this many enter the budget, each child as likely; four times what a hop
             draws leaves the draw all choice, and the cost of a hub does not grow with the database.
         time_bound: What a sample sees: "cutoff" (paper), all rows up to the cutoff; or "seeds", rows strictly before its latest seed, the
             seeds and those of their parents that exist by then. The seeds of a sample are then neighbours in time.
@@ -38,7 +38,7 @@ class HGSamplingConfig:
     seeds_per_sample: int = 64
     rows_per_hop: int = 64
     num_hops: int = 3
-    max_children: int = 512
+    max_children: int = 256
     time_bound: Literal["cutoff", "seeds"] = "cutoff"
 
     def __post_init__(self) -> None:

@@ -61,6 +61,10 @@ class RelationalEntityGraph:
     children_end: NDArray[np.int64]
     cutoff_s: int
 
+    def __post_init__(self) -> None:
+        for name, array in self.arrays().items():
+            object.__setattr__(self, name, read_only(array))
+
     @property
     def num_nodes(self) -> int:
         return int(self.row_offset[-1])
@@ -292,6 +296,13 @@ def _children_by_time(
             children[free[parent[row]]] = row
             free[parent[row]] += 1
     return children, indptr
+
+
+def read_only(array: NDArray) -> NDArray:
+    """A view that cannot be written, as of mapped arrays: compiled kernels are then compiled once for both."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _visible_ends(visible: NDArray[np.bool_], indptr: NDArray[np.int64]) -> NDArray[np.int64]:

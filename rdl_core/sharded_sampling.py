@@ -19,7 +19,7 @@ from rdl_core.hg_kernels import clear, grow_hop, pack, plant, read_parents
 from rdl_core.hg_sampling import HGSampling, SubgraphScratch, sample_streams
 from rdl_core.hg_seeds import HGSamplingConfig
 from rdl_core.random_streams import fold
-from rdl_core.reg import RelationalEntityGraph
+from rdl_core.reg import RelationalEntityGraph, read_only
 from rdl_core.subgraph import Subgraph
 
 Ask = Callable[[dict[int, Request]], dict[int, Response]]
@@ -153,9 +153,9 @@ class _Batch:
                 at_list += len(places)
             base += len(response.children)
             children.append(response.children)
+        found = (parent_offset, parent, np.concatenate(children), list_offset, begin, end)
         return (
-            shape.row_offset, np.zeros(0, np.int64), shape.child_type, shape.parent_type, parent_offset, parent,
-            np.concatenate(children), list_offset, begin, end,
+            shape.row_offset, read_only(np.zeros(0, np.int64)), shape.child_type, shape.parent_type, *map(read_only, found),
         )  # fmt: skip
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +113,24 @@ def test_importing_the_whole_core_loads_no_ray(output: list[str]) -> None:
 
 def test_pretraining_runs_where_importing_ray_raises(output: list[str]) -> None:
     assert output[1:] == ["2 max_steps"]
+
+
+def test_compiled_kernels_are_cached_by_the_state_of_all_of_them(tmp_path: Path) -> None:
+    """numba looks at a kernel's own file only; a change in a file whose kernels it inlines must not leave old code in use."""
+    (tmp_path / "rdl_core").mkdir()
+    for name in ("__init__.py", "random_streams.py", "hg_kernels.py", "timestamps.py"):
+        shutil.copy(REPOSITORY / "rdl_core" / name, tmp_path / "rdl_core")
+
+    def cache_folder() -> str:
+        code = "import numba, rdl_core; print(numba.config.CACHE_DIR)"
+        environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
+        return subprocess.run(
+            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment, cwd=tmp_path
+        ).stdout.strip()
+
+    before = cache_folder()
+    (tmp_path / "rdl_core" / "timestamps.py").write_text("# no kernel here\n")
+    assert cache_folder() == before
+    with (tmp_path / "rdl_core" / "random_streams.py").open("a") as file:
+        file.write("# a kernel may have changed\n")
+    assert cache_folder() != before

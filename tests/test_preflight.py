@@ -47,4 +47,4 @@ def test_more_workers_than_memory_are_refused_with_the_arithmetic() -> None:
     with pytest.raises(
         RuntimeError, match=rf"^{workers} workers need about {workers * 1.5:.1f} GB, \d+\.\d GB are free"
     ):
-        _start_local(workers, needed_cpus(workers, 1))
+        _start_local(workers, needed_cpus(workers, 1), samplers=1)

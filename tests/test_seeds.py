@@ -113,7 +113,8 @@ def test_step_plan_takes_the_raised_step_and_the_samplers_epoch(sampler: HGSampl
 
 
 def test_seed_tables_hold_the_plans_cursors_and_the_samplers_seeds(sampler: HGSampling) -> None:
-    plan = StepPlan(samples_per_step=6, workers=2, samples_per_epoch=sampler.samples_per_epoch)
+    per_epoch = sampler.samples_per_epoch
+    plan = StepPlan(samples_per_step=6, workers=2, samples_per_epoch=per_epoch, samples_per_block=24)
     tables = seed_tables(plan, sampler, 3, 25)
     blocks = plan.blocks(3, 25)
     assert len(tables) == len(blocks) == 6

@@ -63,7 +63,7 @@ def bare_store(graph: RelationalEntityGraph) -> Store:
 OPTIONS = [
     {},
     {"max_children": 2},
-    {"max_children": 16},
+    {"max_children": 32},
     {"time_bound": "seeds"},
     {"time_bound": "seeds", "max_children": 1},
     {"seeds": "all_tables"},

@@ -100,7 +100,7 @@ def dealt(nasty_store: Store) -> tuple[StepPlan, HGSampling, list[pa.Table]]:
     """(plan, sampler, sampled blocks) of 30 steps on two workers."""
     config = small_config()
     sampler = HGSampling(nasty_store.graph, config.sampling, seed=config.seed, before_s=nasty_store.schema.cutoff_s + 1)
-    plan = step_plan(config, 2, sampler)
+    plan = dataclasses.replace(step_plan(config, 2, sampler), samples_per_block=24)
     hg_sampler = HGSampler(Placement(str(nasty_store.path)), config.sampling, config.seed)
     return plan, sampler, [hg_sampler(t) for t in seed_tables(plan, sampler, 0, 60)]
 
