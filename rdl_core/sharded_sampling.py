@@ -153,9 +153,9 @@ class _Batch:
                 at_list += len(places)
             base += len(response.children)
             children.append(response.children)
-        found = (parent_offset, parent, np.concatenate(children), list_offset, begin, end)
+        topology = (parent_offset, parent, np.concatenate(children), list_offset, begin, end)
         return (
-            shape.row_offset, read_only(np.zeros(0, np.int64)), shape.child_type, shape.parent_type, *map(read_only, found),
+            shape.row_offset, read_only(np.zeros(0, np.int64)), shape.child_type, shape.parent_type, *map(read_only, topology),
         )  # fmt: skip
 
 

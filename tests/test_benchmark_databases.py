@@ -63,7 +63,7 @@ def test_the_same_arguments_give_the_same_database_and_another_seed_another(data
 
 def test_its_store_opens_memory_mapped_with_the_same_samples(database: GeneratedDatabase, tmp_path: Path) -> None:
     store = write_store(database, tmp_path)
-    assert isinstance(store.graph.parent, np.memmap)
+    assert isinstance(store.graph.parent.base, np.memmap)
     config = HGSamplingConfig(seeds_per_sample=8, rows_per_hop=8)
     here, there = (
         HGSampling(graph, config, seed=0, before_s=store.schema.cutoff_s + 1).sample(0, [0, 1])
