@@ -82,6 +82,16 @@ class NullableEmbeddingEncoder(LinearEmbeddingEncoder):
         return super().encode_forward(feat, col_names).masked_fill(missing.unsqueeze(-1), 0.0)
 
 
+STYPE_ENCODERS = {
+    stype.numerical: NullableLinearEncoder,
+    stype.categorical: EmbeddingEncoder,
+    stype.multicategorical: MultiCategoricalEmbeddingEncoder,
+    stype.timestamp: NullableTimestampEncoder,
+    stype.embedding: NullableEmbeddingEncoder,
+}
+"""How the cells of each semantic type become vectors."""
+
+
 class SampleDropout(torch.nn.Module):
     """Dropout whose mask is a function of the sample: rows of one sample draw from that sample's stream.
 
@@ -160,14 +170,7 @@ class RowEncoder(torch.nn.Module):
         if not names:
             return
         statistics = {c.name: column_statistics(c) for c in schema.columns}
-        classes = {
-            stype.numerical: NullableLinearEncoder,
-            stype.categorical: EmbeddingEncoder,
-            stype.multicategorical: MultiCategoricalEmbeddingEncoder,
-            stype.timestamp: NullableTimestampEncoder,
-            stype.embedding: NullableEmbeddingEncoder,
-        }
-        encoders = {s: classes[s]() for s in names}
+        encoders = {s: STYPE_ENCODERS[s]() for s in names}
         self.model: torch.nn.Module
         if config.model == "resnet":
             resnet = ResNet(
