@@ -15,12 +15,12 @@ from torch import Tensor
 from torch_frame import TensorFrame
 from torch_geometric.nn import PositionalEncoding
 
+from rdl_core.message_passing import Aggregation, HeteroSAGELayer
 from rdl_core.reg import EdgeType
 from rdl_core.row_encoder import RowEncoder, RowEncoderConfig, SampleDropout
 from rdl_core.schema import Schema
 from rdl_core.temporal_sampling import reverse
 
-Aggregation = Literal["sum", "mean"]
 AgeScale = Literal["days", "log_days"]
 LOG_AGE_FACTOR = 3.0
 """A day to ten years of log_days then span 2 to 25 of the encoding's shortest period of 2 pi."""
@@ -54,56 +54,6 @@ class BackboneConfig:
             raise ValueError(f"BackboneConfig.aggregation must be 'sum' or 'mean', got {self.aggregation!r}")
         if self.age_scale not in ("days", "log_days"):
             raise ValueError(f"BackboneConfig.age_scale must be 'days' or 'log_days', got {self.age_scale!r}")
-
-
-class HeteroSAGELayer(torch.nn.Module):
-    """h_v = ReLU(LayerNorm(R x_v + b + sum over edge types of W_type aggregate(x_u))), per table.
-
-    This is PyG's HeteroConv of SAGEConv with sum over edge types, with the root matrices of a table's edge types merged into one (their sum is
-    all that counts) and the aggregates of a table side by side, so that a table costs two matrix products.
-
-    Args:
-        tables: T table names.
-        edge_types: Directed edge types (source, relation, destination).
-        channels: In and out.
-        aggregation: "sum" or "mean".
-    """
-
-    def __init__(
-        self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation
-    ) -> None:
-        super().__init__()
-        self.tables, self.aggregation = tuple(tables), aggregation
-        self.incoming = {t: [e for e in edge_types if e[2] == t] for t in tables}
-        self.root = torch.nn.ModuleList(torch.nn.Linear(channels, channels) for _ in tables)
-        # One linear map on all aggregates of a table, initialised as if each edge type had its own (fan-in: channels).
-        self.neighbour = torch.nn.ParameterList(
-            torch.empty(channels, channels * len(self.incoming[t])).uniform_(-(channels**-0.5), channels**-0.5)
-            for t in tables
-        )
-        self.norm = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in tables)
-
-    def forward(
-        self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Tensor], num_out: Mapping[str, int]
-    ) -> dict[str, Tensor]:
-        """New vectors of the first num_out[table] rows of each table."""
-        out = {}
-        for i, table in enumerate(self.tables):
-            rows = num_out[table]
-            x = x_dict[table][:rows]
-            parts = [self._aggregate(x_dict[e[0]], edges[e], rows) for e in self.incoming[table]]
-            # x[:, :0]: a table without keys has an empty map, which must get its (empty) gradient too, as DDP expects of every parameter.
-            y = self.root[i](x) + torch.cat([x[:, :0], *parts], dim=1) @ self.neighbour[i].T
-            out[table] = self.norm[i](y).relu()
-        return out
-
-    def _aggregate(self, x: Tensor, edge_index: Tensor, rows: int) -> Tensor:
-        source, target = edge_index
-        total = x.new_zeros(rows, x.shape[1]).index_add(0, target, x[source])
-        if self.aggregation == "sum":
-            return total
-        degree = x.new_zeros(rows).index_add(0, target, x.new_ones(len(target)))
-        return total / degree.clamp(min=1.0).unsqueeze(1)
 
 
 class RelationalEncoder(torch.nn.Module):
@@ -165,16 +115,19 @@ class RelationalEncoder(torch.nn.Module):
         Returns:
             [rows, channels] per table; with hops, rows of hop 0 only.
         """
-        h_dict = dict(x_dict)
+        x, num_in = torch.cat([x_dict[t] for t in self.tables]), {t: len(x_dict[t]) for t in self.tables}
+        plan, num_out = None, num_in
         for number, layer in enumerate(self.layers):
             remaining = len(self.layers) - number
-            if num_nodes_per_hop is None or num_edges_per_hop is None:
-                h_dict = layer(h_dict, edges, {t: len(h) for t, h in h_dict.items()})
-                continue
-            num_out = {t: sum(n[:remaining]) for t, n in num_nodes_per_hop.items()}
-            kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
-            h_dict = layer(h_dict, kept, num_out)
-        return h_dict
+            if num_nodes_per_hop is not None and num_edges_per_hop is not None:
+                num_out = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
+                kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
+                plan = layer.plan(num_in, kept, num_out)
+                num_in = num_out
+            elif plan is None:  # all layers alike
+                plan = layer.plan(num_in, edges, num_out)
+            x = layer.run(x, plan)
+        return dict(zip(self.tables, x.split([num_out[t] for t in self.tables]), strict=True))
 
     def set_dropout_segments(self, segments: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""
