@@ -17,7 +17,8 @@ from torch_geometric.nn import PositionalEncoding
 
 from rdl_core.message_passing import Aggregation, HeteroSAGELayer
 from rdl_core.reg import EdgeType
-from rdl_core.row_encoder import RowEncoder, RowEncoderConfig, SampleDropout
+from rdl_core.dropout import SampleDropout, Segments
+from rdl_core.row_encoder import RowEncoder, RowEncoderConfig
 from rdl_core.schema import Schema
 from rdl_core.temporal_sampling import reverse
 
@@ -129,7 +130,7 @@ class RelationalEncoder(torch.nn.Module):
             x = layer.run(x, plan)
         return dict(zip(self.tables, x.split([num_out[t] for t in self.tables]), strict=True))
 
-    def set_dropout_segments(self, segments: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] | None) -> None:
+    def set_dropout_segments(self, segments: Mapping[str, Segments] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""
         for table, encoder in zip(self.tables, self.row_encoders, strict=True):
             for module in encoder.modules():
