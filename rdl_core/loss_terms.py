@@ -141,34 +141,51 @@ def _dense(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: b
     """(total, count, gradients of a and c) from all logits at once."""
     logits = a @ c.mT
     place = pairs.anchor * pairs.candidates.max_rows + pairs.candidate % pairs.candidates.max_rows
-    positive = logits.view(-1)[place]
-    is_negative = _is_negative(pairs, place)
-    logits.masked_fill_(~is_negative, torch.finfo(logits.dtype).min)
-    total, count, weights, slopes = 0, 0, None, 0
+    positive = logits.view(-1).index_select(0, place)
+    _mask(logits, pairs, place, both_ways)
+    total, count, weights, slopes = [], [], None, []
     for way, dim in ((pairs, 2), (pairs.turned(), 1))[: 1 + both_ways]:
-        negative = logits.logsumexp(dim, keepdim=True)
-        num_negatives = is_negative.sum(dim, dtype=torch.int32).view(-1)
-        part, number, slope = _terms(way, way.anchor, way.is_target, positive, negative.view(-1), num_negatives)
-        total, count, slopes = total + part, count + number, slopes + slope
+        share, negative = _softmax(logits, dim)
+        part, number, slope = _terms(way, positive, negative, _num_negatives(way))
+        total.append(part)
+        count.append(number)
+        slopes.append(slope)
         if with_gradient:
             of_anchor = slope.new_zeros(negative.numel()).index_add_(0, way.anchor, slope)
-            weight = (logits - negative).exp_().mul_(of_anchor.view_as(negative))
+            weight = share.mul_(of_anchor.view(len(logits), -1).unsqueeze(dim))
             weights = weight if weights is None else weights.add_(weight)
     if weights is None:
-        return total, count  # type: ignore[return-value]
-    weights.view(-1).index_copy_(0, place, -slopes)
-    return total, count, weights @ c, weights.mT @ a  # type: ignore[return-value]
+        return sum(total), sum(count)  # type: ignore[return-value]
+    weights.view(-1).index_copy_(0, place, -sum(slopes))  # type: ignore[arg-type]
+    return sum(total), sum(count), weights @ c, weights.mT @ a  # type: ignore[return-value]
 
 
-def _is_negative(pairs: Pairs, place: Tensor) -> Tensor:
-    """bool [num_samples, max_anchors, max_candidates]; what a padding row's says does not matter, as it is in no pair."""
-    shape = (len(pairs.is_candidate), pairs.anchors.max_rows, pairs.candidates.max_rows)
-    is_negative = pairs.is_candidate.unsqueeze(1) & pairs.anchors.is_row.unsqueeze(2)
-    is_negative.view(-1).index_fill_(0, place, False)
+def _mask(logits: Tensor, pairs: Pairs, place: Tensor, both_ways: bool) -> None:
+    """Makes what is no negative the smallest number; the rows of padding anchors stay as they are, unless they are candidates too."""
+    lowest = torch.finfo(logits.dtype).min
+    logits.view(-1).index_fill_(0, place, lowest)
+    if pairs.is_candidate is not pairs.candidates.is_row or not pairs.candidates.is_full:
+        logits.masked_fill_(~pairs.is_candidate.unsqueeze(1), lowest)
+    if both_ways and not pairs.anchors.is_full:
+        logits.masked_fill_(~pairs.anchors.is_row.unsqueeze(2), lowest)
     if pairs.is_self_reference:
-        is_negative.diagonal(dim1=1, dim2=2).fill_(False)
-    assert is_negative.shape == shape
-    return is_negative
+        logits.diagonal(dim1=1, dim2=2).fill_(lowest)
+
+
+def _softmax(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """(softmax, log-sum-exp [flat]): where the largest logit m is, softmax is e^(m - n), so n = m - log of it, one pass saved."""
+    share = logits.softmax(dim)
+    return share, (logits.amax(dim) - share.amax(dim).log_()).view(-1)
+
+
+def _num_negatives(pairs: Pairs) -> Tensor:
+    """int64 [anchors]; of an anchor without pair it does not matter."""
+    left_out = torch.bincount(pairs.anchor, minlength=pairs.anchors.is_row.numel())
+    if pairs.is_self_reference:
+        itself = torch.ones_like(left_out)
+        left_out = left_out + itself.index_fill_(0, pairs.anchor[pairs.anchor == pairs.candidate], 0)
+    candidates = pairs.is_candidate.sum(1, keepdim=True)
+    return (candidates - left_out.view(len(candidates), -1)).view(-1)
 
 
 def _by_columns(a: Tensor, c: Tensor, pairs: Pairs, with_gradient: bool) -> tuple[Tensor, ...]:
@@ -207,9 +224,7 @@ def _by_columns(a: Tensor, c: Tensor, pairs: Pairs, with_gradient: bool) -> tupl
     bounds = [(begin, min(num_anchors, begin + step)) for begin in range(0, num_anchors, step)]
     for begin, end in bounds:
         negatives[:, begin:end] = chunk(begin, end).logsumexp(2)
-    total, count, slope = _terms(
-        pairs, pairs.anchor, pairs.is_target, positive, negatives.view(-1), numbers.view(-1)
-    )
+    total, count, slope = _terms(pairs, positive, negatives.view(-1), numbers.view(-1))
     if not with_gradient:
         return total, count
     of_anchor = slope.new_zeros(num_samples * num_anchors).index_add_(0, pairs.anchor, slope).view(num_samples, -1, 1)
@@ -226,18 +241,21 @@ def _by_columns(a: Tensor, c: Tensor, pairs: Pairs, with_gradient: bool) -> tupl
 
 
 def _terms(
-    pairs: Pairs, anchor: Tensor, is_target: Tensor | None, positive: Tensor, negative: Tensor, num_negatives: Tensor
+    pairs: Pairs, positive: Tensor, negative: Tensor, num_negatives: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(sum of losses, their number, d loss / d negative of each pair: minus that is d loss / d positive)."""
-    number = num_negatives[anchor]
+    number = num_negatives.index_select(0, pairs.anchor)
     is_input = number > 0
     if pairs.skip_without_negative:
-        is_empty = ~is_input if is_target is None else ~is_input & is_target
-        sample = anchor // pairs.anchors.max_rows
-        num_empty = torch.zeros(pairs.anchors.num_samples, dtype=torch.int64, device=anchor.device)
-        is_input = is_input & (num_empty.index_add_(0, sample, is_empty.long()) == 0)[sample]
-    if is_target is not None:
-        is_input = is_input & is_target
-    gap = negative[anchor] - positive
-    inverse = is_input / number.clamp(min=1).to(gap.dtype).log1p()  # clamp: only where is_input is false
-    return -(logsigmoid(-gap) * inverse).sum(), is_input.sum(), gap.sigmoid() * inverse
+        is_empty = ~is_input if pairs.is_target is None else ~is_input & pairs.is_target
+        if pairs.anchors.num_samples == 1:
+            is_input = is_input & ~is_empty.any()
+        else:
+            sample = pairs.anchor // pairs.anchors.max_rows
+            num_empty = torch.zeros(pairs.anchors.num_samples, dtype=torch.int64, device=sample.device)
+            is_input = is_input & (num_empty.index_add_(0, sample, is_empty.long()) == 0)[sample]
+    if pairs.is_target is not None:
+        is_input = is_input & pairs.is_target
+    gap = negative.index_select(0, pairs.anchor).sub_(positive)
+    inverse = number.clamp_(min=1).to(gap.dtype).log1p_().reciprocal_().mul_(is_input)  # clamp: only where it is no input
+    return -(logsigmoid(-gap) * inverse).sum(), is_input.sum(), gap.sigmoid_().mul_(inverse)

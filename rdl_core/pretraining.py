@@ -128,6 +128,11 @@ def train_step(
     return losses
 
 
+def make_optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
+    """Adam on the parameters that learn, fused: one pass over each parameter instead of ten."""
+    return torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=learning_rate, fused=True)
+
+
 class Validation:
     """Loss per level and effective rank on samples that training never sees.
 
@@ -285,7 +290,7 @@ def pretrain_here(
     """A whole run in this process, without Ray; returns the model with its best weights and how it went."""
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    optimizer = make_optimizer(model, config.learning_rate)
     sampler = HGSampling(store.graph, config.sampling, seed=config.seed, before_s=store.schema.cutoff_s + 1)
     best = copy.deepcopy(model.state_dict())
 
