@@ -92,12 +92,33 @@ class RelationalEncoder(torch.nn.Module):
         """Adds an encoding of each row's age at the moment of the question; [rows] float days for tables with a time column."""
         out = dict(x_dict)
         for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
-            age = age_days[table]
-            if self.config.age_scale == "log_days":
-                age = torch.log1p(age) * LOG_AGE_FACTOR
-            encoding = self.time_encoding(age).to(linear.weight.dtype)
-            out[table] = out[table] + linear(encoding)
+            out[table] = out[table] + self._encode_age(age_days[table], linear)
         return out
+
+    def spread(
+        self, x_dict: Mapping[str, Tensor], index: Mapping[str, Tensor], age_days: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Nodes that share rows and ages: what `propagate` takes, with each distinct row and each distinct age there once.
+
+        Args:
+            x_dict: Vectors of distinct rows.
+            index: Per table int64 [nodes] into them.
+            age_days: Per table with a time column float [nodes].
+
+        Returns:
+            ({table: [distinct rows + distinct ages, channels]}, {table: int64 [nodes, 1 or 2], the rows of that whose sum a node is}).
+        """
+        out, lookup = dict(x_dict), {t: i.unsqueeze(1) for t, i in index.items()}
+        for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
+            ages, place = age_days[table].unique(return_inverse=True)
+            lookup[table] = torch.stack([index[table], place + len(out[table])], dim=1)
+            out[table] = torch.cat([out[table], self._encode_age(ages, linear)])
+        return out, lookup
+
+    def _encode_age(self, age_days: Tensor, linear: torch.nn.Linear) -> Tensor:
+        age = torch.log1p(age_days) * LOG_AGE_FACTOR if self.config.age_scale == "log_days" else age_days
+        encoded: Tensor = linear(self.time_encoding(age).to(linear.weight.dtype))
+        return encoded
 
     def propagate(
         self,
@@ -105,6 +126,7 @@ class RelationalEncoder(torch.nn.Module):
         edges: Mapping[EdgeType, Tensor],
         num_nodes_per_hop: Mapping[str, Sequence[int]] | None = None,
         num_edges_per_hop: Mapping[EdgeType, Sequence[int]] | None = None,
+        lookup: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Message passing.
 
@@ -112,21 +134,22 @@ class RelationalEncoder(torch.nn.Module):
             x_dict: [rows, channels] per table.
             edges: int64 [2, edges] (source, destination) per directed edge type.
             num_nodes_per_hop, num_edges_per_hop: With rows and edges ordered by hop, layer l skips what cannot reach the seeds any more.
+            lookup: Per table int64 [nodes, parts]: a node is the sum of these rows of x; None: a node is a row.
 
         Returns:
             [rows, channels] per table; with hops, rows of hop 0 only.
         """
         x, num_in = torch.cat([x_dict[t] for t in self.tables]), {t: len(x_dict[t]) for t in self.tables}
-        plan, num_out = None, num_in
+        num_out = num_in if lookup is None else {t: len(lookup[t]) for t in self.tables}
+        plan, has_hops = None, num_nodes_per_hop is not None and num_edges_per_hop is not None
         for number, layer in enumerate(self.layers):
-            remaining = len(self.layers) - number
+            remaining, kept = len(self.layers) - number, edges
             if num_nodes_per_hop is not None and num_edges_per_hop is not None:
                 num_out = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
                 kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
-                plan = layer.plan(num_in, kept, num_out)
-                num_in = num_out
-            elif plan is None:  # all layers alike
-                plan = layer.plan(num_in, edges, num_out)
+            if plan is None or has_hops or (number == 1 and lookup is not None):  # else all layers are alike
+                plan = layer.plan(num_in, kept, num_out, lookup if number == 0 else None)
+            num_in = num_out
             x = layer.run(x, plan)
         return dict(zip(self.tables, x.split([num_out[t] for t in self.tables]), strict=True))
 

@@ -27,6 +27,7 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
 from rdl_core.model_io import Checkpoint
+from rdl_core.optimizer import make_optimizer
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
 
@@ -126,11 +127,6 @@ def train_step(
         torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
     optimizer.step()
     return losses
-
-
-def make_optimizer(model: torch.nn.Module, learning_rate: float) -> torch.optim.Adam:
-    """Adam on the parameters that learn, fused: one pass over each parameter instead of ten."""
-    return torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=learning_rate, fused=True)
 
 
 class Validation:
