@@ -24,6 +24,7 @@ from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.nn import StypeWiseFeatureEncoder, TimestampEncoder
 from torch_frame.nn.encoding import CyclicEncoding
 
+from rdl_core.products import product
 from rdl_core.row_sums import RowSums
 
 
@@ -159,7 +160,7 @@ class _Fold(Function):
             g = e.new_zeros(len(e), len(weight))
             for part, w, of_g in _runs(runs, e, weight, g):
                 of_g.copy_(part @ w.mT)
-            z = torch.addmm(bias, numbers, g[: numbers.shape[1]])
+            z = product(numbers, g[: numbers.shape[1]].T, bias)
             out.append(z if picks is None else z.add_(picks(g[numbers.shape[1] :])))
         return tuple(out)
 
@@ -169,7 +170,7 @@ class _Fold(Function):
         height, grad_e, out = numbers.shape[1], torch.zeros_like(e), []
         for weight, grad in zip(parameters[0::2], grads, strict=True):
             grad_g = e.new_empty(len(e), len(weight))
-            torch.mm(numbers.T, grad, out=grad_g[:height])
+            grad_g[:height] = product(numbers.T, grad.T)
             if ctx.picks is not None:
                 grad_g[height:] = ctx.picks.transposed(grad.contiguous())
             grad_weight = torch.empty_like(weight)

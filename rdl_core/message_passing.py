@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
+from rdl_core.products import product
 from rdl_core.reg import EdgeType
 from rdl_core.row_sums import RowSums, numpy_of
 
@@ -186,7 +187,7 @@ class _Layer(Function):
         for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
             if blocks:
                 out = products[at : at + (end - begin) * len(blocks)]
-                torch.mm(x[begin:end], _stacked(blocks, weights, channels).T, out=out.view(end - begin, -1))
+                out.view(end - begin, -1).copy_(product(x[begin:end], _stacked(blocks, weights, channels)))
                 at += len(out)
         y = plan.sums_before(products)
         del products
@@ -198,7 +199,7 @@ class _Layer(Function):
             mine.add_(bias)
             if relations:
                 part = sums[at : at + (end - begin) * len(relations)]
-                mine.addmm_(part.view(end - begin, -1), _side_by_side(t, relations, weights, channels).T)
+                mine.add_(product(part.view(end - begin, -1), _side_by_side(t, relations, weights, channels)))
                 at += len(part)
             out, mean, rstd = torch.native_layer_norm(mine, (channels,), scale, shift, 1e-5)
             torch.clamp_min(out, 0.0, out=h[begin:end])
@@ -226,10 +227,9 @@ class _Layer(Function):
             if relations:
                 rows = slice(at, at + (end - begin) * len(relations))
                 at = rows.stop
-                torch.mm(
-                    grad, _side_by_side(t, relations, weights, channels), out=grad_sums[rows].view(end - begin, -1)
-                )
-                both = grad.T @ sums[rows].view(end - begin, -1)
+                of_rows = grad_sums[rows].view(end - begin, -1)
+                of_rows.copy_(product(grad, _side_by_side(t, relations, weights, channels).T))
+                both = product(grad.T, sums[rows].view(end - begin, -1).T)
                 for relation, block in zip(relations, both.split(channels, dim=1), strict=True):
                     _block(t, relation, grads, channels).copy_(block)
         grad_x = plan.sums_after.transposed(grad_sums)
@@ -238,8 +238,8 @@ class _Layer(Function):
             if blocks:
                 rows = slice(at, at + (end - begin) * len(blocks))
                 at, grad = rows.stop, grad_products[rows].view(end - begin, -1)
-                grad_x[begin:end].addmm_(grad, _stacked(blocks, weights, channels))
-                every = grad.T @ x[begin:end]
+                grad_x[begin:end].add_(product(grad, _stacked(blocks, weights, channels).T))
+                every = product(grad.T, x[begin:end].T)
                 for (target, relation), block in zip(blocks, every.split(channels), strict=True):
                     _block(target, relation, grads, channels).copy_(block)
         return None, grad_x, *grads

@@ -18,6 +18,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch_frame.nn import ResNet
 
+from rdl_core.products import product
+
 EPSILON = 1e-5
 
 
@@ -50,18 +52,18 @@ class _Blocks(Function):
         x, at, num_blocks = shortcut, 0, (len(parameters) - 2) // 8
         for block in range(num_blocks):
             if block:
-                z = torch.addmm(parameters[at + 1], x, parameters[at].T)
+                z = product(x, parameters[at], parameters[at + 1])
                 saved.append(x)
                 at += 2
             y = _norm_relu(z, parameters[at : at + 2], None if masks is None else masks[2 * block], saved)
-            z = torch.addmm(parameters[at + 3], y, parameters[at + 2].T)
+            z = product(y, parameters[at + 2], parameters[at + 3])
             y = _norm_relu(z, parameters[at + 4 : at + 6], None if masks is None else masks[2 * block + 1], saved)
             x = y + x
             at += 6
         y = _norm_relu(x, parameters[at : at + 2], None, saved)
         ctx.scale, ctx.num_saved = scale, len(saved)
         ctx.save_for_backward(*saved, *parameters)
-        return torch.addmm(parameters[at + 3], y, parameters[at + 2].T)
+        return product(y, parameters[at + 2], parameters[at + 3])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -70,8 +72,8 @@ class _Blocks(Function):
 
         def linear(grad: Tensor, x: Tensor) -> Tensor:
             weight = parameters[len(parameters) - len(grads) - 2]
-            grads.extend((grad.sum(0), grad.T @ x))
-            return grad @ weight
+            grads.extend((grad.sum(0), product(grad.T, x.T)))
+            return product(grad, weight.T)
 
         def norm(grad: Tensor, scale: float) -> Tensor:
             y, rstd, mean, x = (saved.pop() for _ in range(4))
