@@ -11,6 +11,7 @@ per side, above what it held before the step. Ends with one line of JSON.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import subprocess
 import sys
@@ -157,6 +158,8 @@ def median_parts(parts: list[dict[str, float]]) -> dict[str, float]:
 
 def pretraining(store: Store, rows: RowModel, repetitions: int) -> dict[str, Any]:
     """Steps/s, ratio and share of the FLOP limit."""
+    gc.collect()
+    gc.freeze()  # as `fit` does; it serves both sides
     config, warm = paper_config(rows), max(20, repetitions)
     samples = samples_of(store, config, warm + repetitions)
     ours, plain = Ours(store, config), Plain(store, config)

@@ -16,8 +16,9 @@ from torch_frame import TensorFrame
 from torch_geometric.nn import PositionalEncoding
 
 from rdl_core.message_passing import Aggregation, HeteroSAGELayer
+from rdl_core.products import pad_rows, padded_size
 from rdl_core.reg import EdgeType
-from rdl_core.dropout import SampleDropout, Segments
+from rdl_core.dropout import Segments
 from rdl_core.row_encoder import RowEncoder, RowEncoderConfig
 from rdl_core.schema import Schema
 from rdl_core.temporal_sampling import reverse
@@ -139,23 +140,25 @@ class RelationalEncoder(torch.nn.Module):
         Returns:
             [rows, channels] per table; with hops, rows of hop 0 only.
         """
-        x, num_in = torch.cat([x_dict[t] for t in self.tables]), {t: len(x_dict[t]) for t in self.tables}
-        num_out = num_in if lookup is None else {t: len(lookup[t]) for t in self.tables}
+        rows = {t: len(x_dict[t] if lookup is None else lookup[t]) for t in self.tables}
+        x = torch.cat([pad_rows(x_dict[t]) for t in self.tables])
+        num_in = {t: padded_size(len(x_dict[t])) for t in self.tables}
+        num_out = {t: padded_size(n) for t, n in rows.items()}
         plan, has_hops = None, num_nodes_per_hop is not None and num_edges_per_hop is not None
         for number, layer in enumerate(self.layers):
             remaining, kept = len(self.layers) - number, edges
             if num_nodes_per_hop is not None and num_edges_per_hop is not None:
-                num_out = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
+                rows = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
+                num_out = {t: padded_size(n) for t, n in rows.items()}
                 kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
             if plan is None or has_hops or (number == 1 and lookup is not None):  # else all layers are alike
                 plan = layer.plan(num_in, kept, num_out, lookup if number == 0 else None)
             num_in = num_out
             x = layer.run(x, plan)
-        return dict(zip(self.tables, x.split([num_out[t] for t in self.tables]), strict=True))
+        parts = x.split([num_out[t] for t in self.tables])
+        return {t: part[: rows[t]] for t, part in zip(self.tables, parts, strict=True)}
 
     def set_dropout_segments(self, segments: Mapping[str, Segments] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""
         for table, encoder in zip(self.tables, self.row_encoders, strict=True):
-            for module in encoder.modules():
-                if isinstance(module, SampleDropout):
-                    module.segments = None if segments is None else segments[table]
+            encoder.dropout.segments = None if segments is None else segments[table]

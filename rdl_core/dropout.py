@@ -21,16 +21,17 @@ Segments = Sequence[tuple[int, tuple[int, ...]]]
 
 
 @njit(cache=True, nogil=True)
-def _fill(masks, key, threshold, scale):  # type: ignore[no-untyped-def]
-    """float [masks, rows, channels] with 0 or scale; channels may be a view of some rows."""
+def _fill(masks, first, length, key, threshold, scale):  # type: ignore[no-untyped-def]
+    """float32 [masks, cells], cells first to first + length, with 0 or scale: one 64-bit draw serves four cells, the last one maybe fewer."""
     low = np.uint64(0xFFFF)
     for k in range(masks.shape[0]):
-        flat = masks[k].reshape(-1)
-        start = fold(key, k)
-        for i in range((flat.size + 3) // 4):
+        start, mask = fold(key, k), masks[k, first : first + (length + 3) // 4 * 4]
+        for i in range((length + 3) // 4):
             draws = mix(start + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15))
-            for j in range(min(4, flat.size - 4 * i)):
-                flat[4 * i + j] = scale if ((draws >> np.uint64(16 * j)) & low) >= threshold else 0.0
+            mask[4 * i] = scale if (draws & low) >= threshold else np.float32(0.0)
+            mask[4 * i + 1] = scale if ((draws >> np.uint64(16)) & low) >= threshold else np.float32(0.0)
+            mask[4 * i + 2] = scale if ((draws >> np.uint64(32)) & low) >= threshold else np.float32(0.0)
+            mask[4 * i + 3] = scale if (draws >> np.uint64(48)) >= threshold else np.float32(0.0)
 
 
 class SampleDropout(torch.nn.Module):
@@ -48,20 +49,24 @@ class SampleDropout(torch.nn.Module):
         self.probability, self.number = probability, number
         self.segments: Segments | None = None
 
-    def masks(self, num_masks: int, rows: int, channels: int, like: Tensor) -> Tensor | None:
-        """[num_masks, rows, channels] of 0 and 1 / (1 - probability), as `like` in dtype and device; None: nothing is dropped."""
+    def masks(self, num_masks: int, rows: int, channels: int, like: Tensor, padded_rows: int = 0) -> Tensor | None:
+        """[num_masks, rows, channels] of 0 and 1 / (1 - probability), as `like` in dtype and device; None: nothing is dropped.
+
+        With `padded_rows`, zeros follow up to that many rows.
+        """
         if not self.training or self.probability == 0.0:
             return None
         segments = self.segments
         if segments is None:
             segments = [(rows, (int(torch.randint(2**63 - 1, ())),))]
         threshold, scale = np.uint64(round(self.probability * 65536)), np.float32(1.0 / (1.0 - self.probability))
-        masks, first = np.empty((num_masks, rows, channels), np.float32), 0
+        first, cells = 0, max(rows, padded_rows) * channels
+        masks = np.empty((num_masks, cells + 3), np.float32)  # a segment may end within four cells, which the next one overwrites
         for length, numbers in segments:
-            part = np.empty((num_masks, length, channels), np.float32)
-            _fill(part, np.uint64(stream(PURPOSE_DROPOUT, *numbers, self.number)), threshold, scale)
-            masks[:, first : first + length] = part
+            key = np.uint64(stream(PURPOSE_DROPOUT, *numbers, self.number))
+            _fill(masks, first * channels, length * channels, key, threshold, scale)
             first += length
+        masks[:, rows * channels :] = 0.0
         if first != rows:
             raise ValueError(f"dropout segments cover {first} rows of {rows}; set them for this batch")
-        return torch.from_numpy(masks).to(like)
+        return torch.from_numpy(masks)[:, :cells].unflatten(1, (max(rows, padded_rows), channels)).to(like)

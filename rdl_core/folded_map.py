@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -78,12 +79,7 @@ def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torc
         part = torch.cat([module.weight.flatten(1, 2), module.bias.unsqueeze(1)], dim=1)
         cells.add(first[stype.timestamp], time_numbers(module, features[stype.timestamp], dtype), part)
     if stype.embedding in first:
-        module = modules[stype.embedding]
-        vectors = features[stype.embedding].values.to(dtype).split(module.emb_dim_list, dim=1)
-        for j, (vector, weight) in enumerate(zip(vectors, module.weight_list, strict=True)):
-            present = (vector != 0).any(dim=1, keepdim=True).to(dtype)
-            part = torch.cat([weight, module.biases[j : j + 1]]).unsqueeze(0)
-            cells.add(first[stype.embedding] + j, torch.cat([vector, present], dim=1).unsqueeze(1), part)
+        _add_vectors(cells, first[stype.embedding], modules[stype.embedding], features[stype.embedding].values.to(dtype))
     _add_categories(cells, first, modules, features, frame.num_rows)
     return cells
 
@@ -105,6 +101,20 @@ def time_numbers(module: TimestampEncoder, feat: Tensor, dtype: torch.dtype) -> 
     cyclic = torch.nn.functional.embedding(feat[..., 1:].clamp(min=0) + begins, table).flatten(2)
     ones = torch.ones_like(cyclic[..., :1])
     return torch.cat([angle.sin().to(dtype), angle.cos().to(dtype), cyclic, ones], dim=2) * present
+
+
+def _add_vectors(cells: Cells, column: int, module: Any, values: Tensor) -> None:
+    """The runs of embeddings: columns of equal width beside each other are one."""
+    weights, at, begin = list(module.weight_list), 0, 0
+    for width, group in groupby(module.emb_dim_list):
+        number = len(list(group))
+        vectors = values[:, begin : begin + number * width].unflatten(1, (number, width))
+        present = (vectors != 0).any(dim=2, keepdim=True).to(values.dtype)
+        part = torch.cat(
+            [torch.stack(weights[at : at + number]), module.biases[at : at + number].unsqueeze(1)], dim=1
+        )
+        cells.add(column + at, torch.cat([vectors, present], dim=2), part)
+        at, begin = at + number, begin + number * width
 
 
 def _add_categories(cells: Cells, first: Any, modules: Any, features: Any, num_rows: int) -> None:

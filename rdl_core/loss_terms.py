@@ -152,7 +152,7 @@ def _dense(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: b
         slopes.append(slope)
         if with_gradient:
             of_anchor = slope.new_zeros(negative.numel()).index_add_(0, way.anchor, slope)
-            weight = share.mul_(of_anchor.view(len(logits), -1).unsqueeze(dim))
+            weight = share.mul_(of_anchor.view(logits.shape[0], -1).unsqueeze(dim))
             weights = weight if weights is None else weights.add_(weight)
     if weights is None:
         return sum(total), sum(count)  # type: ignore[return-value]
@@ -185,7 +185,7 @@ def _num_negatives(pairs: Pairs) -> Tensor:
         itself = torch.ones_like(left_out)
         left_out = left_out + itself.index_fill_(0, pairs.anchor[pairs.anchor == pairs.candidate], 0)
     candidates = pairs.is_candidate.sum(1, keepdim=True)
-    return (candidates - left_out.view(len(candidates), -1)).view(-1)
+    return (candidates - left_out.view(candidates.shape[0], -1)).view(-1)
 
 
 def _by_columns(a: Tensor, c: Tensor, pairs: Pairs, with_gradient: bool) -> tuple[Tensor, ...]:

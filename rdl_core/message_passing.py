@@ -116,7 +116,7 @@ class HeteroSAGELayer(torch.nn.Module):
         after: list[list[Relation]] = [[] for _ in self.tables]
         entries: list[tuple[bool, int, int, int, Any, Any, Any]] = []
         for target, table in enumerate(self.tables):
-            everyone = np.arange(num_out[table])
+            everyone = np.arange(num_out[table] if lookup is None else min(num_out[table], len(lookup[table])))
             pairs: list[tuple[Relation, str, NDArray, NDArray]] = [(ROOT, table, everyone, everyone)]
             pairs += [(k, e[0], *numpy_of(edges[e])) for k, e in enumerate(self.incoming[table])]
             for relation, source_table, u, v in pairs:
@@ -188,7 +188,7 @@ class _Layer(Function):
             if blocks:
                 out = products[at : at + (end - begin) * len(blocks)]
                 out.view(end - begin, -1).copy_(product(x[begin:end], _stacked(blocks, weights, channels)))
-                at += len(out)
+                at += out.shape[0]
         y = plan.sums_before(products)
         del products
         sums, at = plan.sums_after(x), 0
@@ -200,7 +200,7 @@ class _Layer(Function):
             if relations:
                 part = sums[at : at + (end - begin) * len(relations)]
                 mine.add_(product(part.view(end - begin, -1), _side_by_side(t, relations, weights, channels)))
-                at += len(part)
+                at += part.shape[0]
             out, mean, rstd = torch.native_layer_norm(mine, (channels,), scale, shift, 1e-5)
             torch.clamp_min(out, 0.0, out=h[begin:end])
             saved += [mean, rstd]

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch_frame.nn import ResNet
 
-from rdl_core.products import product
+from rdl_core.products import pad_rows, product
 
 EPSILON = 1e-5
 
@@ -29,7 +29,7 @@ def residual_blocks(model: ResNet, z: Tensor, shortcut: Tensor, masks: Tensor | 
     Args:
         model: Holds the parameters.
         z, shortcut: [rows, channels], the first block's lin1 and shortcut of the cells.
-        masks: [2 * blocks, rows, channels] of 0 and 1 / (1 - probability), or None: no dropout.
+        masks: [2 * blocks, padded rows, channels] of 0 and 1 / (1 - probability), or None: no dropout.
     """
     parameters: list[Tensor] = []
     for i, block in enumerate(model.backbone):
@@ -49,7 +49,8 @@ class _Blocks(Function):
         ctx: Any, z: Tensor, shortcut: Tensor, masks: Tensor | None, scale: float, *parameters: Tensor
     ) -> Tensor:
         saved: list[Tensor] = []
-        x, at, num_blocks = shortcut, 0, (len(parameters) - 2) // 8
+        rows, z = z.shape[0], pad_rows(z)  # whatever is in rows of padding, no gradient comes from there
+        x, at, num_blocks = pad_rows(shortcut), 0, (len(parameters) - 2) // 8
         for block in range(num_blocks):
             if block:
                 z = product(x, parameters[at], parameters[at + 1])
@@ -63,7 +64,7 @@ class _Blocks(Function):
         y = _norm_relu(x, parameters[at : at + 2], None, saved)
         ctx.scale, ctx.num_saved = scale, len(saved)
         ctx.save_for_backward(*saved, *parameters)
-        return product(y, parameters[at + 2], parameters[at + 3])
+        return product(y, parameters[at + 2], parameters[at + 3])[:rows]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -87,13 +88,14 @@ class _Blocks(Function):
             grads.extend(reversed(both))
             return grad
 
-        grad_x = norm(linear(grad.contiguous(), saved[-1]), 1.0)
+        rows, grad = grad.shape[0], pad_rows(grad.contiguous())
+        grad_x = norm(linear(grad, saved[-1]), 1.0)
         while len(grads) < len(parameters):
             inner = norm(grad_x, ctx.scale)
             inner = norm(linear(inner, saved[-1]), ctx.scale)
             if len(grads) < len(parameters):
                 grad_x = linear(inner, saved.pop()).add_(grad_x)
-        return inner, grad_x, None, None, *reversed(grads)
+        return inner[:rows], grad_x[:rows], None, None, *reversed(grads)
 
 
 def _norm_relu(x: Tensor, affine: Sequence[Tensor], mask: Tensor | None, saved: list[Tensor]) -> Tensor:

@@ -28,6 +28,7 @@ from torch_frame.nn import (
 from rdl_core.dropout import SampleDropout
 from rdl_core.features import calendar, col_names_dict
 from rdl_core.folded_map import folded_maps
+from rdl_core.products import padded_size
 from rdl_core.residual import residual_blocks
 from rdl_core.schema import ColumnSchema, TableSchema
 
@@ -127,12 +128,12 @@ class RowEncoder(torch.nn.Module):
     def __init__(self, schema: TableSchema, channels: int, config: RowEncoderConfig, number: int) -> None:
         super().__init__()
         names = col_names_dict(schema)
+        self.dropout = SampleDropout(config.dropout, number)
         self.constant = torch.nn.Parameter(torch.randn(channels) * 0.1) if not names else None
         if not names:
             return
         statistics = {c.name: column_statistics(c) for c in schema.columns}
         encoders = {s: STYPE_ENCODERS[s]() for s in names}
-        self.dropout = SampleDropout(config.dropout, number)
         self.model: torch.nn.Module
         if config.model == "resnet":
             resnet = ResNet(
@@ -156,7 +157,7 @@ class RowEncoder(torch.nn.Module):
             z = first.lin1(shortcut)
         else:
             z, shortcut = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
-        masks = self.dropout.masks(2 * len(self.model.backbone), frame.num_rows, channels, z)
+        masks = self.dropout.masks(2 * len(self.model.backbone), frame.num_rows, channels, z, padded_size(frame.num_rows))
         return residual_blocks(self.model, z, shortcut, masks, self.dropout.probability)
 
 

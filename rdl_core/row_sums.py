@@ -73,8 +73,8 @@ class RowSums:
 
     def __call__(self, x: Tensor) -> Tensor:
         """[targets, channels] from [sources, channels], without autograd."""
-        if len(x) == 0 or len(self.index) == 0:
-            return x.new_zeros(len(self.offset) - 1, x.shape[1])
+        if x.shape[0] == 0 or self.index.shape[0] == 0:
+            return x.new_zeros(self.offset.shape[0] - 1, x.shape[1])
         weight = None if self.weight is None else self.weight.to(x.dtype)
         return torch.embedding_bag(x, self.index, self.offset, False, 0, False, weight, True)[0]
 
