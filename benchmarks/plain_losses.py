@@ -86,9 +86,7 @@ class PlainLosses(torch.nn.Module):
         return loss[is_input].sum(), int(is_input.sum())
 
     def _contexts(self, h: Rows, links: Mapping[EdgeType, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
-        parameters = zip(
-            self.ours.linked_node_types, self.ours.context_matrices, self.ours.context_biases, strict=True
-        )
+        parameters = zip(self.ours.linked_node_types, self.ours.context_matrices, self.ours.context_biases, strict=True)
         z = {t: h[t] @ w + b for t, w, b in parameters}
         total = {t: torch.zeros_like(x) for t, x in z.items()}
         kinds = {t: x.new_zeros(len(x)) for t, x in z.items()}

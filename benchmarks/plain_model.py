@@ -1,6 +1,6 @@
 """The plain model: RelBench's HeteroEncoder, HeteroTemporalEncoder and HeteroGraphSAGE, put together as its examples do.
 
-In: TensorFrames and edges. Out: one vector per row. It is the same function as rdl_core's backbone: `copy_weights` and `compare_gradients` say
+In: TensorFrames and edges. Out: one vector per row. It is the same function as rdl_core's backbone: `copy_weights` and `gradient_difference` say
 which of its parameters is which of ours (the root matrices of a table's edge types are one matrix there). Null cells are zero vectors in both, so
 the stype encoders that say so are shared.
 """
@@ -80,15 +80,18 @@ class PlainModel(torch.nn.Module):
 
     def parameter_pairs(self, ours: RelationalEncoder) -> list[tuple[Tensor, list[Tensor], str]]:
         """(our parameter, those of this model it is made of, how: "equal", "sum" or "side by side")."""
-        theirs = dict(self.named_parameters())
+        theirs, sage, time_maps = dict(self.named_parameters()), self.sage, self.time.lin_dict
+        row_encoders: Any = ours.row_encoders
+        layers: Any = zip(ours.layers, sage.convs, sage.norms, strict=True)
+        maps: Any = zip(ours.timed_tables, ours.time_maps, strict=True)
         pairs: list[tuple[Tensor, list[Tensor], str]] = []
-        for table, encoder in zip(ours.tables, ours.row_encoders, strict=True):
+        for table, encoder in zip(ours.tables, row_encoders, strict=True):
             for name, parameter in encoder.model.named_parameters():
                 pairs.append((parameter, [theirs[f"rows.encoders.{table}.{name}"]], "equal"))
-        for table, linear in zip(ours.timed_tables, ours.time_maps, strict=True):
-            other = self.time.lin_dict[table]
+        for table, linear in maps:
+            other: Any = time_maps[table]
             pairs += [(linear.weight, [other.weight], "equal"), (linear.bias, [other.bias], "equal")]
-        for layer, conv, norms in zip(ours.layers, self.sage.convs, self.sage.norms, strict=True):
+        for layer, conv, norms in layers:
             for i, table in enumerate(ours.tables):
                 convs = [conv.convs[e] for e in layer.incoming[table]]
                 pairs.append((layer.root[i].weight, [c.lin_r.weight for c in convs], "sum"))

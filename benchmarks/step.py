@@ -11,7 +11,6 @@ per side, above what it held before the step. Ends with one line of JSON.
 from __future__ import annotations
 
 import argparse
-import gc
 import json
 import subprocess
 import sys
@@ -158,8 +157,6 @@ def median_parts(parts: list[dict[str, float]]) -> dict[str, float]:
 
 def pretraining(store: Store, rows: RowModel, repetitions: int) -> dict[str, Any]:
     """Steps/s, ratio and share of the FLOP limit."""
-    gc.collect()
-    gc.freeze()  # as `fit` does; it serves both sides
     config, warm = paper_config(rows), max(20, repetitions)
     samples = samples_of(store, config, warm + repetitions)
     ours, plain = Ours(store, config), Plain(store, config)
@@ -180,10 +177,12 @@ def pretraining(store: Store, rows: RowModel, repetitions: int) -> dict[str, Any
     seconds = {side: float(np.median(times[side])) for side in ("ours", "plain")}
     rate = float(np.median(times["rate"]))
     share = [sum(f.values()) / r / s for f, r, s in zip(flops, times["rate"], times["ours"], strict=True)]
-    print(f"\npretraining, {rows} rows: ours {1e3 * seconds['ours']:.1f} ms, plain {1e3 * seconds['plain']:.1f} ms a step")
+    print(
+        f"\npretraining, {rows} rows: ours {1e3 * seconds['ours']:.1f} ms, plain {1e3 * seconds['plain']:.1f} ms a step"
+    )
     print(f"  parts of ours {median_parts(parts['ours'])} ms")
     print(f"  parts of plain {median_parts(parts['plain'])} ms")
-    print(f"  needed {sum(needed.values()) / 1e9:.2f} GFLOP {({k: round(v / 1e9, 3) for k, v in needed.items()})}")
+    print(f"  needed {sum(needed.values()) / 1e9:.2f} GFLOP { ({k: round(v / 1e9, 3) for k, v in needed.items()}) }")
     print(f"  product {rate / 1e9:.0f} GFLOP/s, so the limit is {1e3 * sum(needed.values()) / rate:.1f} ms")
     if rows == "resnet" and 1e3 * seconds["plain"] > LIMIT_MS:
         print(f"  VOID: the plain step took more than {LIMIT_MS:.0f} ms; the machine is not quiet")
@@ -210,11 +209,14 @@ def differences(store: Store, rows: RowModel) -> dict[str, float]:
     of_losses = {n: p.grad.clone() for n, p in ours.loss.named_parameters() if p.grad is not None}
     ours.loss.zero_grad()
     halves = [
-        {t: f[torch.arange(v * n, (v + 1) * n)] for t, f in batch.frames.items() for n in [f.num_rows // 2]} for v in (0, 1)
+        {t: f[torch.arange(v * n, (v + 1) * n)] for t, f in batch.frames.items() for n in [f.num_rows // 2]}
+        for v in (0, 1)
     ]
     h, corrupted = (plain.encode(frames, subgraph) for frames in halves)
     plain.loss(h, corrupted, subgraph, batch.rank).backward()
-    gradients = [float((of_losses[n] - p.grad).abs().max()) for n, p in ours.loss.named_parameters() if p.grad is not None]
+    gradients = [
+        float((of_losses[n] - p.grad).abs().max()) for n, p in ours.loss.named_parameters() if p.grad is not None
+    ]
     return {
         "forward": max(float((h[t] - clean[t]).abs().max()) for t in h),
         "gradient": max(gradient_difference(plain.model, ours.encoder), *gradients),

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch_frame import TensorFrame
 from torch_geometric.nn import PositionalEncoding
 
+from rdl_core.dropout import Segments
 from rdl_core.message_passing import Aggregation, HeteroSAGELayer
 from rdl_core.products import pad_rows, padded_size
 from rdl_core.reg import EdgeType
-from rdl_core.dropout import Segments
 from rdl_core.row_encoder import RowEncoder, RowEncoderConfig
 from rdl_core.schema import Schema
 from rdl_core.temporal_sampling import reverse
@@ -116,9 +116,9 @@ class RelationalEncoder(torch.nn.Module):
             out[table] = torch.cat([out[table], self._encode_age(ages, linear)])
         return out, lookup
 
-    def _encode_age(self, age_days: Tensor, linear: torch.nn.Linear) -> Tensor:
+    def _encode_age(self, age_days: Tensor, linear: torch.nn.Module) -> Tensor:
         age = torch.log1p(age_days) * LOG_AGE_FACTOR if self.config.age_scale == "log_days" else age_days
-        encoded: Tensor = linear(self.time_encoding(age).to(linear.weight.dtype))
+        encoded: Tensor = linear(self.time_encoding(age).to(next(linear.parameters()).dtype))
         return encoded
 
     def propagate(
@@ -145,7 +145,8 @@ class RelationalEncoder(torch.nn.Module):
         num_in = {t: padded_size(len(x_dict[t])) for t in self.tables}
         num_out = {t: padded_size(n) for t, n in rows.items()}
         plan, has_hops = None, num_nodes_per_hop is not None and num_edges_per_hop is not None
-        for number, layer in enumerate(self.layers):
+        layers: Any = self.layers
+        for number, layer in enumerate(layers):
             remaining, kept = len(self.layers) - number, edges
             if num_nodes_per_hop is not None and num_edges_per_hop is not None:
                 rows = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
@@ -160,5 +161,6 @@ class RelationalEncoder(torch.nn.Module):
 
     def set_dropout_segments(self, segments: Mapping[str, Segments] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""
-        for table, encoder in zip(self.tables, self.row_encoders, strict=True):
+        encoders: Any = self.row_encoders
+        for table, encoder in zip(self.tables, encoders, strict=True):
             encoder.dropout.segments = None if segments is None else segments[table]

@@ -61,7 +61,9 @@ class SampleDropout(torch.nn.Module):
             segments = [(rows, (int(torch.randint(2**63 - 1, ())),))]
         threshold, scale = np.uint64(round(self.probability * 65536)), np.float32(1.0 / (1.0 - self.probability))
         first, cells = 0, max(rows, padded_rows) * channels
-        masks = np.empty((num_masks, cells + 3), np.float32)  # a segment may end within four cells, which the next one overwrites
+        masks = np.empty(
+            (num_masks, cells + 3), np.float32
+        )  # a segment may end within four cells, which the next one overwrites
         for length, numbers in segments:
             key = np.uint64(stream(PURPOSE_DROPOUT, *numbers, self.number))
             _fill(masks, first * channels, length * channels, key, threshold, scale)

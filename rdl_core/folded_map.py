@@ -79,7 +79,9 @@ def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torc
         part = torch.cat([module.weight.flatten(1, 2), module.bias.unsqueeze(1)], dim=1)
         cells.add(first[stype.timestamp], time_numbers(module, features[stype.timestamp], dtype), part)
     if stype.embedding in first:
-        _add_vectors(cells, first[stype.embedding], modules[stype.embedding], features[stype.embedding].values.to(dtype))
+        _add_vectors(
+            cells, first[stype.embedding], modules[stype.embedding], features[stype.embedding].values.to(dtype)
+        )
     _add_categories(cells, first, modules, features, frame.num_rows)
     return cells
 
@@ -110,9 +112,7 @@ def _add_vectors(cells: Cells, column: int, module: Any, values: Tensor) -> None
         number = len(list(group))
         vectors = values[:, begin : begin + number * width].unflatten(1, (number, width))
         present = (vectors != 0).any(dim=2, keepdim=True).to(values.dtype)
-        part = torch.cat(
-            [torch.stack(weights[at : at + number]), module.biases[at : at + number].unsqueeze(1)], dim=1
-        )
+        part = torch.cat([torch.stack(weights[at : at + number]), module.biases[at : at + number].unsqueeze(1)], dim=1)
         cells.add(column + at, torch.cat([vectors, present], dim=2), part)
         at, begin = at + number, begin + number * width
 
@@ -151,7 +151,9 @@ def _add_categories(cells: Cells, first: Any, modules: Any, features: Any, num_r
         index, rows = torch.stack(places, dim=1).flatten(), torch.arange(num_rows + 1, device=table.device)
         cells.picks = RowSums(index, rows * len(places), None, height + 1)
         return
-    weights = [torch.ones(len(r), dtype=torch.float64, device=r.device) if w is None else w for _, _, r, _, w in columns]
+    weights = [
+        torch.ones(len(r), dtype=torch.float64, device=r.device) if w is None else w for _, _, r, _, w in columns
+    ]
     rows = torch.cat([r for _, _, r, _, _ in columns])
     cells.picks = RowSums.of(rows, torch.cat(places), torch.cat(weights), num_rows, height + 1)
 
@@ -161,7 +163,12 @@ class _Fold(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, runs: list[tuple[int, int, int]], numbers: Tensor, picks: RowSums | None, e: Tensor, *parameters: Tensor
+        ctx: Any,
+        runs: list[tuple[int, int, int]],
+        numbers: Tensor,
+        picks: RowSums | None,
+        e: Tensor,
+        *parameters: Tensor,
     ) -> tuple[Tensor, ...]:
         ctx.runs, ctx.picks = runs, picks
         ctx.save_for_backward(numbers, e, *parameters)

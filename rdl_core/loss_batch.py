@@ -66,7 +66,9 @@ def sample_layouts(
     in_range = samples.clamp(0, num_samples - 1)  # so that counting cannot fail before the check
     counts = torch.bincount(table_of * num_samples + in_range, minlength=len(tables) * num_samples)
     counts = counts.view(len(tables), num_samples)
-    is_bad = (samples != in_range) | ((samples.diff(prepend=samples[:1]) < 0) & (table_of.diff(prepend=table_of[:1]) == 0))
+    is_bad = (samples != in_range) | (
+        (samples.diff(prepend=samples[:1]) < 0) & (table_of.diff(prepend=table_of[:1]) == 0)
+    )
     is_bad_link = _is_bad_link(links_dict, first, sample_dict, samples)
     on_host = torch.cat([counts.amax(1), is_bad.any().view(1), is_bad_link.any().view(1)]).tolist()  # the one transfer
     if on_host[-2]:

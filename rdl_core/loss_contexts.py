@@ -37,7 +37,9 @@ def context_sums(
     first, total = {}, 0
     for table, number in num_rows.items():
         first[table], total = total, total + number
-    sources, targets, kinds = [], [], []
+    sources: list[Tensor] = []
+    targets: list[Tensor] = []
+    kinds: list[Tensor] = []
     for (child, _, parent), links in links_dict.items():
         is_used = None if target_dict is None else target_dict[child, _, parent]
         children, parents = links if is_used is None else links[:, is_used]

@@ -240,9 +240,7 @@ def _by_columns(a: Tensor, c: Tensor, pairs: Pairs, with_gradient: bool) -> tupl
     return total, count, grad_a, grad_c
 
 
-def _terms(
-    pairs: Pairs, positive: Tensor, negative: Tensor, num_negatives: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
+def _terms(pairs: Pairs, positive: Tensor, negative: Tensor, num_negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(sum of losses, their number, d loss / d negative of each pair: minus that is d loss / d positive)."""
     number = num_negatives.index_select(0, pairs.anchor)
     is_input = number > 0
@@ -257,5 +255,7 @@ def _terms(
     if pairs.is_target is not None:
         is_input = is_input & pairs.is_target
     gap = negative.index_select(0, pairs.anchor).sub_(positive)
-    inverse = number.clamp_(min=1).to(gap.dtype).log1p_().reciprocal_().mul_(is_input)  # clamp: only where it is no input
+    inverse = (
+        number.clamp_(min=1).to(gap.dtype).log1p_().reciprocal_().mul_(is_input)
+    )  # clamp: only where it is no input
     return -(logsigmoid(-gap) * inverse).sum(), is_input.sum(), gap.sigmoid_().mul_(inverse)

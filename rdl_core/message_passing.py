@@ -154,21 +154,17 @@ class HeteroSAGELayer(torch.nn.Module):
         self, u: NDArray, v: NDArray, relation: Relation, lookup: Tensor | None
     ) -> tuple[NDArray, NDArray, NDArray]:
         """(row of x, node, weight) of each summand."""
-        if self.aggregation == "mean" and relation != ROOT:
-            weight = 1.0 / np.bincount(v)[v]
-        else:
-            weight = np.ones(len(u))
+        is_mean = self.aggregation == "mean" and relation != ROOT
+        weight = 1.0 / np.bincount(v)[v] if is_mean else np.ones(len(u))
         if lookup is None:
             return u, v, weight
         rows = numpy_of(lookup)[u]
         return rows.ravel(), np.repeat(v, rows.shape[1]), np.repeat(weight, rows.shape[1])
 
     def _sums(self, ends: list[tuple[NDArray, NDArray, NDArray]], num_targets: int, num_sources: int) -> RowSums:
-        device = self.root[0].weight.device
+        device = next(self.parameters()).device
         none: tuple[NDArray, NDArray, NDArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
-        target, source, weight = (
-            torch.from_numpy(np.concatenate(p)).to(device) for p in zip(none, *ends, strict=True)
-        )
+        target, source, weight = (torch.from_numpy(np.concatenate(p)).to(device) for p in zip(none, *ends, strict=True))
         return RowSums.of(target, source, weight if self.aggregation == "mean" else None, num_targets, num_sources)
 
 

@@ -11,7 +11,6 @@ Promises
 from __future__ import annotations
 
 import copy
-import gc
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -213,7 +212,6 @@ def fit(
         metrics = validate(model, 0)
         state.first = dict(metrics)
         _note(state, metrics, config, on_report, communicator)
-    gc.freeze()  # a step makes many small objects; what is there before need not be looked at when they are collected
     begun, before = time.perf_counter(), state.seconds
     iterator = iter(steps)
     while not state.finished:

@@ -17,7 +17,14 @@ MULTIPLE = 32
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """[rows, out] from x [rows, in], weight [out, in] and bias [out]; any of them may be a transposed view."""
-    if HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu" and x.shape[0] and x.shape[1] and weight.shape[0]:
+    if (
+        HAS_ONEDNN
+        and x.dtype == torch.float32
+        and x.device.type == "cpu"
+        and x.shape[0]
+        and x.shape[1]
+        and weight.shape[0]
+    ):
         out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
         return out
     return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)

@@ -39,7 +39,9 @@ def residual_blocks(model: ResNet, z: Tensor, shortcut: Tensor, masks: Tensor | 
         parameters += [block.norm2.weight, block.norm2.bias]
     norm, _, linear = model.decoder
     parameters += [norm.weight, norm.bias, linear.weight, linear.bias]
-    out: Tensor = _Blocks.apply(z, shortcut, masks, 1.0 / (1.0 - probability) if masks is not None else 1.0, *parameters)
+    out: Tensor = _Blocks.apply(
+        z, shortcut, masks, 1.0 / (1.0 - probability) if masks is not None else 1.0, *parameters
+    )
     return out
 
 

@@ -134,13 +134,13 @@ class RowEncoder(torch.nn.Module):
             return
         statistics = {c.name: column_statistics(c) for c in schema.columns}
         encoders = {s: STYPE_ENCODERS[s]() for s in names}
-        self.model: torch.nn.Module
+        self.model: ResNet | LinearRow
         if config.model == "resnet":
             resnet = ResNet(
                 channels, channels, config.num_layers, statistics, names, encoders, dropout_prob=config.dropout
             )
-            for block in resnet.backbone:
-                block.dropout = torch.nn.Identity()  # the masks come from SampleDropout
+            for i in range(config.num_layers):
+                resnet.backbone[i].dropout = torch.nn.Identity()  # the masks come from SampleDropout
             self.model = resnet
         else:
             self.model = LinearRow(channels, statistics, names, encoders)
@@ -151,13 +151,14 @@ class RowEncoder(torch.nn.Module):
             return self.constant.expand(frame.num_rows, -1)
         if isinstance(self.model, LinearRow):
             return folded_maps(self.model.encoder, frame, [self.model.linear])[0]
-        first, channels = self.model.backbone[0], self.model.decoder[2].in_features
+        first: Any = self.model.backbone[0]
         if first.shortcut is None:  # one column, whose cell vector is the shortcut
             shortcut = self.model.encoder(_as_parameter_dtype(frame, first.lin1.weight.dtype))[0].squeeze(1)
             z = first.lin1(shortcut)
         else:
             z, shortcut = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
-        masks = self.dropout.masks(2 * len(self.model.backbone), frame.num_rows, channels, z, padded_size(frame.num_rows))
+        num_masks, rows = 2 * len(self.model.backbone), frame.num_rows
+        masks = self.dropout.masks(num_masks, rows, z.shape[1], z, padded_size(rows))
         return residual_blocks(self.model, z, shortcut, masks, self.dropout.probability)
 
 
