@@ -271,7 +271,17 @@ def finetuning(store: Store, data: Path, rows: RowModel, repetitions: int) -> di
 
 def peak_bytes(what: str, side: str, data: Path, store: Store) -> int:
     """Peak memory of two steps above what the process held before, measured in a process of its own."""
-    command = [sys.executable, __file__, "--data", str(data), "--store", str(store.path), "--peak", what, side]
+    command = [
+        sys.executable,
+        __file__,
+        "--data",
+        str(data.parent),
+        "--store",
+        str(store.path.parent),
+        "--peak",
+        what,
+        side,
+    ]
     return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -314,7 +324,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = arguments.data / "rel-f1"
     with tempfile.TemporaryDirectory() as folder:
-        store = materialize(open_dataset(data), Path(folder))
+        store = materialize(open_dataset(data), arguments.store or Path(folder))
         if arguments.peak:
             print(measure_peak(store, data, *arguments.peak))
             return

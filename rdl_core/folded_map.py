@@ -5,7 +5,8 @@ a time, the embedding and 1 of a text, a one-hot of a category; all zeros for nu
 
     sum over columns c of W_c e_c = sum over c of W_c E_c^T a_c = G^T a,    G_c = E_c W_c^T,
 
-so the product with W_c runs once a column and not once a cell, and a category's a_c just picks a row of G. Against PyTorch Frame's own forward,
+so the product with W_c runs once a column and not once a cell, and a category's a_c just picks a row of G. Texts are the exception: where a table
+has fewer rows than their embeddings are wide, their cell vectors are the smaller side, and are made. Against PyTorch Frame's own forward,
 only the order of multiplications differs (a test compares both); its modules hold the parameters.
 """
 
@@ -25,7 +26,7 @@ from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.nn import StypeWiseFeatureEncoder, TimestampEncoder
 from torch_frame.nn.encoding import CyclicEncoding
 
-from rdl_core.products import product
+from rdl_core.products import pad_rows, product
 from rdl_core.row_sums import RowSums
 
 
@@ -38,12 +39,16 @@ class Cells:
         encoders: The parts of E.
         numbers: [rows, a run's heights] each, side by side; for the first runs.
         picks: For the other runs, which rows of G each row adds up; below them is a row of zeros, for null.
+        vectors: [rows, columns * channels], cell vectors that are made, of columns beside each other, or None.
+        first_vector: The first of these columns.
     """
 
     runs: list[tuple[int, int, int]] = field(default_factory=list)
     encoders: list[Tensor] = field(default_factory=list)
     numbers: list[Tensor] = field(default_factory=list)
     picks: RowSums | None = None
+    vectors: Tensor | None = None
+    first_vector: int = 0
 
     def add(self, first_column: int, numbers: Tensor, encoder: Tensor) -> None:
         """numbers: [rows, columns, height]; encoder: [columns, height, channels]."""
@@ -54,15 +59,17 @@ class Cells:
 
 def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequence[torch.nn.Linear]) -> list[Tensor]:
     """[rows, out_features] of each map on the rows' concatenated cell vectors."""
-    cells = read_cells(encoder, frame, maps[0].weight.dtype)
-    numbers = torch.cat(cells.numbers, dim=1) if cells.numbers else maps[0].weight.new_zeros(frame.num_rows, 0)
+    weight, num_out = maps[0].weight, sum(m.out_features for m in maps)
+    cells = read_cells(encoder, frame, weight.dtype, num_out)
+    numbers = torch.cat(cells.numbers, dim=1) if cells.numbers else weight.new_zeros(frame.num_rows, 0)
+    e = torch.cat(cells.encoders) if cells.encoders else weight.new_zeros(0, weight.shape[1] // frame.num_cols)
     parameters = [p for m in maps for p in (m.weight, m.bias)]
-    out: tuple[Tensor, ...] = _Fold.apply(cells.runs, numbers, cells.picks, torch.cat(cells.encoders), *parameters)
+    out: tuple[Tensor, ...] = _Fold.apply(cells, pad_rows(numbers), frame.num_rows, cells.vectors, e, *parameters)
     return list(out)
 
 
-def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torch.dtype) -> Cells:
-    """The numbers of a table's cells."""
+def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torch.dtype, num_out: int) -> Cells:
+    """The numbers of a table's cells, for maps of num_out features together."""
     cells, column, first = Cells(), 0, {}
     for kind in frame.stypes:  # the order in which PyTorch Frame concatenates
         first[kind], column = column, column + len(frame.col_names_dict[kind])
@@ -79,9 +86,8 @@ def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torc
         part = torch.cat([module.weight.flatten(1, 2), module.bias.unsqueeze(1)], dim=1)
         cells.add(first[stype.timestamp], time_numbers(module, features[stype.timestamp], dtype), part)
     if stype.embedding in first:
-        _add_vectors(
-            cells, first[stype.embedding], modules[stype.embedding], features[stype.embedding].values.to(dtype)
-        )
+        values = features[stype.embedding].values.to(dtype)
+        _add_vectors(cells, first[stype.embedding], modules[stype.embedding], values, num_out)
     _add_categories(cells, first, modules, features, frame.num_rows)
     return cells
 
@@ -105,16 +111,25 @@ def time_numbers(module: TimestampEncoder, feat: Tensor, dtype: torch.dtype) -> 
     return torch.cat([angle.sin().to(dtype), angle.cos().to(dtype), cyclic, ones], dim=2) * present
 
 
-def _add_vectors(cells: Cells, column: int, module: Any, values: Tensor) -> None:
-    """The runs of embeddings: columns of equal width beside each other are one."""
-    weights, at, begin = list(module.weight_list), 0, 0
+def _add_vectors(cells: Cells, column: int, module: Any, values: Tensor, num_out: int) -> None:
+    """Embeddings: as runs (columns of equal width beside each other are one), or their cell vectors where that is less work."""
+    weights, at, begin, made = list(module.weight_list), 0, 0, []
+    rows, channels, height = len(values), module.biases.shape[1], max(module.emb_dim_list)
+    # Per column: rows * channels * (height + num_out) against (rows + channels) * height * num_out multiplications.
+    is_made = rows * channels * (height + num_out) < (rows + channels) * height * num_out
     for width, group in groupby(module.emb_dim_list):
         number = len(list(group))
         vectors = values[:, begin : begin + number * width].unflatten(1, (number, width))
         present = (vectors != 0).any(dim=2, keepdim=True).to(values.dtype)
-        part = torch.cat([torch.stack(weights[at : at + number]), module.biases[at : at + number].unsqueeze(1)], dim=1)
-        cells.add(column + at, torch.cat([vectors, present], dim=2), part)
+        weight, bias = torch.stack(weights[at : at + number]), module.biases[at : at + number]
+        if is_made:
+            made.append(((vectors.transpose(0, 1) @ weight).transpose(0, 1) + bias * present).flatten(1))
+        else:
+            part = torch.cat([weight, bias.unsqueeze(1)], dim=1)
+            cells.add(column + at, torch.cat([vectors, present], dim=2), part)
         at, begin = at + number, begin + number * width
+    if made:
+        cells.vectors, cells.first_vector = torch.cat(made, dim=1), column
 
 
 def _add_categories(cells: Cells, first: Any, modules: Any, features: Any, num_rows: int) -> None:
@@ -159,44 +174,48 @@ def _add_categories(cells: Cells, first: Any, modules: Any, features: Any, num_r
 
 
 class _Fold(Function):
-    """All maps; parameters: (weight, bias) map after map."""
+    """All maps; numbers are padded below `rows`; parameters: (weight, bias) map after map."""
 
     @staticmethod
     def forward(
-        ctx: Any,
-        runs: list[tuple[int, int, int]],
-        numbers: Tensor,
-        picks: RowSums | None,
-        e: Tensor,
-        *parameters: Tensor,
+        ctx: Any, cells: Cells, numbers: Tensor, rows: int, vectors: Tensor | None, e: Tensor, *parameters: Tensor
     ) -> tuple[Tensor, ...]:
-        ctx.runs, ctx.picks = runs, picks
-        ctx.save_for_backward(numbers, e, *parameters)
-        out = []
+        ctx.runs, ctx.picks, ctx.first_vector = cells.runs, cells.picks, cells.first_vector * e.shape[1]
+        ctx.save_for_backward(numbers, vectors, e, *parameters)
+        height, out = numbers.shape[1], []
         for weight, bias in zip(parameters[0::2], parameters[1::2], strict=True):
             g = e.new_zeros(len(e), len(weight))
-            for part, w, of_g in _runs(runs, e, weight, g):
+            for part, w, of_g in _runs(ctx.runs, e, weight, g):
                 of_g.copy_(part @ w.mT)
-            z = product(numbers, g[: numbers.shape[1]].T, bias)
-            out.append(z if picks is None else z.add_(picks(g[numbers.shape[1] :])))
+            z = product(numbers, g[:height].T, bias)[:rows] if height else bias.expand(rows, -1).clone()
+            if vectors is not None:
+                z.addmm_(vectors, weight[:, ctx.first_vector : ctx.first_vector + vectors.shape[1]].T)
+            if ctx.picks is not None:
+                z.add_(ctx.picks(g[height:]))
+            out.append(z)
         return tuple(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        numbers, e, *parameters = ctx.saved_tensors
+        numbers, vectors, e, *parameters = ctx.saved_tensors
         height, grad_e, out = numbers.shape[1], torch.zeros_like(e), []
+        grad_vectors: Any = None if vectors is None else torch.zeros_like(vectors)
         for weight, grad in zip(parameters[0::2], grads, strict=True):
-            grad_g = e.new_empty(len(e), len(weight))
-            grad_g[:height] = product(numbers.T, grad.T)
+            grad_g, grad_weight = e.new_empty(len(e), len(weight)), torch.empty_like(weight)
+            if height:
+                grad_g[:height] = product(numbers.T, pad_rows(grad).T)
             if ctx.picks is not None:
                 grad_g[height:] = ctx.picks.transposed(grad.contiguous())
-            grad_weight = torch.empty_like(weight)
             both = zip(_runs(ctx.runs, e, weight, grad_g), _runs(ctx.runs, grad_e, grad_weight, grad_g), strict=True)
             for (part, w, of_g), (of_part, of_w, _) in both:
                 of_part.add_(of_g @ w)
                 of_w.copy_(of_g.mT @ part)
+            if vectors is not None:
+                columns = slice(ctx.first_vector, ctx.first_vector + vectors.shape[1])
+                grad_vectors.addmm_(grad, weight[:, columns])
+                grad_weight[:, columns] = grad.T @ vectors
             out += [grad_weight, grad.sum(0)]
-        return None, None, None, grad_e, *out
+        return None, None, None, grad_vectors, grad_e, *out
 
 
 def _runs(
