@@ -11,6 +11,7 @@ per side, above what it held before the step. Ends with one line of JSON.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import subprocess
 import sys
@@ -23,116 +24,30 @@ from typing import Any
 
 import numpy as np
 import torch
-from plain_model import PlainModel, copy_weights, gradient_difference
-from plain_step import PlainFinetuning, PlainPretraining
+from plain_model import copy_weights, gradient_difference
+from plain_step import PlainPretraining
 from step_flops import step_flops
+from step_sides import (
+    CURSOR,
+    Ours,
+    Plain,
+    finetuning_sides,
+    finetuning_step,
+    optimizer_of,
+    paper_config,
+    samples_of,
+    task_batch,
+)
 
-from rdl_core.backbone import RelationalEncoder
 from rdl_core.batch import collate
-from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, paper
-from rdl_core.database import load_task, open_dataset
-from rdl_core.finetuning import TaskModel
-from rdl_core.hg_sampling import HGSampling
-from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import LEVELS, PretrainingModel, train_step
+from rdl_core.database import open_dataset
+from rdl_core.pretraining import LEVELS, PretrainingModel
 from rdl_core.products import product
 from rdl_core.row_encoder import RowModel
 from rdl_core.store import Store, materialize
-from rdl_core.subgraph import Subgraph
-from rdl_core.task_batch import TaskBatch, collate_trees, read_split
-from rdl_core.temporal_sampling import TemporalSampling
 
 LIMIT_MS = 330.0
 """A plain ResNet step slower than this voids the run: the machine is busy, or the plain step a straw man."""
-CURSOR = (0, 0)
-
-
-def paper_config(rows: RowModel, dropout: float | None = None) -> PretrainingConfig:
-    config = paper().pretraining
-    dropout = config.backbone.rows.dropout if dropout is None else dropout
-    return replace(
-        config, backbone=replace(config.backbone, rows=replace(config.backbone.rows, model=rows, dropout=dropout))
-    )
-
-
-def samples_of(store: Store, config: PretrainingConfig, number: int) -> list[Subgraph]:
-    sampler = HGSampling(store.graph, config.sampling, seed=0, before_s=store.schema.cutoff_s + 1)
-    return sampler.sample(0, range(number))
-
-
-class Ours:
-    """Our pretraining step on one sample, with the time of its parts."""
-
-    def __init__(self, store: Store, config: PretrainingConfig) -> None:
-        torch.manual_seed(0)
-        self.store, self.config, self.model = store, config, PretrainingModel(store, config).train()
-        self.optimizer = make_optimizer(self.model, config.learning_rate)
-
-    def step(self, subgraph: Subgraph) -> None:
-        batch = collate([subgraph], [CURSOR], self.store.graph, self.store.features, self.config.corruption, seed=0)
-        train_step(self.model, batch, self.optimizer, SingleProcess())
-
-    def parts(self, subgraph: Subgraph) -> dict[str, float]:
-        """Seconds of each part."""
-        clock = Clock()
-        batch = collate([subgraph], [CURSOR], self.store.graph, self.store.features, self.config.corruption, seed=0)
-        clock.lap("collate")
-        self.optimizer.zero_grad(set_to_none=True)
-        encoder = self.model.encoder
-        encoder.set_dropout_segments(batch.segments)
-        x = encoder.encode_rows(batch.frames)
-        clock.lap("rows")
-        h = encoder.propagate(x, batch.edges)
-        clock.lap("layers")
-        views = [{t: v.chunk(2)[i] if len(v) else v for t, v in h.items()} for i in (0, 1)]
-        sums = self.model.loss(*views, batch.links, batch.targets, batch.sample, batch.rank, batch.num_samples)
-        loss = torch.stack([s.mean for s in sums.values()]).sum()
-        clock.lap("losses")
-        loss.backward()
-        clock.lap("backward")
-        self.optimizer.step()
-        clock.lap("adam")
-        return clock.seconds
-
-
-class Plain:
-    """The plain pretraining step on one sample."""
-
-    def __init__(self, store: Store, config: PretrainingConfig) -> None:
-        torch.manual_seed(0)
-        self.model = PlainPretraining(store, config, PretrainingModel(store, config).loss).train()
-        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-
-    def step(self, subgraph: Subgraph) -> None:
-        self.parts(subgraph)
-
-    def parts(self, subgraph: Subgraph) -> dict[str, float]:
-        """Seconds of each part."""
-        clock = Clock()
-        rank = {t: torch.randperm(n) for t, n in subgraph.num_rows.items()}
-        clean, corrupted = self.model.views(subgraph)
-        clock.lap("collate")
-        self.optimizer.zero_grad(set_to_none=True)
-        h, h_corrupted = self.model.encode(clean, subgraph), self.model.encode(corrupted, subgraph)
-        clock.lap("forward")
-        loss = self.model.loss(h, h_corrupted, subgraph, rank)
-        clock.lap("losses")
-        loss.backward()
-        clock.lap("backward")
-        self.optimizer.step()
-        clock.lap("adam")
-        return clock.seconds
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, part: str) -> None:
-        now = time.perf_counter()
-        self.seconds[part], self._last = now - self._last, now
 
 
 def product_rate() -> float:
@@ -223,35 +138,6 @@ def differences(store: Store, rows: RowModel) -> dict[str, float]:
     }
 
 
-def task_batch(store: Store, data: Path, task_name: str, number: int) -> TaskBatch:
-    """Batch `number` of 512 training seeds with 128 and 64 neighbours."""
-    settings, task = paper().finetuning, load_task(open_dataset(data), task_name)
-    split = read_split(task, "train", "rolling", store.test_timestamp_s)
-    rows = np.random.default_rng(0).permutation(len(split))[number * settings.batch_size :][: settings.batch_size]
-    sampling = TemporalSampling(store.graph, settings.sampling, seed=0)
-    trees = sampling.sample(task.entity_table, split.entities[rows], split.before_s[rows], epoch=0, numbers=rows)
-    return collate_trees(trees, split.time_s[rows], store.graph, store.features)
-
-
-def finetuning_sides(store: Store, rows: RowModel) -> dict[str, torch.nn.Module]:
-    config = paper_config(rows).backbone
-    torch.manual_seed(0)
-    ours = TaskModel(RelationalEncoder(store.schema, store.graph.edge_types, config), paper().finetuning.head_channels)
-    plain = PlainFinetuning(PlainModel(store, config), TaskModel(ours.encoder, paper().finetuning.head_channels).head)
-    return {"ours": ours.train(), "plain": plain.train()}
-
-
-def finetuning_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: TaskBatch) -> None:
-    optimizer.zero_grad(set_to_none=True)
-    target = torch.linspace(-1, 1, batch.num_seeds)
-    (model(batch) - target).abs().mean().backward()
-    optimizer.step()
-
-
-def optimizer_of(side: str, model: torch.nn.Module) -> torch.optim.Optimizer:
-    return make_optimizer(model, 5e-3) if side == "ours" else torch.optim.Adam(model.parameters(), lr=5e-3)
-
-
 def finetuning(store: Store, data: Path, rows: RowModel, repetitions: int) -> dict[str, Any]:
     """Seeds/s and ratio on the same trees."""
     sides = finetuning_sides(store, rows)
@@ -318,7 +204,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(__file__).resolve().parents[2] / "shared" / "data")
     parser.add_argument("--store", type=Path, help="where its store is kept; by default a temporary folder")
     parser.add_argument("--quick", action="store_true", help="a third of the repetitions")
-    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    parser.add_argument("--json", action="store_true", help="the JSON line alone; the table goes to the error stream")
     parser.add_argument("--peak", nargs=2, metavar=("WHAT", "SIDE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -328,11 +214,13 @@ def main() -> None:
         if arguments.peak:
             print(measure_peak(store, data, *arguments.peak))
             return
-        run(store, data, 10 if arguments.quick else 30, 2 if arguments.quick else 5)
+        with contextlib.redirect_stdout(sys.stderr) if arguments.json else contextlib.nullcontext():
+            result = run(store, data, 10 if arguments.quick else 30, 2 if arguments.quick else 5)
+        print(json.dumps(result))
 
 
-def run(store: Store, data: Path, steps: int, finetuning_steps: int) -> None:
-    """All figures, then the JSON line."""
+def run(store: Store, data: Path, steps: int, finetuning_steps: int) -> dict[str, Any]:
+    """All figures, printed and as the JSON line has them."""
     print(f"torch {torch.__version__}, one thread of {torch.get_num_threads()}")
     result: dict[str, Any] = {rows: pretraining(store, rows, steps) for rows in ("resnet", "linear")}
     tuned = {rows: finetuning(store, data, rows, finetuning_steps) for rows in ("resnet", "linear")}
@@ -349,7 +237,7 @@ def run(store: Store, data: Path, steps: int, finetuning_steps: int) -> None:
     result["memory_ratio_1024_linear"] = ratio["batch_1024:linear"]
     both = [differences(store, rows) for rows in ("resnet", "linear")]
     result["max_abs_diff"] = {name: max(d[name] for d in both) for name in ("forward", "gradient")}
-    print(json.dumps(result))
+    return result
 
 
 if __name__ == "__main__":

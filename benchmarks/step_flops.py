@@ -3,8 +3,9 @@
 Counted for the best order of multiplications that we know (columns folded into the first map, products on the side of a key with fewer rows, one
 logits matrix a key), so that waste is not called work. With n_t rows of table t in both views, n'_t = n_t / 2, d channels:
 
-  fold      per column of height h and map: 2 h d^2 forward, 4 h d^2 backward
-  first     2 n_t (sum of heights of numbers) d per map forward, the same backward (the cells need no gradient)
+  cells     per column of h numbers, o outputs of all maps, n = n_t: the lesser of
+              folded: 2 (3 h d o + 2 n h o), the cells themselves need no gradient (a category's numbers cost nothing: they pick)
+              made:   2 (2 n h d + 3 n d o)
   blocks    (2 blocks - 1 + 1) products of 2 n_t d^2, three times (forward, both gradients)
   layer     2 d^2 (n_t + sum over edge types into t of min(rows of both ends)), three times
   row       2 n_t d^2 for both sides and 2 n'_t^2 d for logits, three times
@@ -26,18 +27,17 @@ def step_flops(store: Store, config: PretrainingConfig, subgraph: Subgraph) -> d
     d, rows = config.backbone.channels, config.backbone.rows
     view = {t: float(n) for t, n in subgraph.num_rows.items()}
     both = {t: 2 * n for t, n in view.items()}
-    flops = dict.fromkeys(("fold", "first", "blocks", "layer", "row", "link", "context"), 0.0)
-    maps = 2 if rows.model == "resnet" else 1
+    flops = dict.fromkeys(("cells", "blocks", "layer", "row", "link", "context"), 0.0)
+    o = d * (2 if rows.model == "resnet" else 1)
     for table, schema in store.schema.tables.items():
-        numbers = sum(
-            {"numerical": 2, "timestamp": TIME_NUMBERS}.get(c.stype, c.channels + 1)
-            for c in schema.columns
-            if c.stype != "categorical"
-        )
-        # A text's map on fewer rows than the embedding is wide would cost less unfolded; the lesser of both counts.
-        picked = sum(min(len(c.categories), both[table]) for c in schema.columns if c.stype == "categorical")
-        flops["fold"] += maps * 6 * (numbers + picked) * d * d
-        flops["first"] += maps * 4 * both[table] * numbers * d
+        n = both[table]
+        for column in schema.columns:
+            if column.stype == "categorical":
+                h = len(column.categories)
+                flops["cells"] += 2 * min(3 * h * d * o, 3 * n * d * o)
+                continue
+            h = {"numerical": 2, "timestamp": TIME_NUMBERS}.get(column.stype, column.channels + 1)
+            flops["cells"] += 2 * min(3 * h * d * o + 2 * n * h * o, 2 * n * h * d + 3 * n * d * o)
         if rows.model == "resnet":
             flops["blocks"] += 3 * 2 * rows.num_layers * 2 * both[table] * d * d
     keys = [(both[child], both[parent]) for child, _, parent in store.graph.edge_types]
