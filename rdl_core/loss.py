@@ -20,7 +20,8 @@ from torch.nn import Module, Parameter, ParameterList
 
 from rdl_core.loss_batch import SampleLayout, check_links, check_rows, sample_layouts
 from rdl_core.loss_contexts import context_sums
-from rdl_core.loss_terms import LossSum, Pairs, contrast, sum_losses
+from rdl_core.loss_pairs import Pairs
+from rdl_core.loss_terms import LossSum, contrast, sum_losses
 from rdl_core.reg import EdgeType
 
 __all__ = ["LossConfig", "LossSum", "ThreeLevelLoss"]

@@ -15,18 +15,15 @@ Source: arXiv 2506.22530, Eq. 1-6. A row u joined to v by two keys counts twice 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn.functional import logsigmoid
 
-from rdl_core.loss_batch import SampleLayout
-
-CHUNK_LOGITS = 1 << 21
-"""Most logits held at a time when the candidates are more than max_negatives + 1: 8 MB in float32."""
+from rdl_core.loss_columns import by_columns
+from rdl_core.loss_pairs import Pairs, terms
 
 
 @dataclass(frozen=True)
@@ -43,43 +40,6 @@ class LossSum:
     def mean(self) -> Tensor:
         """total / count; 0 with its graph kept when there is no input."""
         return self.total / (self.count.clamp(min=1) if isinstance(self.count, Tensor) else max(1, self.count))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairs:
-    """Which anchors have which positives among which candidates.
-
-    Args:
-        anchors, candidates: Layouts of the two sides.
-        anchor, candidate: int64 [pairs], flat positions in the two grids; each pair once.
-        is_target: bool [pairs] or None (all): the pairs that are inputs; all pairs are left out of the negatives.
-        is_candidate: bool [num_samples, max_rows] of the candidates' grid: who may be a negative.
-        is_self_reference: Both sides are one table and a row is no negative of itself.
-        max_negatives: Those of smallest rank are kept.
-        skip_without_negative: A sample in which the anchor of some input has no negative gives nothing.
-    """
-
-    anchors: SampleLayout
-    candidates: SampleLayout
-    anchor: Tensor
-    candidate: Tensor
-    is_target: Tensor | None
-    is_candidate: Tensor
-    is_self_reference: bool
-    max_negatives: int
-    skip_without_negative: bool
-
-    def turned(self) -> Pairs:
-        """Anchors and candidates in each other's place; every row of the new candidates may be a negative."""
-        return replace(
-            self, anchors=self.candidates, candidates=self.anchors, anchor=self.candidate, candidate=self.anchor,
-            is_candidate=self.anchors.is_row,
-        )  # fmt: skip
-
-    @property
-    def is_small(self) -> bool:
-        """Whether an anchor with a positive has at most max_negatives negatives anyway."""
-        return self.candidates.max_rows - 1 <= self.max_negatives
 
 
 def contrast(a: Tensor, c: Tensor, pairs: Pairs, *, both_ways: bool = False) -> LossSum:
@@ -122,9 +82,9 @@ class _Contrast(Function):
             if pairs.is_small and (not both_ways or pairs.turned().is_small):
                 total, count, *gradients = _dense(a, c, pairs, both_ways, with_gradient)
             else:
-                total, count, *gradients = _by_columns(a, c, pairs, with_gradient)
+                total, count, *gradients = by_columns(a, c, pairs, with_gradient)
                 if both_ways:
-                    total_2, count_2, grad_c, grad_a = _by_columns(c, a, pairs.turned(), with_gradient)
+                    total_2, count_2, grad_c, grad_a = by_columns(c, a, pairs.turned(), with_gradient)
                     total, count = total + total_2, count + count_2
                     gradients = [gradients[0] + grad_a, gradients[1] + grad_c] if with_gradient else gradients
         ctx.save_for_backward(*gradients)
@@ -146,7 +106,7 @@ def _dense(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: b
     total, count, weights, slopes = [], [], None, []
     for way, dim in ((pairs, 2), (pairs.turned(), 1))[: 1 + both_ways]:
         share, negative = _softmax(logits, dim)
-        part, number, slope = _terms(way, positive, negative, _num_negatives(way))
+        part, number, slope = terms(way, positive, negative, _num_negatives(way))
         total.append(part)
         count.append(number)
         slopes.append(slope)
@@ -186,76 +146,3 @@ def _num_negatives(pairs: Pairs) -> Tensor:
         left_out = left_out + itself.index_fill_(0, pairs.anchor[pairs.anchor == pairs.candidate], 0)
     candidates = pairs.is_candidate.sum(1, keepdim=True)
     return (candidates - left_out.view(candidates.shape[0], -1)).view(-1)
-
-
-def _by_columns(a: Tensor, c: Tensor, pairs: Pairs, with_gradient: bool) -> tuple[Tensor, ...]:
-    """The same from the columns of smallest rank: a's anchors need at most max_negatives of them, and leave out their own positives."""
-    num_samples, num_anchors, channels = a.shape
-    max_rows = pairs.candidates.max_rows
-    num_positives = torch.bincount(pairs.anchor, minlength=1).max() + pairs.is_self_reference
-    width = min(max_rows, pairs.max_negatives + int(num_positives))
-    rank = pairs.candidates.rank.masked_fill(~pairs.is_candidate, torch.iinfo(torch.int64).max)
-    columns = rank.argsort(dim=1)
-    column = columns.argsort(dim=1)[:, :].view(-1)[pairs.candidate]  # of each pair's candidate
-    columns = columns[:, :width]
-    is_candidate = pairs.is_candidate.gather(1, columns)
-    index = columns.unsqueeze(2).expand(-1, -1, channels)
-    c_kept = c.gather(1, index)
-    slot = pairs.anchor % num_anchors
-    flat_a, flat_c = a.reshape(-1, channels), c.reshape(-1, channels)
-    positive = (flat_a[pairs.anchor] * flat_c[pairs.candidate]).sum(1)
-    negatives, numbers = a.new_empty(num_samples, num_anchors), a.new_empty(num_samples, num_anchors, dtype=torch.int32)
-
-    def chunk(begin: int, end: int) -> Tensor:
-        """Masked logits [num_samples, end - begin, width]."""
-        logits = a[:, begin:end] @ c_kept.mT
-        is_negative = is_candidate.unsqueeze(1).expand(logits.shape).clone()
-        mine = (slot >= begin) & (slot < end) & (column < width)
-        row = pairs.anchor[mine] // num_anchors * (end - begin) + slot[mine] - begin
-        is_negative.view(-1).index_fill_(0, row * width + column[mine], False)
-        if pairs.is_self_reference:
-            itself = torch.arange(begin, end, device=a.device).view(1, -1, 1)
-            is_negative &= columns.unsqueeze(1) != itself
-        is_negative &= is_negative.cumsum(2, dtype=torch.int32) <= pairs.max_negatives
-        numbers[:, begin:end] = is_negative.sum(2, dtype=torch.int32)
-        return logits.masked_fill_(~is_negative, torch.finfo(logits.dtype).min)
-
-    step = max(1, CHUNK_LOGITS // (num_samples * width))
-    bounds = [(begin, min(num_anchors, begin + step)) for begin in range(0, num_anchors, step)]
-    for begin, end in bounds:
-        negatives[:, begin:end] = chunk(begin, end).logsumexp(2)
-    total, count, slope = _terms(pairs, positive, negatives.view(-1), numbers.view(-1))
-    if not with_gradient:
-        return total, count
-    of_anchor = slope.new_zeros(num_samples * num_anchors).index_add_(0, pairs.anchor, slope).view(num_samples, -1, 1)
-    grad_a, grad_kept = torch.empty_like(a), torch.zeros_like(c_kept)
-    for begin, end in bounds:
-        weight = (chunk(begin, end) - negatives[:, begin:end].unsqueeze(2)).exp_().mul_(of_anchor[:, begin:end])
-        grad_a[:, begin:end] = weight @ c_kept
-        grad_kept += weight.mT @ a[:, begin:end]
-    grad_c = torch.zeros_like(c).scatter_(1, index, grad_kept)
-    pull = slope.unsqueeze(1)
-    grad_a.view(-1, channels).index_add_(0, pairs.anchor, -pull * flat_c[pairs.candidate])
-    grad_c.view(-1, channels).index_add_(0, pairs.candidate, -pull * flat_a[pairs.anchor])
-    return total, count, grad_a, grad_c
-
-
-def _terms(pairs: Pairs, positive: Tensor, negative: Tensor, num_negatives: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(sum of losses, their number, d loss / d negative of each pair: minus that is d loss / d positive)."""
-    number = num_negatives.index_select(0, pairs.anchor)
-    is_input = number > 0
-    if pairs.skip_without_negative:
-        is_empty = ~is_input if pairs.is_target is None else ~is_input & pairs.is_target
-        if pairs.anchors.num_samples == 1:
-            is_input = is_input & ~is_empty.any()
-        else:
-            sample = pairs.anchor // pairs.anchors.max_rows
-            num_empty = torch.zeros(pairs.anchors.num_samples, dtype=torch.int64, device=sample.device)
-            is_input = is_input & (num_empty.index_add_(0, sample, is_empty.long()) == 0)[sample]
-    if pairs.is_target is not None:
-        is_input = is_input & pairs.is_target
-    gap = negative.index_select(0, pairs.anchor).sub_(positive)
-    inverse = (
-        number.clamp_(min=1).to(gap.dtype).log1p_().reciprocal_().mul_(is_input)
-    )  # clamp: only where it is no input
-    return -(logsigmoid(-gap) * inverse).sum(), is_input.sum(), gap.sigmoid_().mul_(inverse)

@@ -14,8 +14,9 @@ they occur.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -131,10 +132,10 @@ class HeteroSAGELayer(torch.nn.Module):
                     after[target].append(relation)
                 rows, nodes, weight = self._entries(u, v, relation, None if lookup is None else lookup[source_table])
                 entries.append((is_before, source, target, block, rows, nodes, weight))
-        first_in, first_out = (_cumulative([n[t] for t in self.tables]) for n in (num_in, num_out))
+        first_in, first_out = (_cumulative(n[t] for t in self.tables) for n in (num_in, num_out))
         widths = [len(b) for b in before], [len(a) for a in after]
-        first_product = _cumulative([w * num_in[t] for w, t in zip(widths[0], self.tables, strict=True)])
-        first_sum = _cumulative([w * num_out[t] for w, t in zip(widths[1], self.tables, strict=True)])
+        first_product = _cumulative(w * num_in[t] for w, t in zip(widths[0], self.tables, strict=True))
+        first_sum = _cumulative(w * num_out[t] for w, t in zip(widths[1], self.tables, strict=True))
         ends: tuple[list, list] = ([], [])
         for is_before, s, t, block, rows, nodes, weight in entries:
             if is_before:
@@ -168,8 +169,8 @@ class HeteroSAGELayer(torch.nn.Module):
         return RowSums.of(target, source, weight if self.aggregation == "mean" else None, num_targets, num_sources)
 
 
-def _cumulative(sizes: Sequence[int]) -> list[int]:
-    return [0, *np.cumsum(sizes).tolist()]
+def _cumulative(sizes: Iterable[int]) -> list[int]:
+    return [0, *accumulate(sizes)]
 
 
 class _Layer(Function):

@@ -4,8 +4,8 @@
     x = x + drop(relu(norm(W_2 drop(relu(norm(W_1 x + b_1))) + b_2)))     each further block
     out = W relu(norm(x)) + b
 
-Why by hand: 3 small operations of a block are then one pass each way, nothing is recorded per operation, and the masks are not kept: after ReLU and
-dropout a cell is positive exactly where its gradient passes, times 1 / (1 - p).
+Why by hand: nothing is recorded per operation, and masks are not kept: after ReLU and dropout a cell is positive exactly where its gradient passes,
+times 1 / (1 - p). Rows are padded to few sizes (products.py); no gradient comes from the padding.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from rdl_core import loss_terms
+from rdl_core import loss_columns
 from rdl_core.loss import LossConfig, LossSum, ThreeLevelLoss
 from rdl_core.loss_batch import sample_layouts
 
@@ -214,8 +214,8 @@ def test_anchors_in_chunks_equal_all_at_once(form: tuple[Any, ...], monkeypatch:
         random_batch(5, 3, with_targets=True),
     )
     results = []
-    for chunk in (loss_terms.CHUNK_LOGITS, 1):
-        monkeypatch.setattr(loss_terms, "CHUNK_LOGITS", chunk)
+    for chunk in (loss_columns.CHUNK_LOGITS, 1):
+        monkeypatch.setattr(loss_columns, "CHUNK_LOGITS", chunk)
         total = sum((level.total for level in loss(**batch).values()), torch.zeros(()))
         results.append([total, *gradients(total, leaves(loss, batch))])
     assert results[0][0] > 0
