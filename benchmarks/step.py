@@ -133,7 +133,7 @@ def differences(store: Store, rows: RowModel) -> dict[str, float]:
         float((of_losses[n] - p.grad).abs().max()) for n, p in ours.loss.named_parameters() if p.grad is not None
     ]
     return {
-        "forward": max(float((h[t] - clean[t]).abs().max()) for t in h),
+        "forward": max(float((h[t] - clean[t]).detach().abs().max()) for t in h),
         "gradient": max(gradient_difference(plain.model, ours.encoder), *gradients),
     }
 
