@@ -30,6 +30,7 @@ from rdl_core.batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.model_io import cpu_weights
+from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
@@ -65,18 +66,17 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    # Without relative time the encoder's time maps are unused. Buffers are constants, the same on every worker.
+    ddp = {"find_unused_parameters": True, "broadcast_buffers": False}
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=ddp)
+    optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             state, best = load_training(Path(folder), model, optimizer)
-    # Without relative time the encoder's time maps are unused. Buffers are constants, the same on every worker.
-    ddp = {"find_unused_parameters": True, "broadcast_buffers": False}
-    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=ddp)
     rows = worker.placement.rows(store, config.corruption.distribution)
     validation = Validation(store, config, sampler, communicator, rows)
-    _move_optimizer(optimizer, next(model.parameters()).device)
     plan = step_plan(config, context.get_world_size(), sampler)
     is_first = context.get_world_rank() == 0
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
@@ -171,9 +171,3 @@ def _sum(counts: Any) -> Counter:
     for count in counts:
         total.update(count)
     return total
-
-
-def _move_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    for entry in optimizer.state.values():
-        for name in ("exp_avg", "exp_avg_sq"):
-            entry[name] = entry[name].to(device)

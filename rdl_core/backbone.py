@@ -8,19 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch_frame import TensorFrame
 from torch_geometric.nn import PositionalEncoding
 
+from rdl_core.dropout import Segments
+from rdl_core.message_passing import Aggregation, HeteroSAGELayer
+from rdl_core.products import pad_rows, padded_size
 from rdl_core.reg import EdgeType
-from rdl_core.row_encoder import RowEncoder, RowEncoderConfig, SampleDropout
+from rdl_core.row_encoder import RowEncoder, RowEncoderConfig
 from rdl_core.schema import Schema
 from rdl_core.temporal_sampling import reverse
 
-Aggregation = Literal["sum", "mean"]
 AgeScale = Literal["days", "log_days"]
 LOG_AGE_FACTOR = 3.0
 """A day to ten years of log_days then span 2 to 25 of the encoding's shortest period of 2 pi."""
@@ -54,56 +56,6 @@ class BackboneConfig:
             raise ValueError(f"BackboneConfig.aggregation must be 'sum' or 'mean', got {self.aggregation!r}")
         if self.age_scale not in ("days", "log_days"):
             raise ValueError(f"BackboneConfig.age_scale must be 'days' or 'log_days', got {self.age_scale!r}")
-
-
-class HeteroSAGELayer(torch.nn.Module):
-    """h_v = ReLU(LayerNorm(R x_v + b + sum over edge types of W_type aggregate(x_u))), per table.
-
-    This is PyG's HeteroConv of SAGEConv with sum over edge types, with the root matrices of a table's edge types merged into one (their sum is
-    all that counts) and the aggregates of a table side by side, so that a table costs two matrix products.
-
-    Args:
-        tables: T table names.
-        edge_types: Directed edge types (source, relation, destination).
-        channels: In and out.
-        aggregation: "sum" or "mean".
-    """
-
-    def __init__(
-        self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation
-    ) -> None:
-        super().__init__()
-        self.tables, self.aggregation = tuple(tables), aggregation
-        self.incoming = {t: [e for e in edge_types if e[2] == t] for t in tables}
-        self.root = torch.nn.ModuleList(torch.nn.Linear(channels, channels) for _ in tables)
-        # One linear map on all aggregates of a table, initialised as if each edge type had its own (fan-in: channels).
-        self.neighbour = torch.nn.ParameterList(
-            torch.empty(channels, channels * len(self.incoming[t])).uniform_(-(channels**-0.5), channels**-0.5)
-            for t in tables
-        )
-        self.norm = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in tables)
-
-    def forward(
-        self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Tensor], num_out: Mapping[str, int]
-    ) -> dict[str, Tensor]:
-        """New vectors of the first num_out[table] rows of each table."""
-        out = {}
-        for i, table in enumerate(self.tables):
-            rows = num_out[table]
-            x = x_dict[table][:rows]
-            parts = [self._aggregate(x_dict[e[0]], edges[e], rows) for e in self.incoming[table]]
-            # x[:, :0]: a table without keys has an empty map, which must get its (empty) gradient too, as DDP expects of every parameter.
-            y = self.root[i](x) + torch.cat([x[:, :0], *parts], dim=1) @ self.neighbour[i].T
-            out[table] = self.norm[i](y).relu()
-        return out
-
-    def _aggregate(self, x: Tensor, edge_index: Tensor, rows: int) -> Tensor:
-        source, target = edge_index
-        total = x.new_zeros(rows, x.shape[1]).index_add(0, target, x[source])
-        if self.aggregation == "sum":
-            return total
-        degree = x.new_zeros(rows).index_add(0, target, x.new_ones(len(target)))
-        return total / degree.clamp(min=1.0).unsqueeze(1)
 
 
 class RelationalEncoder(torch.nn.Module):
@@ -141,12 +93,33 @@ class RelationalEncoder(torch.nn.Module):
         """Adds an encoding of each row's age at the moment of the question; [rows] float days for tables with a time column."""
         out = dict(x_dict)
         for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
-            age = age_days[table]
-            if self.config.age_scale == "log_days":
-                age = torch.log1p(age) * LOG_AGE_FACTOR
-            encoding = self.time_encoding(age).to(linear.weight.dtype)
-            out[table] = out[table] + linear(encoding)
+            out[table] = out[table] + self._encode_age(age_days[table], linear)
         return out
+
+    def spread(
+        self, x_dict: Mapping[str, Tensor], index: Mapping[str, Tensor], age_days: Mapping[str, Tensor]
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Nodes that share rows and ages: what `propagate` takes, with each distinct row and each distinct age there once.
+
+        Args:
+            x_dict: Vectors of distinct rows.
+            index: Per table int64 [nodes] into them.
+            age_days: Per table with a time column float [nodes].
+
+        Returns:
+            ({table: [distinct rows + distinct ages, channels]}, {table: int64 [nodes, 1 or 2], the rows of that whose sum a node is}).
+        """
+        out, lookup = dict(x_dict), {t: i.unsqueeze(1) for t, i in index.items()}
+        for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
+            ages, place = age_days[table].unique(return_inverse=True)
+            lookup[table] = torch.stack([index[table], place + len(out[table])], dim=1)
+            out[table] = torch.cat([out[table], self._encode_age(ages, linear)])
+        return out, lookup
+
+    def _encode_age(self, age_days: Tensor, linear: torch.nn.Module) -> Tensor:
+        age = torch.log1p(age_days) * LOG_AGE_FACTOR if self.config.age_scale == "log_days" else age_days
+        encoded: Tensor = linear(self.time_encoding(age).to(next(linear.parameters()).dtype))
+        return encoded
 
     def propagate(
         self,
@@ -154,6 +127,7 @@ class RelationalEncoder(torch.nn.Module):
         edges: Mapping[EdgeType, Tensor],
         num_nodes_per_hop: Mapping[str, Sequence[int]] | None = None,
         num_edges_per_hop: Mapping[EdgeType, Sequence[int]] | None = None,
+        lookup: Mapping[str, Tensor] | None = None,
     ) -> dict[str, Tensor]:
         """Message passing.
 
@@ -161,24 +135,32 @@ class RelationalEncoder(torch.nn.Module):
             x_dict: [rows, channels] per table.
             edges: int64 [2, edges] (source, destination) per directed edge type.
             num_nodes_per_hop, num_edges_per_hop: With rows and edges ordered by hop, layer l skips what cannot reach the seeds any more.
+            lookup: Per table int64 [nodes, parts]: a node is the sum of these rows of x; None: a node is a row.
 
         Returns:
             [rows, channels] per table; with hops, rows of hop 0 only.
         """
-        h_dict = dict(x_dict)
-        for number, layer in enumerate(self.layers):
-            remaining = len(self.layers) - number
-            if num_nodes_per_hop is None or num_edges_per_hop is None:
-                h_dict = layer(h_dict, edges, {t: len(h) for t, h in h_dict.items()})
-                continue
-            num_out = {t: sum(n[:remaining]) for t, n in num_nodes_per_hop.items()}
-            kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
-            h_dict = layer(h_dict, kept, num_out)
-        return h_dict
+        rows = {t: len(x_dict[t] if lookup is None else lookup[t]) for t in self.tables}
+        x = torch.cat([pad_rows(x_dict[t]) for t in self.tables])
+        num_in = {t: padded_size(len(x_dict[t])) for t in self.tables}
+        num_out = {t: padded_size(n) for t, n in rows.items()}
+        plan, has_hops = None, num_nodes_per_hop is not None and num_edges_per_hop is not None
+        layers: Any = self.layers
+        for number, layer in enumerate(layers):
+            remaining, kept = len(self.layers) - number, edges
+            if num_nodes_per_hop is not None and num_edges_per_hop is not None:
+                rows = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
+                num_out = {t: padded_size(n) for t, n in rows.items()}
+                kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
+            if plan is None or has_hops or (number == 1 and lookup is not None):  # else all layers are alike
+                plan = layer.plan(num_in, kept, num_out, lookup if number == 0 else None)
+            num_in = num_out
+            x = layer.run(x, plan)
+        parts = x.split([num_out[t] for t in self.tables])
+        return {t: part[: rows[t]] for t, part in zip(self.tables, parts, strict=True)}
 
-    def set_dropout_segments(self, segments: Mapping[str, Sequence[tuple[int, tuple[int, ...]]]] | None) -> None:
+    def set_dropout_segments(self, segments: Mapping[str, Segments] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""
-        for table, encoder in zip(self.tables, self.row_encoders, strict=True):
-            for module in encoder.modules():
-                if isinstance(module, SampleDropout):
-                    module.segments = None if segments is None else segments[table]
+        encoders: Any = self.row_encoders
+        for table, encoder in zip(self.tables, encoders, strict=True):
+            encoder.dropout.segments = None if segments is None else segments[table]

@@ -26,6 +26,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from rdl_core.backbone import RelationalEncoder
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, FinetuningConfig, Regime
+from rdl_core.optimizer import make_optimizer
 from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, numpy_generator
 from rdl_core.store import Store
 from rdl_core.task_batch import Split, TaskBatch, collate_trees, metric_name, read_split
@@ -58,9 +59,8 @@ class TaskModel(torch.nn.Module):
         """Vectors of the seeds: [seeds, channels]."""
         self.encoder.set_dropout_segments(None)
         distinct = self.encoder.encode_rows(batch.frames)
-        x_dict = {t: x[batch.index[t]] for t, x in distinct.items()}
-        x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
-        h = self.encoder.propagate(x_dict, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop)
+        x_dict, lookup = self.encoder.spread(distinct, batch.index, batch.age_days)
+        h = self.encoder.propagate(x_dict, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop, lookup)
         return h[batch.entity_table][: batch.num_seeds]
 
     def forward(self, batch: TaskBatch | Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class Finetuning:
         begun = time.perf_counter()
         torch.manual_seed(self.config.seed)  # dropout draws from the global generator
         config, model = self.config, wrap(self.model)
-        optimizer = torch.optim.Adam((p for p in model.parameters() if p.requires_grad), lr=config.learning_rate)
+        optimizer = make_optimizer(model, config.learning_rate)
         average = None
         if config.ema_decay is not None:
             average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))

@@ -5,7 +5,7 @@ them. Out: one `LossSum` per level, for the caller to add over ranks and divide 
 
 Invariants: 1.0 is chance at every level; every parameter gets a gradient in every batch, even if its table or key is
 empty there; finite for logits of +-1e4 in float32. Rows below float32 are raised to float32.
-Cost: per table and directed edge type one matrix [num_samples, rows, rows]; no loop over rows or samples.
+Cost: per table and key one block of logits, dropped as soon as its gradient is known (`loss_terms`); no loop over rows or samples.
 Source: Peleska and Sir, Task-Agnostic Contrastive Pretraining for Relational Deep Learning, arXiv 2506.22530, Eq. 1-6.
 """
 
@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.nn import Module, Parameter, ParameterList
 
 from rdl_core.loss_batch import SampleLayout, check_links, check_rows, sample_layouts
-from rdl_core.loss_terms import LossSum, context_means, link_loss, self_loss, sum_losses
+from rdl_core.loss_contexts import context_sums
+from rdl_core.loss_pairs import Pairs
+from rdl_core.loss_terms import LossSum, contrast, sum_losses
 from rdl_core.reg import EdgeType
 
 __all__ = ["LossConfig", "LossSum", "ThreeLevelLoss"]
@@ -143,26 +145,33 @@ class ThreeLevelLoss(Module):
         layouts = sample_layouts(links_dict, sample_dict, rank_dict, num_samples)
         rows = {table: _at_least_float32(h_dict[table]) for table in self.node_types}
         h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
-        corrupted = {t: layouts[t].pad(_at_least_float32(h_corrupted_dict[t])) for t in self.node_types}
         zero = rows[self.node_types[0]][:0].sum()  # keeps a graph when a database has no key at all
-        return {
-            "row": sum_losses(self._row_losses(h, corrupted, layouts), zero),
-            "link": sum_losses(self._link_losses(h, links_dict, target_dict, layouts), zero),
-            "context": sum_losses(self._context_losses(rows, h, links_dict, target_dict, layouts), zero),
-        }
+        with torch.autocast(zero.device.type, enabled=False):
+            return {
+                "row": sum_losses(self._row_losses(h, h_corrupted_dict, layouts), zero),
+                "link": sum_losses(self._link_losses(h, links_dict, target_dict, layouts), zero),
+                "context": sum_losses(self._context_losses(rows, h, links_dict, target_dict, layouts), zero),
+            }
 
     def _row_losses(
-        self, h: dict[str, Tensor], corrupted: dict[str, Tensor], layouts: dict[str, SampleLayout]
+        self, h: dict[str, Tensor], corrupted: Mapping[str, Tensor], layouts: dict[str, SampleLayout]
     ) -> list[LossSum]:
         losses = []
         for table, matrix in zip(self.node_types, self.row_matrices, strict=True):
-            candidates = corrupted[table]
+            layout = layouts[table]
+            candidates = layout.pad(_at_least_float32(corrupted[table]))
             if self.config.row_form == "code":
                 candidates = candidates @ matrix.T
-            logits = h[table] @ matrix.T @ candidates.mT
-            layout = layouts[table]
-            losses.append(self_loss(logits, layout.is_row, layout.rank, self.config.max_negatives))
+            losses.append(contrast(h[table] @ matrix.T, candidates, self._self_pairs(layout, layout.is_row)))
         return losses
+
+    def _self_pairs(self, layout: SampleLayout, is_input: Tensor) -> Pairs:
+        """Row and context level: the positive of a row is the row itself, seen in another way."""
+        place = layout.cell if is_input is layout.is_row else layout.cell[is_input.view(-1)[layout.cell]]
+        return Pairs(
+            anchors=layout, candidates=layout, anchor=place, candidate=place, is_target=None, is_candidate=is_input,
+            is_self_reference=False, max_negatives=self.config.max_negatives, skip_without_negative=False,
+        )  # fmt: skip
 
     def _link_losses(
         self,
@@ -174,30 +183,26 @@ class ThreeLevelLoss(Module):
         losses = []
         for index, edge_type in enumerate(self.edge_types):
             child, _, parent = edge_type
-            links = links_dict[edge_type]
-            to_parent, to_child = self._link_logits(index, h[child], h[parent])
-            directions = ((to_parent, parent, child, links.flip(0)), (to_child, child, parent, links))
-            for logits, anchor, candidate, anchor_links in directions:
-                part = link_loss(
-                    logits,
-                    layouts[anchor],
-                    layouts[candidate],
-                    anchor_links,
-                    None if target_dict is None else target_dict[edge_type],
-                    is_self_reference=child == parent,
-                    max_negatives=self.config.max_negatives,
-                    skip_without_negative=self.config.skip_edge_type_without_negative,
-                )
-                losses.append(part)
+            child_rows, parent_rows = links_dict[edge_type]
+            to_parent = Pairs(
+                anchors=layouts[parent],
+                candidates=layouts[child],
+                anchor=layouts[parent].cell[parent_rows],
+                candidate=layouts[child].cell[child_rows],
+                is_target=None if target_dict is None else target_dict[edge_type],
+                is_candidate=layouts[child].is_row,
+                is_self_reference=child == parent,
+                max_negatives=self.config.max_negatives,
+                skip_without_negative=self.config.skip_edge_type_without_negative,
+            )
+            if self.config.link_matrix == "shared":
+                losses.append(contrast(h[parent] @ self.link_matrices[index].T, h[child], to_parent, both_ways=True))
+                continue
+            w_to_parent, w_to_child = self.link_matrices[2 * index : 2 * index + 2]
+            losses.append(contrast(h[parent] @ w_to_parent.T, h[child], to_parent))
+            # (h_v W^T) . h_u = h_v . (h_u W): the product runs on the parents' side, which is the smaller one.
+            losses.append(contrast(h[child], h[parent] @ w_to_child, to_parent.turned()))
         return losses
-
-    def _link_logits(self, index: int, h_child: Tensor, h_parent: Tensor) -> tuple[Tensor, Tensor]:
-        """[samples, parents, children] of child -> parent, [samples, children, parents] of parent -> child."""
-        if self.config.link_matrix == "shared":
-            logits = h_parent @ self.link_matrices[index].T @ h_child.mT
-            return logits, logits.mT
-        to_parent, to_child = self.link_matrices[2 * index], self.link_matrices[2 * index + 1]
-        return h_parent @ to_parent.T @ h_child.mT, h_child @ to_child.T @ h_parent.mT
 
     def _context_losses(
         self,
@@ -207,24 +212,20 @@ class ThreeLevelLoss(Module):
         target_dict: Mapping[EdgeType, Tensor] | None,
         layouts: dict[str, SampleLayout],
     ) -> list[LossSum]:
-        projected = {}
+        if not self.linked_node_types:
+            return []
+        projected = []
         for index, table in enumerate(self.linked_node_types):
             z = rows[table] @ self.context_matrices[index]
-            projected[table] = (z + self.context_biases[index] if self.config.context_bias else z).to(rows[table].dtype)
-        into: dict[str, list[tuple[Tensor, Tensor, Tensor | None]]] = {table: [] for table in self.linked_node_types}
-        for edge_type in self.edge_types:
-            child, _, parent = edge_type
-            child_rows, parent_rows = links_dict[edge_type]
-            is_target = None if target_dict is None else target_dict[edge_type]
-            into[parent].append((projected[child].index_select(0, child_rows), parent_rows, is_target))
-            into[child].append((projected[parent].index_select(0, parent_rows), child_rows, is_target))
+            projected.append(z + self.context_biases[index] if self.config.context_bias else z)
+        sizes = {table: len(rows[table]) for table in self.linked_node_types}
+        sums, has_context = context_sums(links_dict, target_dict, sizes, self.config.context_form)
+        contexts = sums.differentiable(torch.cat(projected))
         losses = []
-        for table, directed_links in into.items():
-            zero = torch.zeros_like(rows[table])
-            context, has_context = context_means(directed_links, zero, self.config.context_form)
+        parts = (contexts.split(list(sizes.values())), has_context.split(list(sizes.values())))
+        for table, context, has in zip(self.linked_node_types, *parts, strict=True):
             layout = layouts[table]
-            logits = h[table] @ layout.pad(context).mT
-            losses.append(self_loss(logits, layout.pad(has_context), layout.rank, self.config.max_negatives))
+            losses.append(contrast(h[table], layout.pad(context), self._self_pairs(layout, layout.pad(has))))
         return losses
 
 

@@ -10,6 +10,7 @@ DistributedDataParallel expects on every rank. With one sample the grid is a vie
 Cost: one transfer from device to host per batch, for the checks and the grid sizes together.
 """
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ class SampleLayout:
     """Where each row of one table lies in the grid [num_samples, max_rows].
 
     `cell` [num_rows] is the flat position, sample * max_rows + slot; `is_row` [num_samples, max_rows] tells rows from
-    padding; `rank` [num_samples, max_rows] is the rank of each row within its sample.
+    padding; `rank` [num_samples, max_rows] is the rank of each row within its sample; `is_full`: there is no padding.
     """
 
     num_samples: int
@@ -32,6 +33,7 @@ class SampleLayout:
     cell: Tensor
     is_row: Tensor
     rank: Tensor
+    is_full: bool
 
     def pad(self, values: Tensor) -> Tensor:
         """[num_rows, ...] -> [num_samples, max_rows, ...], zeros in the padding; a view where there is none."""
@@ -56,30 +58,41 @@ def sample_layouts(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; expected at least 1. Skip the step when no sample is left.")
-    starts_dict = {table: _starts(sample, num_samples) for table, sample in sample_dict.items()}
-    numbers = [starts.diff().max() for starts in starts_dict.values()]
-    numbers += [_is_bad_sample(sample, num_samples).any() for sample in sample_dict.values()]
-    numbers += [_is_bad_link(links, edge_type, sample_dict).any() for edge_type, links in links_dict.items()]
-    on_host = torch.stack([number.long() for number in numbers]).tolist()  # the one transfer
-    num_tables = len(sample_dict)
-    for table, is_bad in zip(sample_dict, on_host[num_tables : 2 * num_tables], strict=True):
-        if is_bad:
-            _refuse_sample(table, sample_dict[table], num_samples)
-    for edge_type, is_bad in zip(links_dict, on_host[2 * num_tables :], strict=True):
-        if is_bad:
-            _refuse_link(links_dict[edge_type], edge_type, sample_dict)
+    tables, sizes = list(sample_dict), [len(sample) for sample in sample_dict.values()]
+    first = dict(zip(tables, [0, *itertools.accumulate(sizes)], strict=False))
+    samples = torch.cat(list(sample_dict.values()))
+    device = samples.device
+    table_of = torch.arange(len(tables), device=device).repeat_interleave(torch.tensor(sizes, device=device))
+    in_range = samples.clamp(0, num_samples - 1)  # so that counting cannot fail before the check
+    counts = torch.bincount(table_of * num_samples + in_range, minlength=len(tables) * num_samples)
+    counts = counts.view(len(tables), num_samples)
+    is_bad = (samples != in_range) | (
+        (samples.diff(prepend=samples[:1]) < 0) & (table_of.diff(prepend=table_of[:1]) == 0)
+    )
+    is_bad_link = _is_bad_link(links_dict, first, sample_dict, samples)
+    on_host = torch.cat([counts.amax(1), is_bad.any().view(1), is_bad_link.any().view(1)]).tolist()  # the one transfer
+    if on_host[-2]:
+        for table, sample in sample_dict.items():
+            _check_sample(table, sample, num_samples)
+    if on_host[-1]:
+        for edge_type, links in links_dict.items():
+            _check_links({edge_type: links}, first, sample_dict, samples)
+    starts = counts.cumsum(1) - counts
     return {
-        table: _layout(sample, rank_dict[table], starts_dict[table], max(1, max_rows))
-        for (table, sample), max_rows in zip(sample_dict.items(), on_host[:num_tables], strict=True)
+        table: _layout(sample_dict[table], rank_dict[table], starts[i], counts[i], max(1, on_host[i]))
+        for i, table in enumerate(tables)
     }
 
 
-def _layout(sample: Tensor, rank: Tensor, starts: Tensor, max_rows: int) -> SampleLayout:
-    num_samples = starts.numel() - 1
-    slot = torch.arange(sample.numel(), device=sample.device) - starts[sample]
-    is_row = torch.arange(max_rows, device=sample.device) < starts.diff().unsqueeze(1)
-    cell = sample * max_rows + slot
-    return SampleLayout(num_samples, max_rows, cell, is_row, _pad(rank, cell, num_samples, max_rows))
+def _layout(sample: Tensor, rank: Tensor, starts: Tensor, counts: Tensor, max_rows: int) -> SampleLayout:
+    num_samples, places = len(starts), torch.arange(max(len(sample), max_rows), device=sample.device)
+    if num_samples == 1:
+        cell, is_row = places[: len(sample)], places[:max_rows].unsqueeze(0) < len(sample)
+    else:
+        cell = sample * max_rows + places[: len(sample)] - starts[sample]
+        is_row = places[:max_rows] < counts.unsqueeze(1)
+    is_full = num_samples * max_rows == len(sample)
+    return SampleLayout(num_samples, max_rows, cell, is_row, _pad(rank, cell, num_samples, max_rows), is_full)
 
 
 def _pad(values: Tensor, cell: Tensor, num_samples: int, max_rows: int) -> Tensor:
@@ -89,29 +102,28 @@ def _pad(values: Tensor, cell: Tensor, num_samples: int, max_rows: int) -> Tenso
     return grid.index_copy(0, cell, values).view(num_samples, max_rows, *values.shape[1:])
 
 
-def _starts(sample: Tensor, num_samples: int) -> Tensor:
-    """[num_samples + 1]: the first row of each sample, then the number of rows."""
-    return torch.searchsorted(sample.contiguous(), torch.arange(num_samples + 1, device=sample.device))
+def _is_bad_link(
+    links_dict: Mapping[EdgeType, Tensor], first: Mapping[str, int], sample_dict: Mapping[str, Tensor], samples: Tensor
+) -> Tensor:
+    """bool [all links]: an end is no row of its table, or the ends lie in different samples."""
+    if not links_dict:
+        return samples.new_zeros(0, dtype=torch.bool)
+    sizes = torch.tensor([[len(sample_dict[e[i]]) for e in links_dict] for i in (0, 2)], device=samples.device)
+    begins = torch.tensor([[first[e[i]] for e in links_dict] for i in (0, 2)], device=samples.device)
+    lengths = torch.tensor([x.size(1) for x in links_dict.values()], device=samples.device)
+    sizes, begins = (x.repeat_interleave(lengths, dim=1) for x in (sizes, begins))
+    ends = torch.cat(list(links_dict.values()), dim=1)
+    is_no_row = ((ends < 0) | (ends >= sizes)).any(0)
+    with_none = torch.cat([samples, samples.new_zeros(1)])
+    both = with_none[torch.where(is_no_row, len(samples), ends + begins)]
+    return is_no_row | (both[0] != both[1])
 
 
-def _is_bad_sample(sample: Tensor, num_samples: int) -> Tensor:
-    previous = torch.cat([sample[:1], sample[:-1]])
-    return (sample < 0) | (sample >= num_samples) | (sample < previous)
-
-
-def _is_bad_link(links: Tensor, edge_type: EdgeType, sample_dict: Mapping[str, Tensor]) -> Tensor:
-    """bool [num_links]: an end is no row of its table, or the ends lie in different samples."""
-    ends = []
-    for rows, table in zip(links, (edge_type[0], edge_type[2]), strict=True):
-        sample = sample_dict[table]
-        num_rows = sample.numel()
-        with_none = torch.cat([sample, sample.new_tensor([-1])])  # row number num_rows stands for "no such row"
-        ends.append(with_none[torch.where((rows < 0) | (rows >= num_rows), num_rows, rows)])
-    return (ends[0] != ends[1]) | (ends[0] < 0) | (ends[1] < 0)
-
-
-def _refuse_sample(table: str, sample: Tensor, num_samples: int) -> None:
-    row = int(_is_bad_sample(sample, num_samples).nonzero()[0])
+def _check_sample(table: str, sample: Tensor, num_samples: int) -> None:
+    is_bad = (sample < 0) | (sample >= num_samples) | (sample.diff(prepend=sample[:1]) < 0)
+    if not is_bad.any():
+        return
+    row = int(is_bad.nonzero()[0])
     before = f" after {int(sample[row - 1])}" if row else ""
     raise ValueError(
         f"sample_dict[{table!r}]: row {row} has sample number {int(sample[row])}{before}; expected nondecreasing "
@@ -119,9 +131,14 @@ def _refuse_sample(table: str, sample: Tensor, num_samples: int) -> None:
     )
 
 
-def _refuse_link(links: Tensor, edge_type: EdgeType, sample_dict: Mapping[str, Tensor]) -> None:
-    child, fkey_col, parent = edge_type
-    position = int(_is_bad_link(links, edge_type, sample_dict).nonzero()[0])
+def _check_links(
+    links_dict: Mapping[EdgeType, Tensor], first: Mapping[str, int], sample_dict: Mapping[str, Tensor], samples: Tensor
+) -> None:
+    ((child, fkey_col, parent), links), *_ = links_dict.items()
+    is_bad = _is_bad_link(links_dict, first, sample_dict, samples)
+    if not is_bad.any():
+        return
+    position = int(is_bad.nonzero()[0])
     child_row, parent_row = links[:, position].tolist()
     raise ValueError(
         f"{child}.{fkey_col} -> {parent}: link {position} joins child row {child_row} to parent row {parent_row}; "

@@ -27,6 +27,7 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
 from rdl_core.model_io import Checkpoint
+from rdl_core.optimizer import make_optimizer
 from rdl_core.row_source import RowSource, mapped_rows
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
@@ -289,7 +290,7 @@ def pretrain_here(
     """A whole run in this process, without Ray; returns the model with its best weights and how it went."""
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    optimizer = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
+    optimizer = make_optimizer(model, config.learning_rate)
     sampler = HGSampling(store.graph, config.sampling, seed=config.seed, before_s=store.schema.cutoff_s + 1)
     best = copy.deepcopy(model.state_dict())
 

@@ -8,7 +8,6 @@ Lea, Flood 2014), which passes the avalanche tests that a draw per row needs; it
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numba import njit
 
 # Purposes keep the streams of one run apart. The numbers are part of the format: changing one changes every pinned sequence.
@@ -66,8 +65,3 @@ def stream(*numbers: int) -> int:
 def numpy_generator(*numbers: int) -> np.random.Generator:
     """A NumPy generator for the stream of these integers."""
     return np.random.Generator(np.random.Philox(key=stream(*numbers)))
-
-
-def torch_generator(*numbers: int) -> torch.Generator:
-    """A CPU torch generator for the stream of these integers (CPU, so that every device sees the same draws)."""
-    return torch.Generator().manual_seed(stream(*numbers) >> 1)

@@ -6,7 +6,6 @@ vector, of whatever semantic type. Dropout masks depend on the sample, not on th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,8 +25,11 @@ from torch_frame.nn import (
     TimestampEncoder,
 )
 
+from rdl_core.dropout import SampleDropout
 from rdl_core.features import calendar, col_names_dict
-from rdl_core.random_streams import PURPOSE_DROPOUT, torch_generator
+from rdl_core.folded_map import folded_maps
+from rdl_core.products import padded_size
+from rdl_core.residual import residual_blocks
 from rdl_core.schema import ColumnSchema, TableSchema
 
 RowModel = Literal["linear", "resnet"]
@@ -82,44 +84,14 @@ class NullableEmbeddingEncoder(LinearEmbeddingEncoder):
         return super().encode_forward(feat, col_names).masked_fill(missing.unsqueeze(-1), 0.0)
 
 
-class SampleDropout(torch.nn.Module):
-    """Dropout whose mask is a function of the sample: rows of one sample draw from that sample's stream.
-
-    `segments` is set before a forward pass: consecutive (rows, stream) pairs that cover the input. Each call after that has a mask of its own
-    (PyTorch Frame's residual block uses its dropout twice). Without segments, in training mode, the module draws from torch's global
-    generator, as torch.nn.Dropout.
-
-    Args:
-        probability: Of a zero.
-        number: Tells the dropouts of one model apart.
-    """
-
-    def __init__(self, probability: float, number: int) -> None:
-        super().__init__()
-        self.probability, self.number = probability, number
-        self.segments = None
-
-    @property
-    def segments(self) -> Sequence[tuple[int, tuple[int, ...]]] | None:
-        """Consecutive (rows, stream) pairs, or None."""
-        return self._segments
-
-    @segments.setter
-    def segments(self, segments: Sequence[tuple[int, tuple[int, ...]]] | None) -> None:
-        self._segments, self._calls = segments, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.probability == 0.0:
-            return x
-        if self.segments is None:
-            return torch.nn.functional.dropout(x, self.probability)
-        keep = [
-            torch.rand(rows, x.shape[1], generator=torch_generator(PURPOSE_DROPOUT, *stream, self.number, self._calls))
-            for rows, stream in self.segments
-        ]
-        self._calls += 1
-        mask = torch.cat(keep).to(x.device) >= self.probability
-        return x * mask / (1.0 - self.probability)
+STYPE_ENCODERS = {
+    stype.numerical: NullableLinearEncoder,
+    stype.categorical: EmbeddingEncoder,
+    stype.multicategorical: MultiCategoricalEmbeddingEncoder,
+    stype.timestamp: NullableTimestampEncoder,
+    stype.embedding: NullableEmbeddingEncoder,
+}
+"""How the cells of each semantic type become vectors."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,25 +128,19 @@ class RowEncoder(torch.nn.Module):
     def __init__(self, schema: TableSchema, channels: int, config: RowEncoderConfig, number: int) -> None:
         super().__init__()
         names = col_names_dict(schema)
+        self.dropout = SampleDropout(config.dropout, number)
         self.constant = torch.nn.Parameter(torch.randn(channels) * 0.1) if not names else None
         if not names:
             return
         statistics = {c.name: column_statistics(c) for c in schema.columns}
-        classes = {
-            stype.numerical: NullableLinearEncoder,
-            stype.categorical: EmbeddingEncoder,
-            stype.multicategorical: MultiCategoricalEmbeddingEncoder,
-            stype.timestamp: NullableTimestampEncoder,
-            stype.embedding: NullableEmbeddingEncoder,
-        }
-        encoders = {s: classes[s]() for s in names}
-        self.model: torch.nn.Module
+        encoders = {s: STYPE_ENCODERS[s]() for s in names}
+        self.model: ResNet | LinearRow
         if config.model == "resnet":
             resnet = ResNet(
                 channels, channels, config.num_layers, statistics, names, encoders, dropout_prob=config.dropout
             )
-            for i, block in enumerate(resnet.backbone):
-                block.dropout = SampleDropout(config.dropout, 1000 * number + i)
+            for i in range(config.num_layers):
+                resnet.backbone[i].dropout = torch.nn.Identity()  # the masks come from SampleDropout
             self.model = resnet
         else:
             self.model = LinearRow(channels, statistics, names, encoders)
@@ -183,7 +149,17 @@ class RowEncoder(torch.nn.Module):
         """Vectors of rows: [rows, channels]."""
         if self.constant is not None:
             return self.constant.expand(frame.num_rows, -1)
-        return self.model(_as_parameter_dtype(frame, next(self.model.parameters()).dtype))
+        if isinstance(self.model, LinearRow):
+            return folded_maps(self.model.encoder, frame, [self.model.linear])[0]
+        first: Any = self.model.backbone[0]
+        if first.shortcut is None:  # one column, whose cell vector is the shortcut
+            shortcut = self.model.encoder(_as_parameter_dtype(frame, first.lin1.weight.dtype))[0].squeeze(1)
+            z = first.lin1(shortcut)
+        else:
+            z, shortcut = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
+        num_masks, rows = 2 * len(self.model.backbone), frame.num_rows
+        masks = self.dropout.masks(num_masks, rows, z.shape[1], z, padded_size(rows))
+        return residual_blocks(self.model, z, shortcut, masks, self.dropout.probability)
 
 
 class LinearRow(torch.nn.Module):
@@ -193,10 +169,6 @@ class LinearRow(torch.nn.Module):
         super().__init__()
         self.encoder = StypeWiseFeatureEncoder(channels, statistics, names, encoders)
         self.linear = torch.nn.Linear(channels * sum(map(len, names.values())), channels)
-
-    def forward(self, frame: TensorFrame) -> Tensor:
-        cells, _ = self.encoder(frame)
-        return self.linear(cells.flatten(1))
 
 
 def _as_parameter_dtype(frame: TensorFrame, dtype: torch.dtype) -> TensorFrame:

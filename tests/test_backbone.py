@@ -228,3 +228,27 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
         alone = encoder.propagate(encoder.add_relative_time(alone, ages), edges)
         for table, h in together.items():
             torch.testing.assert_close(h[part[table]], alone[table], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3])
+@pytest.mark.parametrize("aggregation", ["sum", "mean"])
+def test_sums_of_distinct_rows_and_ages_equal_nodes_of_their_own(
+    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, aggregation: Aggregation
+) -> None:
+    """Fine-tuning's first layer, in value and gradient, against every node with a vector of its own."""
+    encoder, batch = relational_encoder(nasty_store, layers=2, aggregation=aggregation), trees[hops]
+    nodes = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
+    nodes = encoder.add_relative_time(nodes, batch.age_days)
+    expected = encoder.propagate(nodes, batch.edges)["teams"][:8]
+    expected.square().sum().backward()
+    gradients = {n: p.grad.clone() for n, p in encoder.named_parameters() if p.grad is not None}
+    encoder.zero_grad()
+    x, lookup = encoder.spread(encoder.encode_rows(batch.frames), batch.index, batch.age_days)
+    for hop_counts in ((None, None), (batch.num_nodes_per_hop, batch.num_edges_per_hop)):
+        found = encoder.propagate(x, batch.edges, *hop_counts, lookup)["teams"][:8]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+        encoder.zero_grad()
+        found.square().sum().backward(retain_graph=True)
+        for name, parameter in encoder.named_parameters():
+            if name in gradients:
+                torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=1e-10, msg=name)

@@ -35,7 +35,7 @@ def config() -> PretrainingConfig:
         backbone=dataclasses.replace(preset.backbone, channels=8, rows=rows),
         max_steps=STEPS,
         samples_per_step=2,
-        learning_rate=1.0,  # so much that the last weights are not the best
+        learning_rate=3.0,  # so much that the last weights are not the best
         validation_interval_steps=1,
         validation_samples=2,
         validation_fresh=True,

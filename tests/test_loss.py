@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
+from rdl_core import loss_columns
 from rdl_core.loss import LossConfig, LossSum, ThreeLevelLoss
 from rdl_core.loss_batch import sample_layouts
 
@@ -201,6 +202,25 @@ def test_equals_the_loops_in_value_and_gradient(form: tuple[Any, ...]) -> None:
             both = zip(gradients(found[level].total, inputs), gradients(total, inputs), strict=True)
             for gradient, expected_gradient in both:
                 torch.testing.assert_close(gradient, expected_gradient, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS[::5], ids=str)
+def test_anchors_in_chunks_equal_all_at_once(form: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    torch.manual_seed(0)
+    settings = config(max_negatives=2, **dict(zip(fields, form, strict=True)))
+    loss, batch = (
+        ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, settings).double(),
+        random_batch(5, 3, with_targets=True),
+    )
+    results = []
+    for chunk in (loss_columns.CHUNK_LOGITS, 1):
+        monkeypatch.setattr(loss_columns, "CHUNK_LOGITS", chunk)
+        total = sum((level.total for level in loss(**batch).values()), torch.zeros(()))
+        results.append([total, *gradients(total, leaves(loss, batch))])
+    assert results[0][0] > 0
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def small(

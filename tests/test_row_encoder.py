@@ -10,7 +10,8 @@ from relbench.load import RelBenchDataset
 from torch import Tensor
 
 from rdl_core.database import read_table
-from rdl_core.row_encoder import RowEncoder, RowEncoderConfig, RowModel, SampleDropout
+from rdl_core.dropout import SampleDropout
+from rdl_core.row_encoder import RowEncoder, RowEncoderConfig, RowModel, _as_parameter_dtype
 from rdl_core.store import Store
 
 TABLES = ["categories", "teams", "order", "order_line", "match", "lineup", "goal", "ticket", "équipe_catégorie"]
@@ -158,12 +159,14 @@ def test_multicategorical_lists_reach_the_row_vector(nasty_store: Store) -> None
     assert not torch.allclose(x[2], x[3])
 
 
-def dropped(segments: list[tuple[int, tuple[int, ...]]] | None, *, number: int = 0, calls: int = 1) -> Tensor:
-    """The result of the last of `calls` on ones, at probability 0.4: [rows, 32]."""
+def dropped(segments: list[tuple[int, tuple[int, ...]]] | None, *, number: int = 0, mask: int = 0) -> Tensor:
+    """Mask number `mask` at probability 0.4: [rows, 32]."""
     dropout = SampleDropout(0.4, number)
     dropout.segments = segments
     rows = 6 if segments is None else sum(n for n, _ in segments)
-    return [dropout(torch.ones(rows, 32)) for _ in range(calls)][-1]
+    masks = dropout.masks(mask + 1, rows, 32, torch.ones(()))
+    assert masks is not None
+    return masks[mask]
 
 
 def test_the_dropout_mask_of_a_sample_is_the_same_in_any_batch() -> None:
@@ -186,16 +189,39 @@ def test_the_dropout_mask_differs_between_layers() -> None:
 
 def test_the_two_dropouts_of_a_residual_block_have_masks_of_their_own() -> None:
     segments = [(6, (3, 1, 7, 0))]
-    assert not torch.equal(dropped(segments, calls=1), dropped(segments, calls=2))
+    assert not torch.equal(dropped(segments, mask=0), dropped(segments, mask=1))
 
 
-def test_setting_segments_again_repeats_the_masks() -> None:
+def test_the_masks_of_a_stream_can_be_drawn_again() -> None:
+    segments = [(6, (3, 1, 7, 0)), (3, (3, 1, 8, 0))]
+    assert all(torch.equal(dropped(segments, mask=k), dropped(segments, mask=k)) for k in range(3))
+
+
+@pytest.mark.parametrize("channels", [2, 6, 7])
+def test_masks_of_odd_sizes_agree_in_any_batch(channels: int) -> None:
+    """One draw serves four cells, which may belong to two samples."""
+    dropout, streams = SampleDropout(0.5, 3), [(n, (0, 0, n, 0)) for n in (3, 1, 5)]
+    masks = []
+    for segments in (streams, *([s] for s in streams)):
+        dropout.segments = segments
+        masks.append(dropout.masks(2, sum(n for n, _ in segments), channels, torch.ones(())))
+    assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
+
+
+def test_padding_is_dropped_and_changes_no_other_cell() -> None:
     dropout = SampleDropout(0.4, 0)
-    runs = []
-    for _ in range(2):
-        dropout.segments = [(6, (3, 1, 7, 0))]
-        runs.append([dropout(torch.ones(6, 32)) for _ in range(2)])
-    assert all(torch.equal(x, y) for x, y in zip(*runs, strict=True))
+    dropout.segments = [(6, (3, 1, 7, 0))]
+    padded, plain = (dropout.masks(2, 6, 8, torch.ones(()), rows) for rows in (32, 0))
+    assert padded is not None and padded.shape == (2, 32, 8)
+    assert torch.equal(padded[:, :6], plain)
+    assert (padded[:, 6:] == 0).all()
+
+
+def test_segments_of_another_batch_are_refused() -> None:
+    dropout = SampleDropout(0.4, 0)
+    dropout.segments = [(6, (3, 1, 7, 0))]
+    with pytest.raises(ValueError, match="segments cover 6 rows of 7"):
+        dropout.masks(1, 7, 8, torch.ones(()))
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
@@ -215,8 +241,8 @@ def test_dropout_without_segments_follows_the_global_generator() -> None:
 def test_dropout_does_nothing_in_evaluation() -> None:
     dropout = SampleDropout(0.4, 0).eval()
     dropout.segments = [(2, (0, 0, 0, 0))]
-    x = torch.randn(2, 8)
-    assert torch.equal(dropout(x), x)
+    assert dropout.masks(2, 2, 8, torch.ones(())) is None
+    assert SampleDropout(0.0, 0).masks(2, 2, 8, torch.ones(())) is None
 
 
 def test_the_vectors_of_a_sample_under_dropout_are_the_same_in_any_batch(nasty_store: Store) -> None:
@@ -235,9 +261,33 @@ def test_the_vectors_of_a_sample_under_dropout_are_the_same_in_any_batch(nasty_s
     assert not torch.allclose(encoded(*samples), torch.cat(alone))
 
 
-def test_dropouts_of_a_model_are_told_apart_across_tables_and_layers(nasty_store: Store) -> None:
+def test_dropouts_of_a_model_are_told_apart_across_tables(nasty_store: Store) -> None:
     encoders = [row_encoder(nasty_store, table, dropout=0.1) for table in WITH_ATTRIBUTES]
     numbers = [m.number for e in encoders for m in e.modules() if isinstance(m, SampleDropout)]
-    assert len(numbers) == 2 * len(WITH_ATTRIBUTES)
+    assert len(numbers) == len(WITH_ATTRIBUTES)
     assert len(set(numbers)) == len(numbers)
     assert not any(isinstance(m, torch.nn.Dropout) for e in encoders for m in e.modules())
+
+
+@pytest.mark.parametrize("table", WITH_ATTRIBUTES)
+@pytest.mark.parametrize("model", ["linear", "resnet"])
+@pytest.mark.parametrize("num_rows", [1, 5, 40])
+def test_equals_pytorch_frames_own_forward_in_value_and_gradient(
+    nasty_store: Store, table: str, model: RowModel, num_rows: int
+) -> None:
+    """Cell vectors by PyTorch Frame, then its ResNet's blocks or one linear map: what folding must not change."""
+    rows = np.arange(num_rows) * 7 % nasty_store.schema.tables[table].num_rows
+    frame = nasty_store.features[table].gather(rows)
+    encoder = row_encoder(nasty_store, table, model).double()
+    x = encoder(frame)
+    weights = torch.randn(x.shape, dtype=torch.float64)
+    (x * weights).sum().backward()
+    found = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
+    encoder.zero_grad()
+    cells = encoder.model.encoder(_as_parameter_dtype(frame, torch.float64))[0].flatten(1)
+    inner = encoder.model
+    expected = inner.linear(cells) if model == "linear" else inner.decoder(inner.backbone(cells))
+    torch.testing.assert_close(x, expected, rtol=0, atol=1e-10)
+    (expected * weights).sum().backward()
+    for name, parameter in encoder.named_parameters():
+        torch.testing.assert_close(found[name], parameter.grad, rtol=0, atol=1e-10, msg=name)

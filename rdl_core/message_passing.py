@@ -1,0 +1,257 @@
+"""Heterogeneous GraphSAGE (Hamilton et al. 2017) over all tables at once, with its gradient written out.
+
+A layer computes, per table, h_v = ReLU(LayerNorm(R x_v + b + sum over edge types e of W_e A_e x)), where A_e sums or averages over v's neighbours.
+This is PyG's HeteroConv of SAGEConv with sum over edge types, with the root matrices of a table's edge types merged into one (their sum is all
+that counts). Two facts make it cheap:
+
+  W (A x) = A (W x): each product runs on the side with fewer rows: before the sums when the source table is smaller, else after them.
+  [W_1; W_2; R] x and [W_1 | W_2] [g_1; g_2] are one product each: a table costs at most one product before and one after the sums.
+
+So a layer is two products a table, two sparse sums for all tables together (RowSums), and a norm a table. `Plan` says which rows meet where.
+The rows of x need not be the nodes: a node may be a sum of rows (a distinct row and a distinct age), which then are multiplied once, not where
+they occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.autograd import Function
+
+from rdl_core.products import product
+from rdl_core.reg import EdgeType
+from rdl_core.row_sums import RowSums, numpy_of
+
+Aggregation = Literal["sum", "mean"]
+Relation = int
+"""What a weight block belongs to: the place of an edge type in its table's `incoming`, or ROOT."""
+ROOT = -1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which rows a layer multiplies and adds.
+
+    Args:
+        rows_in, rows_out: Per table (begin, end) in x and in the result.
+        before: Per source table the (table of the result, relation) whose products run on its rows of x.
+        after: Per table of the result the relations whose products run on summed rows.
+        sums_before: From the products' rows, [rows of x * relations] table after table, to the result.
+        sums_after: From x to [rows of the result * relations], table after table.
+    """
+
+    rows_in: list[tuple[int, int]]
+    rows_out: list[tuple[int, int]]
+    before: list[list[tuple[int, Relation]]]
+    after: list[list[Relation]]
+    sums_before: RowSums
+    sums_after: RowSums
+
+
+class HeteroSAGELayer(torch.nn.Module):
+    """One layer; see the file's text.
+
+    Args:
+        tables: T table names.
+        edge_types: Directed edge types (source, relation, destination).
+        channels: In and out.
+        aggregation: "sum" or "mean".
+    """
+
+    def __init__(
+        self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation
+    ) -> None:
+        super().__init__()
+        self.tables, self.aggregation = tuple(tables), aggregation
+        self.incoming = {t: [e for e in edge_types if e[2] == t] for t in tables}
+        self.root = torch.nn.ModuleList(torch.nn.Linear(channels, channels) for _ in tables)
+        # One linear map on all aggregates of a table, initialised as if each edge type had its own (fan-in: channels).
+        self.neighbour = torch.nn.ParameterList(
+            torch.empty(channels, channels * len(self.incoming[t])).uniform_(-(channels**-0.5), channels**-0.5)
+            for t in tables
+        )
+        self.norm = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in tables)
+
+    def forward(
+        self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Tensor], num_out: Mapping[str, int]
+    ) -> dict[str, Tensor]:
+        """New vectors of the first num_out[table] rows of each table."""
+        plan = self.plan({t: len(x_dict[t]) for t in self.tables}, edges, num_out)
+        h = self.run(torch.cat([x_dict[t] for t in self.tables]), plan)
+        return dict(zip(self.tables, h.split([num_out[t] for t in self.tables]), strict=True))
+
+    def run(self, x: Tensor, plan: Plan) -> Tensor:
+        """[rows out, channels] from [rows in, channels], table after table."""
+        weights = (
+            w
+            for root, neighbour, norm in zip(self.root, self.neighbour, self.norm, strict=True)
+            for w in (root.weight, root.bias, neighbour, norm.weight, norm.bias)
+        )
+        out: Tensor = _Layer.apply(plan, x, *weights)
+        return out
+
+    def plan(
+        self,
+        num_in: Mapping[str, int],
+        edges: Mapping[EdgeType, Tensor],
+        num_out: Mapping[str, int],
+        lookup: Mapping[str, Tensor] | None = None,
+    ) -> Plan:
+        """The plan of these edges.
+
+        Args:
+            num_in: Rows of x per table.
+            edges: int64 [2, edges] (source node, destination node) per directed edge type.
+            num_out: Rows of the result per table: the first nodes.
+            lookup: Per table int64 [nodes, parts], rows of x whose sum a node is; None: a node is the row of its number.
+        """
+        number = {t: i for i, t in enumerate(self.tables)}
+        before: list[list[tuple[int, Relation]]] = [[] for _ in self.tables]
+        after: list[list[Relation]] = [[] for _ in self.tables]
+        entries: list[tuple[bool, int, int, int, Any, Any, Any]] = []
+        for target, table in enumerate(self.tables):
+            everyone = np.arange(num_out[table] if lookup is None else min(num_out[table], len(lookup[table])))
+            pairs: list[tuple[Relation, str, NDArray, NDArray]] = [(ROOT, table, everyone, everyone)]
+            pairs += [(k, e[0], *numpy_of(edges[e])) for k, e in enumerate(self.incoming[table])]
+            for relation, source_table, u, v in pairs:
+                source = number[source_table]
+                if not len(u):
+                    continue
+                is_before = num_in[source_table] <= num_out[table]
+                block = len(before[source] if is_before else after[target])
+                if is_before:
+                    before[source].append((target, relation))
+                else:
+                    after[target].append(relation)
+                rows, nodes, weight = self._entries(u, v, relation, None if lookup is None else lookup[source_table])
+                entries.append((is_before, source, target, block, rows, nodes, weight))
+        first_in, first_out = (_cumulative(n[t] for t in self.tables) for n in (num_in, num_out))
+        widths = [len(b) for b in before], [len(a) for a in after]
+        first_product = _cumulative(w * num_in[t] for w, t in zip(widths[0], self.tables, strict=True))
+        first_sum = _cumulative(w * num_out[t] for w, t in zip(widths[1], self.tables, strict=True))
+        ends: tuple[list, list] = ([], [])
+        for is_before, s, t, block, rows, nodes, weight in entries:
+            if is_before:
+                ends[0].append((nodes + first_out[t], first_product[s] + rows * widths[0][s] + block, weight))
+            else:
+                ends[1].append((first_sum[t] + nodes * widths[1][t] + block, rows + first_in[s], weight))
+        return Plan(
+            rows_in=list(zip(first_in[:-1], first_in[1:], strict=True)),
+            rows_out=list(zip(first_out[:-1], first_out[1:], strict=True)),
+            before=before,
+            after=after,
+            sums_before=self._sums(ends[0], first_out[-1], first_product[-1]),
+            sums_after=self._sums(ends[1], first_sum[-1], first_in[-1]),
+        )
+
+    def _entries(
+        self, u: NDArray, v: NDArray, relation: Relation, lookup: Tensor | None
+    ) -> tuple[NDArray, NDArray, NDArray]:
+        """(row of x, node, weight) of each summand."""
+        is_mean = self.aggregation == "mean" and relation != ROOT
+        weight = 1.0 / np.bincount(v)[v] if is_mean else np.ones(len(u))
+        if lookup is None:
+            return u, v, weight
+        rows = numpy_of(lookup)[u]
+        return rows.ravel(), np.repeat(v, rows.shape[1]), np.repeat(weight, rows.shape[1])
+
+    def _sums(self, ends: list[tuple[NDArray, NDArray, NDArray]], num_targets: int, num_sources: int) -> RowSums:
+        device = next(self.parameters()).device
+        none: tuple[NDArray, NDArray, NDArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
+        target, source, weight = (torch.from_numpy(np.concatenate(p)).to(device) for p in zip(none, *ends, strict=True))
+        return RowSums.of(target, source, weight if self.aggregation == "mean" else None, num_targets, num_sources)
+
+
+def _cumulative(sizes: Iterable[int]) -> list[int]:
+    return [0, *accumulate(sizes)]
+
+
+class _Layer(Function):
+    """The layer on all tables; weights: (root matrix, bias, neighbour matrices, norm's scale and shift) table after table."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: Plan, x: Tensor, *weights: Tensor) -> Tensor:
+        channels = x.shape[1]
+        products = x.new_empty(plan.sums_before.num_sources, channels)
+        at = 0
+        for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
+            if blocks:
+                out = products[at : at + (end - begin) * len(blocks)]
+                out.view(end - begin, -1).copy_(product(x[begin:end], _stacked(blocks, weights, channels)))
+                at += out.shape[0]
+        y = plan.sums_before(products)
+        del products
+        sums, at = plan.sums_after(x), 0
+        h, saved = torch.empty_like(y), []
+        for t, ((begin, end), relations) in enumerate(zip(plan.rows_out, plan.after, strict=True)):
+            _, bias, _, scale, shift = weights[5 * t : 5 * t + 5]
+            mine = y[begin:end]
+            mine.add_(bias)
+            if relations:
+                part = sums[at : at + (end - begin) * len(relations)]
+                mine.add_(product(part.view(end - begin, -1), _side_by_side(t, relations, weights, channels)))
+                at += part.shape[0]
+            out, mean, rstd = torch.native_layer_norm(mine, (channels,), scale, shift, 1e-5)
+            torch.clamp_min(out, 0.0, out=h[begin:end])
+            saved += [mean, rstd]
+        ctx.plan = plan
+        ctx.save_for_backward(x, sums, y, h, *saved, *weights)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        plan: Plan = ctx.plan
+        x, sums, y, h, *rest = ctx.saved_tensors
+        num_tables, channels = len(plan.rows_in), x.shape[1]
+        moments, weights = rest[: 2 * num_tables], rest[2 * num_tables :]
+        grads = [torch.zeros_like(w) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
+        grad_h = torch.ops.aten.threshold_backward(grad_h.contiguous(), h, 0.0)
+        grad_y, grad_sums, at = torch.empty_like(y), torch.empty_like(sums), 0
+        for t, ((begin, end), relations) in enumerate(zip(plan.rows_out, plan.after, strict=True)):
+            scale, shift = weights[5 * t + 3 : 5 * t + 5]
+            grad, grads[5 * t + 3], grads[5 * t + 4] = torch.ops.aten.native_layer_norm_backward(
+                grad_h[begin:end], y[begin:end], (channels,), *moments[2 * t : 2 * t + 2], scale, shift, [True] * 3
+            )
+            grad_y[begin:end] = grad
+            grads[5 * t + 1] = grad.sum(0)
+            if relations:
+                rows = slice(at, at + (end - begin) * len(relations))
+                at = rows.stop
+                of_rows = grad_sums[rows].view(end - begin, -1)
+                of_rows.copy_(product(grad, _side_by_side(t, relations, weights, channels).T))
+                both = product(grad.T, sums[rows].view(end - begin, -1).T)
+                for relation, block in zip(relations, both.split(channels, dim=1), strict=True):
+                    _block(t, relation, grads, channels).copy_(block)
+        grad_x = plan.sums_after.transposed(grad_sums)
+        grad_products, at = plan.sums_before.transposed(grad_y), 0
+        for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
+            if blocks:
+                rows = slice(at, at + (end - begin) * len(blocks))
+                at, grad = rows.stop, grad_products[rows].view(end - begin, -1)
+                grad_x[begin:end].add_(product(grad, _stacked(blocks, weights, channels).T))
+                every = product(grad.T, x[begin:end].T)
+                for (target, relation), block in zip(blocks, every.split(channels), strict=True):
+                    _block(target, relation, grads, channels).copy_(block)
+        return None, grad_x, *grads
+
+
+def _block(table: int, relation: Relation, weights: Sequence[Tensor], channels: int) -> Tensor:
+    """The matrix [channels, channels] of a relation into a table."""
+    if relation == ROOT:
+        return weights[5 * table]
+    return weights[5 * table + 2][:, relation * channels : (relation + 1) * channels]
+
+
+def _stacked(blocks: Sequence[tuple[int, Relation]], weights: Sequence[Tensor], channels: int) -> Tensor:
+    return torch.cat([_block(target, relation, weights, channels) for target, relation in blocks])
+
+
+def _side_by_side(table: int, relations: Sequence[Relation], weights: Sequence[Tensor], channels: int) -> Tensor:
+    return torch.cat([_block(table, relation, weights, channels) for relation in relations], dim=1)
