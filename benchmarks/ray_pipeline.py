@@ -26,7 +26,7 @@ from distributed.shards import Placement, place
 from rdl_core.hg_seeds import HGSamplingConfig
 from rdl_core.store import Store
 
-SAMPLERS, PER_CALL, ROUNDS = 2, 50, 2
+SAMPLERS, PER_CALL, BARE_S = 2, 50, 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,25 +48,27 @@ class PipelineRate:
         return 1 - self.subgraphs_per_s / self.bare_subgraphs_per_s
 
 
-def pipeline_rate(store: Store, config: HGSamplingConfig, *, seed: int, seconds: float) -> PipelineRate:
+def pipeline_rate(store: Store, config: HGSamplingConfig, *, seed: int, seconds: float, rounds: int) -> PipelineRate:
     """Measures both in turns; the first, shorter execution warms up.
 
     Args:
         store: Mapped by every process.
-        seconds: About how long the bare sampler takes for an execution's samples.
+        seconds: About how long the bare sampler takes for an execution's samples. A run is one execution, which pays its start once.
+        rounds: Executions.
     """
     start_ray(workers=1, samplers=SAMPLERS)
     placement = place(store, config, "local")
-    samples = round_up(bare_rate(placement, config, seed, 0.3) * seconds)
-    consume(pipeline(placement, config, seed, round_up(samples / 5)), round_up(samples / 5))
+    samples = round_up(bare_rate(placement, config, seed, BARE_S / 3) * seconds)
+    warming = round_up(samples / seconds)
+    consume(pipeline(placement, config, seed, warming), warming)
     dataset = pipeline(placement, config, seed, samples)
     rates, bare = [], []
-    for _ in range(ROUNDS):
-        bare.append(bare_rate(placement, config, seed, seconds / 4))
+    for _ in range(rounds):
+        bare.append(bare_rate(placement, config, seed, BARE_S))
         begun = time.perf_counter()
         consume(dataset, samples)
         rates.append(samples / (time.perf_counter() - begun))
-        bare.append(bare_rate(placement, config, seed, seconds / 4))
+        bare.append(bare_rate(placement, config, seed, BARE_S))
     return PipelineRate(
         samples=samples, subgraphs_per_s=statistics.median(rates), bare_subgraphs_per_s=statistics.median(bare)
     )

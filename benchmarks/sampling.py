@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file
 from benchmarks import local  # noqa: E402
 from benchmarks.databases import GeneratedDatabase, shop, write_store  # noqa: E402
 from benchmarks.peer import HOW_TO_INSTALL, HGTSample, installed  # noqa: E402
-from benchmarks.ray_pipeline import SAMPLERS, PipelineRate, pipeline_rate  # noqa: E402
+from benchmarks.ray_pipeline import SAMPLERS, pipeline_rate  # noqa: E402
 from benchmarks.sharded import BATCH, sharded_rate  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
 from distributed.progress import console  # noqa: E402
@@ -56,8 +56,8 @@ class Options:
         return 11 if self.quick else 41
 
     @property
-    def pipeline_seconds(self) -> float:
-        return 6.0 if self.quick else 20.0
+    def executions(self) -> int:
+        return 1 if self.quick else 3
 
 
 @dataclass
@@ -164,12 +164,12 @@ def measure_size(findings: Findings, options: Options) -> GeneratedDatabase:
 def measure_pipeline(findings: Findings, options: Options, f1: Store, large: Store) -> None:
     """Through Ray Data, a store each."""
     shares = {}
-    for name, key, store, seed_table in (
-        ("rel-f1", "rel_f1_share_lost", f1, "results"),
-        ("large", "large_share_lost", large, None),
+    for name, key, store, seed_table, seconds in (
+        ("rel-f1", "rel_f1_share_lost", f1, "results", 8.0),
+        ("large", "large_share_lost", large, None, 16.0),
     ):
         config = HGSamplingConfig(seed_table=seed_table)
-        found: PipelineRate = pipeline_rate(store, config, seed=SEED, seconds=options.pipeline_seconds)
+        found = pipeline_rate(store, config, seed=SEED, seconds=seconds, rounds=options.executions)
         how = f"{found.samples:,} samples, {SAMPLERS} samplers on 2 cores; bare {found.bare_subgraphs_per_s:,.0f}"
         findings.add(f"{name}: subgraphs/s through Ray Data", f"{found.subgraphs_per_s:,.0f}", how)
         findings.add(f"{name}: share lost in Ray Data", f"{found.share_lost:.0%}")

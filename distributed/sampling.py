@@ -9,7 +9,7 @@ block and for its end. Hence blocks of 400 samples, and two tasks of half a CPU 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
@@ -54,11 +54,17 @@ def sampled_dataset(
     max_steps: int,
     samplers: int,
 ) -> ray.data.Dataset:
-    """The samples of steps [first_step, max_steps), in the blocks of seeds.py; `samplers` CPUs of tasks at a time."""
+    """The samples of steps [first_step, max_steps), in the blocks of seeds.py; `samplers` CPUs of tasks at a time.
+
+    Few samples make blocks so small that every task gets one.
+    """
+    tasks = TASKS_PER_SAMPLER * samplers
+    share = -(-(max_steps - first_step) * plan.samples_per_step // tasks)
+    plan = replace(plan, samples_per_block=min(plan.samples_per_block, max(1, share)))
     seeds = seed_dataset(plan, placement.sampling(config, seed), first_step, max_steps)
     return seeds.map_batches(
         HGSampler(placement, config, seed), batch_size=None, batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=TASKS_PER_SAMPLER * samplers), num_cpus=1 / TASKS_PER_SAMPLER,
+        compute=ray.data.TaskPoolStrategy(size=min(tasks, seeds.num_blocks())), num_cpus=1 / TASKS_PER_SAMPLER,
     )  # fmt: skip
 
 
