@@ -2,8 +2,8 @@
 
 What it costs (Ray 2.60, found by tracing its scheduling loop): the driver waits until *all* running tasks have something, or 100 ms; a task
 needs two such turns, one for its block and one for its end, so its slot stands still for up to 0.2 s a block. And in the first second of an
-execution the reserved CPUs are not known yet, and one task runs at a time. Hence more task slots than cores (but no more than the session has
-logical CPUs: processes above that number are ended when idle and import everything again) and blocks of a tenth of a second or more.
+execution the reserved CPUs are not known yet, and one task runs at a time. Hence two tasks a sampler (and no more than the session has
+logical CPUs: processes above that number are ended when idle and import everything again) and blocks of some tenths of a second.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def pipeline_rate(store: Store, config: HGSamplingConfig, *, seed: int, seconds:
     start_ray(workers=1, samplers=SAMPLERS)
     placement = place(store, config, "local")
     samples = round_up(bare_rate(placement, config, seed, BARE_S / 3) * seconds)
-    warming = round_up(samples / seconds)
+    warming = round_up(samples / 4)  # every process has compiled, and has been used, before the first counted execution
     consume(pipeline(placement, config, seed, warming), warming)
     dataset = pipeline(placement, config, seed, samples)
     rates, bare = [], []

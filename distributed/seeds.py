@@ -21,8 +21,8 @@ from rdl_core.batch import Cursor
 from rdl_core.config import PretrainingConfig
 from rdl_core.hg_sampling import HGSampling
 
-SAMPLES_PER_BLOCK = 400
-"""A task's slot stands still for up to 0.2 s a block (sampling.py), so blocks take about as long to sample."""
+SAMPLES_PER_BLOCK = 600
+"""A task's slot stands still for up to 0.2 s a block (sampling.py), so blocks take longer to sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
