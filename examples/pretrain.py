@@ -1,6 +1,6 @@
 """Pretraining on a cluster: `ray submit cluster.yaml examples/pretrain.py -- --data /mnt/shared/data/shop --runs-dir /mnt/shared/runs --workers 2`.
 
-What `ray submit` runs on the head joins the cluster that runs there; without one it ends at once instead of training on the head. All options
+What `ray submit` runs on the head joins the cluster that runs there; without one Ray's own error ends it, instead of training on the head. All options
 are those of `python -m distributed pretrain`; the same command goes on with a run that was interrupted.
 """
 

@@ -1,0 +1,107 @@
+"""`ray job submit` and what `ray submit` runs, on a cluster of its own that a user would start with `ray start --head`."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
+PRETRAIN = ("--workers", "1", "--max-steps", "4", "--placement", "sharded", "--shards", "2")
+TOKEN = secrets.token_hex(32)
+pytestmark = pytest.mark.ray
+
+
+@dataclass(frozen=True)
+class Cluster:
+    address: str
+    dashboard: str
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        port: int = opened.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    """A head with five logical CPUs; all its processes are ended by pid, since `ray stop` would end those of others."""
+    port, dashboard = free_port(), free_port()
+    folder = Path(tempfile.mkdtemp(prefix="ray"))  # short, as sockets have names of 107 bytes at most
+    start = [
+        *RAY, "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=5", f"--port={port}", "--node-ip-address=127.0.0.1",
+        "--include-dashboard=true", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
+        f"--ray-client-server-port={free_port()}", f"--temp-dir={folder}",
+    ]  # fmt: skip
+    with (folder / "log").open("w") as log:
+        head = subprocess.Popen(start, cwd=ROOT, stdout=log, stderr=log, env=environment())
+    try:
+        wait_for(dashboard, head, folder / "log")
+        yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}")
+    finally:
+        for process in psutil.process_iter():
+            if process.pid == head.pid or str(folder) in " ".join(_command(process)):
+                process.kill()
+        head.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for(port: int, head: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(120):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if head.poll() is not None:
+            break
+        time.sleep(0.5)
+    raise RuntimeError(log.read_text())
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **more}
+
+
+def test_a_submitted_job_pretrains_and_the_same_command_on_the_head_finds_it_finished(
+    cluster: Cluster, data_root: Path, tmp_path: Path
+) -> None:
+    options = ["--data", str(data_root / "rel-f1"), "--runs-dir", str(tmp_path), "--run-name", "job", *PRETRAIN]
+    submit = [*RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(ROOT), "--"]
+    job = subprocess.run(
+        [*submit, sys.executable, "-m", "distributed", "pretrain", *options],
+        env=environment(), capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    shown = job.stdout + job.stderr
+    assert job.returncode == 0, shown[-4000:]
+    assert "graph placement: sharded over 2" in shown
+    assert "Ray: local session" not in shown
+    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    assert Path(result["checkpoint"]).is_dir()
+
+    script = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "pretrain.py"), *options],
+        env=environment(RAY_ADDRESS=cluster.address), capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert script.returncode == 0, script.stderr[-2000:]
+    assert "is finished; nothing to do" in script.stderr
