@@ -22,7 +22,7 @@ from torch_frame import TensorFrame
 from rdl_core.corruption import corrupted_cells
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.reg import EdgeType
-from rdl_core.row_source import RowCells, RowTimes
+from rdl_core.row_source import RowCells, RowTopology
 from rdl_core.subgraph import Subgraph
 from rdl_core.temporal_sampling import reverse
 
@@ -103,7 +103,7 @@ def _moved(values: dict | None, device: torch.device) -> dict | None:
 def collate(
     subgraphs: Sequence[Subgraph],
     cursors: Sequence[Cursor],
-    graph: RowTimes,
+    graph: RowTopology,
     features: Mapping[str, RowCells],
     config: CorruptionConfig,
     *,
@@ -208,7 +208,7 @@ def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -
     return torch.from_numpy(np.concatenate(orders).astype(np.int64))
 
 
-def _ages(rows: list[dict[str, NDArray]], graph: RowTimes) -> dict[str, Tensor]:
+def _ages(rows: list[dict[str, NDArray]], graph: RowTopology) -> dict[str, Tensor]:
     timed = [t for t, has in zip(graph.node_types, graph.has_time_col, strict=True) if has]
     times = [{t: graph.times_of(t, r[t]) for t in timed} for r in rows]
     ages: dict[str, Tensor] = {}
