@@ -338,7 +338,9 @@ def test_the_loss_curve_is_the_same_with_one_two_and_three_workers(group: Group,
     config = curve_configs()[name]
     expected = np.array(curve(group.store, config, SingleProcess(), lambda model: model))
     assert expected.shape == (config.max_steps + 1 + config.max_steps // config.validation_interval_steps, 3)
-    assert np.abs(np.diff(expected[: config.max_steps], axis=0)).min() > 1e-8, "a curve that stands still proves nothing"
+    assert np.abs(np.diff(expected[: config.max_steps], axis=0)).min() > 1e-8, (
+        "a curve that stands still proves nothing"
+    )
     for world in WORLDS:
         for rank in range(world):
             got = np.array(left_by(group, world, rank)[1][f"curve of {name}"])
