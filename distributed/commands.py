@@ -152,6 +152,11 @@ class Pretrain(SamplingOptions, StoreOptions):
     """Probability of a cell to be replaced in the second view. Default: the preset's."""
     samples_per_step: int | None = None
     """Subgraphs of a step over all workers. Default: the preset's."""
+    negatives: Literal["within_sample", "gathered"] | None = None
+    """Where negatives come from: a row's own subgraph (the paper), or 'gathered' from all subgraphs of a step on all workers. Validation keeps to
+    the subgraph. Default: the preset's."""
+    max_negatives: int | None = None
+    """Most negatives of a row; gathered, raise it with --samples-per-step. Default: the preset's."""
     validation_interval_steps: int | None = None
     """Steps between validations. Default: the preset's."""
     validation_samples: int | None = None
@@ -165,6 +170,7 @@ class Pretrain(SamplingOptions, StoreOptions):
         backbone = dataclasses.replace(backbone, rows=_replaced(backbone.rows, model=self.rows))
         return _replaced(
             config, backbone=backbone, corruption=_replaced(config.corruption, probability=self.corruption), seed=self.seed,
+            loss=_replaced(config.loss, negatives=self.negatives, max_negatives=self.max_negatives),
             max_steps=self.max_steps, samples_per_step=self.samples_per_step, validation_samples=self.validation_samples,
             validation_interval_steps=self.validation_interval_steps,
         )  # fmt: skip

@@ -20,8 +20,7 @@ import ray.actor
 import ray.exceptions
 from numpy.typing import NDArray
 
-from rdl_core.feature_rows import Arrays
-from rdl_core.graph_share import GraphShare, Ownership, Request, Response, cell_bytes, ownership
+from rdl_core.graph_share import GraphShare, Ownership, Request, Response, SharedRows, cell_bytes, ownership
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.hg_seeds import HGSamplingConfig
 from rdl_core.row_source import RowSource, ShardedRows, mapped_rows
@@ -55,7 +54,7 @@ class GraphShard:
     def expand(self, request: Request) -> Response:
         return self._share.expand(request)
 
-    def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, tuple[NDArray[np.int64], Arrays]]:
+    def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, SharedRows]:
         return self._share.cells(rows)
 
     def num_bytes(self) -> dict[str, int]:
@@ -82,10 +81,8 @@ class Shards:
         """One round of neighbours."""
         return _answers({share: self.actors[share].expand.remote(r) for share, r in requests.items()})
 
-    def ask_cells(
-        self, requests: dict[int, dict[str, NDArray[np.int64]]]
-    ) -> dict[int, dict[str, tuple[NDArray[np.int64], Arrays]]]:
-        """One round of times and cells."""
+    def ask_cells(self, requests: dict[int, dict[str, NDArray[np.int64]]]) -> dict[int, dict[str, SharedRows]]:
+        """One round of times, parents and cells."""
         return _answers({share: self.actors[share].cells.remote(r) for share, r in requests.items()})
 
     def num_bytes(self) -> list[dict[str, int]]:
@@ -127,7 +124,7 @@ class Placement:
         return _sampling(self, config, seed)
 
     def rows(self, store: Store, distribution: str) -> RowSource:
-        """Where a worker of this process finds times and cells; `distribution` names the donors (batch.py)."""
+        """Where a worker of this process finds times, parents and cells; `distribution` names the donors (batch.py)."""
         if self.shards is None:
             return mapped_rows(store)
         return ShardedRows(store, self.shards.owned, self.shards.ask_cells, distribution)

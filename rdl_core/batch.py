@@ -22,7 +22,8 @@ from torch_frame import TensorFrame
 from rdl_core.corruption import corrupted_cells
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.reg import EdgeType
-from rdl_core.row_source import RowCells, RowTimes
+from rdl_core.row_identity import RowIdentity, row_identity
+from rdl_core.row_source import RowCells, RowTopology
 from rdl_core.subgraph import Subgraph
 from rdl_core.temporal_sampling import reverse
 
@@ -73,6 +74,7 @@ class PretrainingBatch:
         age_days: Per table with a time column float [2 n], or None.
         segments: Per table consecutive (rows, stream) over the 2 n rows, for dropout.
         num_samples: Samples.
+        identity: Which rows of the database these are, for gathered negatives; or None.
     """
 
     frames: dict[str, TensorFrame]
@@ -84,6 +86,7 @@ class PretrainingBatch:
     age_days: dict[str, Tensor] | None
     segments: dict[str, list[tuple[int, tuple[int, ...]]]]
     num_samples: int
+    identity: RowIdentity | None = None
 
     def to(self, device: torch.device) -> PretrainingBatch:
         """The batch on a device."""
@@ -93,7 +96,8 @@ class PretrainingBatch:
             name: _moved(getattr(self, name), device)
             for name in ("frames", "edges", "links", "targets", "sample", "rank", "age_days")
         }
-        return PretrainingBatch(**moved, segments=self.segments, num_samples=self.num_samples)
+        identity = None if self.identity is None else self.identity.to(device)
+        return PretrainingBatch(**moved, segments=self.segments, num_samples=self.num_samples, identity=identity)
 
 
 def _moved(values: dict | None, device: torch.device) -> dict | None:
@@ -103,20 +107,22 @@ def _moved(values: dict | None, device: torch.device) -> dict | None:
 def collate(
     subgraphs: Sequence[Subgraph],
     cursors: Sequence[Cursor],
-    graph: RowTimes,
+    graph: RowTopology,
     features: Mapping[str, RowCells],
     config: CorruptionConfig,
     *,
     seed: int,
+    with_identity: bool = False,
 ) -> PretrainingBatch:
     """The batch of these samples.
 
     Args:
         subgraphs: From HGSampling.
         cursors: (epoch, sample) of each.
-        graph, features: Times and cells of the rows (row_source.py).
+        graph, features: Times, parents and cells of the rows (row_source.py).
         config: Corruption and hidden links.
         seed: Run seed.
+        with_identity: As gathered negatives need it (LossConfig.negatives).
     """
     rows = [s.rows for s in subgraphs]
     tables = graph.node_types
@@ -131,6 +137,10 @@ def collate(
             for r, (epoch, sample) in zip(rows, cursors, strict=True)
         ]
     links, targets = _links(subgraphs, cursors, first, config, seed)
+    identity = None
+    if with_identity:
+        by_table = {t: [r[t] for r in rows] for t in tables}
+        identity = row_identity(by_table, subgraphs[0].edge_types, graph, cursors, seed)
     return PretrainingBatch(
         frames=frames,
         edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}),
@@ -143,6 +153,7 @@ def collate(
         age_days=_ages(rows, graph) if config.relative_time else None,
         segments=segments,
         num_samples=len(subgraphs),
+        identity=identity,
     )
 
 
@@ -208,7 +219,7 @@ def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -
     return torch.from_numpy(np.concatenate(orders).astype(np.int64))
 
 
-def _ages(rows: list[dict[str, NDArray]], graph: RowTimes) -> dict[str, Tensor]:
+def _ages(rows: list[dict[str, NDArray]], graph: RowTopology) -> dict[str, Tensor]:
     timed = [t for t, has in zip(graph.node_types, graph.has_time_col, strict=True) if has]
     times = [{t: graph.times_of(t, r[t]) for t in timed} for r in rows]
     ages: dict[str, Tensor] = {}

@@ -1,4 +1,8 @@
-"""What training needs of the other processes; `SingleProcess` is the case of one."""
+"""What training needs of the other processes; `SingleProcess` is the case of one.
+
+Every worker calls the same methods in the same order with as many calls, whatever its data: a table without rows is a tensor without rows, never a
+call left out.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +30,17 @@ class Communicator(Protocol):
         """Every worker's tensor, in rank order, without gradient; first dimensions may differ."""
         ...
 
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        """[world_size, *shape], every worker's tensor in rank order, without gradient; all have one shape. One collective."""
+        ...
+
+    def reduce_scatter(self, tensor: Tensor) -> Tensor:
+        """[*shape] from [world_size, *shape]: the sum over all workers of what each has for this one, without gradient.
+
+        The transpose of `all_gather`, so what carries gradients back to the workers whose rows were gathered. One collective.
+        """
+        ...
+
 
 class SingleProcess:
     """One process: every collective is the identity."""
@@ -38,3 +53,9 @@ class SingleProcess:
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         return [tensor]
+
+    def all_gather(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().unsqueeze(0)
+
+    def reduce_scatter(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().squeeze(0)

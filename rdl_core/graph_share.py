@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,6 +120,14 @@ class Response:
     children: NDArray[np.int32]
 
 
+class SharedRows(NamedTuple):
+    """What a share sends of some rows of a table: times, parents by each key of the table (-1 for null), encoded cells."""
+
+    times: NDArray[np.int64]
+    parents: list[NDArray[np.int32]]
+    cells: Arrays
+
+
 class GraphShare:
     """The rows of one share.
 
@@ -159,10 +168,20 @@ class GraphShare:
         )  # fmt: skip
         return Response(parents=parents, begins=begins, lengths=lengths, children=children)
 
-    def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, tuple[NDArray[np.int64], Arrays]]:
-        """Per table (times, encoded cells) of rows that this share owns."""
-        first = dict(zip(self._features, self._first, strict=True))
-        return {t: (self._time[t][r - first[t]], take_rows(self._features[t], r - first[t])) for t, r in rows.items()}
+    def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, SharedRows]:
+        """Per table what this share has of rows that it owns."""
+        shared = {}
+        for number, table in enumerate(self._features):
+            if table in rows:
+                local = rows[table] - self._first[number]
+                cells = take_rows(self._features[table], local)
+                shared[table] = SharedRows(self._time[table][local], self._parents_of(number, local), cells)
+        return shared
+
+    def _parents_of(self, table: int, local: NDArray[np.int64]) -> list[NDArray[np.int32]]:
+        _, offset, parent, *_ = self._topology
+        parents = [parent[offset[k] + local] for k in np.flatnonzero(self._keys[0] == table)]
+        return [np.where(p < -1, -2 - p, p).astype(np.int32) for p in parents]  # -2 - row: one that no sample sees
 
     def _load_topology(self, graph: RelationalEntityGraph, before_s: int, *, timed: bool) -> tuple[NDArray, ...]:
         parents, parent_times, indptrs, lists, list_times = [], [], [], [], []

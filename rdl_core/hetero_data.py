@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import torch
 from torch_geometric.data import HeteroData
 
-from rdl_core.row_source import RowCells, RowTimes
+from rdl_core.row_source import RowCells, RowTopology
 from rdl_core.subgraph import Subgraph
 from rdl_core.temporal_sampling import reverse
 
 
-def to_hetero_data(subgraph: Subgraph, times: RowTimes, cells: Mapping[str, RowCells]) -> HeteroData:
+def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, RowCells]) -> HeteroData:
     """Gathers the features of a subgraph.
 
     Args:

@@ -1,7 +1,8 @@
 """Contrastive pretraining loss on three levels: rows, links, contexts.
 
 In: rows of a batch of samples (disjoint subgraphs) after message passing, clean and corrupted, and the links between
-them. Out: one `LossSum` per level, for the caller to add over ranks and divide once. Negatives stay in their sample.
+them. Out: one `LossSum` per level, for the caller to add over ranks and divide once. Negatives stay in their sample, or
+are gathered from all samples of all ranks (loss_gathered.py).
 
 Invariants: 1.0 is chance at every level; every parameter gets a gradient in every batch, even if its table or key is
 empty there; finite for logits of +-1e4 in float32. Rows below float32 are raised to float32.
@@ -9,61 +10,23 @@ Cost: per table and key one block of logits, dropped as soon as its gradient is 
 Source: Peleska and Sir, Task-Agnostic Contrastive Pretraining for Relational Deep Learning, arXiv 2506.22530, Eq. 1-6.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter, ParameterList
 
+from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.loss_batch import SampleLayout, check_links, check_rows, sample_layouts
+from rdl_core.loss_config import LossConfig
 from rdl_core.loss_contexts import context_sums
+from rdl_core.loss_gathered import MyRows, checked_identity, gathered_losses
 from rdl_core.loss_pairs import Pairs
 from rdl_core.loss_terms import LossSum, contrast, sum_losses
 from rdl_core.reg import EdgeType
+from rdl_core.row_identity import RowIdentity
 
 __all__ = ["LossConfig", "LossSum", "ThreeLevelLoss"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class LossConfig:
-    """Which form of each level.
-
-    row_form: "equation" (Eq. 1: h_corrupted_u^T W h_v) or "code" (authors' code: (W h_corrupted_u) . (W h_v)).
-    link_matrix: one W "per_direction" of each foreign key (Eq. 2), or one "shared": W for child -> parent and its
-    transpose for parent -> child (authors' code).
-    skip_edge_type_without_negative: within a sample, leave a directed edge type out entirely if the anchor of some
-    input has no negative (authors' code).
-    context_form: c_v is the mean over all source "neighbours" (Eq. 3), or the mean per directed edge type and then over
-    the "edge_types" that v has (authors' code). context_bias: the context maps have a bias, zero at the start.
-    max_negatives: most negatives per input. initial_scale: every matrix starts normal with standard deviation
-    initial_scale / sqrt(channels).
-    """
-
-    row_form: Literal["equation", "code"]
-    link_matrix: Literal["per_direction", "shared"]
-    skip_edge_type_without_negative: bool
-    context_form: Literal["neighbours", "edge_types"]
-    context_bias: bool
-    initial_scale: float
-    max_negatives: int = 256
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if get_args(field.type) and value not in get_args(field.type):
-                raise ValueError(f"LossConfig.{field.name} is {value!r}; choose one of {get_args(field.type)}.")
-            if field.type is bool and not isinstance(value, bool):
-                raise ValueError(f"LossConfig.{field.name} is {value!r}; set it to True or False.")
-        if not isinstance(self.max_negatives, int) or isinstance(self.max_negatives, bool) or self.max_negatives < 1:
-            raise ValueError(f"LossConfig.max_negatives is {self.max_negatives!r}; set a whole number of at least 1.")
-        if not (math.isfinite(self.initial_scale) and self.initial_scale > 0):
-            raise ValueError(
-                f"LossConfig.initial_scale is {self.initial_scale!r}; set a finite number above 0 (at exactly 0 the "
-                "rows get no gradient from any level)."
-            )
 
 
 class ThreeLevelLoss(Module):
@@ -120,6 +83,8 @@ class ThreeLevelLoss(Module):
         sample_dict: Mapping[str, Tensor],
         rank_dict: Mapping[str, Tensor],
         num_samples: int,
+        identity: RowIdentity | None = None,
+        communicator: Communicator | None = None,
     ) -> dict[str, LossSum]:
         """The levels "row", "link" and "context", each a LossSum over all tables or keys.
 
@@ -130,6 +95,8 @@ class ThreeLevelLoss(Module):
         sample_dict: {table: int64 [num_rows]}, nondecreasing sample number of each row, below num_samples.
         rank_dict: {table: int64 [num_rows]}, a random permutation within each sample: an input with more than
         max_negatives negatives keeps those of smallest rank.
+        identity: needed for gathered negatives, which then keep those of smallest `draw` instead. communicator: over whose
+        workers they are gathered; None: one process. All of them must call this, and scale a level's total alike.
         Raises ValueError naming table, key and first offending row or link; then no work has been done.
         In loops (each level in `loss_terms`; W and b are those of the level):
 
@@ -144,9 +111,16 @@ class ThreeLevelLoss(Module):
         check_links(links_dict, target_dict, self.edge_types)
         layouts = sample_layouts(links_dict, sample_dict, rank_dict, num_samples)
         rows = {table: _at_least_float32(h_dict[table]) for table in self.node_types}
-        h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
         zero = rows[self.node_types[0]][:0].sum()  # keeps a graph when a database has no key at all
         with torch.autocast(zero.device.type, enabled=False):
+            if self.config.negatives == "gathered":
+                corrupted = {table: _at_least_float32(h_corrupted_dict[table]) for table in self.node_types}
+                mine = MyRows(
+                    clean=rows, corrupted=corrupted, links=links_dict, targets=target_dict, sample=sample_dict,
+                    num_samples=num_samples, identity=checked_identity(identity, sample_dict, links_dict),
+                )  # fmt: skip
+                return gathered_losses(self, mine, communicator or SingleProcess())
+            h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
             return {
                 "row": sum_losses(self._row_losses(h, h_corrupted_dict, layouts), zero),
                 "link": sum_losses(self._link_losses(h, links_dict, target_dict, layouts), zero),
@@ -212,8 +186,22 @@ class ThreeLevelLoss(Module):
         target_dict: Mapping[EdgeType, Tensor] | None,
         layouts: dict[str, SampleLayout],
     ) -> list[LossSum]:
+        contexts, has_context = self.contexts(rows, links_dict, target_dict)
+        losses = []
+        for table, context in contexts.items():
+            layout, has = layouts[table], has_context[table]
+            losses.append(contrast(h[table], layout.pad(context), self._self_pairs(layout, layout.pad(has))))
+        return losses
+
+    def contexts(
+        self,
+        rows: Mapping[str, Tensor],
+        links_dict: Mapping[EdgeType, Tensor],
+        target_dict: Mapping[EdgeType, Tensor] | None,
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Per table with a key ([rows, channels], Eq. 3; bool [rows], whether a row has a context)."""
         if not self.linked_node_types:
-            return []
+            return {}, {}
         projected = []
         for index, table in enumerate(self.linked_node_types):
             z = rows[table] @ self.context_matrices[index]
@@ -221,12 +209,9 @@ class ThreeLevelLoss(Module):
         sizes = {table: len(rows[table]) for table in self.linked_node_types}
         sums, has_context = context_sums(links_dict, target_dict, sizes, self.config.context_form)
         contexts = sums.differentiable(torch.cat(projected))
-        losses = []
         parts = (contexts.split(list(sizes.values())), has_context.split(list(sizes.values())))
-        for table, context, has in zip(self.linked_node_types, *parts, strict=True):
-            layout = layouts[table]
-            losses.append(contrast(h[table], layout.pad(context), self._self_pairs(layout, layout.pad(has))))
-        return losses
+        found, has = (dict(zip(self.linked_node_types, part, strict=True)) for part in parts)
+        return found, has
 
 
 def _at_least_float32(h: Tensor) -> Tensor:

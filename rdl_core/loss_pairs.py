@@ -58,11 +58,24 @@ def terms(pairs: Pairs, positive: Tensor, negative: Tensor, num_negatives: Tenso
             is_input = is_input & ~is_empty.any()
         else:
             sample = pairs.anchor // pairs.anchors.max_rows
-            num_empty = torch.zeros(pairs.anchors.num_samples, dtype=torch.int64, device=sample.device)
-            is_input = is_input & (num_empty.index_add_(0, sample, is_empty.long()) == 0)[sample]
+            is_input = without_skipped(is_input, is_empty, sample, pairs.anchors.num_samples)
     if pairs.is_target is not None:
         is_input = is_input & pairs.is_target
-    gap = negative.index_select(0, pairs.anchor).sub_(positive)
+    return slopes(positive, negative.index_select(0, pairs.anchor), number, is_input)
+
+
+def without_skipped(is_input: Tensor, is_empty: Tensor, sample: Tensor, num_samples: int) -> Tensor:
+    """`is_input` without the inputs of samples in which some input is empty; all [inputs]."""
+    num_empty = torch.zeros(num_samples, dtype=torch.int64, device=sample.device)
+    return is_input & (num_empty.index_add_(0, sample, is_empty.long()) == 0)[sample]
+
+
+def slopes(positive: Tensor, negative: Tensor, number: Tensor, is_input: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """As `terms`, from the positive logit, the log-sum-exp of the negatives and their number, and whether it counts; all [inputs].
+
+    `negative` and `number` are overwritten.
+    """
+    gap = negative.sub_(positive)
     inverse = (
         number.clamp_(min=1).to(gap.dtype).log1p_().reciprocal_().mul_(is_input)
     )  # clamp: only where it is no input

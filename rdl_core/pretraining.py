@@ -51,8 +51,13 @@ class PretrainingModel(torch.nn.Module):
         self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
 
-    def forward(self, batch: PretrainingBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples."""
+    def forward(
+        self, batch: PretrainingBatch, communicator: Communicator | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples.
+
+        communicator: Over whose workers negatives are gathered, if they are; None: this batch's only.
+        """
         self.encoder.set_dropout_segments(batch.segments)
         x_dict = self.encoder.encode_rows(batch.frames)
         if batch.age_days is not None:
@@ -60,7 +65,8 @@ class PretrainingModel(torch.nn.Module):
         h_dict = self.encoder.propagate(x_dict, batch.edges)
         clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
-        sums = self.loss(clean, corrupted, batch.links, batch.targets, batch.sample, batch.rank, batch.num_samples)
+        numbers = (batch.sample, batch.rank, batch.num_samples, batch.identity, communicator)
+        sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
         device = next(self.parameters()).device
         counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
         return {level: s.total for level, s in sums.items()}, counts, clean
@@ -115,7 +121,7 @@ def train_step(
         FloatingPointError: The loss is not finite.
     """  # fmt: skip
     optimizer.zero_grad(set_to_none=True)
-    totals, counts, _ = model(batch)
+    totals, counts, _ = model(batch, communicator)
     all_counts = communicator.sum(torch.stack([counts[level] for level in LEVELS]).double())
     loss = sum(totals[level] / all_counts[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
     assert isinstance(loss, Tensor)
@@ -131,7 +137,7 @@ def train_step(
 
 
 class Validation:
-    """Loss per level and effective rank on samples that training never sees.
+    """Loss per level and effective rank on samples that training never sees, each alone: its negatives lie within it, gathered or not.
 
     Args:
         store, config: As the run's.
@@ -170,7 +176,10 @@ class Validation:
         for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
             subgraphs = self.sampler.sample(epoch, [sample])
             cursors = [(epoch, sample)]
-            batch = collate(subgraphs, cursors, *self.rows(subgraphs), self.config.corruption, seed=self.config.seed)
+            batch = collate(
+                subgraphs, cursors, *self.rows(subgraphs), self.config.corruption, seed=self.config.seed,
+                with_identity=self.config.loss.negatives == "gathered",
+            )  # fmt: skip
             totals, counts, h = model(batch.to(device))
             sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
             sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
@@ -223,7 +232,10 @@ def fit(
         if item is None:
             raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
         subgraphs, cursors = item
-        batch = collate(subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed)
+        batch = collate(
+            subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed,
+            with_identity=config.loss.negatives == "gathered",
+        )  # fmt: skip
         losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun

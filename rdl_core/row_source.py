@@ -1,4 +1,4 @@
-"""Where a batch finds the times and cells of its rows: in the mapped store, or in what the shares of a graph sent.
+"""Where a batch finds the times, parents and cells of its rows: in the mapped store, or in what the shares of a graph sent.
 
 Promise: `collate` gets the same batch from both, bit for bit.
 """
@@ -14,13 +14,14 @@ from torch_frame import TensorFrame
 
 from rdl_core.feature_rows import Arrays, concatenate_rows, take_rows
 from rdl_core.features import TableFeatures
-from rdl_core.graph_share import Ownership
+from rdl_core.graph_share import Ownership, SharedRows
+from rdl_core.reg import EdgeType
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
 
 
-class RowTimes(Protocol):
-    """Times of rows; RelationalEntityGraph is one."""
+class RowTopology(Protocol):
+    """Times and parents of rows; RelationalEntityGraph is one."""
 
     @property
     def node_types(self) -> tuple[str, ...]: ...
@@ -28,6 +29,10 @@ class RowTimes(Protocol):
     def has_time_col(self) -> NDArray[np.bool_]: ...
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """int64 [rows], UNIX seconds."""
+        ...
+
+    def parents_of(self, edge_type: EdgeType, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        """int32 [rows], parent rows by this key, -1 for null."""
 
 
 class RowCells(Protocol):
@@ -37,8 +42,8 @@ class RowCells(Protocol):
     def gather(self, rows: NDArray[np.integer]) -> TensorFrame: ...
 
 
-RowSource = Callable[[Sequence[Subgraph]], tuple[RowTimes, Mapping[str, RowCells]]]
-"""Given samples, the times and cells of all their rows (and of all donors)."""
+RowSource = Callable[[Sequence[Subgraph]], tuple[RowTopology, Mapping[str, RowCells]]]
+"""Given samples, the times and parents of all their rows and the cells of these and of all donors."""
 
 
 def mapped_rows(store: Store) -> RowSource:
@@ -46,8 +51,8 @@ def mapped_rows(store: Store) -> RowSource:
     return lambda subgraphs: (store.graph, store.features)
 
 
-AskCells = Callable[[dict[int, dict[str, NDArray[np.int64]]]], dict[int, dict[str, tuple[NDArray[np.int64], Arrays]]]]
-"""Sends {share: {table: rows}} and returns {share: {table: (times, cells)}}: one round."""
+AskCells = Callable[[dict[int, dict[str, NDArray[np.int64]]]], dict[int, dict[str, SharedRows]]]
+"""Sends {share: {table: rows}} and returns {share: {table: their rows}}: one round."""
 
 
 class ShardedRows:
@@ -64,24 +69,28 @@ class ShardedRows:
 
     def __init__(self, store: Store, owned: Ownership, ask: AskCells, distribution: str) -> None:
         self.store, self.owned, self._ask = store, owned, ask
+        self._keys = {t: [e for e in store.graph.edge_types if e[0] == t] for t in store.graph.node_types}
         self._donor_rows: dict[str, NDArray[np.int64]] = {}
         self._donor_cells: dict[str, Arrays] = {}
         for table, features in store.features.items():
             rows = np.unique(np.concatenate([np.zeros(0, np.int64), *features.donors(distribution)])).astype(np.int64)
             self._donor_rows[table], self._donor_cells[table] = rows, take_rows(features.arrays, rows)
 
-    def __call__(self, subgraphs: Sequence[Subgraph]) -> tuple[RowTimes, Mapping[str, RowCells]]:
+    def __call__(self, subgraphs: Sequence[Subgraph]) -> tuple[RowTopology, Mapping[str, RowCells]]:
         per_sample = [s.rows for s in subgraphs]
         wanted = {t: np.unique(np.concatenate([r[t] for r in per_sample])).astype(np.int64) for t in per_sample[0]}
         answers = self._ask(self._split(wanted))
-        times, cells = {}, {}
+        times, parents, cells = {}, {}, {}
         for table, rows in wanted.items():
             parts = [answers[share][table] for share in sorted(answers) if table in answers[share]]
-            times[table] = (rows, np.concatenate([np.zeros(0, np.int64), *(p[0] for p in parts)]))
+            times[table] = (rows, np.concatenate([np.zeros(0, np.int64), *(p.times for p in parts)]))
+            for key, edge_type in enumerate(self._keys[table]):
+                of_key = np.concatenate([np.zeros(0, np.int32), *(p.parents[key] for p in parts)])
+                parents[edge_type] = (rows, of_key)
             all_rows = np.concatenate([rows, self._donor_rows[table]])
-            arrays = concatenate_rows([*(p[1] for p in parts), self._donor_cells[table]])
+            arrays = concatenate_rows([*(p.cells for p in parts), self._donor_cells[table]])
             cells[table] = _FetchedCells(self.store.features[table], all_rows, arrays)
-        return _FetchedTimes(self.store, times), cells
+        return _FetchedTopology(self.store, times, parents), cells
 
     def _split(self, wanted: Mapping[str, NDArray[np.int64]]) -> dict[int, dict[str, NDArray[np.int64]]]:
         """By share; rows are sorted and ranges contiguous, so the answers in order of shares are in order of rows."""
@@ -93,14 +102,25 @@ class ShardedRows:
         return requests
 
 
-class _FetchedTimes:
-    def __init__(self, store: Store, times: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:
+class _FetchedTopology:
+    """Times by table and parents by key, each as (row numbers, values)."""
+
+    def __init__(
+        self,
+        store: Store,
+        times: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]],
+        parents: Mapping[EdgeType, tuple[NDArray[np.int64], NDArray[np.int32]]],
+    ) -> None:
         self.node_types, self.has_time_col = store.graph.node_types, store.graph.has_time_col
-        self._times = times
+        self._times, self._parents = times, parents
 
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         have, times = self._times[table]
         return times[np.searchsorted(have, rows)]
+
+    def parents_of(self, edge_type: EdgeType, rows: NDArray[np.integer]) -> NDArray[np.int32]:
+        have, parents = self._parents[edge_type]
+        return parents[np.searchsorted(have, rows)]
 
 
 class _FetchedCells:

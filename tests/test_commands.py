@@ -116,6 +116,13 @@ def test_numbers_that_mean_nothing_are_refused_by_their_option(arguments: list[s
     assert f"{arguments[0]} must be at least 1, got {arguments[1]}" in " ".join((out + err).split())
 
 
+def test_negatives_of_a_pretraining_are_the_presets_unless_asked() -> None:
+    for preset in ("robust", "paper"):
+        assert Pretrain(preset=preset).config().loss.negatives == "within_sample"
+        asked = Pretrain(preset=preset, negatives="gathered", max_negatives=1024).config().loss
+        assert (asked.negatives, asked.max_negatives) == ("gathered", 1024)
+
+
 @pytest.mark.parametrize("command", list(COMMANDS))
 def test_help_explains_every_option_of_a_command(
     command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch

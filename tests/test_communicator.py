@@ -29,7 +29,8 @@ from rdl_core.config import FinetuningConfig, PretrainingConfig, paper, robust
 from rdl_core.database import load_task, open_dataset
 from rdl_core.finetuning import Finetuning
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
-from rdl_core.pretraining import PretrainingModel, train_step
+from rdl_core.optimizer import make_optimizer
+from rdl_core.pretraining import LEVELS, PretrainingModel, Validation, fit, local_steps, train_step
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store, materialize, open_store
 from rdl_core.subgraph import Subgraph
@@ -59,11 +60,57 @@ def configs() -> dict[str, PretrainingConfig]:
             config, backbone=dataclasses.replace(config.backbone, channels=8, rows=rows), gradient_clip_norm=None
         )
 
+    def gathered(config: PretrainingConfig, max_negatives: int) -> PretrainingConfig:
+        loss = dataclasses.replace(config.loss, negatives="gathered", max_negatives=max_negatives)
+        return dataclasses.replace(config, loss=loss)
+
     return {
         "robust": small(robust().pretraining, 0.0),
         "robust with dropout": small(robust().pretraining, 0.3),
         "paper": small(paper().pretraining, 0.2),
+        "robust gathered": small(gathered(robust().pretraining, 256), 0.3),
+        "paper gathered": small(gathered(paper().pretraining, 5), 0.2),
     }
+
+
+def curve_configs() -> dict[str, PretrainingConfig]:
+    """Steps of G = 6 samples with dropout, corruption, clipping and validations: fifty within samples, fifteen gathered."""
+    return {
+        name: dataclasses.replace(
+            configs()[name],
+            sampling=HGSamplingConfig(seed_table="order_line", seeds_per_sample=4, rows_per_hop=5),
+            samples_per_step=6,
+            max_steps=50 if name == "paper" else 15,
+            learning_rate=1e-2,
+            gradient_clip_norm=1.0,
+            validation_interval_steps=25 if name == "paper" else 15,
+            validation_samples=5,
+            seed=7,
+        )
+        for name in ("paper", "robust gathered")
+    }
+
+
+def curve(
+    store: Store,
+    config: PretrainingConfig,
+    communicator: Communicator,
+    wrap: Callable[[torch.nn.Module], torch.nn.Module],
+) -> list[list[float]]:
+    """Losses of every step and of the validations, in float64; a worker has a contiguous share of a step's samples."""
+    torch.manual_seed(config.seed)
+    model = PretrainingModel(store, config).double()
+    sampler = HGSampling(store.graph, config.sampling, seed=config.seed, before_s=store.schema.cutoff_s + 1)
+    share = config.samples_per_step // communicator.world_size
+    mine = slice(communicator.rank * share, (communicator.rank + 1) * share)
+    steps = ((subgraphs[mine], cursors[mine]) for subgraphs, cursors in local_steps(sampler, config))
+    losses: list[list[float]] = []
+    validation = Validation(store, config, sampler, communicator)
+    state = fit(
+        wrap(model), make_optimizer(model, config.learning_rate), steps, store, config, lambda _, step: validation(model, step),
+        communicator=communicator, on_step=lambda step, levels, _: losses.append(list(levels.values())),
+    )  # fmt: skip
+    return losses + [[m[f"validation/{level}"] for level in LEVELS] for m in state.history]
 
 
 def samples_of_step(store: Store, step: int) -> tuple[list[Subgraph], list[Cursor]]:
@@ -99,6 +146,7 @@ def pretraining_steps(
             store.features,
             config.corruption,
             seed=config.seed,
+            with_identity=config.loss.negatives == "gathered",
         )
         losses = train_step(wrapped, batch, optimizer, communicator)
         yield losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -149,6 +197,8 @@ def process(rank: int, folder: str, data: str, store_path: str) -> None:
             for step, (losses, gradients) in enumerate(steps):
                 values[f"{name}/{step}"] = losses
                 tensors |= {f"{name}/{step}/{parameter}": g for parameter, g in gradients.items()}
+        for name, config in curve_configs().items():
+            values[f"curve of {name}"] = curve(store, config, communicator, parallel)
         for task in TASKS:
             for batch_norm in (False, True):
                 run = finetuning(store, Path(data), task, communicator, batch_norm=batch_norm)
@@ -166,7 +216,13 @@ def collectives(communicator: TorchCommunicator) -> tuple[dict[str, Tensor], dic
     mine = torch.arange(3.0, requires_grad=True) + rank
     total = communicator.sum(mine)
     parts = communicator.gather(torch.full((rank, 2), float(rank), dtype=torch.float64))
-    tensors = {"mine": mine.detach(), "sum": total, "scalar": communicator.sum(torch.tensor(rank + 1))}
+    grid = torch.arange(communicator.world_size * 6.0).view(-1, 3, 2) + rank
+    tensors = {"all": communicator.all_gather(grid), "scattered": communicator.reduce_scatter(grid), "grid": grid}
+    tensors |= {
+        "none": communicator.all_gather(grid[:, :0]),
+        "none scattered": communicator.reduce_scatter(grid[:, :0]),
+    }
+    tensors |= {"mine": mine.detach(), "sum": total, "scalar": communicator.sum(torch.tensor(rank + 1))}
     tensors |= {f"part {i}": part for i, part in enumerate(parts)}
     return tensors, {"requires_grad": total.requires_grad, "rank": rank, "world_size": communicator.world_size}
 
@@ -227,12 +283,29 @@ def test_gather_keeps_rank_order_and_ragged_lengths_even_zero(group: Group, worl
         assert f"part {world}" not in tensors
 
 
+@pytest.mark.parametrize("world", WORLDS)
+def test_what_all_gather_brings_reduce_scatter_brings_back_as_a_sum(group: Group, world: int) -> None:
+    grid = torch.arange(world * 6.0).view(world, 3, 2)
+    for rank in range(world):
+        tensors, _ = left_by(group, world, rank)
+        assert torch.equal(tensors["all"], torch.stack([grid + r for r in range(world)]))
+        assert torch.equal(tensors["scattered"], world * grid[rank] + sum(range(world)))
+        assert torch.equal(tensors["grid"], grid + rank), "the input is left as it is"
+        assert tensors["none"].shape == (world, world, 0, 2)
+        assert tensors["none scattered"].shape == (0, 2)
+
+
 def test_the_first_rank_lacks_tables_that_others_have(group: Group) -> None:
     for step in range(STEPS):
         subgraphs, _ = samples_of_step(group.store, step)
         assert sum(n == 0 for n in subgraphs[0].num_rows.values()) >= 3
         assert all(any(s.num_rows[t] for s in subgraphs[1:]) for t in ("match", "teams", "lineup"))
         assert len({sum(s.num_links.values()) for s in subgraphs}) > 1
+        shared = [
+            np.intersect1d(subgraphs[0].rows[t], np.concatenate([s.rows[t] for s in subgraphs[1:]]))
+            for t in subgraphs[0].rows
+        ]
+        assert sum(map(len, shared)) > 0, "ranks share no row: gathered negatives have none to leave out"
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -258,6 +331,25 @@ def test_losses_that_ranks_report_equal_those_of_one_process(group: Group, alone
         assert all(0.2 < loss < 5.0 for loss in losses.values())
         for rank in range(world):
             assert left_by(group, world, rank)[1][f"{name}/{step}"] == pytest.approx(losses, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", list(curve_configs()))
+def test_the_loss_curve_is_the_same_with_one_two_and_three_workers(group: Group, name: str) -> None:
+    config = curve_configs()[name]
+    expected = np.array(curve(group.store, config, SingleProcess(), lambda model: model))
+    assert expected.shape == (config.max_steps + 1 + config.max_steps // config.validation_interval_steps, 3)
+    assert np.abs(np.diff(expected[: config.max_steps], axis=0)).min() > 1e-8, (
+        "a curve that stands still proves nothing"
+    )
+    for world in WORLDS:
+        for rank in range(world):
+            got = np.array(left_by(group, world, rank)[1][f"curve of {name}"])
+            assert np.abs(got - expected).max() < 1e-8
+
+
+def test_gathered_negatives_reach_over_the_samples_of_other_ranks(group: Group, alone: Steps) -> None:
+    within, gathered = (alone[name][0][0] for name in ("robust with dropout", "robust gathered"))
+    assert all(abs(within[level] - gathered[level]) > 1e-6 for level in LEVELS)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -300,6 +392,9 @@ def test_metrics_of_data_parallel_fine_tuning_are_those_of_the_weights_it_saves(
 
 
 def test_a_single_process_is_its_own_sum_and_gather() -> None:
+    grid = torch.arange(6).view(1, 3, 2)
+    assert torch.equal(SingleProcess().all_gather(grid[0]), grid)
+    assert torch.equal(SingleProcess().reduce_scatter(grid), grid[0])
     alone, tensor = SingleProcess(), torch.arange(4)
     assert np.array_equal(alone.sum(tensor), tensor)
     assert [t.tolist() for t in alone.gather(tensor)] == [[0, 1, 2, 3]]
