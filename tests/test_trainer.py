@@ -21,6 +21,9 @@ import torch
 from safetensors.torch import load_file
 
 from distributed.__main__ import main
+from distributed.checkpoint import CheckpointPolicy
+from distributed.commits import SNAPSHOT
+from distributed.journal import Journal
 from distributed.materialize import materialize_in_parallel
 from distributed.sampling import HGSampler
 from distributed.seeds import StepPlan, seed_tables, step_plan
@@ -29,6 +32,7 @@ from distributed.tracking import TrackingConfig
 from distributed.train_loop import worker_steps
 from distributed.trainer import PretrainResult, pretrain
 from rdl_core.config import PretrainingConfig, robust
+from rdl_core.consumed import num_samples
 from rdl_core.database import open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
 from rdl_core.model_io import from_pretrained
@@ -81,6 +85,14 @@ def curve(result: PretrainResult) -> list[dict[str, float]]:
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in result.state.history]
 
 
+def require_each_sample_once(result: PretrainResult) -> None:
+    """The committed history holds the samples of all steps, each once, from the first on: whole epochs and a beginning."""
+    assert num_samples(result.state.consumed) == 2 * STEPS
+    assert [first for _, first, _ in result.state.consumed] == [0] * len(result.state.consumed)
+    assert [epoch for epoch, _, _ in result.state.consumed] == list(range(len(result.state.consumed)))
+    assert len({end for _, _, end in result.state.consumed[:-1]}) <= 1
+
+
 # ------------------------------------------------------------------------------------------------ what a worker gets
 
 
@@ -100,7 +112,7 @@ def dealt(nasty_store: Store) -> tuple[StepPlan, HGSampling, list[pa.Table]]:
     """(plan, sampler, sampled blocks) of 30 steps on two workers."""
     config = small_config()
     sampler = HGSampling(nasty_store.graph, config.sampling, seed=config.seed, before_s=nasty_store.schema.cutoff_s + 1)
-    plan = dataclasses.replace(step_plan(config, 2, sampler), samples_per_block=24)
+    plan = dataclasses.replace(step_plan(config.samples_per_step, 2, sampler), samples_per_block=24)
     hg_sampler = HGSampler(Placement(str(nasty_store.path)), config.sampling, config.seed)
     return plan, sampler, [hg_sampler(t) for t in seed_tables(plan, sampler, 0, 60)]
 
@@ -163,6 +175,7 @@ def test_a_run_on_two_workers_does_all_its_steps_and_learns(
     assert sum(state.best[f"validation/{level}"] for level in LEVELS) == state.best_loss < 2.95
     assert set(state.sampled["rows"]) == set(nasty_store.schema.tables)
     assert state.sampled["rows"]["order_line"] >= 4 * STEPS
+    require_each_sample_once(whole[1])
     assert set(state.sampled["links"]) == {f"{child}.{key}" for child, key, _ in nasty_store.graph.edge_types}
 
 
@@ -272,6 +285,15 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
     require_same_bits(from_pretrained(result.checkpoint).weights, from_pretrained(whole[1].checkpoint).weights)
     assert curve(result) == curve(whole[1])
     assert len(list(folder.glob("wandb/offline-run-*/run-killed.wandb"))) == 2
+    require_each_sample_once(result)
+    restarted = Journal(folder).events("resumed")[1]
+    assert restarted["step"] >= max(reached) - INTERVAL
+    assert 0 <= restarted["wasted_steps"] <= INTERVAL
+    names = {
+        r["checkpoint_dir_name"] for r in json.loads((folder / "train" / SNAPSHOT).read_text())["checkpoint_results"]
+    }
+    assert {p.name for p in folder.glob("train/checkpoint_*/")} == names
+    assert len(names) == CheckpointPolicy().num_to_keep
 
 
 # ------------------------------------------------------------------------------------- the other users of the session
