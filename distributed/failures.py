@@ -25,7 +25,20 @@ from distributed.journal import Journal
 
 MAX_FAILURES_WITHOUT_PROGRESS = 5
 """Failures of machines in a row, without a new checkpoint between them, after which a run ends."""
-NEVER_PASSES = (ArithmeticError, ValueError, TypeError, LookupError, AttributeError, AssertionError, ImportError)
+NEVER_PASSES = (
+    ArithmeticError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ImportError,
+    FileNotFoundError,
+    FileExistsError,
+    NotADirectoryError,
+    IsADirectoryError,
+    PermissionError,
+)
 """Exceptions of our own code: the same seed gives them again."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 WRAPPED_IN = ("cause", "health_check_failure", "controller_failure")
@@ -105,7 +118,10 @@ def never_passes(error: BaseException) -> bool:
 def describe(error: BaseException) -> str:
     """FloatingPointError: pretraining loss is not finite: ..."""
     error = cause(error)
-    return f"{type(error).__name__}: {str(error).strip()}"
+    text = str(error).strip()
+    if _is_machine(error):  # Ray goes on for many lines about what might have been
+        text = text.split("\n")[0]
+    return f"{type(error).__name__}: {text}"
 
 
 def where(error: BaseException) -> str:

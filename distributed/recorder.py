@@ -18,6 +18,7 @@ import torch
 
 from distributed.checkpoint import CheckpointPolicy, save_training
 from distributed.journal import Journal
+from distributed.throughput import Throughput
 from distributed.tracking import Tracker
 from rdl_core.model_io import cpu_weights
 from rdl_core.pretraining import TrainState
@@ -36,19 +37,22 @@ class Recorder:
         identity: Of the run (checkpoint.py).
         policy: When to save.
         tracker: W&B, or one that does nothing.
+        throughput: Of this worker.
         board: Progress, or None.
         journal: On rank 0; None on the others.
     """
 
     def __init__(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor],
-        identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: Tracker, journal: Journal | None, board: Any,
+        identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: Tracker, throughput: Throughput,
+        journal: Journal | None, board: Any,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.best, self.identity = model, optimizer, best, identity
-        self.policy, self.tracker, self.journal = policy, tracker, journal
+        self.policy, self.tracker, self.throughput, self.journal = policy, tracker, throughput, journal
         self.board = board if journal is not None else None
         self._shown_s, self._saved_s = 0.0, time.monotonic()
         self._stepped, self._saw_preemption = False, False
+        self._speed: dict[str, float] = {}
         if journal is not None:
             # In the session's own folder, which goes with the session; other runs of the session have theirs in it too.
             self._unsent = Path.cwd() / f"unsent-{hashlib.sha256(str(journal.path).encode()).hexdigest()[:12]}"
@@ -56,11 +60,14 @@ class Recorder:
 
     def step(self, step: int, losses: Mapping[str, float], subgraphs: list[Subgraph]) -> None:
         """After each update: losses per level, rows per table and links per key of this worker's samples."""
+        self.throughput.add(subgraphs)
+        if not self._stepped:  # it had the pipeline's start in it
+            self.throughput.restart()
+        is_groups_first, self._stepped = not self._stepped, True
         if self.journal is None:
             return
         self.journal.reach(step)
-        if not self._stepped:
-            self._stepped = True
+        if is_groups_first:
             self.journal.note("stepped", step=step)
         counts = {f"rows/{t}": n for t, n in _sum(s.num_rows for s in subgraphs).items()}
         counts |= {f"links/{'.'.join(e[:2])}": n for e, n in _sum(s.num_links for s in subgraphs).items()}
@@ -85,10 +92,16 @@ class Recorder:
         if is_best:
             self.best = cpu_weights(self.model)
         if self.journal is not None:
-            self.tracker.log({**metrics, **self.journal.survival()}, state.step)
+            self.journal.note("validated", step=state.step, **self._speed)
+            self.tracker.log({**metrics, **self._speed, **self.journal.survival()}, state.step)
         if self.board is not None:
             self.board.show.remote(state.step, metrics, "validated")
         self.checkpoint(state, metrics)
+        self.throughput.restart()
+
+    def before_validation(self) -> None:
+        """Ends the window of throughput; all workers meet here."""
+        self._speed = self.throughput.over_all()
 
     def checkpoint(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
         """A checkpoint from rank 0, uploaded while training goes on; all workers meet here."""

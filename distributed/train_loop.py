@@ -25,6 +25,7 @@ from distributed.journal import Journal
 from distributed.recorder import Recorder
 from distributed.seeds import StepPlan, step_plan
 from distributed.shards import Placement
+from distributed.throughput import Throughput
 from distributed.tracking import TrackingConfig, tracking
 from rdl_core.batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
@@ -60,7 +61,15 @@ class WorkerConfig:
 
 
 def train_loop_per_worker(worker: WorkerConfig) -> None:
-    """Trains to the end; the last checkpoint's state says why it ended."""
+    """Trains to the end; the last checkpoint's state says why it ended. An error carries a note of rank, step and place."""
+    try:
+        _train(worker)
+    except Exception as error:
+        with_place(error, ray.train.get_context().get_world_rank(), Journal(Path(worker.run_folder)).reached())
+        raise
+
+
+def _train(worker: WorkerConfig) -> None:
     torch.set_num_threads(1)  # with more, sums may be split differently from run to run
     # A driver that uses W&B hands its service to local workers; there the run of a killed worker stays "in use" for its successor.
     os.environ.pop("WANDB_SERVICE", None)
@@ -90,37 +99,23 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
         reached = journal.reached()
         journal.note("resumed", step=state.step, reached=reached, wasted_steps=max(0, reached - state.step))
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
+        throughput = Throughput(communicator, next(model.parameters()).device)
         recorder = Recorder(
-            model,
-            optimizer,
-            best,
-            worker.identity,
-            worker.checkpoints,
-            tracker,
-            journal if is_first else None,
+            model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
             worker.board,
-        )
-        try:
-            fit(
-                prepared,
-                optimizer,
-                worker_steps(ray.train.get_dataset_shard("train"), plan, context.get_world_rank(), state.step, store),
-                store,
-                config,
-                lambda _, step: validation(
-                    model, step
-                ),  # past DDP: workers may hold unequal numbers of validation samples
-                rows=rows,
-                communicator=communicator,
-                state=state,
-                on_report=recorder.report,
-                on_step=recorder.step,
-                checkpoint_due=recorder.checkpoint_due,
-                on_checkpoint=recorder.checkpoint,
-            )
-        except Exception as error:
-            with_place(error, context.get_world_rank(), state.step)
-            raise
+        )  # fmt: skip
+        samples = ray.train.get_dataset_shard("train")
+        steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
+
+        def validate(_: torch.nn.Module, step: int) -> dict[str, float]:
+            recorder.before_validation()
+            return validation(model, step)  # past DDP: workers may hold unequal numbers of validation samples
+
+        fit(
+            prepared, optimizer, throughput.waiting(steps), store, config, validate, rows=rows, communicator=communicator,
+            state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
+            on_checkpoint=recorder.checkpoint,
+        )  # fmt: skip
 
 
 def worker_steps(

@@ -60,12 +60,16 @@ def small_config(**changes: Any) -> PretrainingConfig:
     return dataclasses.replace(config, **values | changes)
 
 
-def run(store: Store, folder: Path, *, workers: int, num_shards: int | None = None, **changes: Any) -> PretrainResult:
+def run(
+    store: Store, folder: Path, *, workers: int, num_shards: int | None = None, num_to_keep: int = 3,
+    interval_steps: int | None = None, **changes: Any,
+) -> PretrainResult:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     tracking = TrackingConfig(directory=str(folder), run_id=folder.name, name=folder.name)
     return pretrain(
         store, small_config(**changes), folder, workers=workers, samplers=1, tracking=tracking,
         placement="sharded" if num_shards else "local", num_shards=num_shards,
+        checkpoints=CheckpointPolicy(num_to_keep=num_to_keep, interval_steps=interval_steps),
     )  # fmt: skip
 
 
