@@ -17,11 +17,15 @@ from typing import Any
 
 import ray.exceptions
 import ray.train
-from ray.data.exceptions import UserCodeException
 from ray.train import TrainingFailedError
 
 from distributed.commits import committed_step
 from distributed.journal import Journal
+
+
+class SamplingFailedError(RuntimeError):
+    """A sampling task raised; the text is its error's type and message."""
+
 
 MAX_FAILURES_WITHOUT_PROGRESS = 5
 """Failures of machines in a row, without a new checkpoint between them, after which a run ends."""
@@ -32,6 +36,7 @@ NEVER_PASSES = (
     LookupError,
     AttributeError,
     AssertionError,
+    SamplingFailedError,
     ImportError,
     FileNotFoundError,
     FileExistsError,
@@ -43,6 +48,8 @@ NEVER_PASSES = (
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 WRAPPED_IN = ("cause", "health_check_failure", "controller_failure")
 """Attributes of Ray's exceptions that hold another one."""
+CHAINED = "The above exception was the direct cause"
+"""Python's words between an exception in a traceback and the one raised from it."""
 IN_CONSEQUENCE = (
     "connection closed by peer",
     "connection reset",
@@ -94,24 +101,35 @@ def first_error(worker_exceptions: Mapping[int, Exception]) -> tuple[int, Except
 
 
 def cause(error: BaseException) -> BaseException:
-    """The innermost error: that of a sampling task is wrapped by Ray several times."""
+    """The innermost error, out of Ray's wrappings."""
     while True:
         inner = next(
             (i for i in (getattr(error, name, None) for name in WRAPPED_IN) if isinstance(i, BaseException)), None
         )
-        if inner is None and isinstance(error, UserCodeException):
-            inner = error.__cause__
         if inner is None:
             return error
         error = inner
 
 
+def out_of_task(error: Exception) -> Exception:
+    """The error of a sampling task as one of ours, if our code raised it; any other as it is.
+
+    Ray Data wraps what a task raises in an exception of its own and keeps only its text, in a traceback that is lost on the way from the worker to
+    the controller. So this must be done on the worker.
+    """
+    if not isinstance(error, ray.exceptions.RayTaskError):
+        return error
+    lines = str(error).split(CHAINED)[0].strip().splitlines()
+    last_frame = max((i for i, line in enumerate(lines) if line.startswith("  ")), default=-1)
+    text = "\n".join(lines[last_frame + 1 :]).strip()
+    if text.startswith("ray.exceptions.") or _is_consequence(error):  # a shard that died comes back
+        return error
+    return SamplingFailedError(text)
+
+
 def never_passes(error: BaseException) -> bool:
     """Whether an error would come again."""
-    inner = cause(error)
-    if isinstance(error, ray.exceptions.RayTaskError) and not _is_machine(inner):
-        return True  # raised by a sampling task
-    error = inner
+    error = cause(error)
     return isinstance(error, NEVER_PASSES) or (isinstance(error, OSError) and error.errno in FULL)
 
 
@@ -129,9 +147,8 @@ def where(error: BaseException) -> str:
     return "".join(f"{note}\n" for note in getattr(cause(error), "__notes__", ()))
 
 
-def with_place(error: BaseException, rank: int, step: int) -> None:
+def with_place(error: BaseException, rank: int, step: int, last: traceback.FrameSummary) -> None:
     """Notes on an error where it was raised: Ray Train gives the controller the error without its traceback."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
     error.add_note(
         f"raised on rank {rank} after step {step}, at {Path(last.filename).name}:{last.lineno} in {last.name}"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 
 from distributed.checkpoint import CheckpointPolicy, load_training
 from distributed.communicator import TorchCommunicator
-from distributed.failures import with_place
+from distributed.failures import out_of_task, with_place
 from distributed.journal import Journal
 from distributed.recorder import Recorder
 from distributed.seeds import StepPlan, step_plan
@@ -65,8 +66,12 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     try:
         _train(worker)
     except Exception as error:
-        with_place(error, ray.train.get_context().get_world_rank(), Journal(Path(worker.run_folder)).reached())
-        raise
+        readable = out_of_task(error)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        with_place(
+            readable, ray.train.get_context().get_world_rank(), Journal(Path(worker.run_folder)).reached(), place
+        )
+        raise readable from error
 
 
 def _train(worker: WorkerConfig) -> None:
