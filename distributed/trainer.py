@@ -23,7 +23,7 @@ from distributed.checkpoint import CheckpointPolicy, check_identity, load_state,
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.failures import GiveUp
 from distributed.journal import Journal
-from distributed.preflight import start_ray
+from distributed.preflight import check_shared, start_ray
 from distributed.progress import make_board, say, watched
 from distributed.sampling import in_order, sampled_dataset
 from distributed.seeds import samples_per_step, step_plan
@@ -85,7 +85,7 @@ def pretrain(
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
-        RuntimeError: Resources that would never do (preflight.py).
+        RuntimeError: Resources that would never do, or folders that not all nodes share (preflight.py).
         ValueError: The run folder holds a run of another configuration, store or samples per step.
         ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
     """
@@ -95,6 +95,9 @@ def pretrain(
     if _check_run(run_dir, identity):
         return _finish(store, config, run_dir)
     use_gpu = start_ray(workers, samplers)
+    if len(ray.nodes()) > 1:
+        for folder in (run_dir, store.path.resolve()):
+            check_shared(folder)
     if steps != config.samples_per_step:
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
     placed = place(store, config.sampling, placement, num_shards)
