@@ -104,16 +104,17 @@ class Recorder:
         self._speed = self.throughput.over_all()
 
     def checkpoint(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
-        """A checkpoint from rank 0, uploaded while training goes on; all workers meet here."""
+        """A checkpoint from rank 0, uploaded while training goes on; all workers meet here. Between validations the last one's metrics go with it."""
         self._saved_s = time.monotonic()
+        metrics = {**(state.last if metrics is None else metrics), "step": state.step}
         if self.journal is None:
-            ray.train.report(dict(metrics or {}))
+            ray.train.report(metrics)
             return
         folder = self._unsent / str(state.step)
         folder.mkdir(parents=True)
         save_training(folder, self.model, self.best, self.optimizer, state, self.identity)
         ray.train.report(
-            {**(metrics or {}), "step": state.step},
+            metrics,
             checkpoint=ray.train.Checkpoint.from_directory(folder),
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
         )
