@@ -4,8 +4,11 @@
     <run>/train/checkpoint_manager_snapshot.json  Ray Train's list of committed checkpoints; it overwrites this file in place
     <run>/train/committed.json                    our copy of it, written beside and renamed after each commit
 
-A checkpoint is committed when the snapshot names it, which is after its upload. So a folder that is half there counts for nothing, and a
-snapshot that is half there (a kill or a full disk while it was written) is replaced by the copy, whose checkpoints still exist: Ray Train deletes
+A checkpoint is committed when the snapshot names it: after its upload and at most RAY_TRAIN_HEALTH_CHECK_INTERVAL_S later. So a folder that is half
+there counts for nothing, and a kill wastes at most the steps of an interval and those done while the newest checkpoint was on its way (the journal's
+`committed` events say how many).
+
+A snapshot that is half there (a kill or a full disk while it was written) is replaced by the copy, whose checkpoints still exist: Ray Train deletes
 old ones only after it has written the snapshot.
 """
 
@@ -19,6 +22,7 @@ from typing import Any
 import ray.train
 
 from distributed.checkpoint import load_state
+from distributed.journal import Journal
 
 SNAPSHOT, COPY = "checkpoint_manager_snapshot.json", "committed.json"
 
@@ -34,12 +38,14 @@ class CommitCopies(ray.train.UserCallback):
         self.train_folder = train_folder
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """Called after the snapshot with this checkpoint has been written."""
+        """Called after the snapshot with this checkpoint has been written; `metrics` are those of the ranks."""
         if checkpoint is None:
             return
         partial = self.train_folder / (COPY + ".partial")
         shutil.copyfile(self.train_folder / SNAPSHOT, partial)
         partial.replace(self.train_folder / COPY)
+        journal = Journal(self.train_folder.parent)
+        journal.note("committed", step=metrics[0].get("step"), reached=journal.reached())
 
 
 def repair(train_folder: Path) -> str | None:

@@ -17,6 +17,7 @@ from distributed.commits import (
     remove_uncommitted,
     repair,
 )
+from distributed.journal import Journal
 from rdl_core.pretraining import TrainState
 
 
@@ -37,11 +38,18 @@ def commit(folder: Path, *steps: int) -> None:
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """Three uploads, of which two are committed."""
+    folder = tmp_path / "train"
     for step in (0, 10, 20):
-        upload(tmp_path, step)
-    commit(tmp_path, 0, 10)
-    CommitCopies(tmp_path).after_report(None, [], "checkpoint_10")
-    return tmp_path
+        upload(folder, step)
+    commit(folder, 0, 10)
+    Journal(tmp_path).reach(12)
+    CommitCopies(folder).after_report(None, [{"step": 10}, {"step": 10}], "checkpoint_10")
+    return folder
+
+
+def test_a_commit_notes_how_far_the_run_had_come_meanwhile(run: Path) -> None:
+    (event,) = Journal(run.parent).events("committed")
+    assert (event["step"], event["reached"]) == (10, 12)
 
 
 def test_the_committed_step_is_the_snapshots_newest(run: Path) -> None:
