@@ -267,7 +267,7 @@ def test_a_run_goes_on_with_one_worker_and_with_two_again_and_uses_each_sample_o
         run(nasty_store, folder, workers=3)
 
 
-# ------------------------------------------------------------------------------------------------- a killed driver
+# ------------------------------------------------------------------------------------- a killed driver, a killed worker
 
 
 def run_in_own_session(store_path: str, folder: str) -> None:
@@ -302,6 +302,18 @@ def kill_driver_after(folder: Path, store: Store, num_checkpoints: int) -> None:
         psutil.wait_procs(started, timeout=5)
 
 
+class KillWorker(ray.train.UserCallback):
+    """Kills rank 0 with -9, once, when a checkpoint of this step or a later one is committed."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder, self.step, self.is_done = folder, step, False
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        if checkpoint is not None and not self.is_done and metrics[0]["step"] >= self.step:
+            self.is_done = True
+            os.kill(Journal(self.folder).events("group")[-1]["pid"], signal.SIGKILL)
+
+
 @pytest.mark.ray
 def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
     whole: tuple[Path, PretrainResult], nasty_store: Store, tmp_path: Path
@@ -310,17 +322,20 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
     folder.mkdir()
     kill_driver_after(folder, nasty_store, num_checkpoints=2)
     reached = [json.loads(p.read_text())["step"] for p in folder.glob("train/checkpoint_*/state.json")]
-    assert 0 < max(reached) < STEPS, "killed too late for this test to have power"
+    assert 0 < max(reached) < STEPS - 4 * INTERVAL, "killed too late for this test to have power"
     assert not (folder / "model").exists()
-    result = run(nasty_store, folder, workers=2)
+    result = run(nasty_store, folder, workers=2, callbacks=[KillWorker(folder, max(reached) + INTERVAL)])
     require_same_bits(last_weights(folder), last_weights(whole[0]))
     require_same_bits(from_pretrained(result.checkpoint).weights, from_pretrained(whole[1].checkpoint).weights)
     assert curve(result) == curve(whole[1])
-    assert len(list(folder.glob("wandb/offline-run-*/run-killed.wandb"))) == 2
+    journal = Journal(folder)
+    assert len(list(folder.glob("wandb/offline-run-*/run-killed.wandb"))) == 3
+    assert [failure["error"].split(":")[0] for failure in journal.events("failure")] == ["ActorDiedError"]
     require_each_sample_once(result)
-    restarted = Journal(folder).events("resumed")[1]
-    assert restarted["step"] >= max(reached) - INTERVAL
-    assert 0 <= restarted["wasted_steps"] <= INTERVAL
+    underway = max(event["reached"] - event["step"] for event in journal.events("committed"))
+    wasted = [event["wasted_steps"] for event in journal.events("resumed")]
+    assert len(wasted) == 3
+    assert all(0 <= steps <= INTERVAL + underway for steps in wasted)
     names = {
         r["checkpoint_dir_name"] for r in json.loads((folder / "train" / SNAPSHOT).read_text())["checkpoint_results"]
     }
