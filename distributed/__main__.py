@@ -15,6 +15,7 @@ from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
 from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample
+from distributed.failures import last_screen
 from distributed.progress import console
 
 LAST_LINES = 12
@@ -44,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (TrainingFailedError, RayError) as error:
         if os.environ.get("RDL_TRACEBACK"):
             raise
-        text = str(error.__cause__ or error)
         console.print("[bold red]error:[/] the run failed on a worker", highlight=False)
-        console.print("\n".join(text.splitlines()[-LAST_LINES:]), markup=False, highlight=False, soft_wrap=True)
+        text = last_screen(error).splitlines()[:LAST_LINES]
+        console.print("\n".join(text), markup=False, highlight=False, soft_wrap=True)
         console.print("(RDL_TRACEBACK=1 shows all of it)", style="dim")
         return 1
     if command.json:

@@ -1,18 +1,22 @@
 """A training checkpoint as a folder: everything a run needs to go on, without pickle.
 
-    state.json            TrainState
+    run.json              whose checkpoint it is: run seed, configuration and its hash, store hash, samples of a step, W&B id
+    state.json            TrainState: step, cursor (`consumed`: the samples trained on), best, history
     model.safetensors     weights
     best.safetensors      weights at the best validation
     optimizer.safetensors Adam's moments by parameter number and name, and its step counts
 
-Promises: loading what was saved gives the same bits; the folder's `state.json` is written last.
+Promises: loading what was saved gives the same bits; a checkpoint of another configuration or store is refused with the difference shown;
+the folder's `state.json` is written last. Which folder counts is decided by commits.py.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,62 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from distributed.runs import describe_differences
+from rdl_core.config import PretrainingConfig
 from rdl_core.pretraining import TrainState
+
+NOT_COMPARED = ("wandb_id", "config_sha256")
+"""Of run.json: the W&B id says where figures went; the hash has nothing that `config` has not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPolicy:
+    """How often a checkpoint is written besides those at validations, and how many stay.
+
+    Args:
+        interval_steps: Every so many updates; None: not by updates.
+        interval_s: Every so many seconds; None: not by time.
+        num_to_keep: The last so many stay.
+    """
+
+    interval_steps: int | None = None
+    interval_s: float | None = 300.0
+    num_to_keep: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("interval_steps", "num_to_keep"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"CheckpointPolicy.{name} must be at least 1, got {value}")
+        if self.interval_s is not None and not self.interval_s > 0:
+            raise ValueError(f"CheckpointPolicy.interval_s must be positive, got {self.interval_s}")
+
+
+def run_identity(
+    config: PretrainingConfig, store_hash: str, samples_per_step: int, wandb_id: str | None
+) -> dict[str, Any]:
+    """What run.json holds: all that decides a run's result, and where its figures are."""
+    values = json.loads(json.dumps(dataclasses.asdict(config)))
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return {
+        "seed": config.seed, "config_sha256": digest, "store": store_hash, "samples_per_step": samples_per_step,
+        "wandb_id": wandb_id, "config": values,
+    }  # fmt: skip
+
+
+def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
+    """Refuses a checkpoint of another run.
+
+    Raises:
+        ValueError: Showing what differs.
+    """
+    found = json.loads((folder / "run.json").read_text())
+    old, new = ({k: v for k, v in one.items() if k not in NOT_COMPARED} for one in (found, identity))
+    if differences := describe_differences(old, new):
+        shown = "\n  ".join(differences[:12])
+        raise ValueError(
+            f"checkpoint {folder} is of another run (there -> now):\n  {shown}\n"
+            f"Remedy: the same configuration, store and samples per step to go on, or another --run-name to begin anew"
+        )
 
 
 def save_training(
@@ -29,25 +88,34 @@ def save_training(
     best: Mapping[str, Tensor],
     optimizer: torch.optim.Optimizer,
     state: TrainState,
+    identity: Mapping[str, Any],
 ) -> None:
-    """Writes a checkpoint into an existing folder."""
-    save_file(
-        {n: w.detach().cpu().contiguous().clone() for n, w in model.state_dict().items()}, folder / "model.safetensors"
-    )
-    save_file(dict(best), folder / "best.safetensors")
+    """Writes a checkpoint into an existing folder.
+
+    Raises:
+        OSError: Whatever keeps a file from being written, also a full disk.
+    """
     moments = {
         f"{number}/{name}": value.detach().cpu().contiguous()
         for number, entry in optimizer.state_dict()["state"].items()
         for name, value in entry.items()
     }
-    save_file(moments, folder / "optimizer.safetensors")
+    weights = {n: w.detach().cpu().contiguous().clone() for n, w in model.state_dict().items()}
+    (folder / "run.json").write_text(json.dumps(identity))
+    for name, tensors in (("model", weights), ("best", dict(best)), ("optimizer", moments)):
+        save_file(tensors, folder / f"{name}.safetensors")
     (folder / "state.json").write_text(json.dumps(dataclasses.asdict(state)))
 
 
 def load_training(
-    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, identity: Mapping[str, Any]
 ) -> tuple[TrainState, dict[str, Tensor]]:
-    """Loads weights and optimizer in place; returns (state, best weights)."""
+    """Loads weights and optimizer in place; returns (state, best weights).
+
+    Raises:
+        ValueError: The checkpoint is of another configuration or store.
+    """
+    check_identity(folder, identity)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     moments: dict[int, dict[str, Tensor]] = {}
     for key, value in load_file(folder / "optimizer.safetensors").items():
@@ -55,25 +123,9 @@ def load_training(
         moments.setdefault(int(number), {})[name] = value
     description: dict[str, Any] = optimizer.state_dict()
     optimizer.load_state_dict({**description, "state": moments})
-    state = TrainState(**json.loads((folder / "state.json").read_text()))
-    return state, load_file(folder / "best.safetensors")
+    return load_state(folder), load_file(folder / "best.safetensors")
 
 
-def committed_step(train_folder: Path) -> int:
-    """A step from which the samples of a restarted group may begin: not after any checkpoint that Ray Train can hand to it.
-
-    Ray Train commits a checkpoint after its upload and before the next one begins, so the newest step may be uncommitted but the one
-    before it is not; a step may have several folders, of uploads that failed. A folder with half a `state.json` is such an upload.
-    Beginning there costs at most one interval of samples, which the workers skip.
-    """
-    found = {_step_of(p) for p in train_folder.glob("checkpoint_*/state.json")}
-    steps = sorted(step for step in found if step is not None)
-    return steps[-2] if len(steps) >= 2 else 0
-
-
-def _step_of(state_file: Path) -> int | None:
-    try:
-        step: int = json.loads(state_file.read_text())["step"]
-    except json.JSONDecodeError:
-        return None
-    return step
+def load_state(folder: Path) -> TrainState:
+    """Of a checkpoint."""
+    return TrainState(**json.loads((folder / "state.json").read_text()))

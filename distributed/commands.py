@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from distributed.checkpoint import CheckpointPolicy
 from distributed.evaluate import evaluate
 from distributed.finetune import FinetuneJob, as_deep_as, check_arm, run_data_parallel, run_job
 from distributed.importing import ImportConfig, import_database
@@ -27,6 +28,7 @@ from distributed.report import (
 )
 from distributed.runs import Run, open_run
 from distributed.sample_export import export_samples
+from distributed.seeds import samples_per_step
 from distributed.shards import place
 from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
@@ -161,8 +163,20 @@ class Pretrain(SamplingOptions, StoreOptions):
     """Steps between validations. Default: the preset's."""
     validation_samples: int | None = None
     """Subgraphs of a validation. Default: the preset's."""
+    checkpoint_interval_steps: int | None = None
+    """Updates between checkpoints. Default: only by time, and at each validation."""
+    checkpoint_interval_s: float = 300.0
+    """Seconds between checkpoints, besides those at validations."""
+    checkpoints_to_keep: int = 3
+    """The last so many stay."""
     wandb: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Track with Weights & Biases (offline if there is no key)."""
+
+    def checkpoints(self) -> CheckpointPolicy:
+        return CheckpointPolicy(
+            interval_steps=self.checkpoint_interval_steps, interval_s=self.checkpoint_interval_s,
+            num_to_keep=self.checkpoints_to_keep,
+        )  # fmt: skip
 
     def config(self) -> PretrainingConfig:
         config = PRESETS[self.preset]().pretraining
@@ -177,9 +191,11 @@ class Pretrain(SamplingOptions, StoreOptions):
 
     def run(self) -> dict[str, Any]:
         self.check()
-        config = self.config()
+        config, checkpoints = self.config(), self.checkpoints()
         _, dataset = self.open_data()
-        run = self.open_run("pretrain", dataset, {"pretraining": dataclasses.asdict(config), "workers": self.workers})
+        # Not the number of workers: another one that the samples of a step can be dealt to goes on with the run.
+        steps = samples_per_step(config, self.workers)
+        run = self.open_run("pretrain", dataset, {"pretraining": dataclasses.asdict(config), "samples_per_step": steps})
         if (result := run.result()) is not None:
             say(f"run {run.name} is finished; nothing to do")
             return result
@@ -190,7 +206,7 @@ class Pretrain(SamplingOptions, StoreOptions):
         )
         done = pretrain(
             store, config, run.folder, workers=self.workers, samplers=self.samplers, placement=self.placement,
-            num_shards=self.shards, tracking=tracking,
+            num_shards=self.shards, tracking=tracking, checkpoints=checkpoints,
         )  # fmt: skip
         curves = draw_curves(done.state, run.folder / "curves.png")
         result = pretraining_result(done.checkpoint, done.state, curves, wandb_dir)

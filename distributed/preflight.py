@@ -9,18 +9,30 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import uuid
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import ray
 import ray.data
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distributed.progress import say
 
 BYTES_PER_WORKER = 1.5e9
 """Measured peak of a training worker on rel-f1 (0.9 GB) with room for a larger schema."""
+LIMITS_S = {
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": 180,
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": 120,
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": 60,
+}
+"""What turns a hang of Ray Train into an error: a rank that does not come to a report, a worker that does not answer, a group that does not start.
+The environment's own values go first."""
+NO_SAMPLES_TIMEOUT_S = 300.0
+"""Ray Data's: no block for so long is an error. Samplers compile for about 20 s on an idle core."""
 
 
 def check_own_package() -> None:
@@ -57,6 +69,8 @@ def start_ray(workers: int, samplers: int) -> bool:
     # Only a short polling interval keeps report(), which is a barrier, from pacing short runs.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    for name, limit_s in LIMITS_S.items():
+        os.environ.setdefault(name, str(limit_s))
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
             ray.init(address="auto", runtime_env=_our_code(), log_to_driver=False, logging_level=logging.ERROR)
@@ -70,6 +84,7 @@ def start_ray(workers: int, samplers: int) -> bool:
             f"it would wait for ever.\n"
             f"Remedy: fewer --workers or --samplers, or a larger cluster"
         )
+    check_places([node["Resources"] for node in ray.nodes() if node["Alive"]], workers)
     if 0 < gpus < workers:
         raise RuntimeError(
             f"there are {gpus} GPUs for {workers} workers of one GPU each; the run would wait for ever.\n"
@@ -77,6 +92,56 @@ def start_ray(workers: int, samplers: int) -> bool:
         )
     _quiet_ray_data()
     return gpus > 0
+
+
+def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
+    """Refuses workers for which the nodes, one by one, have no place: a worker needs a whole CPU, and memory, of one node.
+
+    Args:
+        nodes: Resources of each, as Ray names them ("CPU", "memory" in bytes).
+        workers: Of the run.
+
+    Raises:
+        RuntimeError: With the arithmetic of each node.
+    """
+    places = [min(node.get("CPU", 0.0) // 1, node.get("memory", 0.0) // BYTES_PER_WORKER) for node in nodes]
+    if sum(places) < workers:
+        lines = [
+            f"  node {i}: {node.get('CPU', 0.0):g} CPUs, {node.get('memory', 0.0) / 1e9:.1f} GB: {place:.0f} workers"
+            for i, (node, place) in enumerate(zip(nodes, places, strict=True))
+        ]
+        raise RuntimeError(
+            f"{workers} workers of 1 CPU and {BYTES_PER_WORKER / 1e9:.1f} GB each, but there is place for {sum(places):.0f}; "
+            f"the run would wait for ever:\n" + "\n".join(lines) + "\nRemedy: fewer --workers, or more or larger nodes"
+        )
+
+
+def check_shared(folder: Path) -> None:
+    """Refuses a folder that is not the same on every node of the session; checkpoints and stores must be.
+
+    Raises:
+        RuntimeError: Naming the nodes that do not see it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    marker = folder / f".shared-{uuid.uuid4().hex}"
+    marker.touch()
+    try:
+        nodes = [(n["NodeID"], n["NodeManagerHostname"]) for n in ray.nodes() if n["Alive"]]
+        on = [NodeAffinitySchedulingStrategy(node_id, soft=False) for node_id, _ in nodes]
+        seen = ray.get([_exists.options(scheduling_strategy=s).remote(str(marker)) for s in on])
+    finally:
+        marker.unlink()
+    if not all(seen):
+        missing = [host for (_, host), is_seen in zip(nodes, seen, strict=True) if not is_seen]
+        raise RuntimeError(
+            f"{folder} is not the same folder on {len(missing)} of {len(nodes)} nodes: {', '.join(missing)} do not see what this node writes there.\n"
+            f"Remedy: --runs-dir (and the store in it) on storage that all nodes mount"
+        )
+
+
+@ray.remote(num_cpus=0)
+def _exists(path: str) -> bool:
+    return Path(path).exists()
 
 
 def _our_code() -> dict[str, Any]:
@@ -111,6 +176,7 @@ def _start_local(workers: int, needed_cpus: int, samplers: int) -> None:
 def _quiet_ray_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = NO_SAMPLES_TIMEOUT_S
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray.train").setLevel(logging.ERROR)

@@ -65,11 +65,9 @@ def samples_per_step(config: PretrainingConfig, workers: int) -> int:
     return -(-config.samples_per_step // workers) * workers
 
 
-def step_plan(config: PretrainingConfig, workers: int, sampler: HGSampling) -> StepPlan:
-    """The plan of a run."""
-    return StepPlan(
-        samples_per_step=samples_per_step(config, workers), workers=workers, samples_per_epoch=sampler.samples_per_epoch
-    )
+def step_plan(samples_per_step: int, workers: int, sampler: HGSampling) -> StepPlan:
+    """The plan of a run with so many samples a step over all workers."""
+    return StepPlan(samples_per_step=samples_per_step, workers=workers, samples_per_epoch=sampler.samples_per_epoch)
 
 
 def seed_tables(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps: int) -> list[pa.Table]:

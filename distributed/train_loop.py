@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
-import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+import traceback
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,15 @@ import ray.train
 import ray.train.torch
 import torch
 
-from distributed.checkpoint import load_training, save_training
+from distributed.checkpoint import CheckpointPolicy, load_training
 from distributed.communicator import TorchCommunicator
+from distributed.failures import out_of_task, with_place
+from distributed.journal import Journal
+from distributed.recorder import Recorder
 from distributed.seeds import StepPlan, step_plan
 from distributed.shards import Placement
-from distributed.tracking import Tracker, TrackingConfig, tracking
+from distributed.throughput import Throughput
+from distributed.tracking import TrackingConfig, tracking
 from rdl_core.batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
@@ -34,8 +36,6 @@ from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
-
-BOARD_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +46,43 @@ class WorkerConfig:
         placement: Where the graph is.
         pretraining: The run.
         tracking: Rank 0's W&B run.
+        run_folder: The run's journal and checkpoints; on storage that every node sees.
+        identity: What a checkpoint of this run says it is of (checkpoint.py).
+        checkpoints: How often.
         board: Where rank 0 shows its progress, or None.
     """
 
     placement: Placement
     pretraining: PretrainingConfig
     tracking: TrackingConfig
+    run_folder: str
+    identity: dict[str, Any]
+    checkpoints: CheckpointPolicy
     board: Any = None
 
 
 def train_loop_per_worker(worker: WorkerConfig) -> None:
-    """Trains to the end; the last checkpoint's state says why it ended."""
+    """Trains to the end; the last checkpoint's state says why it ended. An error carries a note of rank, step and place."""
+    try:
+        _train(worker)
+    except Exception as error:
+        readable = out_of_task(error)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        with_place(
+            readable, ray.train.get_context().get_world_rank(), Journal(Path(worker.run_folder)).reached(), place
+        )
+        raise readable from error
+
+
+def _train(worker: WorkerConfig) -> None:
     torch.set_num_threads(1)  # with more, sums may be split differently from run to run
     # A driver that uses W&B hands its service to local workers; there the run of a killed worker stays "in use" for its successor.
     os.environ.pop("WANDB_SERVICE", None)
     context = ray.train.get_context()
+    is_first = context.get_world_rank() == 0
+    journal = Journal(Path(worker.run_folder))
+    if is_first:
+        journal.note("group", workers=context.get_world_size(), pid=os.getpid())
     config, store = worker.pretraining, open_store(worker.placement.store_path)
     sampler = worker.placement.sampling(config.sampling, config.seed)
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
@@ -74,26 +96,31 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            state, best = load_training(Path(folder), model, optimizer)
+            state, best = load_training(Path(folder), model, optimizer, worker.identity)
     rows = worker.placement.rows(store, config.corruption.distribution)
     validation = Validation(store, config, sampler, communicator, rows)
-    plan = step_plan(config, context.get_world_size(), sampler)
-    is_first = context.get_world_rank() == 0
+    plan = step_plan(worker.identity["samples_per_step"], context.get_world_size(), sampler)
+    if is_first and not state.finished:
+        reached = journal.reached()
+        journal.note("resumed", step=state.step, reached=reached, wasted_steps=max(0, reached - state.step))
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
-        recorder = Recorder(model, optimizer, best, tracker, worker.board if is_first else None, is_first)
+        throughput = Throughput(communicator, next(model.parameters()).device)
+        recorder = Recorder(
+            model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
+            worker.board,
+        )  # fmt: skip
+        samples = ray.train.get_dataset_shard("train")
+        steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
+
+        def validate(_: torch.nn.Module, step: int) -> dict[str, float]:
+            recorder.before_validation()
+            return validation(model, step)  # past DDP: workers may hold unequal numbers of validation samples
+
         fit(
-            prepared,
-            optimizer,
-            worker_steps(ray.train.get_dataset_shard("train"), plan, context.get_world_rank(), state.step, store),
-            store,
-            config,
-            lambda _, step: validation(model, step),  # past DDP: workers may hold unequal numbers of validation samples
-            rows=rows,
-            communicator=communicator,
-            state=state,
-            on_report=recorder.report,
-            on_step=recorder.step,
-        )
+            prepared, optimizer, throughput.waiting(steps), store, config, validate, rows=rows, communicator=communicator,
+            state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
+            on_checkpoint=recorder.checkpoint,
+        )  # fmt: skip
 
 
 def worker_steps(
@@ -127,47 +154,3 @@ def worker_steps(
             if len(waiting) == plan.samples_per_worker:
                 yield waiting, plan.cursors(step, rank)
                 step, waiting = step + 1, []
-
-
-class Recorder:
-    """Turns `fit`'s callbacks into Ray Train reports, W&B logs and progress."""
-
-    def __init__(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor], tracker: Tracker,
-        board: Any, is_first: bool,
-    ) -> None:  # fmt: skip
-        self.model, self.optimizer, self.best = model, optimizer, best
-        self.tracker, self.board, self.is_first = tracker, board, is_first
-        self._shown_s = 0.0
-
-    def step(self, step: int, losses: Mapping[str, float], subgraphs: list[Subgraph]) -> None:
-        """After each update: losses per level, rows per table and links per key of this worker's samples."""
-        if not self.is_first:
-            return
-        counts = {f"rows/{t}": n for t, n in _sum(s.num_rows for s in subgraphs).items()}
-        counts |= {f"links/{'.'.join(e[:2])}": n for e, n in _sum(s.num_links for s in subgraphs).items()}
-        self.tracker.log({f"train/{k}": v for k, v in losses.items()} | counts, step)
-        if self.board is not None and time.monotonic() - self._shown_s > BOARD_INTERVAL_S:
-            self._shown_s = time.monotonic()
-            self.board.show.remote(step, dict(losses), "training")
-
-    def report(self, state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
-        """After each validation: a checkpoint from rank 0; all workers meet here."""
-        if is_best:
-            self.best = cpu_weights(self.model)
-        self.tracker.log(metrics, state.step)
-        if not self.is_first:
-            ray.train.report(metrics)
-            return
-        if self.board is not None:
-            self.board.show.remote(state.step, metrics, "validated")
-        with tempfile.TemporaryDirectory() as folder:
-            save_training(Path(folder), self.model, self.best, self.optimizer, state)
-            ray.train.report({**metrics, "step": state.step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def _sum(counts: Any) -> Counter:
-    total: Counter = Counter()
-    for count in counts:
-        total.update(count)
-    return total

@@ -2,12 +2,12 @@
 
     seeds (Dataset) -> map_batches(HGSampler) -> streaming_split -> workers (DDP) -> ray.train.report(checkpoint)
 
-Promises: the same run folder continues an unfinished run to the same result; what is returned is read from the last committed checkpoint.
+Promises: the same run folder continues an unfinished run to the same result, or is refused with the difference; what is returned is read from the
+last committed checkpoint. Machines that fail are replaced as long as the run gets on; an error that would come again ends it (failures.py).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,11 @@ import ray.train
 import ray.train.torch
 from safetensors.torch import load_file
 
-from distributed.checkpoint import committed_step
-from distributed.preflight import start_ray
+from distributed.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
+from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
+from distributed.failures import GiveUp
+from distributed.journal import Journal
+from distributed.preflight import check_shared, start_ray
 from distributed.progress import make_board, say, watched
 from distributed.sampling import in_order, sampled_dataset
 from distributed.seeds import samples_per_step, step_plan
@@ -33,6 +36,11 @@ from rdl_core.pretraining import TrainState, pretrained_checkpoint
 from rdl_core.store import Store
 
 MAX_FAILURES = 3
+"""Of a fine-tuning run."""
+MAX_STARTS = 10
+"""Starts of the worker group that fail, each after RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S: how long a run waits for lost nodes."""
+COLLECTIVE_TIMEOUT_S = 180
+"""A rank that is silent for so long is lost; the longest that ranks wait for each other is a validation."""
 BACKEND = {False: "gloo", True: "cpu:gloo,cuda:nccl"}
 """By whether GPUs are used; with GPUs, clocks and counts on the CPU still need gloo."""
 
@@ -60,6 +68,7 @@ def pretrain(
     placement: PlacementName = "auto",
     num_shards: int | None = None,
     tracking: TrackingConfig,
+    checkpoints: CheckpointPolicy = CheckpointPolicy(),  # noqa: B008  frozen
     callbacks: list[ray.train.UserCallback] | None = None,
 ) -> PretrainResult:
     """Pretrains a backbone on a store.
@@ -72,15 +81,23 @@ def pretrain(
         samplers: Sampling tasks at a time.
         placement, num_shards: Where the graph is (shards.py).
         tracking: W&B on rank 0.
+        checkpoints: How often, besides those at validations.
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
-        RuntimeError: Resources that would never do (preflight.py).
-        ray.train.TrainingFailedError: The training function failed more often than allowed.
+        RuntimeError: Resources that would never do, or folders that not all nodes share (preflight.py).
+        ValueError: The run folder holds a run of another configuration, store or samples per step.
+        ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
     """
-    use_gpu = start_ray(workers, samplers)
     run_dir = run_dir.resolve()
     steps = samples_per_step(config, workers)
+    identity = run_identity(config, store.content_hash, steps, tracking.run_id if tracking.enabled else None)
+    if _check_run(run_dir, identity):
+        return _finish(store, config, run_dir)
+    use_gpu = start_ray(workers, samplers)
+    if len(ray.nodes()) > 1:
+        for folder in (run_dir, store.path.resolve()):
+            check_shared(folder)
     if steps != config.samples_per_step:
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
     placed = place(store, config.sampling, placement, num_shards)
@@ -91,13 +108,17 @@ def pretrain(
             f"each epoch drops its partial last sample: {sampler.seeds.num_dropped} of {len(sampler.seeds.eligible)} seed rows"
         )
     board = make_board()
-    worker = WorkerConfig(placement=placed, pretraining=config, tracking=tracking, board=board)
+    worker = WorkerConfig(
+        placement=placed, pretraining=config, tracking=tracking, run_folder=str(run_dir), identity=identity,
+        checkpoints=checkpoints, board=board,
+    )  # fmt: skip
+    Journal(run_dir).note("driver", workers=workers)
     trainer = ray.train.torch.TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
         dataset_config=ray.train.DataConfig(execution_options=in_order()),
-        torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),
+        torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu], timeout_s=COLLECTIVE_TIMEOUT_S),
         scaling_config=ray.train.ScalingConfig(
             num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
         ),
@@ -105,20 +126,32 @@ def pretrain(
             name="train",
             storage_path=str(run_dir),
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
-                max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
+                max_failures=-1, controller_failure_limit=MAX_STARTS
             ),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=3),
-            callbacks=callbacks or [],  # type: ignore[arg-type]
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=checkpoints.num_to_keep),
+            callbacks=[CommitCopies(run_dir / "train"), GiveUp(run_dir), *(callbacks or [])],  # type: ignore[list-item]
             worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true"}},
         ),
     )
     try:
         with watched(board, "pretraining", config.max_steps):
-            result = trainer.fit()
+            trainer.fit()
     finally:
         if placed.shards is not None:
             placed.shards.stop()
-    return _finish(result, store, config, run_dir)
+    return _finish(store, config, run_dir)
+
+
+def _check_run(run_dir: Path, identity: dict[str, Any]) -> bool:
+    """Refuses another run's folder, and mends what a crash left half written; returns whether the run is at its end."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    if (repaired := repair(run_dir / "train")) is not None:
+        say(repaired)
+    checkpoint = committed_checkpoint(run_dir / "train")
+    if checkpoint is None:
+        return False
+    check_identity(checkpoint, identity)
+    return load_state(checkpoint).finished != ""
 
 
 def _samples(worker: WorkerConfig, workers: int, samplers: int, train_folder: Path) -> Callable[[], ray.data.Dataset]:
@@ -127,19 +160,22 @@ def _samples(worker: WorkerConfig, workers: int, samplers: int, train_folder: Pa
 
     def dataset() -> ray.data.Dataset:
         sampler = worker.placement.sampling(config.sampling, config.seed)
-        plan = step_plan(config, workers, sampler)
+        plan = step_plan(worker.identity["samples_per_step"], workers, sampler)
+        remove_uncommitted(train_folder)
+        # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
+        first_step = min(committed_step(train_folder), config.max_steps - 1)
         return sampled_dataset(
-            worker.placement, config.sampling, config.seed, plan, first_step=committed_step(train_folder),
+            worker.placement, config.sampling, config.seed, plan, first_step=first_step,
             max_steps=config.max_steps, samplers=samplers,
         )  # fmt: skip
 
     return dataset
 
 
-def _finish(result: Any, store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
-
-    with result.checkpoint.as_directory() as folder:
-        state = TrainState(**json.loads((Path(folder) / "state.json").read_text()))
-        best = load_file(Path(folder) / "best.safetensors")
+def _finish(store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
+    checkpoint = committed_checkpoint(run_dir / "train")
+    assert checkpoint is not None  # the loop ends with one
+    state, best = load_state(checkpoint), load_file(checkpoint / "best.safetensors")
     path = save_pretrained(run_dir / "model", pretrained_checkpoint(best, store, config, state))
+    Journal(run_dir).note("finished", step=state.step, why=state.finished)
     return PretrainResult(checkpoint=path, state=state)

@@ -24,6 +24,7 @@ from rdl_core.batch import Cursor, PretrainingBatch, collate
 from rdl_core.collapse import effective_rank
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
+from rdl_core.consumed import Ranges, with_samples
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
 from rdl_core.model_io import Checkpoint
@@ -85,6 +86,8 @@ class TrainState:
         first, last, best: Validation metrics before the first update, latest, at the best step.
         history: One entry a validation: {"step": ..., metrics}.
         sampled: {"rows": {table: n}, "links": {key: n}} over all samples of all workers.
+        consumed: The samples of these updates, of all workers (consumed.py), as of the last report or checkpoint.
+        since: This worker's samples after that.
         finished: Why the run ended, or "".
     """
 
@@ -98,6 +101,8 @@ class TrainState:
     best: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     sampled: dict[str, dict[str, int]] = field(default_factory=dict)
+    consumed: Ranges = field(default_factory=list)
+    since: list[Cursor] = field(default_factory=list)
     finished: str = ""
 
 
@@ -206,6 +211,8 @@ def fit(
     state: TrainState | None = None,
     on_report: Report = lambda state, metrics, is_best: None,
     on_step: Callable[[int, Mapping[str, float], list[Subgraph]], None] = lambda step, losses, subgraphs: None,
+    checkpoint_due: Callable[[int], bool] = lambda step: False,
+    on_checkpoint: Callable[[TrainState], None] = lambda state: None,
 ) -> TrainState:
     """Trains until max_steps, max_hours, patience or `stop_below`.
 
@@ -217,6 +224,12 @@ def fit(
         state: To go on from; changed in place.
         on_report: Called after each validation; saves checkpoints.
         on_step: Called after each update with this worker's samples, for progress and counts.
+        checkpoint_due: Asked after each update on every worker; one that says yes is enough.
+        on_checkpoint: Called on all workers at the same steps, when one was due and no validation is.
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+        RuntimeError: The samples ended early, or one came twice.
     """
     communicator, state, rows = communicator or SingleProcess(), state or TrainState(), rows or mapped_rows(store)
     device = next(model.parameters()).device
@@ -239,10 +252,19 @@ def fit(
         losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
-        counts = torch.from_numpy(np.sum([s.counts for s in subgraphs], axis=0)).to(device)
-        _add_counts(state, store, communicator.sum(counts).tolist())
+        state.since += cursors
         on_step(state.step, losses, subgraphs)
-        if state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps:
+        # Whether a checkpoint is due travels with the counts: workers agree on it without a collective of its own.
+        counts = np.append(np.sum([s.counts for s in subgraphs], axis=0), checkpoint_due(state.step))
+        *totals, due = communicator.sum(torch.from_numpy(counts).to(device)).tolist()
+        _add_counts(state, store, totals)
+        is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
+        if due or is_validated:
+            everyones = communicator.gather(torch.tensor(state.since, dtype=torch.int64, device=device).reshape(-1, 2))
+            state.consumed, state.since = with_samples(state.consumed, torch.cat(everyones).tolist()), []
+        if due and not is_validated:
+            on_checkpoint(state)
+        if is_validated:
             metrics = {f"train/{level}": loss for level, loss in losses.items()} | validate(model, state.step)
             _note(state, metrics, config, on_report, communicator)
     return state

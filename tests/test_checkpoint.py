@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from distributed.checkpoint import committed_step, load_training, save_training
+from distributed.checkpoint import CheckpointPolicy, load_training, run_identity, save_training
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, robust
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
@@ -22,11 +21,11 @@ from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit, 
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store
 
-STEPS = 5
+STEPS, VALIDATION_INTERVAL = 10, 3
 
 
 def config() -> PretrainingConfig:
-    """A run that validates after every step, with dropout and clipping."""
+    """A run of ten steps that saves after every step, with dropout and clipping."""
     preset = robust().pretraining
     rows = RowEncoderConfig(model="resnet", num_layers=1, dropout=0.3)
     return dataclasses.replace(
@@ -36,14 +35,14 @@ def config() -> PretrainingConfig:
         max_steps=STEPS,
         samples_per_step=2,
         learning_rate=3.0,  # so much that the last weights are not the best
-        validation_interval_steps=1,
+        validation_interval_steps=VALIDATION_INTERVAL,
         validation_samples=2,
         validation_fresh=True,
     )
 
 
 class LocalRun:
-    """A run in this process that leaves a checkpoint folder at each validation, as train_loop.py does."""
+    """A run in this process that leaves a checkpoint folder after each step, as train_loop.py does."""
 
     def __init__(self, store: Store, folder: Path) -> None:
         self.store, self.folder, self.config = store, folder, config()
@@ -51,9 +50,10 @@ class LocalRun:
         self.model = PretrainingModel(store, self.config)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
         self.state, self.best = TrainState(), cpu_weights(self.model)
+        self.identity = run_identity(self.config, store.content_hash, self.config.samples_per_step, "abc")
 
     def load(self, folder: Path) -> None:
-        self.state, self.best = load_training(folder, self.model, self.optimizer)
+        self.state, self.best = load_training(folder, self.model, self.optimizer, self.identity)
 
     def train(self) -> LocalRun:
         sampler = HGSampling(self.store.graph, self.config.sampling, seed=0, before_s=self.store.schema.cutoff_s + 1)
@@ -68,15 +68,20 @@ class LocalRun:
             validation,
             state=self.state,
             on_report=self.report,
+            checkpoint_due=lambda step: True,
+            on_checkpoint=self.save,
         )
         return self
 
     def report(self, state: TrainState, metrics: Mapping[str, float], is_best: bool) -> None:
         if is_best:
             self.best = cpu_weights(self.model)
+        self.save(state)
+
+    def save(self, state: TrainState) -> None:
         folder = self.folder / f"checkpoint_{state.step}"
         folder.mkdir(parents=True)
-        save_training(folder, self.model, self.best, self.optimizer, state)
+        save_training(folder, self.model, self.best, self.optimizer, state, self.identity)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -131,8 +136,8 @@ def test_weights_moments_and_best_all_matter_to_the_comparison(whole: LocalRun) 
     assert whole.state.finished == "max_steps"
 
 
-def test_a_checkpoint_is_four_files_without_pickle(whole: LocalRun) -> None:
-    names = ["best.safetensors", "model.safetensors", "optimizer.safetensors", "state.json"]
+def test_a_checkpoint_is_five_files_without_pickle(whole: LocalRun) -> None:
+    names = ["best.safetensors", "model.safetensors", "optimizer.safetensors", "run.json", "state.json"]
     for step in range(STEPS + 1):
         folder = whole.folder / f"checkpoint_{step}"
         assert sorted(p.name for p in folder.iterdir()) == names
@@ -141,58 +146,53 @@ def test_a_checkpoint_is_four_files_without_pickle(whole: LocalRun) -> None:
         assert json.loads((folder / "state.json").read_text())["step"] == step
 
 
-def test_state_is_written_last(whole: LocalRun, tmp_path: Path) -> None:
-    (tmp_path / "state.json").mkdir()  # cannot be written
-    with pytest.raises(IsADirectoryError):
-        save_training(tmp_path, whole.model, whole.best, whole.optimizer, whole.state)
-    assert {p.name for p in tmp_path.glob("*.safetensors")} == {
-        f"{n}.safetensors" for n in ("model", "best", "optimizer")
-    }
-
-
-def checkpoint(folder: Path, name: str, step: int) -> Path:
-    path = folder / f"checkpoint_{name}"
-    path.mkdir(parents=True)
-    (path / "state.json").write_text(json.dumps(dataclasses.asdict(TrainState(step=step))))
-    return path
+def test_a_checkpoint_records_each_sample_of_its_steps_once(whole: LocalRun, nasty_store: Store) -> None:
+    sampler = HGSampling(nasty_store.graph, whole.config.sampling, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
+    for step in range(STEPS + 1):
+        state = json.loads((whole.folder / f"checkpoint_{step}" / "state.json").read_text())
+        used = [(e, k) for e, first, end in state["consumed"] for k in range(first, end)]
+        assert used == [divmod(k, sampler.samples_per_epoch) for k in range(step * whole.config.samples_per_step)]
 
 
 @pytest.mark.parametrize(
-    ("steps", "expected"), [((), 0), ((0,), 0), ((10,), 0), ((0, 10), 0), ((0, 10, 20), 10), ((30, 20, 40), 30)]
+    ("changes", "store", "samples_per_step", "shown"),
+    [
+        ({"learning_rate": 0.5}, None, 2, "config.learning_rate: 3.0 -> 0.5"),
+        ({"seed": 7}, None, 2, "seed: 0 -> 7"),
+        ({}, "another", 2, r"store: \w+ -> another"),
+        ({}, None, 4, "samples_per_step: 2 -> 4"),
+    ],
+    ids=["configuration", "seed", "store", "samples per step"],
 )
-def test_samples_begin_at_the_checkpoint_before_the_newest(
-    tmp_path: Path, steps: tuple[int, ...], expected: int
+def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
+    whole: LocalRun, tmp_path: Path, changes: dict[str, Any], store: str | None, samples_per_step: int, shown: str
 ) -> None:
-    for number, step in enumerate(steps):
-        checkpoint(tmp_path, str(number), step)
-    assert committed_step(tmp_path) == expected
+    other = LocalRun(whole.store, tmp_path)
+    before = cpu_weights(other.model)
+    changed = dataclasses.replace(other.config, **changes)
+    other.identity = run_identity(changed, store or whole.store.content_hash, samples_per_step, "abc")
+    with pytest.raises(ValueError, match=f"(?s)of another run.*{shown}.*Remedy"):
+        other.load(whole.folder / "checkpoint_3")
+    require_same_bits(other.model.state_dict(), before)
 
 
-def test_a_folder_that_is_not_there_begins_at_step_0(tmp_path: Path) -> None:
-    assert committed_step(tmp_path / "none") == 0
+def test_another_wandb_id_is_the_same_run(whole: LocalRun, tmp_path: Path) -> None:
+    other = LocalRun(whole.store, tmp_path)
+    other.identity = run_identity(other.config, whole.store.content_hash, other.config.samples_per_step, None)
+    other.load(whole.folder / "checkpoint_3")
+    assert other.state.step == 3
 
 
-@pytest.mark.parametrize("written", [None, "", '{"step": 3', '{"step": 30, "best_l'])
-def test_a_half_written_newest_checkpoint_is_no_checkpoint(tmp_path: Path, written: str | None) -> None:
-    for step in (0, 10, 20):
-        checkpoint(tmp_path, str(step), step)
-    newest = tmp_path / "checkpoint_30"
-    newest.mkdir()
-    if written is not None:
-        (newest / "state.json").write_text(written)
-    assert committed_step(tmp_path) <= 20
-    assert committed_step(tmp_path) >= 10
+@pytest.mark.parametrize("wrong", [{"interval_steps": 0}, {"interval_s": 0.0}, {"num_to_keep": 0}])
+def test_an_interval_of_nothing_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=f"CheckpointPolicy.{next(iter(wrong))} must be"):
+        CheckpointPolicy(**wrong)
 
 
-def test_two_uploads_of_one_step_that_both_failed_count_once(tmp_path: Path) -> None:
-    """Step 20 was uploaded twice and committed never: a group that restarts at 10 needs the samples from 10 on."""
-    for name, step in (("a", 0), ("b", 10), ("c", 20), ("d", 20)):
-        checkpoint(tmp_path, name, step)
-    assert committed_step(tmp_path) == 10
-
-
-def test_old_checkpoints_may_be_deleted(tmp_path: Path) -> None:
-    for step in (0, 10, 20, 30):
-        checkpoint(tmp_path, str(step), step)
-    shutil.rmtree(tmp_path / "checkpoint_0")
-    assert committed_step(tmp_path) == 20
+def test_state_is_written_last(whole: LocalRun, tmp_path: Path) -> None:
+    (tmp_path / "state.json").mkdir()  # cannot be written
+    with pytest.raises(IsADirectoryError):
+        save_training(tmp_path, whole.model, whole.best, whole.optimizer, whole.state, whole.identity)
+    assert {p.name for p in tmp_path.glob("*.safetensors")} == {
+        f"{n}.safetensors" for n in ("model", "best", "optimizer")
+    }

@@ -7,7 +7,15 @@ from pathlib import Path
 import psutil
 import pytest
 
-from distributed.preflight import BYTES_PER_WORKER, _start_local, check_own_package, needed_cpus, start_ray
+from distributed.preflight import (
+    BYTES_PER_WORKER,
+    _start_local,
+    check_own_package,
+    check_places,
+    check_shared,
+    needed_cpus,
+    start_ray,
+)
 
 
 def install(folder: Path, name: str) -> None:
@@ -48,3 +56,41 @@ def test_more_workers_than_memory_are_refused_with_the_arithmetic() -> None:
         RuntimeError, match=rf"^{workers} workers need about {workers * 1.5:.1f} GB, \d+\.\d GB are free"
     ):
         _start_local(workers, needed_cpus(workers, 1), samplers=1)
+
+
+GB = 1e9
+
+
+@pytest.mark.parametrize(
+    "nodes", [[(2, 8)], [(1, 8), (1, 8)], [(1.5, 2), (1.5, 2)]], ids=["one node", "two nodes", "fractions"]
+)
+def test_workers_with_a_place_each_are_let_in(nodes: list[tuple[float, float]]) -> None:
+    check_places([{"CPU": cpus, "memory": memory * GB} for cpus, memory in nodes], 2)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "line"),
+    [
+        ([(1.5, 8), (0.5, 8)], "node 0: 1.5 CPUs, 8.0 GB: 1 workers"),
+        ([(4, 2), (4, 1)], "node 1: 4 CPUs, 1.0 GB: 0 workers"),
+    ],
+    ids=["whole CPUs in sum only", "memory"],
+)
+def test_workers_without_a_place_are_refused_with_each_nodes_arithmetic(
+    nodes: list[tuple[float, float]], line: str
+) -> None:
+    with pytest.raises(
+        RuntimeError, match=f"(?s)2 workers of 1 CPU and 1.5 GB each, but there is place for 1;.*{line}"
+    ):
+        check_places([{"CPU": cpus, "memory": memory * GB} for cpus, memory in nodes], 2)
+
+
+@pytest.mark.ray
+def test_a_folder_that_is_another_one_on_a_node_is_refused(
+    ray_session: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_shared(tmp_path / "same")
+    assert list((tmp_path / "same").iterdir()) == []
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError, match="is not the same folder on 1 of 1 nodes"):
+        check_shared(Path("/proc/self/cwd"))  # of each process another

@@ -107,7 +107,7 @@ def test_samples_per_step_is_raised_to_a_multiple_of_workers(wanted: int, worker
 
 def test_step_plan_takes_the_raised_step_and_the_samplers_epoch(sampler: HGSampling) -> None:
     config = dataclasses.replace(robust().pretraining, samples_per_step=4)
-    plan = step_plan(config, 3, sampler)
+    plan = step_plan(samples_per_step(config, 3), 3, sampler)
     assert (plan.samples_per_step, plan.workers, plan.samples_per_epoch) == (6, 3, sampler.samples_per_epoch)
     assert plan.samples_per_worker == 2
 

@@ -17,10 +17,14 @@ from typing import Any
 import psutil
 import pyarrow as pa
 import pytest
+import ray.train
 import torch
 from safetensors.torch import load_file
 
 from distributed.__main__ import main
+from distributed.checkpoint import CheckpointPolicy
+from distributed.commits import SNAPSHOT
+from distributed.journal import Journal
 from distributed.materialize import materialize_in_parallel
 from distributed.sampling import HGSampler
 from distributed.seeds import StepPlan, seed_tables, step_plan
@@ -29,6 +33,7 @@ from distributed.tracking import TrackingConfig
 from distributed.train_loop import worker_steps
 from distributed.trainer import PretrainResult, pretrain
 from rdl_core.config import PretrainingConfig, robust
+from rdl_core.consumed import num_samples
 from rdl_core.database import open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
 from rdl_core.model_io import from_pretrained
@@ -56,12 +61,16 @@ def small_config(**changes: Any) -> PretrainingConfig:
     return dataclasses.replace(config, **values | changes)
 
 
-def run(store: Store, folder: Path, *, workers: int, num_shards: int | None = None, **changes: Any) -> PretrainResult:
+def run(
+    store: Store, folder: Path, *, workers: int, num_shards: int | None = None, num_to_keep: int = 3,
+    interval_steps: int | None = None, callbacks: list[ray.train.UserCallback] | None = None, **changes: Any,
+) -> PretrainResult:  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     tracking = TrackingConfig(directory=str(folder), run_id=folder.name, name=folder.name)
     return pretrain(
         store, small_config(**changes), folder, workers=workers, samplers=1, tracking=tracking,
         placement="sharded" if num_shards else "local", num_shards=num_shards,
+        checkpoints=CheckpointPolicy(num_to_keep=num_to_keep, interval_steps=interval_steps), callbacks=callbacks,
     )  # fmt: skip
 
 
@@ -79,6 +88,14 @@ def require_same_bits(left: dict[str, torch.Tensor], right: dict[str, torch.Tens
 
 def curve(result: PretrainResult) -> list[dict[str, float]]:
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in result.state.history]
+
+
+def require_each_sample_once(result: PretrainResult) -> None:
+    """The committed history holds the samples of all steps, each once, from the first on: whole epochs and a beginning."""
+    assert num_samples(result.state.consumed) == 2 * STEPS
+    assert [first for _, first, _ in result.state.consumed] == [0] * len(result.state.consumed)
+    assert [epoch for epoch, _, _ in result.state.consumed] == list(range(len(result.state.consumed)))
+    assert len({end for _, _, end in result.state.consumed[:-1]}) <= 1
 
 
 # ------------------------------------------------------------------------------------------------ what a worker gets
@@ -100,7 +117,7 @@ def dealt(nasty_store: Store) -> tuple[StepPlan, HGSampling, list[pa.Table]]:
     """(plan, sampler, sampled blocks) of 30 steps on two workers."""
     config = small_config()
     sampler = HGSampling(nasty_store.graph, config.sampling, seed=config.seed, before_s=nasty_store.schema.cutoff_s + 1)
-    plan = dataclasses.replace(step_plan(config, 2, sampler), samples_per_block=24)
+    plan = dataclasses.replace(step_plan(config.samples_per_step, 2, sampler), samples_per_block=24)
     hg_sampler = HGSampler(Placement(str(nasty_store.path)), config.sampling, config.seed)
     return plan, sampler, [hg_sampler(t) for t in seed_tables(plan, sampler, 0, 60)]
 
@@ -163,6 +180,7 @@ def test_a_run_on_two_workers_does_all_its_steps_and_learns(
     assert sum(state.best[f"validation/{level}"] for level in LEVELS) == state.best_loss < 2.95
     assert set(state.sampled["rows"]) == set(nasty_store.schema.tables)
     assert state.sampled["rows"]["order_line"] >= 4 * STEPS
+    require_each_sample_once(whole[1])
     assert set(state.sampled["links"]) == {f"{child}.{key}" for child, key, _ in nasty_store.graph.edge_types}
 
 
@@ -222,7 +240,34 @@ def test_a_finished_run_called_again_returns_what_it_found(
     require_same_bits(last_weights(folder), before)
 
 
-# ------------------------------------------------------------------------------------------------- a killed driver
+class EndAt(ray.train.UserCallback):
+    """Ends a run in the controller once a checkpoint of this step is committed, as if its machine had been switched off."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        if checkpoint is not None and max(m.get("step", 0) for m in metrics) >= self.step:
+            raise InterruptedError(f"ended at step {self.step}")
+
+
+@pytest.mark.ray
+def test_a_run_goes_on_with_one_worker_and_with_two_again_and_uses_each_sample_once(
+    ray_session: None, nasty_store: Store, tmp_path: Path
+) -> None:
+    folder = tmp_path / "elastic"
+    for workers, step in ((2, 5), (1, 9)):
+        with pytest.raises(ray.train.ControllerError, match=f"ended at step {step}"):
+            run(nasty_store, folder, workers=workers, interval_steps=1, callbacks=[EndAt(step)])
+    result = run(nasty_store, folder, workers=2, interval_steps=1)
+    assert (result.state.step, result.state.finished) == (STEPS, "max_steps")
+    require_each_sample_once(result)
+    assert [group["workers"] for group in Journal(folder).events("group")] == [2, 1, 2]
+    with pytest.raises(ValueError, match="samples_per_step: 2 -> 3"):
+        run(nasty_store, folder, workers=3)
+
+
+# ------------------------------------------------------------------------------------- a killed driver, a killed worker
 
 
 def run_in_own_session(store_path: str, folder: str) -> None:
@@ -257,6 +302,18 @@ def kill_driver_after(folder: Path, store: Store, num_checkpoints: int) -> None:
         psutil.wait_procs(started, timeout=5)
 
 
+class KillWorker(ray.train.UserCallback):
+    """Kills rank 0 with -9, once, when a checkpoint of this step or a later one is committed."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.folder, self.step, self.is_done = folder, step, False
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        if checkpoint is not None and not self.is_done and metrics[0]["step"] >= self.step:
+            self.is_done = True
+            os.kill(Journal(self.folder).events("group")[-1]["pid"], signal.SIGKILL)
+
+
 @pytest.mark.ray
 def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
     whole: tuple[Path, PretrainResult], nasty_store: Store, tmp_path: Path
@@ -265,13 +322,25 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
     folder.mkdir()
     kill_driver_after(folder, nasty_store, num_checkpoints=2)
     reached = [json.loads(p.read_text())["step"] for p in folder.glob("train/checkpoint_*/state.json")]
-    assert 0 < max(reached) < STEPS, "killed too late for this test to have power"
+    assert 0 < max(reached) < STEPS - 4 * INTERVAL, "killed too late for this test to have power"
     assert not (folder / "model").exists()
-    result = run(nasty_store, folder, workers=2)
+    result = run(nasty_store, folder, workers=2, callbacks=[KillWorker(folder, max(reached) + INTERVAL)])
     require_same_bits(last_weights(folder), last_weights(whole[0]))
     require_same_bits(from_pretrained(result.checkpoint).weights, from_pretrained(whole[1].checkpoint).weights)
     assert curve(result) == curve(whole[1])
-    assert len(list(folder.glob("wandb/offline-run-*/run-killed.wandb"))) == 2
+    journal = Journal(folder)
+    assert len(list(folder.glob("wandb/offline-run-*/run-killed.wandb"))) == 3
+    assert [failure["error"].split(":")[0] for failure in journal.events("failure")] == ["ActorDiedError"]
+    require_each_sample_once(result)
+    underway = max(event["reached"] - event["step"] for event in journal.events("committed"))
+    wasted = [event["wasted_steps"] for event in journal.events("resumed")]
+    assert len(wasted) == 3
+    assert all(0 <= steps <= INTERVAL + underway for steps in wasted)
+    names = {
+        r["checkpoint_dir_name"] for r in json.loads((folder / "train" / SNAPSHOT).read_text())["checkpoint_results"]
+    }
+    assert {p.name for p in folder.glob("train/checkpoint_*/")} == names
+    assert len(names) == CheckpointPolicy().num_to_keep
 
 
 # ------------------------------------------------------------------------------------- the other users of the session

@@ -1,0 +1,82 @@
+"""Weak scaling from one to two workers: 4 samples a rank and step on rel-retail, one thread a worker, the whole run through Ray.
+
+The same samples a rank, so twice the samples a step with two workers: efficiency is steps/s of two over steps/s of one. Samplers and workers share
+the machine's cores. Each run's first window, and the group's first step, are not counted; of the others the median is taken, and the runs are
+repeated in turns. Target on two otherwise idle cores: efficiency of at least 0.85, less than 5 % of the time spent waiting for samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+
+import ray
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a file, this folder is the first of the path
+
+from benchmarks.timing import conditions  # noqa: E402
+from distributed.journal import Journal  # noqa: E402
+from distributed.progress import say  # noqa: E402
+from distributed.runs import resolve_data  # noqa: E402
+from distributed.tracking import TrackingConfig  # noqa: E402
+from distributed.trainer import pretrain  # noqa: E402
+from rdl_core.config import robust  # noqa: E402
+from rdl_core.database import open_dataset  # noqa: E402
+from rdl_core.store import Store, materialize  # noqa: E402
+
+SAMPLES_PER_RANK = 4
+WINDOW_STEPS = 20
+
+
+def speeds(store: Store, folder: Path, workers: int, windows: int) -> list[dict[str, float]]:
+    """{"steps_per_s", "data_wait_share", "rows_per_s"} of each counted window of one run."""
+    config = dataclasses.replace(
+        robust().pretraining, samples_per_step=SAMPLES_PER_RANK * workers, max_steps=WINDOW_STEPS * (windows + 1),
+        validation_interval_steps=WINDOW_STEPS, validation_samples=2, patience=1000,
+    )  # fmt: skip
+    tracking = TrackingConfig(directory=str(folder), run_id="scaling", name="scaling", enabled=False)
+    pretrain(store, config, folder, workers=workers, samplers=1, placement="local", tracking=tracking)
+    return [event for event in Journal(folder).events("validated") if event["step"] > WINDOW_STEPS]
+
+
+def scaling(store: Store, folder: Path, *, windows: int, rounds: int) -> dict[str, object]:
+    """What is printed."""
+    found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    for number in range(rounds):
+        for workers in found:
+            found[workers] += speeds(store, folder / f"{workers}-{number}", workers, windows)
+            ray.shutdown()
+    rate = {workers: statistics.median(w["steps_per_s"] for w in all_) for workers, all_ in found.items()}
+    wait = {workers: statistics.median(w["data_wait_share"] for w in all_) for workers, all_ in found.items()}
+    return {
+        "efficiency_2": round(rate[2] / rate[1], 3), "data_wait_share": round(wait[2], 4),
+        "steps_per_s": {str(workers): round(r, 3) for workers, r in rate.items()},
+        "data_wait_share_1": round(wait[1], 4), "samples_per_rank": SAMPLES_PER_RANK, "windows": windows * rounds,
+        "window_steps": WINDOW_STEPS, "database": store.schema.database, "conditions": conditions(),
+    }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="rel-retail")
+    parser.add_argument("--windows", type=int, default=4, help=f"counted windows of {WINDOW_STEPS} steps a run")
+    parser.add_argument("--rounds", type=int, default=2, help="runs with each number of workers, in turns")
+    parser.add_argument("--json", action="store_true", help="print the figures as the last line of stdout")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
+        store = materialize(open_dataset(resolve_data(options.data)), Path(folder) / "stores")
+        result = scaling(store, Path(folder), windows=options.windows, rounds=options.rounds)
+    for name, value in result.items():
+        say(f"{name:18s} {value}")
+    if options.json:
+        print(json.dumps(result), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""What happened to a run, through all its crashes: one JSON line an event, and how far it had come.
+
+    <run>/journal.jsonl   {"time_s", "event", ...}: driver, failure, group, resumed, stepped, checkpoint, finished
+    <run>/reached         the newest step of rank 0, overwritten at each step
+
+Promises: a line is written at once and whole (one append), so what a killed process wrote is there; a line that is not whole is skipped.
+Figures follow from it: steps that a kill wasted, and seconds to detect it, to start workers again, to load and to do the next step.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+STEP_BYTES = 20
+
+
+class Journal:
+    """Of one run.
+
+    Args:
+        folder: The run's, on storage that all nodes see; it must exist.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path, self._reached_path = folder / "journal.jsonl", folder / "reached"
+
+    def note(self, event: str, **values: Any) -> None:
+        """Appends an event."""
+        line = json.dumps({"time_s": time.time(), "event": event, **values}, default=str) + "\n"
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+    def reach(self, step: int) -> None:
+        """Notes the newest step; costs some microseconds."""
+        descriptor = os.open(self._reached_path, os.O_WRONLY | os.O_CREAT, 0o644)
+        try:
+            os.pwrite(descriptor, f"{step:{STEP_BYTES}d}".encode(), 0)
+        finally:
+            os.close(descriptor)
+
+    def reached(self) -> int:
+        """The newest step that rank 0 did, committed or not; 0 for a new run."""
+        if not self._reached_path.exists():
+            return 0
+        return int(self._reached_path.read_text() or 0)
+
+    def events(self, event: str | None = None) -> list[dict[str, Any]]:
+        """All events, or those of a name, in order."""
+        if not self.path.exists():
+            return []
+        lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
+        found = [json.loads(line) for line in lines]
+        return [entry for entry in found if event is None or entry["event"] == event]
+
+    def survival(self) -> dict[str, int]:
+        """{"restarts", "wasted_steps"} of the run so far."""
+        resumed = self.events("resumed")
+        return {
+            "restarts": max(0, len(resumed) - 1), "wasted_steps": sum(entry["wasted_steps"] for entry in resumed),
+        }  # fmt: skip

@@ -1,0 +1,62 @@
+"""How fast a run goes and how long it waits for samples: of one worker, and over all.
+
+Promises: windows run from one report to the next and leave validations and the start of the pipeline out; the figures over all workers are means
+of shares and sums of rows, the same on every rank.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TypeVar
+
+import torch
+
+from rdl_core.communicator import Communicator
+from rdl_core.subgraph import Subgraph
+
+Item = TypeVar("Item")
+
+
+class Throughput:
+    """Of the window since the last `restart`.
+
+    Args:
+        communicator: Of the run's workers.
+        device: Where its collectives are.
+    """
+
+    def __init__(self, communicator: Communicator, device: torch.device) -> None:
+        self._communicator, self._device = communicator, device
+        self.restart()
+
+    def restart(self) -> None:
+        """Begins a window: after a validation, and after the first step of a group."""
+        self._begun_s, self._waited_s, self._rows, self._steps = time.perf_counter(), 0.0, 0, 0
+
+    def waiting(self, items: Iterator[Item]) -> Iterator[Item]:
+        """The same items; the time until each comes counts as waiting."""
+        while True:
+            begun_s = time.perf_counter()
+            item = next(items, None)
+            self._waited_s += time.perf_counter() - begun_s
+            if item is None:
+                return
+            yield item
+
+    def add(self, subgraphs: list[Subgraph]) -> None:
+        """A step was done on these."""
+        self._steps += 1
+        self._rows += sum(sum(s.num_rows.values()) for s in subgraphs)
+
+    def over_all(self) -> dict[str, float]:
+        """{"rows_per_s", "steps_per_s", "data_wait_share"} of the window over all workers; a collective. Empty before the first step."""
+        seconds = time.perf_counter() - self._begun_s
+        mine = torch.tensor([self._waited_s, seconds, self._rows], dtype=torch.float64, device=self._device)
+        waited_s, seconds_of_all, rows = self._communicator.sum(mine).tolist()
+        if self._steps == 0:
+            return {}
+        mean_s = seconds_of_all / self._communicator.world_size
+        return {
+            "rows_per_s": rows / mean_s, "steps_per_s": self._steps / mean_s, "data_wait_share": waited_s / seconds_of_all,
+        }  # fmt: skip
