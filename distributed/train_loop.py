@@ -76,7 +76,8 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
         with checkpoint.as_directory() as folder:
             state, best = load_training(Path(folder), model, optimizer)
     rows = worker.placement.rows(store, config.corruption.distribution)
-    validation = Validation(store, config, sampler, communicator, rows)
+    validation_sampler = worker.placement.sampling(config.sampling, config.seed_of_validation)
+    validation = Validation(store, config, validation_sampler, communicator, rows)
     plan = step_plan(config, context.get_world_size(), sampler)
     is_first = context.get_world_rank() == 0
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
@@ -163,7 +164,8 @@ class Recorder:
             self.board.show.remote(state.step, metrics, "validated")
         with tempfile.TemporaryDirectory() as folder:
             save_training(Path(folder), self.model, self.best, self.optimizer, state)
-            ray.train.report({**metrics, "step": state.step}, checkpoint=ray.train.Checkpoint.from_directory(folder))
+            reached = {name: getattr(state, name) for name in ("step", "best_loss", "finished", "seconds")}
+            ray.train.report({**metrics, **reached}, checkpoint=ray.train.Checkpoint.from_directory(folder))
 
 
 def _sum(counts: Any) -> Counter:
