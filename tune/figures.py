@@ -55,8 +55,8 @@ def draw_marginals(records: Sequence[TrialRecord], settings: Mapping[str, Mappin
     for axes, name in zip(all_axes[0], varied, strict=True):
         is_number = all(isinstance(v, float) for v in values[name]) and len(values[name]) > 6
         for record in records:
-            if record.metric is not None:
-                value = settings[record.id].get(name)
+            if record.metric is not None and name in settings[record.id]:
+                value = settings[record.id][name]
                 place = value if is_number else values[name].index(value)
                 axes.plot(place, record.metric, "o", color=COLORS[record.status], alpha=0.75, markersize=5)
         if is_number:

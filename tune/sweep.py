@@ -103,11 +103,14 @@ def base_config(
     preset: str, *, max_steps: int | None = None, validation_interval_steps: int | None = None,
     validation_samples: int = VALIDATION_SAMPLES, seed: int = 0,
 ) -> PretrainingConfig:  # fmt: skip
-    """A preset with the validation that all trials of a sweep share."""
+    """A preset with the validation that all trials of a sweep share.
+
+    Its `stop_below` is left out: a trial that ends where the loss is good enough cannot be told from a better one.
+    """
     config = PRESETS[preset]().pretraining
     steps = max_steps or config.max_steps
     return dataclasses.replace(
-        config, max_steps=steps, seed=seed, validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
+        config, max_steps=steps, seed=seed, stop_below=None, validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
         validation_interval_steps=validation_interval_steps or max(1, steps // VALIDATIONS_PER_TRIAL),
         validation_seed=seed, validation_samples=validation_samples,
     )  # fmt: skip
@@ -219,7 +222,8 @@ def _slots(plan: SweepPlan) -> int:
 
 
 def _quiet_tune() -> None:
-    """What Tune would write besides the ledger is not made."""
+    """What Tune would write and print besides is left out."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box on stdout at any verbosity
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
