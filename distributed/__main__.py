@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from ray.exceptions import RayError
@@ -33,6 +33,11 @@ Command = (
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; bad input gives a message of one screen and exit status 2."""
     command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=arguments)  # type: ignore[call-overload]
+    return run_command(command)[0]
+
+
+def run_command(command: Any) -> tuple[int, dict[str, Any] | None]:
+    """Runs a command, shows what went wrong and, with --json, prints the result; returns (exit status, result)."""
     try:
         result = command.run()
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError, FloatingPointError) as error:
@@ -41,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)
         console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         console.print("(RDL_TRACEBACK=1 shows where it was raised)", style="dim")
-        return 2
+        return 2, None
     except (TrainingFailedError, RayError) as error:
         if os.environ.get("RDL_TRACEBACK"):
             raise
@@ -49,10 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
         text = last_screen(error).splitlines()[:LAST_LINES]
         console.print("\n".join(text), markup=False, highlight=False, soft_wrap=True)
         console.print("(RDL_TRACEBACK=1 shows all of it)", style="dim")
-        return 1
+        return 1, None
     if command.json:
         print(json.dumps(result, default=str), flush=True)
-    return 0
+    return 0, result
 
 
 if __name__ == "__main__":

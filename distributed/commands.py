@@ -15,6 +15,7 @@ from distributed.finetune import FinetuneJob, as_deep_as, check_arm, run_data_pa
 from distributed.importing import ImportConfig, import_database
 from distributed.options import Common, SamplingOptions, StoreOptions
 from distributed.preflight import start_ray
+from distributed.preset_file import check_preset_name, pretraining_preset
 from distributed.progress import bar, say
 from distributed.report import (
     balance_text,
@@ -142,8 +143,8 @@ class Sample(SamplingOptions, StoreOptions):
 class Pretrain(SamplingOptions, StoreOptions):
     """Contrastive pretraining without labels, through Ray Data and Ray Train."""
 
-    preset: PresetName = "robust"
-    """'robust' (recommended) or 'paper' (arXiv 2506.22530)."""
+    preset: str = "robust"
+    """'robust' (recommended), 'paper' (arXiv 2506.22530), or a preset file with its own seed (`python -m tune report` writes one)."""
     rows: Literal["linear", "resnet"] | None = None
     """How a row becomes a vector. Default: the preset's."""
     num_layers: int | None = None
@@ -172,6 +173,10 @@ class Pretrain(SamplingOptions, StoreOptions):
     wandb: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Track with Weights & Biases (offline if there is no key)."""
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_preset_name(self.preset)
+
     def checkpoints(self) -> CheckpointPolicy:
         return CheckpointPolicy(
             interval_steps=self.checkpoint_interval_steps, interval_s=self.checkpoint_interval_s,
@@ -179,12 +184,13 @@ class Pretrain(SamplingOptions, StoreOptions):
         )  # fmt: skip
 
     def config(self) -> PretrainingConfig:
-        config = PRESETS[self.preset]().pretraining
+        config = pretraining_preset(self.preset)
         backbone = _replaced(config.backbone, num_layers=self.num_layers, aggregation=self.aggregation)
         backbone = dataclasses.replace(backbone, rows=_replaced(backbone.rows, model=self.rows))
         return _replaced(
-            config, backbone=backbone, corruption=_replaced(config.corruption, probability=self.corruption), seed=self.seed,
+            config, backbone=backbone, corruption=_replaced(config.corruption, probability=self.corruption),
             loss=_replaced(config.loss, negatives=self.negatives, max_negatives=self.max_negatives),
+            seed=self.seed or config.seed,  # a preset file has its own; --seed 0 is the default
             max_steps=self.max_steps, samples_per_step=self.samples_per_step, validation_samples=self.validation_samples,
             validation_interval_steps=self.validation_interval_steps,
         )  # fmt: skip

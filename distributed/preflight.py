@@ -147,7 +147,7 @@ def _exists(path: str) -> bool:
 def _our_code() -> dict[str, Any]:
     """The runtime environment that brings our packages to every node of a cluster."""
     root = Path(__file__).resolve().parent.parent
-    return {"py_modules": [str(root / name) for name in ("rdl_core", "distributed")]}
+    return {"py_modules": [str(root / name) for name in ("rdl_core", "distributed", "tune")]}
 
 
 def _start_local(workers: int, needed_cpus: int, samplers: int) -> None:

@@ -53,6 +53,7 @@ class Recorder:
         self._shown_s, self._saved_s = 0.0, time.monotonic()
         self._stepped, self._saw_preemption = False, False
         self._speed: dict[str, float] = {}
+        self._reported: dict[str, Any] = {}
         if journal is not None:
             # In the session's own folder, which goes with the session; other runs of the session have theirs in it too.
             self._unsent = Path.cwd() / f"unsent-{hashlib.sha256(str(journal.path).encode()).hexdigest()[:12]}"
@@ -106,15 +107,18 @@ class Recorder:
     def checkpoint(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
         """A checkpoint from rank 0, uploaded while training goes on; all workers meet here. Between validations the last one's metrics go with it."""
         self._saved_s = time.monotonic()
-        metrics = {**(state.last if metrics is None else metrics), "step": state.step}
+        if metrics is not None:
+            reached = {name: getattr(state, name) for name in ("step", "best_loss", "finished", "seconds")}
+            self._reported = {**metrics, **reached}
+        reported = self._reported or {**state.last, "step": state.step}
         if self.journal is None:
-            ray.train.report(metrics)
+            ray.train.report(reported)
             return
         folder = self._unsent / str(state.step)
         folder.mkdir(parents=True)
         save_training(folder, self.model, self.best, self.optimizer, state, self.identity)
         ray.train.report(
-            metrics,
+            reported,
             checkpoint=ray.train.Checkpoint.from_directory(folder),
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
         )

@@ -55,6 +55,11 @@ class Tracker:
         if self._run is not None:
             self._run.log(dict(metrics), step=step)
 
+    def summarize(self, values: Mapping[str, Any]) -> None:
+        """What the run came to."""
+        if self._run is not None:
+            self._run.summary.update(dict(values))
+
 
 @contextmanager
 def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> Iterator[Tracker]:
@@ -70,7 +75,8 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
         group=config.group,
         dir=config.directory,
         resume="allow",
-        mode=os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline"),  # type: ignore[arg-type]
+        mode=tracking_mode(),  # type: ignore[arg-type]
+        reinit="create_new",  # a sweep has several runs open at a time
         config=dict(run_config),
         settings=wandb.Settings(silent=True, console="off"),
     )
@@ -78,6 +84,11 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
         yield Tracker(run)
     finally:
         run.finish()
+
+
+def tracking_mode() -> str:
+    """WANDB_MODE, or "online" if there is a key and "offline" if not."""
+    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
 
 
 def _has_key() -> bool:

@@ -98,7 +98,8 @@ def _train(worker: WorkerConfig) -> None:
         with checkpoint.as_directory() as folder:
             state, best = load_training(Path(folder), model, optimizer, worker.identity)
     rows = worker.placement.rows(store, config.corruption.distribution)
-    validation = Validation(store, config, sampler, communicator, rows)
+    validation_sampler = worker.placement.sampling(config.sampling, config.seed_of_validation)
+    validation = Validation(store, config, validation_sampler, communicator, rows)
     plan = step_plan(worker.identity["samples_per_step"], context.get_world_size(), sampler)
     if is_first and not state.finished:
         reached = journal.reached()

@@ -1,7 +1,7 @@
 """Pretraining on a cluster: `ray submit cluster.yaml examples/pretrain.py -- --data /mnt/shared/data/shop --runs-dir /mnt/shared/runs --workers 2`.
 
-What `ray submit` runs on the head joins the cluster that runs there; without one Ray's own error ends it, instead of training on the head. All options
-are those of `python -m distributed pretrain`; the same command goes on with a run that was interrupted.
+What `ray submit` runs on the head joins the cluster that runs there; without one Ray's own error ends it, instead of training on the head.
+Its options are those of `python -m distributed pretrain`; the same command goes on with a run that was interrupted.
 """
 
 from __future__ import annotations

@@ -39,6 +39,10 @@ class PretrainingConfig:
         max_hours: None: no limit.
         validation_interval_steps, validation_samples: How often, on how many samples.
         validation_fresh: New samples at each validation (paper), or always the same.
+        validation_corruption: Probability of a cell to be replaced in validation; None: as in training. Runs that differ in `corruption` can
+            be compared only where this is the same.
+        validation_seed: Of the samples and draws of validation; None: the run's. Runs that differ in `seed` are validated alike only where
+            this is the same.
         patience: Validations without a new best before the run ends.
         stop_below: Ends when the mean validation loss of the levels is below (authors' script: 0.05).
         seed: Of everything random.
@@ -56,6 +60,8 @@ class PretrainingConfig:
     validation_interval_steps: int = 50
     validation_samples: int = 50
     validation_fresh: bool = False
+    validation_corruption: float | None = None
+    validation_seed: int | None = None
     patience: int = 10
     stop_below: float | None = None
     seed: int = 0
@@ -65,6 +71,15 @@ class PretrainingConfig:
             if getattr(self, name) < 1:
                 raise ValueError(f"PretrainingConfig.{name} must be at least 1, got {getattr(self, name)}")
         _require_positive(self, "learning_rate", "gradient_clip_norm", "max_hours")
+        if self.validation_corruption is not None and not 0.0 <= self.validation_corruption <= 1.0:
+            raise ValueError(
+                f"PretrainingConfig.validation_corruption must be in [0, 1], got {self.validation_corruption}"
+            )
+
+    @property
+    def seed_of_validation(self) -> int:
+        """Of the samples and draws of validation."""
+        return self.seed if self.validation_seed is None else self.validation_seed
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ Promises
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ class Validation:
 
     Args:
         store, config: As the run's.
-        sampler: The run's HGSampling.
+        sampler: HGSampling with the run's sampling and `config.seed_of_validation`.
         communicator: Samples are shared among its workers.
         rows: Where times and cells are; by default the mapped store.
     """
@@ -161,6 +162,8 @@ class Validation:
     ) -> None:
         self.store, self.config, self.sampler, self.communicator = store, config, sampler, communicator
         self.rows = rows or mapped_rows(store)
+        p = config.validation_corruption
+        self.corruption = config.corruption if p is None else dataclasses.replace(config.corruption, probability=p)
 
     def cursors(self, step: int) -> list[Cursor]:
         """Which samples: always the same, or fresh ones at every validation."""
@@ -182,7 +185,7 @@ class Validation:
             subgraphs = self.sampler.sample(epoch, [sample])
             cursors = [(epoch, sample)]
             batch = collate(
-                subgraphs, cursors, *self.rows(subgraphs), self.config.corruption, seed=self.config.seed,
+                subgraphs, cursors, *self.rows(subgraphs), self.corruption, seed=self.config.seed_of_validation,
                 with_identity=self.config.loss.negatives == "gathered",
             )  # fmt: skip
             totals, counts, h = model(batch.to(device))
@@ -306,6 +309,11 @@ def _note(
     on_report(state, metrics, is_best)
 
 
+def local_sampler(store: Store, config: PretrainingConfig, seed: int) -> HGSampling:
+    """The sampler of a store that this process maps; it sees rows up to the cutoff."""
+    return HGSampling(store.graph, config.sampling, seed=seed, before_s=store.schema.cutoff_s + 1)
+
+
 def local_steps(
     sampler: HGSampling, config: PretrainingConfig, first_step: int = 0
 ) -> Iterable[tuple[list[Subgraph], list[Cursor]]]:
@@ -325,7 +333,7 @@ def pretrain_here(
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
     optimizer = make_optimizer(model, config.learning_rate)
-    sampler = HGSampling(store.graph, config.sampling, seed=config.seed, before_s=store.schema.cutoff_s + 1)
+    sampler = local_sampler(store, config, config.seed)
     best = copy.deepcopy(model.state_dict())
 
     def report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
@@ -333,7 +341,7 @@ def pretrain_here(
             best.update(copy.deepcopy(model.state_dict()))
         on_report(state, metrics, is_best)
 
-    validation = Validation(store, config, sampler, SingleProcess())
+    validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
     state = fit(model, optimizer, local_steps(sampler, config), store, config, validation, on_report=report)
     model.load_state_dict(best)
     return model, state

@@ -1,0 +1,193 @@
+"""Whole sweeps on the nasty database: trials that fail in each way, a killed driver, the best setting run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import ray
+from safetensors.torch import load_file
+from sweep_plan import plan_to_kill, small_base, small_plan
+from test_tracking import logged, records
+
+from distributed.preset_file import read_preset_file
+from distributed.tracking import TrackingConfig
+from distributed.trainer import pretrain
+from rdl_core.pretraining import pretrain_here
+from rdl_core.store import Store
+from tune.__main__ import exit_status
+from tune.ledger import Ledger
+from tune.report import SweepResult, make_report, read_sweep
+from tune.sweep import run_sweep
+
+pytestmark = [
+    pytest.mark.ray,
+    # Of Ray's own code: Tune's result and resource objects, and deprecated fields of Ray Data's context.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
+]
+TESTS = Path(__file__).resolve().parent
+SETTINGS: list[dict[str, Any]] = [
+    {"learning_rate": 1e-3, "corruption.probability": 0.2},
+    {"learning_rate": 1e-3, "corruption.probability": 0.6},
+    {"learning_rate": 1e-4, "corruption.probability": 0.2},
+    {"learning_rate": 1e30, "corruption.probability": 0.4},  # a loss that is not finite
+    {"backbone.channels": 4_000_000},  # no memory for it
+    {"samples_per_step": 10_000_000},  # a step without end
+    {"learning_rate": 1e-5, "corruption.probability": 0.2},
+]
+WELL, NAN, THROWS, HANGS, LATE = ("0", "1", "2"), "3", "4", "5", "6"
+
+
+@pytest.fixture(scope="module")
+def swept(nasty_store: Store, ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
+    """A sweep in which three trials fail, each in its way; W&B is offline."""
+    folder = tmp_path_factory.mktemp("sweeps") / "failing"
+    pretrain_here(nasty_store, small_base(1))  # kernels are compiled here, so that no trial waits for that
+    before = os.environ.get("WANDB_MODE")
+    os.environ["WANDB_MODE"] = "offline"
+    try:
+        run_sweep(small_plan(nasty_store.path, folder, SETTINGS, small_base(), wandb=True))
+    finally:
+        os.environ.pop("WANDB_MODE")
+        if before is not None:
+            os.environ["WANDB_MODE"] = before
+    return read_sweep(folder)
+
+
+def test_failing_trials_are_named_with_their_reasons_and_the_others_go_on(swept: SweepResult) -> None:
+    found = swept.ledger.records
+    assert {t: found[t].status for t in (NAN, THROWS, HANGS)} == {NAN: "failed", THROWS: "failed", HANGS: "hung"}
+    assert "FloatingPointError: " in found[NAN].reason
+    assert "not finite" in found[NAN].reason
+    assert "allocate" in found[THROWS].reason
+    assert "no step for too long; it stood at File" in found[HANGS].reason
+    assert all(found[t].status in ("finished", "stopped") for t in (*WELL, LATE))
+    assert (found["0"].status, found["0"].steps) == ("finished", 16)
+    assert found[LATE].status == "stopped", "the smallest steps come last and are not in the better half"
+
+
+def test_all_trials_measure_the_same_whatever_their_corruption(swept: SweepResult) -> None:
+    starts = [
+        {k: v for k, v in swept.ledger.records[t].results[0].items() if k.startswith("validation/")}
+        for t in (*WELL, LATE)
+    ]
+    assert all(start == starts[0] for start in starts)
+    assert len(starts[0]) == 3
+
+
+def test_the_report_ranks_and_tells_and_the_exit_status_follows(swept: SweepResult) -> None:
+    result = make_report(swept)
+    assert list(result) == ["trials", "best", "steps_used_share", "preset"]
+    assert all(list(t) == ["id", "config", "status", "steps", "metric"] for t in result["trials"])
+    finished = {t["id"]: t["metric"] for t in result["trials"] if t["status"] == "finished"}
+    assert result["best"] == result["trials"][0]["id"] == min(finished, key=lambda t: finished[t])
+    assert result["steps_used_share"] == sum(t["steps"] for t in result["trials"]) / (16 * len(SETTINGS)) < 1
+    assert exit_status(result) == 3
+    assert exit_status({"trials": [t for t in result["trials"] if t["id"] in WELL]}) == 0
+    assert exit_status({"trials": [t for t in result["trials"] if t["id"] == THROWS]}) == 1
+    folder = swept.folder / "report"
+    text = (folder / "report.md").read_text()
+    for trial in (NAN, THROWS, HANGS):
+        assert f"- trial {trial} {swept.ledger.records[trial].status}: " in text
+    assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(SETTINGS)
+    assert all((folder / f"{name}.png").stat().st_size > 5_000 for name in ("curves", "marginals", "timeline"))
+    json.dumps(result)
+
+
+def test_wandb_has_a_run_of_each_trial_with_its_configuration_curves_and_summary(swept: SweepResult) -> None:
+    for trial in (*WELL, NAN, LATE):  # Tune killed the process of LATE
+        (path,) = (swept.folder / "trials" / trial / "wandb").glob("offline-run-*/run-*.wandb")
+        found = records(path)
+        (run,) = [r.run for r in found if r.WhichOneof("record_type") == "run"]
+        assert (run.run_group, run.display_name) == ("failing", f"failing-{trial}")
+        config = {item.key: json.loads(item.value_json) for item in run.config.update}
+        assert config["corruption"]["probability"] == SETTINGS[int(trial)]["corruption.probability"]
+        curves = [
+            (row["_step"], row["validation/row"], row["validation/link"], row["validation/context"])
+            for row in logged(path)
+        ]
+        record = swept.ledger.records[trial]
+        assert curves == [
+            (r["step"], *(r[f"validation/{level}"] for level in ("row", "link", "context"))) for r in record.results
+        ]
+        summary = {
+            u.key: json.loads(u.value_json)
+            for r in found
+            if r.WhichOneof("record_type") == "summary"
+            for u in r.summary.update
+        }
+        assert (summary["status"], summary["best_loss"]) == (record.status, record.metric)
+
+
+def test_a_sweep_that_has_ended_is_not_run_again(swept: SweepResult, nasty_store: Store) -> None:
+    before = (swept.folder / "events.jsonl").read_text()
+    run_sweep(small_plan(nasty_store.path, swept.folder, SETTINGS, small_base()))
+    assert (swept.folder / "events.jsonl").read_text() == before
+
+
+def test_the_preset_file_gives_the_best_loss_again_bit_for_bit(
+    swept: SweepResult, nasty_store: Store, tmp_path: Path
+) -> None:
+    best = swept.best()
+    assert best is not None
+    config = read_preset_file(swept.folder / "trials" / best.id / "preset.yaml")
+    tracking = TrackingConfig(directory=str(tmp_path), run_id="", name="", enabled=False)
+    done = pretrain(nasty_store, config, tmp_path, tracking=tracking)
+    assert done.state.best_loss == best.metric
+    theirs = load_file(swept.folder / "trials" / best.id / "model" / "model.safetensors")
+    ours = load_file(done.checkpoint / "model.safetensors")
+    assert all(ours[name].equal(weight) for name, weight in theirs.items()), "Ray Train and the trial's process agree"
+
+
+def test_after_the_sweep_no_actor_and_no_placement_group_is_left(swept: SweepResult) -> None:
+    end = time.monotonic() + 20
+    while (left := _left()) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert left == []
+
+
+def _left() -> list[str]:
+    actors = [a["ActorClassName"] for a in ray._private.state.actors().values() if a["State"] == "ALIVE"]
+    groups = [g["state"] for g in ray.util.placement_group_table().values() if g["state"] != "REMOVED"]
+    return [a for a in actors if "ImplicitFunc" in a] + groups
+
+
+def test_a_sweep_whose_driver_was_killed_goes_on_without_repeating_anything(
+    nasty_store: Store, ray_session: None, tmp_path: Path
+) -> None:
+    command = [sys.executable, str(TESTS / "sweep_plan.py"), str(nasty_store.path), str(tmp_path / "killed")]
+    environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
+    path = tmp_path / "killed" / "events.jsonl"
+    driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    family: list[psutil.Process] = []
+    try:
+        end = time.monotonic() + 120
+        while not (path.exists() and '"finished": "max_steps"' in path.read_text()):
+            assert driver.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        family = psutil.Process(driver.pid).children(recursive=True)
+    finally:
+        driver.send_signal(signal.SIGKILL)
+        driver.wait()
+    psutil.wait_procs(family, timeout=20)
+    plan = plan_to_kill(nasty_store.path, tmp_path / "killed")
+    before = Ledger(path, plan.configs)
+    ended = [t for t in plan.configs if t not in before.unfinished()]
+    assert ended and before.unfinished(), "killed in its middle"
+    after = run_sweep(plan)
+    assert after.unfinished() == []
+    assert after.events[: len(before.events)] == before.events
+    assert not {e["trial"] for e in after.events[len(before.events) :]} & set(ended), "no ended trial is run again"
+    assert all([r["step"] for r in rec.results] == list(range(0, rec.steps + 1, 30)) for rec in after.records.values())
+    for trial, record in after.records.items():
+        if record.status == "finished" and trial not in ended:
+            _, state = pretrain_here(nasty_store, plan.configs[trial])
+            assert state.best_loss == record.metric, "a trial that went on ends with the same bits"

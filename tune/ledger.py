@@ -1,0 +1,124 @@
+"""The ledger of a sweep: events.jsonl, one line for everything that happened, written by the driver alone.
+
+    {"event": "started", "trial": "03", "time_s": ...}
+    {"event": "result",  "trial": "03", "time_s": ..., "step": 50, "best_loss": 1.9, "stop": false, "finished": "", "validation/row": ..., ...}
+    {"event": "failed",  "trial": "03", "time_s": ..., "status": "failed" | "hung", "reason": ...}
+
+Promises: it is only appended to, so what a killed driver leaves is a prefix of it; a trial's results come in order of step and once each, whatever
+was resumed; a decision to stop stands in the line of the result that it was taken on. All that a resumed sweep and the report need follows.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+Status = Literal["pending", "running", "finished", "stopped", "failed", "hung"]
+ENDED: tuple[Status, ...] = ("finished", "stopped", "failed", "hung")
+
+
+@dataclass
+class TrialRecord:
+    """What is known of a trial.
+
+    Args:
+        id: Its name in the sweep.
+        status: "stopped" by early stopping; "failed" threw; "hung" made no step for too long.
+        reason: Of a failure.
+        results: Its validations: the lines of the ledger.
+        seconds: Wall-clock time in its process, over all restarts.
+        spans: (start, end) of each time it ran, UNIX seconds.
+    """
+
+    id: str
+    status: Status = "pending"
+    reason: str = ""
+    results: list[dict[str, Any]] = field(default_factory=list)
+    spans: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def steps(self) -> int:
+        return int(self.results[-1]["step"]) if self.results else 0
+
+    @property
+    def metric(self) -> float | None:
+        """The lowest validation loss so far (sum of levels)."""
+        return float(self.results[-1]["best_loss"]) if self.results else None
+
+    @property
+    def seconds(self) -> float:
+        return sum(end - begin for begin, end in self.spans)
+
+    @property
+    def start_up_s(self) -> float | None:
+        """From the start of the trial to the start of its training loop."""
+        first = self.results[0] if self.results else {}
+        return first["fit_began_s"] - self.spans[0][0] if "fit_began_s" in first else None
+
+    def add(self, event: Mapping[str, Any]) -> None:
+        """Takes the trial's next event."""
+        now = event["time_s"]
+        if event["event"] == "started":
+            self.status = "running"
+            self.spans.append((now, now))
+            return
+        self.spans[-1] = (self.spans[-1][0], now)
+        if event["event"] == "failed":
+            self.status, self.reason = event["status"], event["reason"]
+            return
+        self.results.append(dict(event))
+        if event["finished"]:
+            self.status = "finished"
+        elif event["stop"]:
+            self.status = "stopped"
+
+
+class Ledger:
+    """The ledger in a file.
+
+    Args:
+        path: Made at the first event.
+        trials: Ids of all trials of the sweep.
+    """
+
+    def __init__(self, path: Path, trials: Iterable[str]) -> None:
+        self.path = path
+        self.records = {trial: TrialRecord(trial) for trial in trials}
+        self.events: list[dict[str, Any]] = []
+        for event in _read(path):
+            self._take(event)
+
+    def append(self, event: str, trial: str, **values: Any) -> None:
+        """Writes an event of now."""
+        entry = {"event": event, "trial": trial, "time_s": time.time(), **values}
+        with self.path.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+        self._take(entry)
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        self.events.append(entry)
+        self.records[entry["trial"]].add(entry)
+
+    def unfinished(self) -> list[str]:
+        """Trials that have not ended, in order."""
+        return [trial for trial, record in self.records.items() if record.status not in ENDED]
+
+    def results(self) -> list[dict[str, Any]]:
+        """Results of all trials in the order in which they came."""
+        return [event for event in self.events if event["event"] == "result"]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """Events of a ledger; half a last line, of a driver killed while writing it, is cut off."""
+    if not path.exists():
+        return []
+    text = path.read_text()
+    whole = text[: text.rfind("\n") + 1]
+    if whole != text:
+        with path.open("r+") as file:
+            file.truncate(len(whole.encode()))
+    return [json.loads(line) for line in whole.splitlines()]

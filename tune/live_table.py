@@ -1,0 +1,110 @@
+"""The terminal while a sweep runs: a table of trials on a terminal; elsewhere one line a trial when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from rich.live import Live
+from rich.table import Table
+
+from distributed.progress import console, say
+from tune.ledger import ENDED, Ledger, TrialRecord
+
+SHOWN_ROWS = 24
+COLORS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "hung": "red", "pending": "dim"}
+REFRESH_PER_S = 2
+
+
+class LiveTable:
+    """Shows a ledger.
+
+    Args:
+        ledger: Of the sweep.
+        settings: By trial, what it varies.
+        max_steps: Of a trial.
+        first_rung, reduction_factor: Of early stopping.
+        slots: Trials at a time.
+    """
+
+    def __init__(
+        self, ledger: Ledger, settings: Mapping[str, Mapping[str, Any]], *, max_steps: int, first_rung: int,
+        reduction_factor: float, slots: int,
+    ) -> None:  # fmt: skip
+        self.ledger, self.settings, self.slots, self.max_steps = ledger, settings, slots, max_steps
+        self.first_rung, self.reduction_factor = first_rung, reduction_factor
+        self._live: Live | None = None
+        self._began_s, self._steps_before = time.time(), self._steps()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """Keeps the table on the screen while the body runs."""
+        if not console.is_terminal:
+            yield
+            return
+        with Live(self.render(), console=console, refresh_per_second=REFRESH_PER_S) as self._live:
+            yield
+        self._live = None
+
+    def update(self) -> None:
+        """Shows the ledger as it is now."""
+        if self._live is not None:
+            self._live.update(self.render())
+
+    def ended(self, record: TrialRecord) -> None:
+        """Off a terminal: a line."""
+        if self._live is None:
+            loss = "no loss" if record.metric is None else f"loss {record.metric:.4f}"
+            say(
+                f"trial {record.id} {record.status} at step {record.steps}: {loss} {short(self.settings[record.id])} {record.reason}"
+            )
+
+    def render(self) -> Table:
+        """The trials that run, then the best of those that ended, then what waits, in a screen."""
+        records = sorted(self.ledger.records.values(), key=_order)
+        ended, pending = (sum(r.status in kind for r in records) for kind in (ENDED, ("pending",)))
+        table = Table(title=f"{ended} of {len(records)} trials ended, {pending} waiting; {self._eta()}")
+        for name in ("trial", "status", "step", "rung", "val loss", "steps/s", "setting"):
+            table.add_column(name, justify="right" if name in ("step", "rung", "val loss", "steps/s") else "left")
+        for record in records[:SHOWN_ROWS]:
+            table.add_row(
+                record.id, f"[{COLORS[record.status]}]{record.status}[/]", f"{record.steps}/{self.max_steps}",
+                str(self.rung(record.steps)), "" if record.metric is None else f"{record.metric:.4f}", _rate(record),
+                record.reason[:60] or short(self.settings[record.id]),
+            )  # fmt: skip
+        if len(records) > SHOWN_ROWS:
+            table.caption = f"and {len(records) - SHOWN_ROWS} more"
+        return table
+
+    def rung(self, step: int) -> int:
+        """How many rungs a trial at this step has passed."""
+        passed, rung = 0, float(self.first_rung)
+        while rung <= step:
+            passed, rung = passed + 1, rung * self.reduction_factor
+        return passed
+
+    def _steps(self) -> int:
+        return sum(record.steps for record in self.ledger.records.values())
+
+    def _eta(self) -> str:
+        """A bound: as if nothing more were stopped early."""
+        elapsed, done = time.time() - self._began_s, self._steps() - self._steps_before
+        left = sum(self.max_steps - r.steps for r in self.ledger.records.values() if r.status not in ENDED)
+        return f"at most {left / (done / elapsed) / 60:.0f} min left" if done and left else "time left unknown"
+
+
+def short(setting: Mapping[str, Any]) -> str:
+    """num_layers 2, aggregation sum: the last name of each path."""
+    return ", ".join(f"{path.removesuffix('.model').split('.')[-1]} {value}" for path, value in setting.items())
+
+
+def _order(record: TrialRecord) -> tuple[int, float]:
+    place = 0 if record.status == "running" else 1 if record.status in ENDED else 2
+    return place, float("inf") if record.metric is None else record.metric
+
+
+def _rate(record: TrialRecord) -> str:
+    seconds = record.results[-1]["seconds"] if record.results else 0.0
+    return f"{record.steps / seconds:.1f}" if seconds else ""

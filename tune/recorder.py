@@ -1,0 +1,88 @@
+"""From Ray Tune's events to the ledger, to W&B and to the terminal."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+
+from distributed.runs import write_json
+from tune.ledger import ENDED, Ledger
+from tune.live_table import LiveTable
+from tune.wandb_runs import TrialRuns
+
+FROM_TRIAL = ("validation/", "train/", "effective_rank")
+"""Beginnings of the names of metrics."""
+
+
+class Recorder(ray.tune.Callback):
+    """Writes every event of the trials into the ledger before anybody else is told.
+
+    Args:
+        ledger: Of the sweep.
+        folder: Of the sweep.
+        runs: W&B.
+        table: The terminal.
+    """
+
+    def __init__(self, ledger: Ledger, folder: Path, runs: TrialRuns, table: LiveTable) -> None:
+        self.ledger, self.folder, self.runs, self.table = ledger, folder, runs, table
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune stores its callbacks by pickle; ours is never loaded from there."""
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        name = trial.config["trial"]
+        self.ledger.append("started", name)
+        self.runs.start(name)
+        self.table.update()
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        record = self.ledger.records[trial.config["trial"]]
+        if record.results and result["step"] <= record.steps:
+            return
+        names = [n for n in result if n.startswith(FROM_TRIAL)]
+        values = {n: result[n] for n in [*names, "step", "best_loss", "seconds", "fit_began_s"] if n in result}
+        stop = bool(result.get("done"))  # Tune asked the scheduler before it tells its callbacks
+        self.ledger.append("result", record.id, **values, stop=stop, finished=result["finished"])
+        self.runs.log(record.id, record.results[-1])
+        self._ended(record.id)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        name = trial.config["trial"]
+        if self.ledger.records[name].status not in ENDED:  # a trial that is stopped may die of it
+            status, reason = why_it_ended(self.folder / "trials" / name, trial)
+            self.ledger.append("failed", name, status=status, reason=reason)
+        self._ended(name)
+
+    def _ended(self, name: str) -> None:
+        record = self.ledger.records[name]
+        if record.status in ENDED:
+            self.runs.end(record)
+            self.table.ended(record)
+        self.table.update()
+
+
+def why_it_ended(folder: Path, trial: Any) -> tuple[str, str]:
+    """("hung" or "failed", the reason) of a trial whose process ended or threw."""
+    hang, error = folder / "hang.txt", folder / "error.json"
+    if hang.exists() and hang.stat().st_size:
+        return "hung", "no step for too long; it stood at " + _innermost(hang.read_text())
+    if error.exists():
+        thrown = json.loads(error.read_text())
+        return "failed", f"{thrown['type']}: {thrown['message']}"
+    write_json(error, {"type": "ProcessDied", "message": str(trial.get_error())})
+    return "failed", "its process died (killed, or out of memory): " + str(trial.get_error()).strip().splitlines()[0]
+
+
+def _innermost(dump: str) -> str:
+    """Where the thread of `fit` stood, from faulthandler's dump: 'File "…/x.py", line 3 in f'."""
+    threads = [t.splitlines() for t in dump.split("\n\n")]
+    for lines in [t for t in threads if any("in fit" in line for line in t)] or threads[:1]:
+        return next((line.strip() for line in lines if line.strip().startswith("File")), "an unknown place")
+    return "an unknown place"

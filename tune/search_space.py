@@ -1,0 +1,213 @@
+"""What a sweep varies: dotted paths of the pretraining configuration, each with its values or a Ray Tune distribution.
+
+    preset: robust                                  what is not varied
+    space:
+      backbone.num_layers: [2, 3]                   each of them (grid), or one at random (random search)
+      learning_rate: {loguniform: [1e-4, 1e-2]}     random search only: uniform, loguniform, quniform, randint, choice
+
+Promises: a path that does not exist, a value of another type and a path that would make the trials' validation losses incomparable are
+refused by name before anything runs; the same space, search and seed give the same settings in the same order.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import itertools
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import ray.tune
+import yaml
+from ray.tune.search.sample import Domain
+
+from distributed.preset_file import typed
+from rdl_core.config import PRESETS, PretrainingConfig
+
+Search = Literal["grid", "random"]
+Setting = dict[str, Any]
+"""{dotted path: value}."""
+
+DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
+    "uniform": ray.tune.uniform, "loguniform": ray.tune.loguniform, "quniform": ray.tune.quniform,
+    "randint": ray.tune.randint, "choice": lambda *values: ray.tune.choice(list(values)),
+}  # fmt: skip
+
+_OTHER_SAMPLES = "validation would see other samples in each trial"
+_OTHER_LOSS = "validation would measure another loss in each trial"
+_OWN_OPTION = "the sweep sets it, the same for all trials"
+REFUSED = {
+    "sampling": _OTHER_SAMPLES, "corruption.distribution": _OTHER_SAMPLES, "corruption.target_link_share": _OTHER_LOSS,
+    "loss.row_form": _OTHER_LOSS, "loss.link_matrix": _OTHER_LOSS, "loss.skip_edge_type_without_negative": _OTHER_LOSS,
+    "loss.context_form": _OTHER_LOSS, "loss.max_negatives": _OTHER_LOSS, "seed": _OWN_OPTION, "max_steps": _OWN_OPTION,
+    "max_hours": _OWN_OPTION, "validation_interval_steps": _OWN_OPTION, "validation_samples": _OWN_OPTION,
+    "validation_fresh": _OWN_OPTION, "validation_corruption": _OWN_OPTION, "validation_seed": _OWN_OPTION,
+}  # fmt: skip
+"""Paths (with all below them) that exist but cannot be varied, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpace:
+    """What is varied, around which preset.
+
+    Args:
+        preset: 'robust' or 'paper'.
+        values: {dotted path: list of values, or a Ray Tune distribution}.
+
+    Raises:
+        ValueError: A path or value that the configuration does not have, or that cannot be varied.
+    """
+
+    preset: str
+    values: Mapping[str, list[Any] | Domain] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+        for path, values in self.values.items():
+            check_path(path)
+            for value in values if isinstance(values, list) else []:
+                with_setting(PRESETS[self.preset]().pretraining, {path: value})
+            if isinstance(values, list) and not values:
+                raise ValueError(f"{path} has no value to try")
+
+
+def paper_grid() -> SearchSpace:
+    """The publication's 24 settings."""
+    values: dict[str, list[Any] | Domain] = {
+        "backbone.num_layers": [2, 3],
+        "backbone.aggregation": ["sum", "mean"],
+        "corruption.probability": [0.2, 0.4, 0.6],
+        "backbone.rows.model": ["linear", "resnet"],
+    }
+    return SearchSpace(preset="paper", values=values)
+
+
+def robust_grid() -> SearchSpace:
+    """12 settings of what the robust preset leaves to the database."""
+    values: dict[str, list[Any] | Domain] = {
+        "backbone.num_layers": [2, 3],
+        "backbone.rows.model": ["linear", "resnet"],
+        "learning_rate": [5e-4, 1e-3, 2e-3],
+    }
+    return SearchSpace(preset="robust", values=values)
+
+
+GRIDS: dict[str, Callable[[], SearchSpace]] = {"paper": paper_grid, "robust": robust_grid}
+
+
+def read_space(name_or_file: str) -> SearchSpace:
+    """A built-in grid, or the YAML file of the file's text above.
+
+    Raises:
+        ValueError: It is neither, or the file says something that cannot be swept.
+    """
+    if name_or_file in GRIDS:
+        return GRIDS[name_or_file]()
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise ValueError(f"--grid must be one of {', '.join(GRIDS)} or a YAML file, got {name_or_file!r}")
+    content = yaml.safe_load(path.read_text())
+    if (
+        not isinstance(content, dict)
+        or set(content) - {"preset", "space"}
+        or not isinstance(content.get("space"), dict)
+    ):
+        raise ValueError(f"{path} must hold the keys 'space' (path: values) and, if not robust, 'preset'")
+    try:
+        values = {name: _values(name, given) for name, given in content["space"].items()}
+        return SearchSpace(preset=content.get("preset", "robust"), values=values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _values(path: str, given: Any) -> list[Any] | Domain:
+    if isinstance(given, list):
+        check_path(path)
+        return [typed(value, _paths()[path], path) for value in given]
+    if isinstance(given, dict) and len(given) == 1 and (name := next(iter(given))) in DISTRIBUTIONS:
+        arguments = [float(v) if isinstance(v, str) and name != "choice" else v for v in given[name]]
+        domain: Domain = DISTRIBUTIONS[name](*arguments)
+        return domain
+    raise ValueError(f"{path} must be a list of values or one of {{{', '.join(DISTRIBUTIONS)}: [...]}}, got {given!r}")
+
+
+def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
+    """The space with one way to make a row a vector."""
+    return (
+        space if model is None else dataclasses.replace(space, values={**space.values, "backbone.rows.model": [model]})
+    )
+
+
+def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> list[Setting]:
+    """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions.
+
+    Raises:
+        ValueError: A grid over a distribution.
+    """
+    if search == "grid":
+        continuous = [path for path, values in space.values.items() if not isinstance(values, list)]
+        if continuous:
+            raise ValueError(
+                f"a grid needs lists of values; {', '.join(continuous)} has a distribution: --search random"
+            )
+        combinations = itertools.product(*(v for v in space.values.values() if isinstance(v, list)))
+        return [dict(zip(space.values, values, strict=True)) for values in combinations]
+    generator = np.random.default_rng(seed)
+    return [{path: _draw(values, generator) for path, values in space.values.items()} for _ in range(samples)]
+
+
+def _draw(values: list[Any] | Domain, generator: np.random.Generator) -> Any:
+    if isinstance(values, list):
+        return values[int(generator.integers(len(values)))]
+    value = values.sample(random_state=generator)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def with_setting(config: PretrainingConfig, setting: Setting) -> PretrainingConfig:
+    """The configuration with other values at dotted paths.
+
+    Raises:
+        ValueError: A path or value that the configuration does not have.
+    """
+    for path, value in setting.items():
+        if path not in _paths():
+            raise ValueError(_no_such_path(path))
+        config = _replaced(config, path.split("."), typed(value, _paths()[path], path))
+    return config
+
+
+def _replaced(config: Any, names: list[str], value: Any) -> Any:
+    below = value if len(names) == 1 else _replaced(getattr(config, names[0]), names[1:], value)
+    return dataclasses.replace(config, **{names[0]: below})
+
+
+def check_path(path: str) -> None:
+    """Raises ValueError for a path that does not exist or cannot be varied, saying why."""
+    for refused, why in REFUSED.items():
+        if path == refused or path.startswith(f"{refused}."):
+            raise ValueError(f"{path} cannot be swept: {why}")
+    if path not in _paths():
+        raise ValueError(_no_such_path(path))
+
+
+def _no_such_path(path: str) -> str:
+    near = difflib.get_close_matches(path, _paths(), n=3, cutoff=0.4)
+    return f"the configuration has no {path!r}; {'near it: ' if near else 'there are: '}{', '.join(near or _paths())}"
+
+
+def _paths() -> dict[str, Any]:
+    """{dotted path of every leaf of PretrainingConfig: its type}."""
+    return dict(_leaves(PretrainingConfig, ""))
+
+
+def _leaves(kind: type, above: str) -> Iterator[tuple[str, Any]]:
+    for name, hint in typing.get_type_hints(kind).items():
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            yield from _leaves(hint, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", hint

@@ -1,0 +1,255 @@
+"""A sweep: many trials under Ray Tune with ASHA, which a kill of the driver does not lose.
+
+    <sweep>/sweep.json      what it is: SweepPlan without its configurations
+    <sweep>/events.jsonl    what happened (ledger.py)
+    <sweep>/trials/<id>/    each trial (trial.py)
+
+Promises: every trial is validated alike (corruption 0.4, the same samples and draws, whatever its own corruption and seed); a sweep that goes on has
+the same trials, reruns none that has ended, and its rungs remember; a trial that fails or hangs ends alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import psutil
+import ray
+import ray.tune
+from ray.tune.schedulers import FIFOScheduler
+
+from distributed.preflight import BYTES_PER_WORKER, needed_cpus, start_ray
+from distributed.preset_file import write_preset_file
+from distributed.progress import say
+from distributed.runs import write_json
+from distributed.tracking import tracking_mode
+from rdl_core.config import PRESETS, PretrainingConfig
+from tune.asha import ResumableASHA
+from tune.ledger import Ledger
+from tune.live_table import LiveTable
+from tune.recorder import Recorder
+from tune.search_space import Setting, with_setting
+from tune.trial import TrialJob, run_trial
+from tune.wandb_runs import TrialRuns
+
+VALIDATION_CORRUPTION = 0.4
+VALIDATION_SAMPLES = 50
+VALIDATIONS_PER_TRIAL = 8
+"""By default: with a reduction factor of 2, rungs lie at 1/8, 1/4, 1/2 of the steps."""
+Execution = Literal["auto", "in_process", "ray_train"]
+CPUS_OF_WAITING_TRIAL = 0.1
+"""Of a trial's process while its Ray Train workers train."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A setting with a seed."""
+
+    id: str
+    setting: Setting
+    seed: int
+    config: PretrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepPlan:
+    """What a sweep is.
+
+    Args:
+        folder: Of the sweep.
+        store_path: The store that all trials map.
+        trials: In order.
+        early_stopping: "asha", or "none": every trial runs to its end.
+        reduction_factor: Of ASHA.
+        workers: Of a trial.
+        execution: Trials "in_process", or by "ray_train"; "auto": in the trial's process on one CPU worker.
+        max_concurrent: Trials at a time; None: as many as fit.
+        hang_after_s: Without a step for so long, a trial has hung.
+        wandb: Whether to track.
+    """
+
+    folder: Path
+    store_path: str
+    trials: list[Trial]
+    early_stopping: Literal["asha", "none"] = "asha"
+    reduction_factor: float = 2.0
+    workers: int = 1
+    execution: Execution = "auto"
+    max_concurrent: int | None = None
+    hang_after_s: float = 600.0
+    wandb: bool = True
+
+    @property
+    def configs(self) -> dict[str, PretrainingConfig]:
+        return {trial.id: trial.config for trial in self.trials}
+
+    @property
+    def max_steps(self) -> int:
+        return self.trials[0].config.max_steps
+
+    @property
+    def validation_interval_steps(self) -> int:
+        return self.trials[0].config.validation_interval_steps
+
+
+def base_config(
+    preset: str, *, max_steps: int | None = None, validation_interval_steps: int | None = None,
+    validation_samples: int = VALIDATION_SAMPLES, seed: int = 0,
+) -> PretrainingConfig:  # fmt: skip
+    """A preset with the validation that all trials of a sweep share.
+
+    Its `stop_below` is left out: a trial that ends where the loss is good enough cannot be told from a better one.
+    """
+    config = PRESETS[preset]().pretraining
+    steps = max_steps or config.max_steps
+    return dataclasses.replace(
+        config, max_steps=steps, seed=seed, stop_below=None, validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
+        validation_interval_steps=validation_interval_steps or max(1, steps // VALIDATIONS_PER_TRIAL),
+        validation_seed=seed, validation_samples=validation_samples,
+    )  # fmt: skip
+
+
+def trials_of(base: PretrainingConfig, found: list[Setting], seeds: int) -> list[Trial]:
+    """Every setting with each of `seeds` seeds from the base's on; ids follow from the order."""
+    pairs = [(setting, base.seed + k) for setting in found for k in range(seeds)]
+    width = len(str(len(pairs) - 1))
+    return [
+        Trial(
+            id=f"{number:0{width}d}", setting=setting, seed=seed,
+            config=dataclasses.replace(with_setting(base, setting), seed=seed),
+        )
+        for number, (setting, seed) in enumerate(pairs)
+    ]  # fmt: skip
+
+
+def run_sweep(plan: SweepPlan) -> Ledger:
+    """Runs what has not ended yet; returns the ledger of all.
+
+    Raises:
+        RuntimeError: Another process runs this sweep, or resources that would never do.
+    """
+    with _alone(plan.folder):
+        ledger = Ledger(plan.folder / "events.jsonl", plan.configs)
+        _write_plan(plan)
+        if not (left := ledger.unfinished()):
+            say(f"sweep {plan.folder.name} has ended; nothing to do")
+            return ledger
+        if len(left) < len(plan.trials):
+            say(
+                f"sweep {plan.folder.name} goes on: {len(plan.trials) - len(left)} of {len(plan.trials)} trials had ended"
+            )
+        if plan.wandb and tracking_mode() == "offline":
+            say("W&B: offline (no key, or WANDB_MODE); `wandb sync` takes the runs later")
+        slots, in_process = start_ray_for(plan)
+        _run(plan, ledger, left, slots, in_process)
+    return ledger
+
+
+def _run(plan: SweepPlan, ledger: Ledger, left: list[str], slots: int, in_process: bool) -> None:
+    configs = plan.configs
+    job = TrialJob(
+        store_path=plan.store_path, folder=str(plan.folder.resolve()), configs=configs, workers=plan.workers,
+        reported={t: r.steps if r.results else -1 for t, r in ledger.records.items()}, in_process=in_process,
+        hang_after_s=plan.hang_after_s,
+    )  # fmt: skip
+
+    def trial(config: dict[str, Any]) -> None:
+        run_trial(job, config["trial"])
+
+    runs = TrialRuns(plan.folder, configs, plan.wandb)
+    table = LiveTable(
+        ledger, {t.id: t.setting for t in plan.trials}, max_steps=plan.max_steps, slots=slots,
+        first_rung=plan.validation_interval_steps, reduction_factor=plan.reduction_factor,
+    )  # fmt: skip
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(trial, {"CPU": 1 if in_process else CPUS_OF_WAITING_TRIAL}),
+        param_space={"trial": ray.tune.grid_search(left)},
+        tune_config=ray.tune.TuneConfig(
+            scheduler=_scheduler(plan, ledger), max_concurrent_trials=slots, reuse_actors=in_process
+        ),
+        run_config=ray.tune.RunConfig(
+            name=f"session_{time.time_ns()}", storage_path=str(plan.folder.resolve() / "tune"), verbose=0,
+            callbacks=[Recorder(ledger, plan.folder, runs, table)],
+        ),
+    )  # fmt: skip
+    try:
+        with table.shown():
+            tuner.fit()
+    finally:
+        runs.close()
+
+
+def _scheduler(plan: SweepPlan, ledger: Ledger) -> Any:
+    if plan.early_stopping == "none":
+        return FIFOScheduler()
+    return ResumableASHA(
+        ledger.results(), first_rung=plan.validation_interval_steps, max_steps=plan.max_steps,
+        reduction_factor=plan.reduction_factor,
+    )  # fmt: skip
+
+
+def start_ray_for(plan: SweepPlan) -> tuple[int, bool]:
+    """Connects to or starts Ray with room for the trials; returns (trials at a time, whether they train in their own processes).
+
+    A local session gets as many logical CPUs as the trials need; on a cluster, as many trials run at a time as its CPUs allow.
+
+    Raises:
+        RuntimeError: Not even one trial fits, or not as many as asked for.
+    """
+    _quiet_tune()
+    slots = plan.max_concurrent or _slots(plan)
+    alone = plan.execution != "ray_train" and plan.workers == 1
+    # A trial with Ray Train has one more CPU for its own process, and a sampler.
+    use_gpu = start_ray(slots * plan.workers + (0 if alone else slots), 0 if alone else slots)
+    in_process = alone and not (use_gpu and plan.execution == "auto")
+    return min(slots, len(plan.trials)), in_process
+
+
+def _slots(plan: SweepPlan) -> int:
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(address="auto", ignore_reinit_error=True, log_to_driver=False)
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        return max(1, (cpus - 1) // (1 if plan.workers == 1 else needed_cpus(plan.workers, 1)))
+    by_memory = int(psutil.virtual_memory().available / (plan.workers * BYTES_PER_WORKER))
+    return max(1, min((os.cpu_count() or 1) // plan.workers, by_memory, len(plan.trials)))
+
+
+def _quiet_tune() -> None:
+    """What Tune would write and print besides is left out."""
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box on stdout at any verbosity
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+
+
+def _write_plan(plan: SweepPlan) -> None:
+    description: Mapping[str, Any] = {
+        "store": plan.store_path, "max_steps": plan.max_steps, "early_stopping": plan.early_stopping,
+        "validation_interval_steps": plan.validation_interval_steps, "reduction_factor": plan.reduction_factor,
+        "workers_per_trial": plan.workers,
+        "trials": [{"id": t.id, "config": t.setting, "seed": t.seed} for t in plan.trials],
+    }  # fmt: skip
+    write_json(plan.folder / "sweep.json", description)
+    for trial in plan.trials:
+        about = {"sweep": plan.folder.name, "trial": trial.id, "setting": trial.setting, "workers": plan.workers}
+        write_preset_file(plan.folder / "trials" / trial.id / "preset.yaml", trial.config, about)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Holds the sweep's lock; the system lets go of a killed process's."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"sweep {folder.name!r} is being run by another process.\nRemedy: wait for it, or another --name"
+            ) from error
+        yield

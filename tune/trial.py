@@ -1,0 +1,204 @@
+"""One trial: a whole pretraining run that reports every validation to Ray Tune.
+
+Promises: a trial of one CPU worker runs in the trial's own process (no start-up of Ray Train and Ray Data) with the same bits as
+`distributed.pretrain` on one worker; it goes on from its newest checkpoint to the same weights; it reports each validation once, in order of
+step, also those that a killed driver missed; a trial that fails says why in its folder, and one that makes no step for too long ends its process.
+
+    trials/<id>/preset.yaml       its complete configuration
+    trials/<id>/checkpoint_*      where it goes on (checkpoint.py); of trials with Ray Train: train/checkpoint_*
+    trials/<id>/model             the best model, of finished trials
+    trials/<id>/error.json        what it threw
+    trials/<id>/hang.txt          where its threads stood when it hung
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.tune
+import torch
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from distributed.checkpoint import load_training, run_identity, save_training
+from distributed.runs import write_json
+from distributed.tracking import TrackingConfig
+from distributed.trainer import pretrain
+from rdl_core.communicator import SingleProcess
+from rdl_core.config import PretrainingConfig
+from rdl_core.model_io import cpu_weights, save_pretrained
+from rdl_core.optimizer import make_optimizer
+from rdl_core.pretraining import (
+    LEVELS,
+    PretrainingModel,
+    TrainState,
+    Validation,
+    fit,
+    local_sampler,
+    local_steps,
+    pretrained_checkpoint,
+)
+from rdl_core.store import Store, open_store
+
+Report = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What the processes of all trials are told.
+
+    Args:
+        store_path: The store that all trials map.
+        folder: Of the sweep, readable on every node.
+        configs: By trial.
+        reported: By trial, the last step that the ledger has; -1: none.
+        workers: Of a trial.
+        in_process: Whether a trial trains in its own process.
+        hang_after_s: Without a step for so long, a trial has hung.
+    """
+
+    store_path: str
+    folder: str
+    configs: Mapping[str, PretrainingConfig]
+    reported: Mapping[str, int]
+    workers: int
+    in_process: bool
+    hang_after_s: float
+
+
+def run_trial(job: TrialJob, trial: str) -> None:
+    """Runs a trial to its end inside a Tune session; leaves error.json if it fails."""
+    folder = Path(job.folder) / "trials" / trial
+    for name in ("error.json", "hang.txt"):
+        (folder / name).unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    last = job.reported[trial]
+
+    def report(result: dict[str, Any]) -> None:
+        nonlocal last
+        if result["step"] > last:
+            last = result["step"]
+            ray.tune.report(result)
+
+    train = train_in_process if job.in_process else train_with_ray
+    try:
+        train(open_store(Path(job.store_path)), job.configs[trial], folder, report, job)
+    except Exception as error:
+        cause = error.__cause__ or error
+        write_json(folder / "error.json", {"type": type(cause).__name__, "message": str(cause)})
+        raise
+
+
+def train_in_process(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
+    """One worker without Ray Data and Ray Train: `pretrain_here` with checkpoints."""
+    torch.set_num_threads(1)  # as the workers of Ray Train; with more, sums may be split differently from run to run
+    torch.manual_seed(config.seed)
+    model = PretrainingModel(store, config)
+    optimizer = make_optimizer(model, config.learning_rate)
+    state, best = TrainState(), cpu_weights(model)
+    identity = run_identity(config, store.content_hash, config.samples_per_step, None)
+    if (checkpoint := newest_checkpoint(folder)) is not None:
+        state, best = load_training(checkpoint, model, optimizer, identity)
+    report_missed(state, report)
+    validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
+    began_s = time.time()
+
+    def on_report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
+        nonlocal best
+        best = cpu_weights(model) if is_best else best
+        require_finite(metrics)
+        save_checkpoint(folder, model, best, optimizer, state, identity)
+        if state.finished:
+            save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
+        report(results_of(state)[-1] | {"fit_began_s": began_s})
+
+    with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
+        steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
+        fit(
+            model, optimizer, steps, store, config, validation, state=state, on_report=on_report,
+            on_step=lambda step, losses, subgraphs: alive(),
+        )  # fmt: skip
+
+
+def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
+    """A Ray Train run of its own; rank 0's reduced metrics reach Tune as they come."""
+    if states := list(folder.glob("train/checkpoint_*/state.json")):
+        newest = max(states, key=lambda path: json.loads(path.read_text())["step"])
+        report_missed(TrainState(**json.loads(newest.read_text())), report)
+    tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
+    done = pretrain(
+        store, config, folder, workers=job.workers, tracking=tracking, callbacks=[TuneReportCallback()]
+    )  # fmt: skip
+    ray.tune.report(results_of(done.state)[-1])  # the last one may still be on its way; the ledger takes it once
+
+
+def results_of(state: TrainState) -> list[dict[str, Any]]:
+    """What Tune is told of each validation so far."""
+    results, best = [], math.inf
+    for entry in state.history:
+        best = min(best, sum(entry[f"validation/{level}"] for level in LEVELS))
+        last = entry is state.history[-1]
+        results.append(
+            {**entry, "best_loss": best, "seconds": state.seconds, "finished": state.finished if last else ""}
+        )
+    return results
+
+
+def report_missed(state: TrainState, report: Report) -> None:
+    """Reports what the checkpoint knows and the ledger does not."""
+    for result in results_of(state):
+        report(result)
+
+
+def require_finite(metrics: Mapping[str, float]) -> None:
+    """Raises FloatingPointError for a validation that no comparison can use."""
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(f"{', '.join(wrong)} is not finite: {dict(metrics)}; lower the learning rate")
+
+
+def save_checkpoint(
+    folder: Path, model: torch.nn.Module, best: Mapping[str, torch.Tensor], optimizer: torch.optim.Optimizer, state: TrainState,
+    identity: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Writes checkpoint_<step> beside and renames; then removes the older ones."""
+    path, partial = folder / f"checkpoint_{state.step:09d}", folder / "checkpoint.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    save_training(partial, model, best, optimizer, state, identity)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.replace(path)
+    for older in sorted(folder.glob("checkpoint_*"))[:-1]:
+        shutil.rmtree(older)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of a trial's last validation."""
+    found = sorted(folder.glob("checkpoint_*"))
+    return found[-1] if found else None
+
+
+@contextmanager
+def ended_when_hung(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
+    """Yields what must be called more often than every `after_s`; else all threads' places are written to `path` and the process ends.
+
+    The watch is a thread of the interpreter's C code, so that a loop that never gives up the interpreter's lock is seen too.
+    """
+    with path.open("w") as file:
+
+        def alive() -> None:
+            faulthandler.dump_traceback_later(after_s, exit=True, file=file)
+
+        alive()
+        try:
+            yield alive
+        finally:
+            faulthandler.cancel_dump_traceback_later()
