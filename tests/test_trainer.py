@@ -43,6 +43,7 @@ from rdl_core.store import Store, StoreConfig, open_store
 # Of Ray's own code: deprecated fields of its DataContext, read whenever the context is copied.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 TESTS = Path(__file__).resolve().parent
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # its callbacks run in processes that cannot import it
 INTERVAL, STEPS = 2, 16
 
 
