@@ -16,6 +16,7 @@ from tune.search_space import Setting
 from tune.sweep import SweepPlan, base_config, run_sweep, trials_of
 
 HANG_AFTER_S = 12.0
+KILLED_STEPS = 64
 
 
 def small_base(max_steps: int = 16, **changes: Any) -> PretrainingConfig:
@@ -43,7 +44,7 @@ def small_plan(
 def plan_to_kill(store_path: Path, folder: Path) -> SweepPlan:
     """Long enough for a kill in its middle."""
     found = [{"learning_rate": rate, "corruption.probability": p} for rate in (1e-4, 1e-3, 4e-3) for p in (0.2, 0.6)]
-    return small_plan(store_path, folder, found, small_base(240))
+    return small_plan(store_path, folder, found, small_base(KILLED_STEPS))
 
 
 if __name__ == "__main__":
