@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import ray
+import torch
 from safetensors.torch import load_file
 from sweep_plan import KILLED_STEPS, plan_to_kill, small_base, small_plan
 from test_tracking import logged, records
@@ -44,6 +46,15 @@ SETTINGS: list[dict[str, Any]] = [
     {"learning_rate": 1e-5, "corruption.probability": 0.2},
 ]
 WELL, NAN, THROWS, HANGS, LATE = ("0", "1", "2"), "3", "4", "5", "6"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """As trials have: with more, sums may be split differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -190,7 +201,8 @@ def test_a_sweep_whose_driver_was_killed_goes_on_without_repeating_anything(
         [r["step"] for r in rec.results] == list(range(0, rec.steps + 1, KILLED_STEPS // 8))
         for rec in after.records.values()
     )
-    for trial, record in after.records.items():
-        if record.status == "finished" and trial not in ended:
-            _, state = pretrain_here(nasty_store, plan.configs[trial])
-            assert state.best_loss == record.metric, "a trial that went on ends with the same bits"
+    went_on = next(t for t, record in before.records.items() if record.status == "running")
+    _, state = pretrain_here(nasty_store, plan.configs[went_on])
+    resumed = after.records[went_on].results
+    whole = [entry["validation/row"] for entry in state.history]
+    assert [r["validation/row"] for r in resumed] == whole[: len(resumed)], "it goes on with the same bits"

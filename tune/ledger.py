@@ -83,13 +83,14 @@ class Ledger:
     Args:
         path: Made at the first event.
         trials: Ids of all trials of the sweep.
+        mend: Whether to cut off half a last line in the file, too; for the driver, which goes on writing. A report only reads.
     """
 
-    def __init__(self, path: Path, trials: Iterable[str]) -> None:
+    def __init__(self, path: Path, trials: Iterable[str], *, mend: bool = False) -> None:
         self.path = path
         self.records = {trial: TrialRecord(trial) for trial in trials}
         self.events: list[dict[str, Any]] = []
-        for event in _read(path):
+        for event in _read(path, mend):
             self._take(event)
 
     def append(self, event: str, trial: str, **values: Any) -> None:
@@ -112,13 +113,13 @@ class Ledger:
         return [event for event in self.events if event["event"] == "result"]
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
-    """Events of a ledger; half a last line, of a driver killed while writing it, is cut off."""
+def _read(path: Path, mend: bool) -> list[dict[str, Any]]:
+    """Events of a ledger without half a last line, of a driver that was killed or is writing it."""
     if not path.exists():
         return []
     text = path.read_text()
     whole = text[: text.rfind("\n") + 1]
-    if whole != text:
+    if mend and whole != text:
         with path.open("r+") as file:
             file.truncate(len(whole.encode()))
     return [json.loads(line) for line in whole.splitlines()]

@@ -136,7 +136,7 @@ def run_sweep(plan: SweepPlan) -> Ledger:
         RuntimeError: Another process runs this sweep, or resources that would never do.
     """
     with _alone(plan.folder):
-        ledger = Ledger(plan.folder / "events.jsonl", plan.configs)
+        ledger = Ledger(plan.folder / "events.jsonl", plan.configs, mend=True)
         _write_plan(plan)
         if not (left := ledger.unfinished()):
             say(f"sweep {plan.folder.name} has ended; nothing to do")
