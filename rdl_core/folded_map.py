@@ -57,15 +57,15 @@ class Cells:
         self.encoders.append(encoder.flatten(0, 1))
 
 
-def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequence[torch.nn.Linear]) -> list[Tensor]:
-    """[rows, out_features] of each map on the rows' concatenated cell vectors."""
+def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequence[torch.nn.Linear]) -> Tensor:
+    """[rows, out_features of all maps side by side] of each map on the rows' concatenated cell vectors."""
     weight, num_out = maps[0].weight, sum(m.out_features for m in maps)
     cells = read_cells(encoder, frame, weight.dtype, num_out)
     numbers = torch.cat(cells.numbers, dim=1) if cells.numbers else weight.new_zeros(frame.num_rows, 0)
     e = torch.cat(cells.encoders) if cells.encoders else weight.new_zeros(0, weight.shape[1] // frame.num_cols)
-    parameters = [p for m in maps for p in (m.weight, m.bias)]
-    out: tuple[Tensor, ...] = _Fold.apply(cells, pad_rows(numbers), frame.num_rows, cells.vectors, e, *parameters)
-    return list(out)
+    parameters = [m.weight for m in maps] + [m.bias for m in maps]
+    out: Tensor = _Fold.apply(cells, pad_rows(numbers), frame.num_rows, cells.vectors, e, *parameters)
+    return out
 
 
 def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torch.dtype, num_out: int) -> Cells:
@@ -174,48 +174,49 @@ def _add_categories(cells: Cells, first: Any, modules: Any, features: Any, num_r
 
 
 class _Fold(Function):
-    """All maps; numbers are padded below `rows`; parameters: (weight, bias) map after map."""
+    """All maps as one, of their weights below each other; numbers are padded below `rows`; parameters: the weights, the biases."""
 
     @staticmethod
     def forward(
         ctx: Any, cells: Cells, numbers: Tensor, rows: int, vectors: Tensor | None, e: Tensor, *parameters: Tensor
-    ) -> tuple[Tensor, ...]:
-        ctx.runs, ctx.picks, ctx.first_vector = cells.runs, cells.picks, cells.first_vector * e.shape[1]
-        ctx.save_for_backward(numbers, vectors, e, *parameters)
-        height, out = numbers.shape[1], []
-        for weight, bias in zip(parameters[0::2], parameters[1::2], strict=True):
-            g = e.new_zeros(len(e), len(weight))
-            for part, w, of_g in _runs(ctx.runs, e, weight, g):
-                of_g.copy_(part @ w.mT)
-            z = product(numbers, g[:height].T, bias)[:rows] if height else bias.expand(rows, -1).clone()
-            if vectors is not None:
-                z.addmm_(vectors, weight[:, ctx.first_vector : ctx.first_vector + vectors.shape[1]].T)
-            if ctx.picks is not None:
-                z.add_(ctx.picks(g[height:]))
-            out.append(z)
-        return tuple(out)
+    ) -> Tensor:
+        weight, bias = (torch.cat(p) if len(p) > 1 else p[0] for p in _halves(parameters))
+        ctx.runs, ctx.picks, ctx.heights = cells.runs, cells.picks, [len(b) for b in _halves(parameters)[1]]
+        ctx.columns = slice(cells.first_vector * e.shape[1], None)
+        height, g = numbers.shape[1], e.new_empty(len(e), len(weight))
+        for part, w, of_g in _runs(ctx.runs, e, weight, g):
+            torch.bmm(part, w.mT, out=of_g)
+        z = product(numbers, g[:height].T, bias)[:rows] if height else bias.expand(rows, -1).clone()
+        if vectors is not None:
+            ctx.columns = slice(ctx.columns.start, ctx.columns.start + vectors.shape[1])
+            z.add_(product(vectors, weight[:, ctx.columns].contiguous()))
+        if ctx.picks is not None:
+            g[-1] = 0.0
+            z.add_(ctx.picks(g[height:]))
+        ctx.save_for_backward(numbers, vectors, e, weight)
+        return z
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        numbers, vectors, e, *parameters = ctx.saved_tensors
-        height, grad_e, out = numbers.shape[1], torch.zeros_like(e), []
-        grad_vectors: Any = None if vectors is None else torch.zeros_like(vectors)
-        for weight, grad in zip(parameters[0::2], grads, strict=True):
-            grad_g, grad_weight = e.new_empty(len(e), len(weight)), torch.empty_like(weight)
-            if height:
-                grad_g[:height] = product(numbers.T, pad_rows(grad).T)
-            if ctx.picks is not None:
-                grad_g[height:] = ctx.picks.transposed(grad.contiguous())
-            both = zip(_runs(ctx.runs, e, weight, grad_g), _runs(ctx.runs, grad_e, grad_weight, grad_g), strict=True)
-            for (part, w, of_g), (of_part, of_w, _) in both:
-                of_part.add_(of_g @ w)
-                of_w.copy_(of_g.mT @ part)
-            if vectors is not None:
-                columns = slice(ctx.first_vector, ctx.first_vector + vectors.shape[1])
-                grad_vectors.addmm_(grad, weight[:, columns])
-                grad_weight[:, columns] = grad.T @ vectors
-            out += [grad_weight, grad.sum(0)]
-        return None, None, None, grad_vectors, grad_e, *out
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        numbers, vectors, e, weight = ctx.saved_tensors
+        height, grad, grad_vectors = numbers.shape[1], grad.contiguous(), None
+        grad_e, grad_g, grad_weight = torch.empty_like(e), e.new_empty(len(e), len(weight)), torch.empty_like(weight)
+        if height:
+            grad_g[:height] = product(numbers.T, pad_rows(grad).T)
+        if ctx.picks is not None:
+            grad_g[height:], grad_e[-1] = ctx.picks.transposed(grad), 0.0
+        both = zip(_runs(ctx.runs, e, weight, grad_g), _runs(ctx.runs, grad_e, grad_weight, grad_g), strict=True)
+        for (part, w, of_g), (of_part, of_w, _) in both:
+            torch.bmm(of_g, w, out=of_part)
+            of_w.copy_(of_g.mT @ part)
+        if vectors is not None:
+            grad_vectors = product(grad, weight[:, ctx.columns].contiguous().T)
+            grad_weight[:, ctx.columns] = product(grad.T, vectors.T)
+        return None, None, None, grad_vectors, grad_e, *grad_weight.split(ctx.heights), *grad.sum(0).split(ctx.heights)
+
+
+def _halves(parameters: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    return parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
 
 
 def _runs(

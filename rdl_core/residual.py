@@ -23,12 +23,12 @@ from rdl_core.products import pad_rows, product
 EPSILON = 1e-5
 
 
-def residual_blocks(model: ResNet, z: Tensor, shortcut: Tensor, masks: Tensor | None, probability: float) -> Tensor:
+def residual_blocks(model: ResNet, both: Tensor, masks: Tensor | None, probability: float) -> Tensor:
     """Row vectors.
 
     Args:
         model: Holds the parameters.
-        z, shortcut: [rows, channels], the first block's lin1 and shortcut of the cells.
+        both: [rows, 2 * channels], the first block's lin1 and its shortcut of the cells, side by side.
         masks: [2 * blocks, padded rows, channels] of 0 and 1 / (1 - probability), or None: no dropout.
     """
     parameters: list[Tensor] = []
@@ -39,20 +39,17 @@ def residual_blocks(model: ResNet, z: Tensor, shortcut: Tensor, masks: Tensor | 
         parameters += [block.norm2.weight, block.norm2.bias]
     norm, _, linear = model.decoder
     parameters += [norm.weight, norm.bias, linear.weight, linear.bias]
-    out: Tensor = _Blocks.apply(
-        z, shortcut, masks, 1.0 / (1.0 - probability) if masks is not None else 1.0, *parameters
-    )
+    out: Tensor = _Blocks.apply(both, masks, 1.0 / (1.0 - probability) if masks is not None else 1.0, *parameters)
     return out
 
 
 class _Blocks(Function):
     @staticmethod
-    def forward(
-        ctx: Any, z: Tensor, shortcut: Tensor, masks: Tensor | None, scale: float, *parameters: Tensor
-    ) -> Tensor:
+    def forward(ctx: Any, both: Tensor, masks: Tensor | None, scale: float, *parameters: Tensor) -> Tensor:
         saved: list[Tensor] = []
-        rows, z = z.shape[0], pad_rows(z)  # whatever is in rows of padding, no gradient comes from there
-        x, at, num_blocks = pad_rows(shortcut), 0, (len(parameters) - 2) // 8
+        z, x = pad_rows(both).chunk(2, dim=1)  # whatever is in rows of padding, no gradient comes from there
+        rows, at, num_blocks = len(both), 0, (len(parameters) - 2) // 8
+        z = z.contiguous()
         for block in range(num_blocks):
             if block:
                 z = product(x, parameters[at], parameters[at + 1])
@@ -97,7 +94,7 @@ class _Blocks(Function):
             inner = norm(linear(inner, saved[-1]), ctx.scale)
             if len(grads) < len(parameters):
                 grad_x = linear(inner, saved.pop()).add_(grad_x)
-        return inner[:rows], grad_x[:rows], None, None, *reversed(grads)
+        return torch.cat([inner[:rows], grad_x[:rows]], dim=1), None, None, *reversed(grads)
 
 
 def _norm_relu(x: Tensor, affine: Sequence[Tensor], mask: Tensor | None, saved: list[Tensor]) -> Tensor:

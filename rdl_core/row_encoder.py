@@ -150,16 +150,16 @@ class RowEncoder(torch.nn.Module):
         if self.constant is not None:
             return self.constant.expand(frame.num_rows, -1)
         if isinstance(self.model, LinearRow):
-            return folded_maps(self.model.encoder, frame, [self.model.linear])[0]
+            return folded_maps(self.model.encoder, frame, [self.model.linear])
         first: Any = self.model.backbone[0]
         if first.shortcut is None:  # one column, whose cell vector is the shortcut
             shortcut = self.model.encoder(_as_parameter_dtype(frame, first.lin1.weight.dtype))[0].squeeze(1)
-            z = first.lin1(shortcut)
+            both = torch.cat([first.lin1(shortcut), shortcut], dim=1)
         else:
-            z, shortcut = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
+            both = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
         num_masks, rows = 2 * len(self.model.backbone), frame.num_rows
-        masks = self.dropout.masks(num_masks, rows, z.shape[1], z, padded_size(rows))
-        return residual_blocks(self.model, z, shortcut, masks, self.dropout.probability)
+        masks = self.dropout.masks(num_masks, rows, first.lin2.in_features, both, padded_size(rows))
+        return residual_blocks(self.model, both, masks, self.dropout.probability)
 
 
 class LinearRow(torch.nn.Module):
