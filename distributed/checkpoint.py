@@ -1,6 +1,6 @@
 """A training checkpoint as a folder: everything a run needs to go on, without pickle.
 
-    run.json              whose checkpoint it is: run seed, configuration and its hash, store hash, samples of a step, W&B id
+    run.json              whose checkpoint it is: run seed, configuration and its hash, store hash, W&B id
     state.json            TrainState: step, cursor (`consumed`: the samples trained on), best, history
     model.safetensors     weights
     best.safetensors      weights at the best validation
@@ -54,15 +54,12 @@ class CheckpointPolicy:
             raise ValueError(f"CheckpointPolicy.interval_s must be positive, got {self.interval_s}")
 
 
-def run_identity(
-    config: PretrainingConfig, store_hash: str, samples_per_step: int, wandb_id: str | None
-) -> dict[str, Any]:
+def run_identity(config: PretrainingConfig, store_hash: str, wandb_id: str | None) -> dict[str, Any]:
     """What run.json holds: all that decides a run's result, and where its figures are."""
     values = json.loads(json.dumps(dataclasses.asdict(config)))
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return {
-        "seed": config.seed, "config_sha256": digest, "store": store_hash, "samples_per_step": samples_per_step,
-        "wandb_id": wandb_id, "config": values,
+        "seed": config.seed, "config_sha256": digest, "store": store_hash, "wandb_id": wandb_id, "config": values,
     }  # fmt: skip
 
 

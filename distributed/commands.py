@@ -13,7 +13,7 @@ from distributed.checkpoint import CheckpointPolicy
 from distributed.evaluate import evaluate
 from distributed.finetune import FinetuneJob, as_deep_as, check_arm, run_data_parallel, run_job
 from distributed.importing import ImportConfig, import_database
-from distributed.options import Common, SamplingOptions, StoreOptions
+from distributed.options import WORKERS, Common, SamplingOptions, StoreOptions, WorkerOptions, WorkerRange
 from distributed.preflight import start_ray
 from distributed.preset_file import check_preset_name, pretraining_preset
 from distributed.progress import bar, say
@@ -29,7 +29,7 @@ from distributed.report import (
 )
 from distributed.runs import Run, open_run
 from distributed.sample_export import export_samples
-from distributed.seeds import samples_per_step
+from distributed.seeds import with_samples_for
 from distributed.shards import place
 from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
@@ -79,7 +79,7 @@ class Import(Common):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Materialize(StoreOptions):
+class Materialize(WorkerOptions):
     """RelBench-3 folder to REG store: semantic types, statistics and vocabularies from rows up to the cutoff, topology, cells.
 
     With --workers 2 or more, tables are encoded in parallel by Ray Data."""
@@ -87,7 +87,7 @@ class Materialize(StoreOptions):
     def run(self) -> dict[str, Any]:
         _, dataset = self.open_data()
         run = self.open_run("materialize", dataset, dataclasses.asdict(self.store_config()))
-        store = self.open_store(dataset, in_parallel=self.workers > 1)
+        store = self.open_store(dataset, workers=self.workers)
         show_store(store)
         picture = draw_schema(store, run.folder / "schema.png")
         return _finish(run, {
@@ -116,11 +116,11 @@ class Sample(SamplingOptions, StoreOptions):
             raise ValueError(f"--samples must be at least 1, got {self.samples}")
         self.check()
         _, dataset = self.open_data()
-        config = dataclasses.replace(PRESETS[self.preset]().pretraining, seed=self.seed)
+        config = _replaced(PRESETS[self.preset]().pretraining, seed=self.seed)
         settings = {
             "sampling": dataclasses.asdict(config.sampling),
             "samples": self.samples,
-            "seed": self.seed,
+            "seed": config.seed,
             "out": str(self.out),
         }
         run = self.open_run("sample", dataset, settings)
@@ -130,7 +130,7 @@ class Sample(SamplingOptions, StoreOptions):
         placed = place(store, config.sampling, self.placement, self.shards)
         say(f"graph placement: {placed.why}")
         counts = export_samples(
-            store, config.sampling, self.samples, self.out, seed=self.seed, placement=placed, samplers=self.samplers
+            store, config.sampling, self.samples, self.out, seed=config.seed, placement=placed, samplers=self.samplers
         )
         sampler = placed.sampling(config.sampling, config.seed)
         found = balance(sampler, min(self.samples, SAMPLES_OF_BALANCE))
@@ -145,6 +145,8 @@ class Pretrain(SamplingOptions, StoreOptions):
 
     preset: str = "robust"
     """'robust' (recommended), 'paper' (arXiv 2506.22530), or a preset file with its own seed (`python -m tune report` writes one)."""
+    workers: Annotated[WorkerRange, WORKERS] = WorkerRange()
+    """Worker processes. 1:4 is elastic: as many from 1 to 4 as the cluster has place for, now and later; a step is the same samples all the time."""
     rows: Literal["linear", "resnet"] | None = None
     """How a row becomes a vector. Default: the preset's."""
     num_layers: int | None = None
@@ -154,7 +156,7 @@ class Pretrain(SamplingOptions, StoreOptions):
     corruption: float | None = None
     """Probability of a cell to be replaced in the second view. Default: the preset's."""
     samples_per_step: int | None = None
-    """Subgraphs of a step over all workers. Default: the preset's."""
+    """Subgraphs of a step over all workers; at least one each. Default: the preset's."""
     negatives: Literal["within_sample", "gathered"] | None = None
     """Where negatives come from: a row's own subgraph (the paper), or 'gathered' from all subgraphs of a step on all workers. Validation keeps to
     the subgraph. Default: the preset's."""
@@ -190,18 +192,17 @@ class Pretrain(SamplingOptions, StoreOptions):
         return _replaced(
             config, backbone=backbone, corruption=_replaced(config.corruption, probability=self.corruption),
             loss=_replaced(config.loss, negatives=self.negatives, max_negatives=self.max_negatives),
-            seed=self.seed or config.seed,  # a preset file has its own; --seed 0 is the default
+            seed=self.seed,
             max_steps=self.max_steps, samples_per_step=self.samples_per_step, validation_samples=self.validation_samples,
             validation_interval_steps=self.validation_interval_steps,
         )  # fmt: skip
 
     def run(self) -> dict[str, Any]:
         self.check()
-        config, checkpoints = self.config(), self.checkpoints()
+        config, checkpoints = with_samples_for(self.config(), self.workers.most), self.checkpoints()
         _, dataset = self.open_data()
-        # Not the number of workers: another one that the samples of a step can be dealt to goes on with the run.
-        steps = samples_per_step(config, self.workers)
-        run = self.open_run("pretrain", dataset, {"pretraining": dataclasses.asdict(config), "samples_per_step": steps})
+        # Not the number of workers: any other one, up to the samples of a step, goes on with the run.
+        run = self.open_run("pretrain", dataset, {"pretraining": dataclasses.asdict(config)})
         if (result := run.result()) is not None:
             say(f"run {run.name} is finished; nothing to do")
             return result
@@ -211,8 +212,8 @@ class Pretrain(SamplingOptions, StoreOptions):
             directory=str(run.folder.resolve()), run_id=run_id(run.folder), name=run.name, enabled=self.wandb
         )
         done = pretrain(
-            store, config, run.folder, workers=self.workers, samplers=self.samplers, placement=self.placement,
-            num_shards=self.shards, tracking=tracking, checkpoints=checkpoints,
+            store, config, run.folder, workers=self.workers.least, max_workers=self.workers.most, samplers=self.samplers,
+            placement=self.placement, num_shards=self.shards, tracking=tracking, checkpoints=checkpoints,
         )  # fmt: skip
         curves = draw_curves(done.state, run.folder / "curves.png")
         result = pretraining_result(done.checkpoint, done.state, curves, wandb_dir)
@@ -223,7 +224,7 @@ class Pretrain(SamplingOptions, StoreOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finetune(StoreOptions):
+class Finetune(WorkerOptions):
     """An entity task in one arm: scratch, frozen or finetuned."""
 
     task: str

@@ -45,21 +45,23 @@ class CommitCopies(ray.train.UserCallback):
         shutil.copyfile(self.train_folder / SNAPSHOT, partial)
         partial.replace(self.train_folder / COPY)
         journal = Journal(self.train_folder.parent)
-        journal.note("committed", step=metrics[0].get("step"), reached=journal.reached())
+        journal.note("committed", step=metrics[0]["checkpoint_step"], reached=journal.reached())
 
 
 def repair(train_folder: Path) -> str | None:
     """Puts the copy in the place of a snapshot that cannot be read, before Ray Train reads it; returns what was done, for people."""
     snapshot, copy = train_folder / SNAPSHOT, train_folder / COPY
-    if not snapshot.exists() or _snapshot(train_folder) is not None:
+    if _snapshot(train_folder) is not None:
         return None
-    if not copy.exists():  # killed while the first checkpoint was committed
-        snapshot.unlink()
+    if not copy.exists():
+        if not snapshot.exists():
+            return None
+        snapshot.unlink()  # killed while the first checkpoint was committed
         return f"{snapshot.name} was half written and is the run's first; the run begins anew"
     partial = snapshot.with_name(snapshot.name + ".partial")
     shutil.copyfile(copy, partial)
     partial.replace(snapshot)
-    return f"{snapshot.name} was half written; the run goes on from the commit before it"
+    return f"{snapshot.name} was half written or gone; the run goes on from the commit before it"
 
 
 def committed_checkpoint(train_folder: Path) -> Path | None:
@@ -76,9 +78,10 @@ def committed_step(train_folder: Path) -> int:
 
 def remove_uncommitted(train_folder: Path) -> list[str]:
     """Removes folders of checkpoints that were not committed (a kill came first), and names them. No worker of the run may be up."""
-    committed = {
-        result["checkpoint_dir_name"] for result in (_snapshot(train_folder) or {}).get("checkpoint_results", [])
-    }
+    snapshot = _snapshot(train_folder)
+    if snapshot is None and (train_folder / COPY).exists():  # to be repaired first
+        return []
+    committed = {result["checkpoint_dir_name"] for result in (snapshot or {}).get("checkpoint_results", [])}
     left = [p for p in sorted(train_folder.glob("checkpoint_*/")) if p.name not in committed]
     for path in left:
         shutil.rmtree(path)

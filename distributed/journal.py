@@ -1,6 +1,6 @@
 """What happened to a run, through all its crashes: one JSON line an event, and how far it had come.
 
-    <run>/journal.jsonl   {"time_s", "event", ...}: driver, failure, group, resumed, stepped, checkpoint, finished
+    <run>/journal.jsonl   {"time_s", "event", ...}: driver, group, resumed, stepped, validated, committed, failure, finished
     <run>/reached         the newest step of rank 0, overwritten at each step
 
 Promises: a line is written at once and whole (one append), so what a killed process wrote is there; a line that is not whole is skipped.
@@ -30,7 +30,8 @@ class Journal:
 
     def note(self, event: str, **values: Any) -> None:
         """Appends an event."""
-        line = json.dumps({"time_s": time.time(), "event": event, **values}, default=str) + "\n"
+        # A newline before it too: a full disk may have cut the line before.
+        line = "\n" + json.dumps({"time_s": time.time(), "event": event, **values}, default=str) + "\n"
         descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             os.write(descriptor, line.encode())
@@ -55,9 +56,8 @@ class Journal:
         """All events, or those of a name, in order."""
         if not self.path.exists():
             return []
-        lines = [line for line in self.path.read_text().splitlines(keepends=True) if line.endswith("}\n")]
-        found = [json.loads(line) for line in lines]
-        return [entry for entry in found if event is None or entry["event"] == event]
+        found = [_entry(line) for line in self.path.read_text().splitlines()]
+        return [entry for entry in found if entry and (event is None or entry["event"] == event)]
 
     def survival(self) -> dict[str, int]:
         """{"restarts", "wasted_steps"} of the run so far."""
@@ -65,3 +65,12 @@ class Journal:
         return {
             "restarts": max(0, len(resumed) - 1), "wasted_steps": sum(entry["wasted_steps"] for entry in resumed),
         }  # fmt: skip
+
+
+def _entry(line: str) -> dict[str, Any]:
+    """Of a whole line; {} of any other."""
+    try:
+        found: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError:
+        return {}
+    return found

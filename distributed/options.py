@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import tyro
 from relbench.load import RelBenchDataset
 
 from distributed.materialize import materialize_in_parallel
@@ -29,18 +30,51 @@ class Common:
     """Where run folders and stores go."""
     max_steps: int | None = None
     """Updates at most. Default: the preset's."""
-    seed: int = 0
-    """Of everything random."""
-    workers: int = 1
-    """Worker processes."""
+    seed: int | None = None
+    """Of everything random. Default: 0, or a preset file's own."""
     json: bool = False
     """Print result.json as the last line of stdout."""
 
     def __post_init__(self) -> None:
-        if self.workers < 1:
-            raise ValueError(f"--workers must be at least 1, got {self.workers}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"--max-steps must be at least 1, got {self.max_steps}")
+
+
+@dataclass(frozen=True)
+class WorkerRange:
+    """Workers of a run: `2`, or elastic `1:4`, as many as there is place for.
+
+    Args:
+        least, most: Equal unless elastic.
+    """
+
+    least: int = 1
+    most: int = 1
+
+    def __str__(self) -> str:
+        return str(self.least) if self.least == self.most else f"{self.least}:{self.most}"
+
+    @classmethod
+    def parse(cls, text: str) -> WorkerRange:
+        """Of the command line.
+
+        Raises:
+            ValueError: It is neither N nor LEAST:MOST.
+        """
+        least, colon, most = text.partition(":")
+        try:
+            found = cls(int(least), int(most if colon else least))
+        except ValueError:
+            found = cls(0, 0)
+        if not 1 <= found.least <= found.most:
+            raise ValueError(f"--workers must be N or LEAST:MOST, at least 1, got {text!r}")
+        return found
+
+
+WORKERS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1, metavar="N|LEAST:MOST", instance_from_str=lambda words: WorkerRange.parse(words[0]),
+    is_instance=lambda value: isinstance(value, WorkerRange), str_from_instance=lambda value: [str(value)],
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +123,11 @@ class StoreOptions(Common):
         identity = {"store": store_name(dataset, self.store_config()), **settings}
         return open_run(self.runs_dir, self.run_name, command, dataset.manifest.name, identity)
 
-    def open_store(self, dataset: RelBenchDataset, *, in_parallel: bool = False) -> Store:
-        """The dataset's store, made if it is not there yet."""
+    def open_store(self, dataset: RelBenchDataset, *, workers: int = 1) -> Store:
+        """The dataset's store, made if it is not there yet: in this process, or by several through Ray Data."""
         stores_dir = self.runs_dir / "stores"
-        if in_parallel:
-            start_ray(0, self.workers)
+        if workers > 1:
+            start_ray(0, workers)
             return materialize_in_parallel(dataset, stores_dir, self.store_config(), progress=say)
         with bar() as progress:
             task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
@@ -105,3 +139,16 @@ class StoreOptions(Common):
             )
             progress.update(task, completed=len(store.schema.tables), text=store.path.name)
         return store
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(StoreOptions):
+    """Options of the commands that compute in a fixed number of processes."""
+
+    workers: int = 1
+    """Worker processes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.workers < 1:
+            raise ValueError(f"--workers must be at least 1, got {self.workers}")

@@ -31,6 +31,8 @@ LIMITS_S = {
 }
 """What turns a hang of Ray Train into an error: a rank that does not come to a report, a worker that does not answer, a group that does not start.
 The environment's own values go first."""
+ELASTIC_LIMITS_S = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": 10}
+"""For places in the cluster, which take a second where they are; an elastic group that has none is tried again with fewer workers."""
 NO_SAMPLES_TIMEOUT_S = 300.0
 """Ray Data's: no block for so long is an error. Samplers compile for about 20 s on an idle core."""
 
@@ -55,8 +57,12 @@ def needed_cpus(workers: int, samplers: int) -> int:
     return workers + samplers + 1
 
 
-def start_ray(workers: int, samplers: int) -> bool:
+def start_ray(workers: int, samplers: int, *, least: int | None = None) -> bool:
     """Connects to the cluster of RAY_ADDRESS (set by `ray job submit`), else starts a quiet local session large enough.
+
+    Args:
+        workers, samplers: Of the run.
+        least: Of an elastic run: it begins with so many workers, which samplers then share CPUs with.
 
     Returns:
         Whether workers get a GPU each: whether the session has any.
@@ -66,10 +72,12 @@ def start_ray(workers: int, samplers: int) -> bool:
     """
     check_own_package()
     cpus = needed_cpus(workers, samplers)
+    is_elastic = least is not None and least < workers
     # Only a short polling interval keeps report(), which is a barrier, from pacing short runs.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    for name, limit_s in LIMITS_S.items():
+    limits_s = LIMITS_S | (ELASTIC_LIMITS_S if is_elastic else {})
+    for name, limit_s in limits_s.items():
         os.environ.setdefault(name, str(limit_s))
     if not ray.is_initialized():
         if os.environ.get("RAY_ADDRESS"):
@@ -78,7 +86,10 @@ def start_ray(workers: int, samplers: int) -> bool:
             _start_local(workers, cpus, samplers)
     have = ray.cluster_resources()
     gpus = int(have.get("GPU", 0))
-    if have.get("CPU", 0) < cpus:
+    if is_elastic:
+        assert least is not None
+        workers = least
+    elif have.get("CPU", 0) < cpus:
         raise RuntimeError(
             f"the cluster has {have.get('CPU', 0):.0f} CPUs, the run needs {cpus} = {workers} workers + {samplers} samplers + 1; "
             f"it would wait for ever.\n"

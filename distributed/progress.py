@@ -22,7 +22,7 @@ console = Console(stderr=True)
 
 def say(message: str) -> None:
     """One line for people."""
-    console.print(message, highlight=False)
+    console.print(message, highlight=False, markup=False)
 
 
 def bar() -> Progress:

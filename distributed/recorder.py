@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from distributed.journal import Journal
 from distributed.throughput import Throughput
 from distributed.tracking import Tracker
 from rdl_core.model_io import cpu_weights
-from rdl_core.pretraining import TrainState
-from rdl_core.subgraph import Subgraph
+from rdl_core.pretraining import Counts, TrainState
 
 BOARD_INTERVAL_S = 0.5
 PREEMPTION_INTERVAL_STEPS = 20
@@ -53,15 +51,14 @@ class Recorder:
         self._shown_s, self._saved_s = 0.0, time.monotonic()
         self._stepped, self._saw_preemption = False, False
         self._speed: dict[str, float] = {}
-        self._reported: dict[str, Any] = {}
         if journal is not None:
             # In the session's own folder, which goes with the session; other runs of the session have theirs in it too.
             self._unsent = Path.cwd() / f"unsent-{hashlib.sha256(str(journal.path).encode()).hexdigest()[:12]}"
             shutil.rmtree(self._unsent, ignore_errors=True)  # of a killed predecessor
 
-    def step(self, step: int, losses: Mapping[str, float], subgraphs: list[Subgraph]) -> None:
-        """After each update: losses per level, rows per table and links per key of this worker's samples."""
-        self.throughput.add(subgraphs)
+    def step(self, step: int, losses: Mapping[str, float], counts: Counts) -> None:
+        """After each update: losses per level, rows per table and links per key, of all workers' samples."""
+        self.throughput.add(sum(counts["rows"].values()))
         if not self._stepped:  # it had the pipeline's start in it
             self.throughput.restart()
         is_groups_first, self._stepped = not self._stepped, True
@@ -70,9 +67,8 @@ class Recorder:
         self.journal.reach(step)
         if is_groups_first:
             self.journal.note("stepped", step=step)
-        counts = {f"rows/{t}": n for t, n in _sum(s.num_rows for s in subgraphs).items()}
-        counts |= {f"links/{'.'.join(e[:2])}": n for e, n in _sum(s.num_links for s in subgraphs).items()}
-        self.tracker.log({f"train/{k}": v for k, v in losses.items()} | counts, step)
+        sizes = {f"{kind}/{name}": n for kind, named in counts.items() for name, n in named.items()}
+        self.tracker.log({f"train/{level}": loss for level, loss in losses.items()} | sizes, step)
         if self.board is not None and time.monotonic() - self._shown_s > BOARD_INTERVAL_S:
             self._shown_s = time.monotonic()
             self.board.show.remote(step, dict(losses), "training")
@@ -97,20 +93,18 @@ class Recorder:
             self.tracker.log({**metrics, **self._speed, **self.journal.survival()}, state.step)
         if self.board is not None:
             self.board.show.remote(state.step, metrics, "validated")
-        self.checkpoint(state, metrics)
+        self.checkpoint(state)
         self.throughput.restart()
 
     def before_validation(self) -> None:
         """Ends the window of throughput; all workers meet here."""
         self._speed = self.throughput.over_all()
 
-    def checkpoint(self, state: TrainState, metrics: Mapping[str, float] | None = None) -> None:
-        """A checkpoint from rank 0, uploaded while training goes on; all workers meet here. Between validations the last one's metrics go with it."""
+    def checkpoint(self, state: TrainState) -> None:
+        """A checkpoint from rank 0, uploaded while training goes on; all workers meet here. The last validation's metrics and step go with it."""
         self._saved_s = time.monotonic()
-        if metrics is not None:
-            reached = {name: getattr(state, name) for name in ("step", "best_loss", "finished", "seconds")}
-            self._reported = {**metrics, **reached}
-        reported = self._reported or {**state.last, "step": state.step}
+        reached = {name: getattr(state, name) for name in ("best_loss", "finished", "seconds")}
+        reported = {**state.last, **reached, "step": int(state.history[-1]["step"]), "checkpoint_step": state.step}
         if self.journal is None:
             ray.train.report(reported)
             return
@@ -122,10 +116,3 @@ class Recorder:
             checkpoint=ray.train.Checkpoint.from_directory(folder),
             checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
         )
-
-
-def _sum(counts: Any) -> Counter:
-    total: Counter = Counter()
-    for count in counts:
-        total.update(count)
-    return total

@@ -5,15 +5,17 @@
     runs/<run name>/result.json      what the command found, written last
 
 Promises: the default name follows from command, data and configuration, so that the same command continues or finds its run; a name that exists
-with another configuration is refused with the difference; files are written beside and renamed.
+with another configuration is refused with the difference, and one that another process runs; files are written beside and renamed.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,12 +95,31 @@ def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: 
         if differences:
             shown = "\n  ".join(differences[:12])
             raise FileExistsError(
-                f"run {folder.name!r} exists with another configuration (there -> now):\n  {shown}\nRemedy: another --run-name, or delete {folder}"
+                f"run {folder.name!r} exists with another configuration (there -> now):\n  {shown}\n"
+                f"Remedy: the options as they were, another name, or delete {folder}"
             )
     else:
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
     return Run(folder)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Holds a run folder for this process; the system lets go of a killed one's.
+
+    Raises:
+        RuntimeError: Another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RuntimeError(
+                f"{folder} is being run by another process.\nRemedy: wait for it, or take another name"
+            ) from error
+        yield
 
 
 def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:

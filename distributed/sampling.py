@@ -18,11 +18,12 @@ import pyarrow as pa
 import ray.data
 from numpy.typing import NDArray
 
-from distributed.seeds import StepPlan, seed_dataset
+from distributed.seeds import NO_SAMPLE, StepPlan, seed_dataset
 from distributed.shards import Placement
 from rdl_core.hg_seeds import HGSamplingConfig
 
 TASKS_PER_SAMPLER = 2
+NO_SUBGRAPH = np.zeros(0, dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,12 @@ class HGSampler:
         sampler = self.placement.sampling(self.config, self.seed)
         seeds = block.column("seeds").combine_chunks().flatten().to_numpy().reshape(block.num_rows, -1)
         cursors = np.stack([block.column("epoch").to_numpy(), block.column("sample").to_numpy()], axis=1)
-        subgraphs = sampler.grow(seeds, [(int(e), int(s)) for e, s in cursors])
-        return block.drop_columns("seeds").append_column("subgraph", binary_column([s.buffer for s in subgraphs]))
+        buffers = [NO_SUBGRAPH] * block.num_rows
+        is_sample = np.flatnonzero(cursors[:, 0] != NO_SAMPLE)
+        grown = sampler.grow(seeds[is_sample], [(int(e), int(s)) for e, s in cursors[is_sample]])
+        for row, subgraph in zip(is_sample, grown, strict=True):
+            buffers[row] = subgraph.buffer
+        return block.drop_columns("seeds").append_column("subgraph", binary_column(buffers))
 
 
 def binary_column(buffers: Sequence[NDArray[np.int32]]) -> pa.Array:
@@ -62,10 +67,12 @@ def sampled_dataset(
     first_step: int,
     max_steps: int,
     samplers: int,
+    beside_workers: bool = False,
 ) -> ray.data.Dataset:
     """The samples of steps [first_step, max_steps), in the blocks of seeds.py; `samplers` CPUs of tasks at a time.
 
-    Few samples make blocks so small that every task gets one.
+    Few samples make blocks so small that every task gets one. Elastic workers take every CPU that they find; tasks `beside_workers` ask for none,
+    or they would wait for ever.
     """
     tasks = TASKS_PER_SAMPLER * samplers
     share = -(-(max_steps - first_step) * plan.samples_per_step // tasks)
@@ -73,7 +80,8 @@ def sampled_dataset(
     seeds = seed_dataset(plan, placement.sampling(config, seed), first_step, max_steps)
     return seeds.map_batches(
         HGSampler(placement, config, seed), batch_size=None, batch_format="pyarrow",
-        compute=ray.data.TaskPoolStrategy(size=min(tasks, seeds.num_blocks())), num_cpus=1 / TASKS_PER_SAMPLER,
+        compute=ray.data.TaskPoolStrategy(size=min(tasks, seeds.num_blocks())),
+        num_cpus=0 if beside_workers else 1 / TASKS_PER_SAMPLER,
     )  # fmt: skip
 
 

@@ -13,7 +13,6 @@ from typing import TypeVar
 import torch
 
 from rdl_core.communicator import Communicator
-from rdl_core.subgraph import Subgraph
 
 Item = TypeVar("Item")
 
@@ -44,19 +43,19 @@ class Throughput:
                 return
             yield item
 
-    def add(self, subgraphs: list[Subgraph]) -> None:
-        """A step was done on these."""
+    def add(self, rows: int) -> None:
+        """A step was done, on so many rows over all workers."""
         self._steps += 1
-        self._rows += sum(sum(s.num_rows.values()) for s in subgraphs)
+        self._rows += rows
 
     def over_all(self) -> dict[str, float]:
         """{"rows_per_s", "steps_per_s", "data_wait_share"} of the window over all workers; a collective. Empty before the first step."""
         seconds = time.perf_counter() - self._begun_s
-        mine = torch.tensor([self._waited_s, seconds, self._rows], dtype=torch.float64, device=self._device)
-        waited_s, seconds_of_all, rows = self._communicator.sum(mine).tolist()
+        mine = torch.tensor([self._waited_s, seconds], dtype=torch.float64, device=self._device)
+        waited_s, seconds_of_all = self._communicator.sum(mine).tolist()
         if self._steps == 0:
             return {}
         mean_s = seconds_of_all / self._communicator.world_size
         return {
-            "rows_per_s": rows / mean_s, "steps_per_s": self._steps / mean_s, "data_wait_share": waited_s / seconds_of_all,
+            "rows_per_s": self._rows / mean_s, "steps_per_s": self._steps / mean_s, "data_wait_share": waited_s / seconds_of_all,
         }  # fmt: skip

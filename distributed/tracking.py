@@ -1,9 +1,11 @@
-"""Weights & Biases on rank 0: offline without a key, the same run after a restart, closed on every way out."""
+"""Weights & Biases on rank 0: offline without a key or a way there, the same run after a restart, closed on every way out."""
 
 from __future__ import annotations
 
 import netrc
 import os
+import socket
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +15,10 @@ from typing import Any
 from urllib.parse import urlparse
 
 import wandb
+
+from distributed.progress import say
+
+CONNECT_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +46,9 @@ def run_id(folder: Path) -> str:
     path = folder / "wandb_id"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_text(uuid.uuid4().hex[:8])
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(uuid.uuid4().hex[:8])
+        partial.replace(path)
     return path.read_text()
 
 
@@ -87,8 +95,27 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
 
 
 def tracking_mode() -> str:
-    """WANDB_MODE, or "online" if there is a key and "offline" if not."""
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+    """WANDB_MODE, or "online" if there is a key and somebody answers, and "offline" if not."""
+    return os.environ.get("WANDB_MODE") or ("online" if _has_key() and _is_reachable() else "offline")
+
+
+def _is_reachable() -> bool:
+    """Whether W&B's host takes connections; with a proxy that is not asked. (W&B itself would wait 90 s and fail the run.)"""
+    url = urlparse(_base_url())
+    if urllib.request.getproxies().get(url.scheme):
+        return True
+    try:
+        socket.create_connection(
+            (url.hostname or "", url.port or (443 if url.scheme == "https" else 80)), CONNECT_S
+        ).close()
+    except OSError as error:
+        say(f"W&B: {_base_url()} cannot be reached ({error}); tracked offline, `wandb sync` takes the run later")
+        return False
+    return True
+
+
+def _base_url() -> str:
+    return os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url
 
 
 def _has_key() -> bool:
@@ -96,5 +123,5 @@ def _has_key() -> bool:
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     if os.environ.get("WANDB_API_KEY") or not path.exists():
         return bool(os.environ.get("WANDB_API_KEY"))
-    host = urlparse(os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url).hostname
+    host = urlparse(_base_url()).hostname
     return host is not None and netrc.netrc(path).authenticators(host) is not None

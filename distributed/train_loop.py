@@ -24,7 +24,7 @@ from distributed.communicator import TorchCommunicator
 from distributed.failures import out_of_task, with_place
 from distributed.journal import Journal
 from distributed.recorder import Recorder
-from distributed.seeds import StepPlan, step_plan
+from distributed.seeds import NO_SAMPLE, StepPlan, step_plan
 from distributed.shards import Placement
 from distributed.throughput import Throughput
 from distributed.tracking import TrackingConfig, tracking
@@ -100,10 +100,11 @@ def _train(worker: WorkerConfig) -> None:
     rows = worker.placement.rows(store, config.corruption.distribution)
     validation_sampler = worker.placement.sampling(config.sampling, config.seed_of_validation)
     validation = Validation(store, config, validation_sampler, communicator, rows)
-    plan = step_plan(worker.identity["samples_per_step"], context.get_world_size(), sampler)
+    plan = step_plan(config.samples_per_step, context.get_world_size(), sampler)
     if is_first and not state.finished:
         reached = journal.reached()
         journal.note("resumed", step=state.step, reached=reached, wasted_steps=max(0, reached - state.step))
+        journal.reach(state.step)  # or a group that dies before its first step wastes the same steps once more
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
         throughput = Throughput(communicator, next(model.parameters()).device)
         recorder = Recorder(
@@ -141,17 +142,18 @@ def worker_steps(
         for row_step, epoch, sample, packed in zip(
             *(block.column(c) for c in ("step", "epoch", "sample", "subgraph")), strict=True
         ):
-            if row_step.as_py() < first_step:
+            if row_step.as_py() < first_step or sample.as_py() == NO_SAMPLE:
                 continue
             if step is None:
                 step = first_step
-            expected = (step, *plan.cursors(step, rank)[len(waiting)])
+            cursors = plan.cursors(step, rank)
+            expected = (step, *cursors[len(waiting)])
             got = (row_step.as_py(), epoch.as_py(), sample.as_py())
             if got != expected:
                 raise RuntimeError(
                     f"rank {rank} expected sample (step, epoch, sample) {expected} and got {got}: blocks were dealt otherwise than planned"
                 )
             waiting.append(Subgraph.from_bytes(packed.as_buffer(), node_types, edge_types))
-            if len(waiting) == plan.samples_per_worker:
-                yield waiting, plan.cursors(step, rank)
+            if len(waiting) == len(cursors):
+                yield waiting, cursors
                 step, waiting = step + 1, []

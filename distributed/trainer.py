@@ -3,7 +3,8 @@
     seeds (Dataset) -> map_batches(HGSampler) -> streaming_split -> workers (DDP) -> ray.train.report(checkpoint)
 
 Promises: the same run folder continues an unfinished run to the same result, or is refused with the difference; what is returned is read from the
-last committed checkpoint. Machines that fail are replaced as long as the run gets on; an error that would come again ends it (failures.py).
+last committed checkpoint. Machines that fail are replaced as long as the run gets on; an error that would come again ends it (failures.py). An
+elastic run (`max_workers`) goes on with the workers that there is place for, on the same samples.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ from distributed.failures import GiveUp
 from distributed.journal import Journal
 from distributed.preflight import check_shared, start_ray
 from distributed.progress import make_board, say, watched
+from distributed.runs import alone
 from distributed.sampling import in_order, sampled_dataset
-from distributed.seeds import samples_per_step, step_plan
-from distributed.shards import PlacementName, place
+from distributed.seeds import step_plan, with_samples_for
+from distributed.shards import Placement, PlacementName, place
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
@@ -64,6 +66,8 @@ def pretrain(
     run_dir: Path,
     *,
     workers: int = 1,
+    max_workers: int | None = None,
+    resize_interval_s: float = 20.0,
     samplers: int = 1,
     placement: PlacementName = "auto",
     num_shards: int | None = None,
@@ -78,6 +82,8 @@ def pretrain(
         config: The run.
         run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
         workers: DDP workers (gloo on CPU, nccl on GPU).
+        max_workers: Elastic: as many as there is place for, from `workers` to so many. Then the curve is the same, and not its last bits.
+        resize_interval_s: Between looks whether an elastic run has place for more; to grow, the group starts again from its last checkpoint.
         samplers: Sampling tasks at a time.
         placement, num_shards: Where the graph is (shards.py).
         tracking: W&B on rank 0.
@@ -85,66 +91,73 @@ def pretrain(
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
-        RuntimeError: Resources that would never do, or folders that not all nodes share (preflight.py).
-        ValueError: The run folder holds a run of another configuration, store or samples per step.
+        RuntimeError: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
+        ValueError: The run folder holds a run of another configuration or store.
         ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
     """
-    run_dir = run_dir.resolve()
-    steps = samples_per_step(config, workers)
-    identity = run_identity(config, store.content_hash, steps, tracking.run_id if tracking.enabled else None)
-    if _check_run(run_dir, identity):
+    run_dir, most = run_dir.resolve(), max_workers or workers
+    configured, config = config.samples_per_step, with_samples_for(config, most)
+    identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
+    with alone(run_dir):
+        if not _check_run(run_dir, identity):
+            use_gpu = start_ray(most, samplers, least=workers)
+            for folder in (run_dir, store.path.resolve()) if len(ray.nodes()) > 1 else ():
+                check_shared(folder)
+            if config.samples_per_step != configured:
+                say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
+            worker = WorkerConfig(
+                placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
+                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, board=make_board(),
+            )  # fmt: skip
+            Journal(run_dir).note("driver", workers=workers, max_workers=most)
+            scaling = _scaling(workers, most, use_gpu, resize_interval_s)
+            try:
+                with watched(worker.board, "pretraining", config.max_steps):
+                    _trainer(worker, scaling, samplers, callbacks or []).fit()
+            finally:
+                if worker.placement.shards is not None:
+                    worker.placement.shards.stop()
         return _finish(store, config, run_dir)
-    use_gpu = start_ray(workers, samplers)
-    if len(ray.nodes()) > 1:
-        for folder in (run_dir, store.path.resolve()):
-            check_shared(folder)
-    if steps != config.samples_per_step:
-        say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
+
+
+def _placed(store: Store, config: PretrainingConfig, placement: PlacementName, num_shards: int | None) -> Placement:
     placed = place(store, config.sampling, placement, num_shards)
     say(f"graph placement: {placed.why}")
-    sampler = placed.sampling(config.sampling, config.seed)
-    if sampler.seeds.num_dropped:
-        say(
-            f"each epoch drops its partial last sample: {sampler.seeds.num_dropped} of {len(sampler.seeds.eligible)} seed rows"
-        )
-    board = make_board()
-    worker = WorkerConfig(
-        placement=placed, pretraining=config, tracking=tracking, run_folder=str(run_dir), identity=identity,
-        checkpoints=checkpoints, board=board,
-    )  # fmt: skip
-    Journal(run_dir).note("driver", workers=workers)
-    trainer = ray.train.torch.TorchTrainer(
+    seeds = placed.sampling(config.sampling, config.seed).seeds
+    if seeds.num_dropped:
+        say(f"each epoch drops its partial last sample: {seeds.num_dropped} of {len(seeds.eligible)} seed rows")
+    return placed
+
+
+def _trainer(
+    worker: WorkerConfig, scaling: ray.train.ScalingConfig, samplers: int, callbacks: list[ray.train.UserCallback]
+) -> ray.train.torch.TorchTrainer:
+    run_dir = Path(worker.run_folder)
+    samples = _samples(worker, samplers, run_dir / "train", is_elastic=isinstance(scaling.num_workers, tuple))
+    return ray.train.torch.TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
-        datasets={"train": _samples(worker, workers, samplers, run_dir / "train")},
-        dataset_config=ray.train.DataConfig(execution_options=in_order()),
-        torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu], timeout_s=COLLECTIVE_TIMEOUT_S),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
+        datasets={"train": ray.data.range(1)},  # its place only: PlannedSamples makes the samples
+        dataset_config=PlannedSamples(samples),
+        torch_config=ray.train.torch.TorchConfig(
+            backend=BACKEND[bool(scaling.use_gpu)], timeout_s=COLLECTIVE_TIMEOUT_S
         ),
+        scaling_config=scaling,
         run_config=ray.train.RunConfig(  # type: ignore[call-arg]
             name="train",
             storage_path=str(run_dir),
             failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
                 max_failures=-1, controller_failure_limit=MAX_STARTS
             ),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=checkpoints.num_to_keep),
-            callbacks=[CommitCopies(run_dir / "train"), GiveUp(run_dir), *(callbacks or [])],  # type: ignore[list-item]
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=worker.checkpoints.num_to_keep),
+            callbacks=[CommitCopies(run_dir / "train"), GiveUp(run_dir), *callbacks],  # type: ignore[list-item]
             worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true"}},
         ),
     )
-    try:
-        with watched(board, "pretraining", config.max_steps):
-            trainer.fit()
-    finally:
-        if placed.shards is not None:
-            placed.shards.stop()
-    return _finish(store, config, run_dir)
 
 
 def _check_run(run_dir: Path, identity: dict[str, Any]) -> bool:
     """Refuses another run's folder, and mends what a crash left half written; returns whether the run is at its end."""
-    run_dir.mkdir(parents=True, exist_ok=True)
     if (repaired := repair(run_dir / "train")) is not None:
         say(repaired)
     checkpoint = committed_checkpoint(run_dir / "train")
@@ -154,19 +167,46 @@ def _check_run(run_dir: Path, identity: dict[str, Any]) -> bool:
     return load_state(checkpoint).finished != ""
 
 
-def _samples(worker: WorkerConfig, workers: int, samplers: int, train_folder: Path) -> Callable[[], ray.data.Dataset]:
-    """A callable, so that every start of the worker group begins at its own checkpoint."""
+def _scaling(least: int, most: int, use_gpu: bool, resize_interval_s: float) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(  # type: ignore[call-arg]
+        num_workers=least if most == least else (least, most),  # type: ignore[arg-type]
+        use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {}),
+        elastic_resize_monitor_interval_s=resize_interval_s,
+    )  # fmt: skip
+
+
+class PlannedSamples(ray.train.DataConfig):
+    """Deals the plan's samples to the workers of a group; asked at each of its starts, so each begins at its own checkpoint and size.
+
+    Args:
+        samples: The Dataset for a number of workers.
+    """
+
+    def __init__(self, samples: Callable[[int], ray.data.Dataset]) -> None:
+        super().__init__(execution_options=in_order())
+        self._samples = samples
+
+    def configure(
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *arguments: Any, **more: Any
+    ) -> list[dict[str, ray.data.DataIterator]]:
+        """One iterator a worker."""
+        return super().configure(dict.fromkeys(datasets, self._samples(world_size)), world_size, *arguments, **more)
+
+
+def _samples(
+    worker: WorkerConfig, samplers: int, train_folder: Path, *, is_elastic: bool
+) -> Callable[[int], ray.data.Dataset]:
     config = worker.pretraining
 
-    def dataset() -> ray.data.Dataset:
+    def dataset(workers: int) -> ray.data.Dataset:
         sampler = worker.placement.sampling(config.sampling, config.seed)
-        plan = step_plan(worker.identity["samples_per_step"], workers, sampler)
+        plan = step_plan(config.samples_per_step, workers, sampler)
         remove_uncommitted(train_folder)
         # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
         first_step = min(committed_step(train_folder), config.max_steps - 1)
         return sampled_dataset(
             worker.placement, config.sampling, config.seed, plan, first_step=first_step,
-            max_steps=config.max_steps, samplers=samplers,
+            max_steps=config.max_steps, samplers=samplers, beside_workers=is_elastic,
         )  # fmt: skip
 
     return dataset

@@ -107,6 +107,8 @@ class TrainState:
     finished: str = ""
 
 
+Counts = dict[str, dict[str, int]]
+"""{"rows": {table: n}, "links": {key: n}}."""
 Report = Callable[[TrainState, dict[str, float], bool], None]
 """Called after each validation and at the end with (state, metrics, whether this is the best so far)."""
 
@@ -213,7 +215,7 @@ def fit(
     communicator: Communicator | None = None,
     state: TrainState | None = None,
     on_report: Report = lambda state, metrics, is_best: None,
-    on_step: Callable[[int, Mapping[str, float], list[Subgraph]], None] = lambda step, losses, subgraphs: None,
+    on_step: Callable[[int, Mapping[str, float], Counts], None] = lambda step, losses, counts: None,
     checkpoint_due: Callable[[int], bool] = lambda step: False,
     on_checkpoint: Callable[[TrainState], None] = lambda state: None,
 ) -> TrainState:
@@ -226,7 +228,7 @@ def fit(
         rows: Where times and cells are; by default the mapped store.
         state: To go on from; changed in place.
         on_report: Called after each validation; saves checkpoints.
-        on_step: Called after each update with this worker's samples, for progress and counts.
+        on_step: Called after each update with the losses and counts of all workers, for progress.
         checkpoint_due: Asked after each update on every worker; one that says yes is enough.
         on_checkpoint: Called on all workers at the same steps, when one was due and no validation is.
 
@@ -256,11 +258,10 @@ def fit(
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
         state.since += cursors
-        on_step(state.step, losses, subgraphs)
         # Whether a checkpoint is due travels with the counts: workers agree on it without a collective of its own.
         counts = np.append(np.sum([s.counts for s in subgraphs], axis=0), checkpoint_due(state.step))
         *totals, due = communicator.sum(torch.from_numpy(counts).to(device)).tolist()
-        _add_counts(state, store, totals)
+        on_step(state.step, losses, _add_counts(state, store, totals))
         is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
         if due or is_validated:
             everyones = communicator.gather(torch.tensor(state.since, dtype=torch.int64, device=device).reshape(-1, 2))
@@ -273,13 +274,19 @@ def fit(
     return state
 
 
-def _add_counts(state: TrainState, store: Store, counts: list[int]) -> None:
+def _add_counts(state: TrainState, store: Store, numbers: list[int]) -> Counts:
+    """Adds the rows per table and links per key of a step to the run's, and names them."""
     tables = store.graph.node_types
-    names = {"rows": list(tables), "links": [f"{child}.{fkey_col}" for child, fkey_col, _ in store.graph.edge_types]}
-    for kind, numbers in (("rows", counts[: len(tables)]), ("links", counts[len(tables) :])):
+    keys = [f"{child}.{fkey_col}" for child, fkey_col, _ in store.graph.edge_types]
+    counts = {
+        "rows": dict(zip(tables, numbers[: len(tables)], strict=True)),
+        "links": dict(zip(keys, numbers[len(tables) :], strict=True)),
+    }
+    for kind, named in counts.items():
         total = state.sampled.setdefault(kind, {})
-        for name, number in zip(names[kind], numbers, strict=True):
+        for name, number in named.items():
             total[name] = total.get(name, 0) + number
+    return counts
 
 
 def _note(

@@ -50,7 +50,7 @@ class LocalRun:
         self.model = PretrainingModel(store, self.config)
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=self.config.learning_rate)
         self.state, self.best = TrainState(), cpu_weights(self.model)
-        self.identity = run_identity(self.config, store.content_hash, self.config.samples_per_step, "abc")
+        self.identity = run_identity(self.config, store.content_hash, "abc")
 
     def load(self, folder: Path) -> None:
         self.state, self.best = load_training(folder, self.model, self.optimizer, self.identity)
@@ -155,22 +155,22 @@ def test_a_checkpoint_records_each_sample_of_its_steps_once(whole: LocalRun, nas
 
 
 @pytest.mark.parametrize(
-    ("changes", "store", "samples_per_step", "shown"),
+    ("changes", "store", "shown"),
     [
-        ({"learning_rate": 0.5}, None, 2, "config.learning_rate: 3.0 -> 0.5"),
-        ({"seed": 7}, None, 2, "seed: 0 -> 7"),
-        ({}, "another", 2, r"store: \w+ -> another"),
-        ({}, None, 4, "samples_per_step: 2 -> 4"),
+        ({"learning_rate": 0.5}, None, "config.learning_rate: 3.0 -> 0.5"),
+        ({"seed": 7}, None, "seed: 0 -> 7"),
+        ({}, "another", r"store: \w+ -> another"),
+        ({"samples_per_step": 4}, None, "config.samples_per_step: 2 -> 4"),
     ],
     ids=["configuration", "seed", "store", "samples per step"],
 )
 def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
-    whole: LocalRun, tmp_path: Path, changes: dict[str, Any], store: str | None, samples_per_step: int, shown: str
+    whole: LocalRun, tmp_path: Path, changes: dict[str, Any], store: str | None, shown: str
 ) -> None:
     other = LocalRun(whole.store, tmp_path)
     before = cpu_weights(other.model)
     changed = dataclasses.replace(other.config, **changes)
-    other.identity = run_identity(changed, store or whole.store.content_hash, samples_per_step, "abc")
+    other.identity = run_identity(changed, store or whole.store.content_hash, "abc")
     with pytest.raises(ValueError, match=f"(?s)of another run.*{shown}.*Remedy"):
         other.load(whole.folder / "checkpoint_3")
     require_same_bits(other.model.state_dict(), before)
@@ -178,7 +178,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
 
 def test_another_wandb_id_is_the_same_run(whole: LocalRun, tmp_path: Path) -> None:
     other = LocalRun(whole.store, tmp_path)
-    other.identity = run_identity(other.config, whole.store.content_hash, other.config.samples_per_step, None)
+    other.identity = run_identity(other.config, whole.store.content_hash, None)
     other.load(whole.folder / "checkpoint_3")
     assert other.state.step == 3
 

@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Path:
         upload(folder, step)
     commit(folder, 0, 10)
     Journal(tmp_path).reach(12)
-    CommitCopies(folder).after_report(None, [{"step": 10}, {"step": 10}], "checkpoint_10")
+    CommitCopies(folder).after_report(None, [{"step": 0, "checkpoint_step": 10}] * 2, "checkpoint_10")
     return folder
 
 
@@ -69,9 +69,12 @@ def test_what_was_not_committed_is_removed_and_the_rest_stays(run: Path) -> None
     assert sorted(p.name for p in run.glob("checkpoint_*/")) == ["checkpoint_0", "checkpoint_10"]
 
 
-@pytest.mark.parametrize("written", ["", "{", '{"checkpoint_results": [{"ver'])
-def test_a_half_written_snapshot_is_replaced_by_the_commit_before_it(run: Path, written: str) -> None:
-    (run / SNAPSHOT).write_text(written)
+@pytest.mark.parametrize("written", [None, "", "{", '{"checkpoint_results": [{"ver'])
+def test_a_snapshot_half_written_or_gone_is_replaced_by_the_commit_before_it(run: Path, written: str | None) -> None:
+    (run / SNAPSHOT).unlink()
+    if written is not None:
+        (run / SNAPSHOT).write_text(written)
+    assert remove_uncommitted(run) == [], "nothing is known to be uncommitted"
     assert repair(run) is not None
     assert committed_step(run) == 10
     assert json.loads((run / SNAPSHOT).read_text()) == json.loads((run / COPY).read_text())
@@ -81,6 +84,10 @@ def test_a_snapshot_that_is_whole_stays_though_it_is_newer_than_the_copy(run: Pa
     commit(run, 10, 20)
     assert repair(run) is None
     assert committed_step(run) == 20
+
+
+def test_a_new_run_needs_no_repair(tmp_path: Path) -> None:
+    assert repair(tmp_path / "train") is None
 
 
 def test_a_first_commit_that_was_half_written_begins_anew(tmp_path: Path) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import pickle
+import re
+import shutil
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Iterator
@@ -15,7 +17,7 @@ import pytest
 import ray.exceptions
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
-from test_trainer import run, small_config
+from test_trainer import run
 
 from distributed.commits import committed_checkpoint, committed_step
 from distributed.failures import (
@@ -25,15 +27,10 @@ from distributed.failures import (
     first_error,
     last_screen,
     never_passes,
-    out_of_task,
     with_place,
 )
 from distributed.journal import Journal
-from distributed.sampling import HGSampler
-from distributed.seeds import seed_dataset, step_plan
-from distributed.shards import Placement
-from rdl_core.hg_sampling import HGSampling
-from rdl_core.store import Store
+from rdl_core.store import Store, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 LIMIT_S = 60.0
@@ -170,16 +167,20 @@ def test_a_full_disk_ends_the_run_with_its_name_and_the_last_checkpoint_whole(
 
 
 @pytest.mark.ray
-def test_a_sampling_task_that_throws_is_not_tried_again_and_its_own_error_is_read(
+def test_a_sampler_that_throws_ends_the_run_at_once_and_its_own_error_is_read(
     ray_session: None, nasty_store: Store, tmp_path: Path
 ) -> None:
-    config = small_config()
-    sampler = HGSampling(nasty_store.graph, config.sampling, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
-    seeds = seed_dataset(step_plan(2, 1, sampler), sampler, 0, 2)
-    broken = HGSampler(Placement(str(tmp_path / "nowhere")), config.sampling, 0)
-    with pytest.raises(Exception, match="nowhere") as caught:
-        list(seeds.map_batches(broken, batch_size=None, batch_format="pyarrow").iter_batches(batch_size=None))
-    error = pickle.loads(pickle.dumps(out_of_task(caught.value)))  # as a worker sends it to the controller
-    assert never_passes(error)
-    text = last_screen(WorkerGroupError("long text of Ray", {0: error}))
-    assert text.splitlines()[0].startswith("rank 0: SamplingFailedError: FileNotFoundError: no REG store at "), text
+    """The store goes away after the workers have opened it and before the first sampling task does."""
+    folder, path = tmp_path / "run", tmp_path / nasty_store.path.name
+    shutil.copytree(nasty_store.path, path)
+
+    def take_store_away() -> None:
+        while not Journal(folder).events("resumed"):
+            time.sleep(0.005)
+        path.rename(tmp_path / "away")
+
+    thread = threading.Thread(target=take_store_away, daemon=True)
+    thread.start()
+    text, seconds = failing(open_store(path), folder)
+    assert re.match("rank [01]: SamplingFailedError: FileNotFoundError: no REG store at ", text), text
+    assert seconds < LIMIT_S

@@ -19,6 +19,8 @@ def test_a_line_that_a_crash_cut_short_is_skipped_and_the_rest_is_read(tmp_path:
         file.write('{"time_s": 1.0, "event": "resu')
     assert [e["workers"] for e in journal.events("group")] == [2]
     assert journal.events("resumed") == []
+    journal.note("group", workers=1)  # as after a full disk, once there is room again
+    assert [e["workers"] for e in journal.events("group")] == [2, 1]
 
 
 def test_the_newest_step_is_the_last_written_also_after_going_back(tmp_path: Path) -> None:
@@ -50,5 +52,5 @@ def test_waiting_counts_the_time_until_items_come_and_nothing_else(monkeypatch: 
     assert throughput.over_all() == {}
     for _ in throughput.waiting(items()):
         now_s[0] += 3.0
-        throughput.add([])
-    assert throughput.over_all() == {"rows_per_s": 0.0, "steps_per_s": 3 / 12, "data_wait_share": 0.25}
+        throughput.add(36)
+    assert throughput.over_all() == {"rows_per_s": 9.0, "steps_per_s": 3 / 12, "data_wait_share": 0.25}

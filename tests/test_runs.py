@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from distributed.runs import describe_differences, open_run, resolve_data, write_json
+from distributed.runs import alone, describe_differences, open_run, resolve_data, write_json
 
 CONFIG = {"seed": 0, "backbone": {"channels": 16, "rows": {"model": "linear"}}, "path": Path("x")}
 
@@ -150,3 +150,11 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(path, circular)
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with alone(folder), pytest.raises(RuntimeError, match="is being run by another process"), alone(folder):
+        pass
+    with alone(folder):
+        pass

@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from distributed.seeds import SAMPLES_PER_BLOCK, StepPlan, samples_per_step, seed_tables, step_plan
+from distributed.seeds import NO_SAMPLE, SAMPLES_PER_BLOCK, StepPlan, seed_tables, step_plan, with_samples_for
 from rdl_core.config import robust
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
 from rdl_core.store import Store
@@ -16,16 +16,19 @@ from rdl_core.store import Store
 WORKERS = (1, 2, 3, 5)
 SHARES = (1, 2, 7, SAMPLES_PER_BLOCK, SAMPLES_PER_BLOCK + 1)
 """Samples of a step for each worker; with the last two a block holds one step."""
+UNEVEN = ((3, 2), (7, 3), (8, 5), (13, 5), (1201, 2))
+"""Samples of a step that are no multiple of the workers."""
 LAW = [
-    (workers, share, first_step, max_steps)
-    for workers, share, (first_step, max_steps) in product(
-        WORKERS, SHARES, ((0, 1), (0, 53), (7, 53), (52, 53), (53, 53))
+    (per_step, workers, *steps)
+    for (per_step, workers), steps in product(
+        [*((workers * share, workers) for workers, share in product(WORKERS, SHARES)), *UNEVEN],
+        ((0, 1), (0, 53), (7, 53), (52, 53), (53, 53)),
     )
 ]
 
 
-def plan_of(workers: int, share: int, samples_per_epoch: int = 11) -> StepPlan:
-    return StepPlan(samples_per_step=workers * share, workers=workers, samples_per_epoch=samples_per_epoch)
+def plan_of(per_step: int, workers: int, samples_per_epoch: int = 11) -> StepPlan:
+    return StepPlan(samples_per_step=per_step, workers=workers, samples_per_epoch=samples_per_epoch)
 
 
 def dealt(plan: StepPlan, first_step: int, max_steps: int) -> list[list[tuple[int, tuple[int, int]]]]:
@@ -42,13 +45,12 @@ def sampler(nasty_store: Store) -> HGSampling:
     return HGSampling(nasty_store.graph, config, seed=5, before_s=nasty_store.schema.cutoff_s + 1)
 
 
-@pytest.mark.parametrize(("workers", "share", "first_step", "max_steps"), LAW)
+@pytest.mark.parametrize(("per_step", "workers", "first_step", "max_steps"), LAW)
 def test_every_sample_of_every_step_is_dealt_exactly_once(
-    workers: int, share: int, first_step: int, max_steps: int
+    per_step: int, workers: int, first_step: int, max_steps: int
 ) -> None:
-    plan = plan_of(workers, share)
+    plan = plan_of(per_step, workers)
     got = Counter(k for mine in dealt(plan, first_step, max_steps) for k in mine)
-    per_step = workers * share
     expected = {
         (step, divmod(k, 11)): 1
         for step in range(first_step, max_steps)
@@ -57,70 +59,79 @@ def test_every_sample_of_every_step_is_dealt_exactly_once(
     assert got == expected
 
 
-@pytest.mark.parametrize(("workers", "share", "first_step", "max_steps"), LAW)
+@pytest.mark.parametrize(("per_step", "workers", "first_step", "max_steps"), LAW)
 def test_every_rank_gets_its_own_cursors_in_step_order(
-    workers: int, share: int, first_step: int, max_steps: int
+    per_step: int, workers: int, first_step: int, max_steps: int
 ) -> None:
-    plan = plan_of(workers, share)
+    plan = plan_of(per_step, workers)
     for rank, mine in enumerate(dealt(plan, first_step, max_steps)):
         assert mine == [(step, c) for step in range(first_step, max_steps) for c in plan.cursors(step, rank)]
 
 
-@pytest.mark.parametrize(("workers", "share", "first_step", "max_steps"), LAW)
+@pytest.mark.parametrize(("per_step", "workers", "first_step", "max_steps"), LAW)
 def test_blocks_of_a_round_are_equal_and_of_useful_size(
-    workers: int, share: int, first_step: int, max_steps: int
+    per_step: int, workers: int, first_step: int, max_steps: int
 ) -> None:
-    blocks = plan_of(workers, share).blocks(first_step, max_steps)
+    plan = plan_of(per_step, workers)
+    blocks = plan.blocks(first_step, max_steps)
     assert len(blocks) % workers == 0
     for begin in range(0, len(blocks), workers):
         ranks, steps = zip(*blocks[begin : begin + workers], strict=True)
         assert ranks == tuple(range(workers))
         assert len(set(steps)) == 1
-        assert 1 <= len(steps[0]) * share <= max(SAMPLES_PER_BLOCK, share)
+        assert 1 <= len(steps[0]) * plan.rows_per_worker <= max(SAMPLES_PER_BLOCK, plan.rows_per_worker)
 
 
-@pytest.mark.parametrize("workers", WORKERS)
-def test_a_plan_resumed_at_any_step_deals_the_same_rest(workers: int) -> None:
-    plan = plan_of(workers, 3)
+@pytest.mark.parametrize(("per_step", "workers"), [(9, 1), (9, 3), (9, 2), (5, 5), (9, 5)])
+def test_a_plan_resumed_at_any_step_deals_the_same_rest(per_step: int, workers: int) -> None:
+    plan = plan_of(per_step, workers)
     whole = dealt(plan, 0, 29)
     for first_step in range(30):
         assert dealt(plan, first_step, 29) == [[k for k in mine if k[0] >= first_step] for mine in whole]
 
 
-def test_a_step_is_the_same_samples_whatever_the_number_of_workers() -> None:
+@pytest.mark.parametrize("per_step", [5, 6, 30, 31])
+def test_a_step_is_the_same_samples_whatever_the_number_of_workers(per_step: int) -> None:
     steps = {
-        workers: [
-            sum((plan_of(workers, 30 // workers).cursors(step, r) for r in range(workers)), []) for step in range(9)
-        ]
+        workers: [sum((plan_of(per_step, workers).cursors(step, r) for r in range(workers)), []) for step in range(9)]
         for workers in WORKERS
     }
     assert all(got == steps[1] for got in steps.values())
 
 
-@pytest.mark.parametrize(
-    ("wanted", "workers", "expected"), [(1, 1, 1), (1, 3, 3), (2, 2, 2), (3, 2, 4), (5, 5, 5), (6, 5, 10), (7, 1, 7)]
-)
-def test_samples_per_step_is_raised_to_a_multiple_of_workers(wanted: int, workers: int, expected: int) -> None:
+@pytest.mark.parametrize(("per_step", "workers"), [(w, w) for w in WORKERS] + list(UNEVEN))
+def test_workers_have_as_many_samples_as_others_or_one_more(per_step: int, workers: int) -> None:
+    plan = plan_of(per_step, workers)
+    shares = [len(plan.cursors(4, rank)) for rank in range(workers)]
+    assert min(shares) >= 1
+    assert max(shares) - min(shares) <= 1
+    assert max(shares) == plan.rows_per_worker
+
+
+@pytest.mark.parametrize(("wanted", "workers", "expected"), [(1, 1, 1), (1, 3, 3), (2, 2, 2), (3, 2, 3), (6, 5, 6)])
+def test_samples_per_step_is_raised_to_one_a_worker(wanted: int, workers: int, expected: int) -> None:
     config = dataclasses.replace(robust().pretraining, samples_per_step=wanted)
-    assert samples_per_step(config, workers) == expected
+    assert with_samples_for(config, workers).samples_per_step == expected
 
 
-def test_step_plan_takes_the_raised_step_and_the_samplers_epoch(sampler: HGSampling) -> None:
-    config = dataclasses.replace(robust().pretraining, samples_per_step=4)
-    plan = step_plan(samples_per_step(config, 3), 3, sampler)
+def test_step_plan_takes_the_samplers_epoch(sampler: HGSampling) -> None:
+    plan = step_plan(6, 3, sampler)
     assert (plan.samples_per_step, plan.workers, plan.samples_per_epoch) == (6, 3, sampler.samples_per_epoch)
-    assert plan.samples_per_worker == 2
 
 
-def test_seed_tables_hold_the_plans_cursors_and_the_samplers_seeds(sampler: HGSampling) -> None:
+@pytest.mark.parametrize(("per_step", "num_blocks"), [(6, 6), (5, 6)], ids=["even", "uneven"])
+def test_seed_tables_hold_the_plans_cursors_and_the_samplers_seeds(
+    sampler: HGSampling, per_step: int, num_blocks: int
+) -> None:
     per_epoch = sampler.samples_per_epoch
-    plan = StepPlan(samples_per_step=6, workers=2, samples_per_epoch=per_epoch, samples_per_block=24)
+    plan = StepPlan(samples_per_step=per_step, workers=2, samples_per_epoch=per_epoch, samples_per_block=24)
     tables = seed_tables(plan, sampler, 3, 25)
     blocks = plan.blocks(3, 25)
-    assert len(tables) == len(blocks) == 6
+    assert len(tables) == len(blocks) == num_blocks
     epochs = set()
     for table, (rank, steps) in zip(tables, blocks, strict=True):
-        rows = table.to_pylist()
+        assert table.num_rows == len(steps) * plan.rows_per_worker
+        rows = [r for r in table.to_pylist() if r["sample"] != NO_SAMPLE]
         cursors = [(step, *cursor) for step in steps for cursor in plan.cursors(step, rank)]
         assert [(r["step"], r["epoch"], r["sample"]) for r in rows] == cursors
         assert [r["seeds"] for r in rows] == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -147,3 +148,16 @@ def test_offline_mode_asked_for_holds_even_with_a_key(tmp_path: Path, monkeypatc
     with tracking(config(tmp_path), CONFIG) as tracker:
         tracker.log({"train/row": 0.5}, 1)
     assert len(log_files(tmp_path)) == 1
+
+
+def test_a_run_that_cannot_reach_wandb_goes_on_offline_under_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as closed:  # bound and not listening: nobody answers there
+        closed.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
+        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+        with tracking(config(tmp_path), CONFIG) as tracker:
+            tracker.log({"loss": 1.0}, 1)
+    assert "cannot be reached" in capfd.readouterr().err
+    assert [path.name for path in log_files(tmp_path)] == ["run-run-7.wandb"]

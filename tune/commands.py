@@ -25,7 +25,6 @@ class Sweep(StoreOptions):
     """Many pretraining settings on one database, with early stopping; the same command goes on after a kill."""
 
     run_name: tyro.conf.Suppress[str | None] = None
-    workers: tyro.conf.Suppress[int] = 1
     name: str | None = None
     """Folder below runs-dir. Default: made from data and configuration; the same name continues."""
     grid: str = "paper"
@@ -71,9 +70,9 @@ class Sweep(StoreOptions):
         space = with_rows(read_space(self.grid), self.rows)
         base = base_config(
             space.preset, max_steps=self.max_steps, validation_interval_steps=self.validation_interval_steps,
-            validation_samples=self.validation_samples, seed=self.seed,
+            validation_samples=self.validation_samples, seed=self.seed or 0,
         )  # fmt: skip
-        trials = trials_of(base, settings(space, self.search, self.samples, self.seed), self.seeds)
+        trials = trials_of(base, settings(space, self.search, self.samples, base.seed), self.seeds)
         _, dataset = self.open_data()
         identity = {
             "store": store_name(dataset, self.store_config()), "early_stopping": self.early_stopping,

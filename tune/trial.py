@@ -104,7 +104,7 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
     model = PretrainingModel(store, config)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
-    identity = run_identity(config, store.content_hash, config.samples_per_step, None)
+    identity = run_identity(config, store.content_hash, None)
     if (checkpoint := newest_checkpoint(folder)) is not None:
         state, best = load_training(checkpoint, model, optimizer, identity)
     report_missed(state, report)
@@ -124,7 +124,7 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
         steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
         fit(
             model, optimizer, steps, store, config, validation, state=state, on_report=on_report,
-            on_step=lambda step, losses, subgraphs: alive(),
+            on_step=lambda step, losses, counts: alive(),
         )  # fmt: skip
 
 
