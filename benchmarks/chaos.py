@@ -204,7 +204,7 @@ def open_placement_groups(address: str) -> list[str]:
 
 
 def left_processes(session: str) -> list[str]:
-    """Processes with the session's name in their command line, after they had time to end."""
+    """Processes of the session, after they had time to end."""
     end_s, left = time.monotonic() + SETTLE_S, list[str]()
     while time.monotonic() < end_s:
         left = [f"process {p.pid} {_title(p)[:80]}" for p in psutil.process_iter() if _is_of(p, session)]
@@ -225,8 +225,9 @@ def left_in_memory(before: set[str]) -> list[str]:
 
 
 def _is_of(process: psutil.Process, session: str) -> bool:
+    """By its command line, or by the session's files that it holds: Ray names its workers anew."""
     try:
-        return session in " ".join(process.cmdline()) or session in process.environ().get("RAY_SESSION_NAME", "")
+        return session in _title(process) or any(session in file.path for file in process.open_files())
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
         return False
 
@@ -246,7 +247,7 @@ def equal_weights(left: Path, right: Path) -> bool:
 
 def chaos(options: argparse.Namespace, runs_dir: Path) -> dict[str, Any]:
     """The whole comparison."""
-    before = {p.name for p in Path("/dev/shm").iterdir()}
+    before, at_start = {p.name for p in Path("/dev/shm").iterdir()}, conditions()
     whole = undisturbed(options, runs_dir)
     say("the undisturbed run is done")
     nodes = Nodes()
@@ -277,7 +278,7 @@ def chaos(options: argparse.Namespace, runs_dir: Path) -> dict[str, Any]:
         "underway_steps_max": underway,
         "recovery_max_s": round(max((sum(p.values()) for p in parts), default=0.0), 2),
         "each_sample_once": num_samples(state.consumed) == SAMPLES_PER_STEP * options.steps,
-        "kinds": {kind: sum(k["kind"] == kind for k in kills) for kind in KINDS}, "conditions": conditions(),
+        "kinds": {kind: sum(k["kind"] == kind for k in kills) for kind in KINDS}, "conditions": at_start,
     }  # fmt: skip
 
 

@@ -47,6 +47,7 @@ def speeds(store: Store, folder: Path, workers: int, windows: int) -> list[dict[
 def scaling(store: Store, folder: Path, *, windows: int, rounds: int) -> dict[str, object]:
     """What is printed."""
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
+    at_start = conditions()
     for number in range(rounds):
         for workers in found:
             found[workers] += speeds(store, folder / f"{workers}-{number}", workers, windows)
@@ -57,7 +58,7 @@ def scaling(store: Store, folder: Path, *, windows: int, rounds: int) -> dict[st
         "efficiency_2": round(rate[2] / rate[1], 3), "data_wait_share": round(wait[2], 4),
         "steps_per_s": {str(workers): round(r, 3) for workers, r in rate.items()},
         "data_wait_share_1": round(wait[1], 4), "samples_per_rank": SAMPLES_PER_RANK, "windows": windows * rounds,
-        "window_steps": WINDOW_STEPS, "database": store.schema.database, "conditions": conditions(),
+        "window_steps": WINDOW_STEPS, "database": store.schema.database, "conditions": at_start,
     }  # fmt: skip
 
 

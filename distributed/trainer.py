@@ -24,15 +24,16 @@ from distributed.checkpoint import CheckpointPolicy, check_identity, load_state,
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.failures import GiveUp
 from distributed.journal import Journal
-from distributed.preflight import check_shared, start_ray
+from distributed.preflight import check_object_store, check_shared, start_ray, warn_of_small_shared_memory
 from distributed.progress import make_board, say, watched
 from distributed.runs import alone
 from distributed.sampling import in_order, sampled_dataset
-from distributed.seeds import step_plan, with_samples_for
+from distributed.seeds import SAMPLES_PER_BLOCK, step_plan, with_samples_for
 from distributed.shards import Placement, PlacementName, place
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
+from rdl_core.hg_sampling import max_subgraph_bytes
 from rdl_core.model_io import save_pretrained
 from rdl_core.pretraining import TrainState, pretrained_checkpoint
 from rdl_core.store import Store
@@ -101,6 +102,7 @@ def pretrain(
     with alone(run_dir):
         if not _check_run(run_dir, identity):
             use_gpu = start_ray(most, samplers, least=workers)
+            _check_memory(store, config, most, samplers)
             for folder in (run_dir, store.path.resolve()) if len(ray.nodes()) > 1 else ():
                 check_shared(folder)
             if config.samples_per_step != configured:
@@ -118,6 +120,13 @@ def pretrain(
                 if worker.placement.shards is not None:
                     worker.placement.shards.stop()
         return _finish(store, config, run_dir)
+
+
+def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:
+    size = max_subgraph_bytes(len(store.graph.node_types), len(store.graph.edge_types), config.sampling)
+    samples = max(SAMPLES_PER_BLOCK, -(-config.samples_per_step // workers))
+    check_object_store([n["Resources"] for n in ray.nodes() if n["Alive"]], size * samples, workers, samplers)
+    warn_of_small_shared_memory()
 
 
 def _placed(store: Store, config: PretrainingConfig, placement: PlacementName, num_shards: int | None) -> Placement:

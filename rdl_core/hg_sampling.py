@@ -103,6 +103,12 @@ def sample_streams(seed: int, cursors: Sequence[tuple[int, int]]) -> NDArray[np.
     return np.array([stream(seed, PURPOSE_HG_SAMPLING, e, k) for e, k in cursors], dtype=np.uint64)
 
 
+def max_subgraph_bytes(num_tables: int, num_keys: int, config: HGSamplingConfig) -> int:
+    """The most that a packed subgraph (subgraph.py) of so many tables and foreign keys takes."""
+    capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
+    return 4 * (num_tables * (1 + capacity) + num_keys * (1 + 2 * capacity))
+
+
 class SubgraphScratch:
     """Memory of one subgraph in the making (hg_kernels.py); serves one at a time.
 
@@ -131,4 +137,4 @@ class SubgraphScratch:
             np.zeros(num_tables, np.int64),
             (np.zeros(config.rows_per_hop), np.zeros(config.rows_per_hop, np.int64), np.zeros(DRAW_BLOCK)),
         )
-        self.max_buffer = num_tables * (1 + capacity) + num_keys * (1 + 2 * capacity)
+        self.max_buffer = max_subgraph_bytes(num_tables, num_keys, config) // 4
