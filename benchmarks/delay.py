@@ -1,9 +1,9 @@
 """A slow link: two bridges of a switch (hosts.py) joined by this process, which hands every frame on after a delay.
 
 For kernels without netem. The ends are TAP devices, which take no offloads: the kernel cuts segments to the MTU and fills in checksums before they
-come here. Runs in the switch's namespace until it is ended:
+come here. `slow_bridge` runs it in the switch's namespace, with which it ends:
 
-    python benchmarks/delay.py near far 20     # both bridges exist; 20 ms each way
+    python benchmarks/delay.py bridge far 20     # both bridges exist; 20 ms each way
 
 Promises: frames keep their order; none is dropped here.
 """
@@ -18,6 +18,11 @@ import subprocess
 import sys
 import time
 from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from benchmarks.hosts import Network  # run as a file, it does without
 
 FRAME_BYTES = 65536
 SET_INTERFACE, TAP, NO_PACKET_INFORMATION = 0x400454CA, 0x0002, 0x1000
@@ -44,6 +49,20 @@ def forward(ends: tuple[int, int], delay_s: float) -> None:
         for end, queue in waiting.items():
             while queue and queue[0][0] <= time.monotonic():
                 os.write(end, queue.popleft()[1])
+
+
+def slow_bridge(network: Network, delay_ms: float, log: Path) -> str | None:
+    """Makes the switch's bridge "far", which is so many ms each way from the others' "bridge"; or says why not, in the kernel's words."""
+    network.switch.run("ip", "link", "add", "far", "type", "bridge", "forward_delay", "0")
+    network.switch.run("ip", "link", "set", "far", "up")
+    with log.open("w") as opened:
+        command = [sys.executable, __file__, "bridge", "far", str(delay_ms)]
+        delay = network.switch.start(*command, log=opened)
+    while "ready" not in log.read_text():
+        if delay.poll() is not None:
+            return log.read_text().splitlines()[-1]
+        time.sleep(0.05)
+    return None
 
 
 def main() -> None:

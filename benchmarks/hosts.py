@@ -1,7 +1,7 @@
 """Hosts on one machine: network namespaces on a switch, so that a cluster has several addresses and links that can be cut.
 
-    switch: bridge --- link of host 1 --- host 1: eth0 10.77.0.1
-                   \-- link of host 2 --- host 2: eth0 10.77.0.2 ...
+    switch: bridge ---- link of host 1 ---- host 1: eth0 10.77.0.1
+                   +--- link of host 2 ---- host 2: eth0 10.77.0.2 ...
 
 A host has its own network, processes, host name, hosts file, /dev/shm and /tmp/ray; all other files are the machine's, so every folder is one that
 all hosts share (and a cut link does not cut storage). Linux, root and `ip` are needed; nothing is seen or left outside.
@@ -18,7 +18,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -28,7 +28,6 @@ NETWORK = "10.77.0"
 COMMANDS = ("ip", "unshare", "nsenter", "mount", "hostname")
 FIRST_PROCESS = """
 set -e
-trap '' CHLD  # whoever ends is reaped
 hostname "$1"
 ip link set lo up
 if [ "$1" != switch ]; then
@@ -38,7 +37,7 @@ if [ "$1" != switch ]; then
     mount --bind "$2/$1" /tmp/ray
 fi
 echo ready
-exec cat  # ends when the pipe does
+exec env --ignore-signal=CHLD cat  # ends when the pipe does; whatever ends in here is reaped
 """
 
 SPEAK = f"""
@@ -46,6 +45,13 @@ import socket
 broadcast = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 broadcast.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 broadcast.sendto(b"", ("{NETWORK}.255", 9))
+"""
+
+CONNECT = """
+import socket, sys, time
+begun = time.perf_counter()
+socket.socket().connect_ex((sys.argv[1], 9))  # nobody listens: the refusal has gone there and back
+print(time.perf_counter() - begun)
 """
 
 
@@ -71,12 +77,14 @@ class Namespace:
         address: Its IPv4 address, "" for the switch.
         first: Its first process, as seen from outside.
         holder: The `unshare` around it, whose stdin it reads.
+        started: Processes of `start`.
     """
 
     name: str
     address: str
     first: int
     holder: subprocess.Popen[bytes]
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list, compare=False)
 
     def inside(self, command: Sequence[str]) -> list[str]:
         """The command line that runs a command in here."""
@@ -99,14 +107,24 @@ class Namespace:
 
     def start(self, *command: str, log: IO[Any], environment: Mapping[str, str] | None = None) -> subprocess.Popen:
         """In the background."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.inside(command), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
-        )  # fmt: skip
+        )
+        self.started.append(process)
+        return process
+
+    def round_trip_s(self, to: str, timeout_s: float = 10) -> float:
+        """Seconds to another host and back, by name or address.
+
+        Raises:
+            subprocess.TimeoutExpired: Nothing came back.
+        """
+        return float(self.run(sys.executable, "-S", "-c", CONNECT, to, timeout_s=timeout_s))
 
     def processes(self) -> list[psutil.Process]:
-        """All that runs here but the first."""
+        """All that runs here but the first; who has ended and waits for its parent does not run."""
         here = _process_namespace(self.first)
-        return [p for p in psutil.process_iter() if p.pid != self.first and _process_namespace(p.pid) == here]
+        return [p for p in psutil.process_iter() if p.pid != self.first and _runs_in(p, here)]
 
     def kill_all(self) -> None:
         """kill -9 of everything that runs here, at once; the host itself stays, as after a power failure and a start."""
@@ -124,7 +142,7 @@ class Network:
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         self.folder = folder
         self.addresses = {name: f"{NETWORK}.{i}" for i, name in enumerate(names, 1)}
-        self.holders: list[subprocess.Popen[bytes]] = []
+        self.made: list[Namespace] = []
 
     def open(self) -> None:
         """Makes switch, hosts and links."""
@@ -151,11 +169,14 @@ class Network:
 
     def close(self) -> None:
         """Ends everything."""
-        for holder in self.holders:
-            assert holder.stdin is not None
-            holder.stdin.close()
-        for holder in self.holders:
-            holder.wait(30)
+        for namespace in self.made:
+            assert namespace.holder.stdin is not None
+            namespace.holder.stdin.close()
+        for namespace in self.made:
+            for process in (namespace.holder, *namespace.started):
+                process.wait(30)
+            assert namespace.holder.stdout is not None
+            namespace.holder.stdout.close()
 
     def _namespace(self, name: str, address: str) -> Namespace:
         (self.folder / name).mkdir()
@@ -164,11 +185,13 @@ class Network:
             [*unshare, "sh", "-c", FIRST_PROCESS, "sh", name, str(self.folder)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
-        self.holders.append(holder)
         assert holder.stdout is not None
-        if holder.stdout.readline() != b"ready\n":
+        is_ready = holder.stdout.readline() == b"ready\n"
+        first = psutil.Process(holder.pid).children()[0].pid if is_ready else 0
+        self.made.append(Namespace(name, address, first, holder))
+        if not is_ready:
             raise RuntimeError(f"namespace {name} did not start (its error is above)")
-        return Namespace(name, address, psutil.Process(holder.pid).children()[0].pid, holder)
+        return self.made[-1]
 
     def _host(self, name: str, address: str) -> Namespace:
         host = self._namespace(name, address)
@@ -198,7 +221,11 @@ def network(folder: Path, names: Sequence[str]) -> Iterator[Network]:
 
 
 def _process_namespace(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/pid")
+
+
+def _runs_in(process: psutil.Process, namespace: str) -> bool:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
-    except OSError:
-        return ""  # it has ended
+        return _process_namespace(process.pid) == namespace and process.status() != psutil.STATUS_ZOMBIE
+    except (OSError, psutil.NoSuchProcess):
+        return False  # it has ended

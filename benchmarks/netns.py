@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this folder is the first of the path
 
 from benchmarks.chaos import equal_weights, recoveries  # noqa: E402
+from benchmarks.delay import slow_bridge  # noqa: E402
 from benchmarks.hosts import Namespace, Network, network, why_not  # noqa: E402
 from benchmarks.ray_hosts import Job, RayHosts, pretrain_command  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
@@ -45,12 +46,6 @@ WINDOW_STEPS = 20
 """Between validations, each of which gives the steps/s since the last one."""
 JOB_LIMIT_S, RECOVERY_LIMIT_S, RETURN_LIMIT_S = 600.0, 300.0, 120.0
 DELAY_MS = 20.0
-CONNECT = """
-import socket, sys, time
-begun = time.perf_counter()
-socket.socket().connect_ex((sys.argv[1], 9))  # nobody listens: the refusal has gone there and back
-print(time.perf_counter() - begun)
-"""
 
 
 def say(message: str) -> None:
@@ -158,16 +153,8 @@ class Trial:
 
     def slow(self) -> dict[str, Any]:
         """Steps/s behind a slow link, and before it became slow, in the same run; null with the kernel's words where there is no TAP."""
-        self.network.switch.run("ip", "link", "add", "far", "type", "bridge")
-        self.network.switch.run("ip", "link", "set", "far", "up")
-        log = self.folder / "delay.log"
-        with log.open("w") as opened:
-            command = [sys.executable, "-u", str(ROOT / "benchmarks" / "delay.py"), "bridge", "far", str(DELAY_MS)]
-            delay = self.network.switch.start(*command, log=opened)
-        while "ready" not in log.read_text():
-            if delay.poll() is not None:
-                return {"local_steps_per_s": None, "sharded_steps_per_s": None, "why": log.read_text().splitlines()[-1]}
-            time.sleep(0.1)
+        if (why := slow_bridge(self.network, DELAY_MS, self.folder / "delay.log")) is not None:
+            return {"local_steps_per_s": None, "sharded_steps_per_s": None, "why": why}
         found: dict[str, Any] = {"delay_ms": DELAY_MS}
         for placement in ("local", "sharded"):
             before, after, found["round_trip_ms"] = self._slowed(f"slow-{placement}", placement)
@@ -183,8 +170,7 @@ class Trial:
         job.until_step(self.steps // 2, JOB_LIMIT_S)
         host = self.victim()
         self.network.plug(host.name, "far")
-        head = self.network.hosts[HOSTS[0]]
-        trips_s = [float(head.run(sys.executable, "-S", "-c", CONNECT, host.address)) for _ in range(3)]
+        trips_s = [self.network.hosts[HOSTS[0]].round_trip_s(host.address) for _ in range(3)]
         job.finish(JOB_LIMIT_S)
         self.network.plug(host.name, "bridge")
         rates = {e["step"]: e["steps_per_s"] for e in job.journal.events("validated") if "steps_per_s" in e}
