@@ -210,10 +210,11 @@ class Pretrain(SamplingOptions, StoreOptions):
         tracking = TrackingConfig(
             directory=str(run.folder.resolve()), run_id=run_id(run.folder), name=run.name, enabled=self.wandb
         )
-        done = pretrain(
-            store, config, run.folder, workers=self.workers, samplers=self.samplers, placement=self.placement,
-            num_shards=self.shards, tracking=tracking, checkpoints=checkpoints,
-        )  # fmt: skip
+        with run.held():
+            done = pretrain(
+                store, config, run.folder, workers=self.workers, samplers=self.samplers, placement=self.placement,
+                num_shards=self.shards, tracking=tracking, checkpoints=checkpoints,
+            )  # fmt: skip
         curves = draw_curves(done.state, run.folder / "curves.png")
         result = pretraining_result(done.checkpoint, done.state, curves, wandb_dir)
         say(f"{done.state.finished} after {done.state.step} steps; best at {done.state.best_step}: " + ", ".join(

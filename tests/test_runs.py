@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from distributed.runs import describe_differences, open_run, resolve_data, write_json
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG = {"seed": 0, "backbone": {"channels": 16, "rows": {"model": "linear"}}, "path": Path("x")}
 
 
@@ -150,3 +153,27 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         write_json(path, circular)
     assert json.loads(path.read_text()) == {"old": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_that_another_process_drives_is_refused_until_that_process_is_killed(tmp_path: Path) -> None:
+    run = open_run(tmp_path, "shared", "pretrain", "rel-f1", CONFIG)
+    program = "import sys, time; from pathlib import Path; from distributed.runs import Run\n"
+    program += "with Run(Path(sys.argv[1])).held(): print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(run.folder)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            with (
+                pytest.raises(
+                    RuntimeError, match=rf"'shared' is being driven by process {other.pid} on .*(?s:.*)--run-name"
+                ),
+                run.held(),
+            ):
+                pass
+        finally:
+            other.kill()
+    with run.held():
+        pass
+    with run.held():
+        pass
