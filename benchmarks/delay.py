@@ -1,9 +1,9 @@
 """A slow link: two bridges of a switch (hosts.py) joined by this process, which hands every frame on after a delay.
 
 For kernels without netem. The ends are TAP devices, which take no offloads: the kernel cuts segments to the MTU and fills in checksums before they
-come here. `slow_bridge` runs it in the switch's namespace, with which it ends:
+come here. Runs in the switch's namespace, with which it ends:
 
-    python benchmarks/delay.py bridge far 20     # both bridges exist; 20 ms each way
+    python benchmarks/delay.py bridge far 20 9000     # both bridges exist; 20 ms each way, frames of 9,000 bytes
 
 Promises: frames keep their order; none is dropped here.
 """
@@ -18,22 +18,17 @@ import subprocess
 import sys
 import time
 from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from benchmarks.hosts import Network  # run as a file, it does without
 
 FRAME_BYTES = 65536
 SET_INTERFACE, TAP, NO_PACKET_INFORMATION = 0x400454CA, 0x0002, 0x1000
 """TUNSETIFF, IFF_TAP, IFF_NO_PI of linux/if_tun.h."""
 
 
-def tap(name: str, bridge: str) -> int:
+def tap(name: str, bridge: str, mtu_bytes: str) -> int:
     """A new TAP device in a bridge; the file descriptor of its other end."""
     descriptor = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(descriptor, SET_INTERFACE, struct.pack("16sH", name.encode(), TAP | NO_PACKET_INFORMATION))
-    subprocess.run(["ip", "link", "set", name, "master", bridge, "up"], check=True)
+    subprocess.run(["ip", "link", "set", name, "mtu", mtu_bytes, "master", bridge, "up"], check=True)
     return descriptor
 
 
@@ -51,23 +46,9 @@ def forward(ends: tuple[int, int], delay_s: float) -> None:
                 os.write(end, queue.popleft()[1])
 
 
-def slow_bridge(network: Network, delay_ms: float, log: Path) -> str | None:
-    """Makes the switch's bridge "far", which is so many ms each way from the others' "bridge"; or says why not, in the kernel's words."""
-    network.switch.run("ip", "link", "add", "far", "type", "bridge", "forward_delay", "0")
-    network.switch.run("ip", "link", "set", "far", "up")
-    with log.open("w") as opened:
-        command = [sys.executable, __file__, "bridge", "far", str(delay_ms)]
-        delay = network.switch.start(*command, log=opened)
-    while "ready" not in log.read_text():
-        if delay.poll() is not None:
-            return log.read_text().splitlines()[-1]
-        time.sleep(0.05)
-    return None
-
-
 def main() -> None:
-    near, far, delay_ms = sys.argv[1:]
-    ends = (tap("slow0", near), tap("slow1", far))
+    near, far, delay_ms, mtu_bytes = sys.argv[1:]
+    ends = (tap("slow0", near, mtu_bytes), tap("slow1", far, mtu_bytes))
     print("ready", flush=True)
     forward(ends, float(delay_ms) / 1000)
 

@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from typing import IO, Any
 import psutil
 
 NETWORK = "10.77.0"
+MTU_BYTES = 9000
+"""Jumbo frames, as within a cloud's network; a slow link (delay.py) then moves more bytes a second than with 1500."""
 COMMANDS = ("ip", "unshare", "nsenter", "mount", "hostname")
 FIRST_PROCESS = """
 set -e
@@ -162,6 +165,26 @@ class Network:
     def restore(self, name: str) -> None:
         self.switch.run("ip", "link", "set", _link(self.hosts[name]), "up")
 
+    def add_slow_bridge(self, delay_ms: float, log: Path) -> str | None:
+        """Makes the switch's bridge "far", which is so many ms each way from the other, "bridge"; or says why not, in the kernel's words."""
+        self.switch.run("ip", "link", "add", "far", "type", "bridge", "forward_delay", "0")
+        self.switch.run("ip", "link", "set", "far", "up")
+        delay = [
+            sys.executable,
+            str(Path(__file__).with_name("delay.py")),
+            "bridge",
+            "far",
+            str(delay_ms),
+            str(MTU_BYTES),
+        ]
+        with log.open("w") as opened:
+            process = self.switch.start(*delay, log=opened)
+        while "ready" not in log.read_text():
+            if process.poll() is not None:
+                return log.read_text().splitlines()[-1]
+            time.sleep(0.05)
+        return None
+
     def plug(self, name: str, bridge: str) -> None:
         """Puts a host's link into a bridge of the switch; the host then speaks once, for bridges learn from senders where a host is."""
         self.switch.run("ip", "link", "set", _link(self.hosts[name]), "master", bridge)
@@ -196,7 +219,10 @@ class Network:
     def _host(self, name: str, address: str) -> Namespace:
         host = self._namespace(name, address)
         # With this machine's process numbers: in a namespace the host's first process has another one.
-        pair = ["link", "add", _link(host), "type", "veth", "peer", "name", "eth0", "netns", str(host.first)]
+        mtu = ["mtu", str(MTU_BYTES)]
+        pair = [
+            "link", "add", _link(host), *mtu, "type", "veth", "peer", "name", "eth0", *mtu, "netns", str(host.first),
+        ]  # fmt: skip
         subprocess.run(["nsenter", f"--target={self.switch.first}", "--net", "ip", *pair], check=True)
         host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
         host.run("ip", "link", "set", "eth0", "up")

@@ -32,7 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this folder is the first of the path
 
 from benchmarks.chaos import equal_weights, recoveries  # noqa: E402
-from benchmarks.delay import slow_bridge  # noqa: E402
 from benchmarks.hosts import Namespace, Network, network, why_not  # noqa: E402
 from benchmarks.ray_hosts import Job, RayHosts, pretrain_command  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
@@ -153,7 +152,7 @@ class Trial:
 
     def slow(self) -> dict[str, Any]:
         """Steps/s behind a slow link, and before it became slow, in the same run; null with the kernel's words where there is no TAP."""
-        if (why := slow_bridge(self.network, DELAY_MS, self.folder / "delay.log")) is not None:
+        if (why := self.network.add_slow_bridge(DELAY_MS, self.folder / "delay.log")) is not None:
             return {"local_steps_per_s": None, "sharded_steps_per_s": None, "why": why}
         found: dict[str, Any] = {"delay_ms": DELAY_MS}
         for placement in ("local", "sharded"):

@@ -11,7 +11,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.delay import slow_bridge
 from benchmarks.hosts import Network, network, why_not
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +45,7 @@ def test_hosts_reach_each_other_by_name_until_a_link_is_cut_and_after_it_is_back
 def test_a_slow_link_delays_each_way_and_only_that_host(pair: Network, tmp_path: Path) -> None:
     left, right = pair.hosts.values()
     assert left.round_trip_s(right.name) < 0.06
-    assert slow_bridge(pair, 30.0, tmp_path / "log") is None
+    assert pair.add_slow_bridge(30.0, tmp_path / "log") is None
     pair.plug("right", "far")
     assert 0.06 <= left.round_trip_s(right.name) < 0.5
     pair.plug("right", "bridge")
