@@ -7,12 +7,13 @@ Each run is a `ray job submit` of rel-f1 with two DDP workers on two hosts, and 
     cut    the link of a host with a worker is taken down in the middle; a host to spare takes over; the link comes back
     kill   kill -9 of all processes of such a host in the middle; the same
     slow   the link of such a host gets 20 ms each way in the middle (delay.py), graph local and sharded
+    launch `ray up`, `ray submit`, `ray down` of examples/cluster_local.yaml over ssh, on hosts of its own (launcher.py); if sshd is installed
 
 After cut and kill the host comes back by `ray start`, as a supervisor or the autoscaler would do it. `lost_s` is from the cut or kill until the run
 does its next new step: with the time to see it, to start workers again, and to do again what was not in a checkpoint.
 
 The last line of stdout is JSON: {"hosts", "final_step", "weights_equal_to_one_host", "cut": {"recovered", "lost_s"}, "kill": {"recovered", "lost_s"},
-"slow_link": {"local_steps_per_s", "sharded_steps_per_s"}}; a part left out by --parts is null. Exit status 1 when a promise is broken: other weights,
+"slow_link": {"local_steps_per_s", "sharded_steps_per_s"}, "launcher"}; a part left out by --parts is null. Exit status 1 when a promise is broken: other weights,
 a run that does not end, a host that does not come back. Needs Linux, root and `ip`.
 """
 
@@ -31,6 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this folder is the first of the path
 
+from benchmarks import launcher  # noqa: E402
 from benchmarks.chaos import equal_weights, recoveries  # noqa: E402
 from benchmarks.hosts import Namespace, Network, network, why_not  # noqa: E402
 from benchmarks.ray_hosts import Job, RayHosts, pretrain_command  # noqa: E402
@@ -39,7 +41,7 @@ from distributed.checkpoint import load_state  # noqa: E402
 from distributed.commits import committed_checkpoint  # noqa: E402
 from distributed.runs import resolve_data  # noqa: E402
 
-PARTS = ("run", "cut", "kill", "slow")
+PARTS = ("run", "cut", "kill", "slow", "launch")
 HOSTS = ("head", "worker-1", "worker-2", "worker-3")
 WINDOW_STEPS = 20
 """Between validations, each of which gives the steps/s since the last one."""
@@ -176,20 +178,46 @@ class Trial:
         return rates[self.steps // 2], rates[self.steps], round(1000 * min(trips_s), 1)
 
 
+def on_cluster(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """The parts that share a cluster."""
+    found, (net, runs) = dict[str, Any](), (folder / "net", folder / "runs")
+    net.mkdir()
+    runs.mkdir()
+    with network(net, HOSTS) as hosts:
+        trial = Trial(hosts, options, runs)
+        for part in options.parts:
+            if part in ("cut", "kill"):
+                found[part] = trial.disturbed(part)
+            elif part != "launch":
+                found[part] = getattr(trial, part)()
+    return found
+
+
+def launched_alone(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """What launcher.py finds, or {"why": it cannot be tried here}."""
+    if (missing := launcher.why_not()) is not None:
+        return {"why": missing}
+    net, homes = folder / "launcher-net", folder / "homes"
+    net.mkdir()
+    homes.mkdir()
+    with network(net, launcher.HOSTS) as hosts:
+        found = launcher.launched(hosts, homes, resolve_data(options.data))
+    say(f"launch: {found}")
+    return found
+
+
 def trials(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """What is printed."""
-    (folder / "runs").mkdir()
-    (folder / "net").mkdir()
     found: dict[str, Any] = dict.fromkeys(PARTS)
     load = conditions()
-    with network(folder / "net", HOSTS) as hosts:
-        trial = Trial(hosts, options, folder / "runs")
-        for part in options.parts:
-            found[part] = trial.disturbed(part) if part in ("cut", "kill") else getattr(trial, part)()
+    if set(options.parts) - {"launch"}:
+        found |= on_cluster(options, folder)
+    if "launch" in options.parts:
+        found["launch"] = launched_alone(options, folder)
     run = found["run"] or {}
     return {
         "hosts": len(HOSTS), "final_step": run.get("final_step"), "weights_equal_to_one_host": run.get("weights_equal"),
-        "cut": found["cut"], "kill": found["kill"], "slow_link": found["slow"], "workers_on": run.get("on"),
+        "cut": found["cut"], "kill": found["kill"], "slow_link": found["slow"], "launcher": found["launch"], "workers_on": run.get("on"),
         "seconds": run.get("seconds"), "steps": options.steps, "conditions": load,
     }  # fmt: skip
 
@@ -203,6 +231,7 @@ def is_kept(result: dict[str, Any], parts: list[str]) -> bool:
         "cut": result["cut"] and result["cut"]["recovered"],
         "kill": result["kill"] and result["kill"]["recovered"],
         "slow": result["slow_link"] and result["slow_link"].get("sharded_weights_equal", True),
+        "launch": result["launcher"] and result["launcher"].get("final_step", launcher.STEPS) == launcher.STEPS,
     }
     return all(kept[part] for part in parts)
 
