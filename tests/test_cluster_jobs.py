@@ -27,7 +27,18 @@ from rdl_core.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
-PRETRAIN = ("--workers", "1", "--max-steps", "4", "--placement", "sharded", "--shards", "2")
+PRETRAIN = (
+    "--workers",
+    "1",
+    "--max-steps",
+    "4",
+    "--validation-samples",
+    "2",
+    "--placement",
+    "sharded",
+    "--shards",
+    "2",
+)
 TOKEN = secrets.token_hex(32)
 pytestmark = pytest.mark.ray
 
