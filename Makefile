@@ -1,13 +1,14 @@
 # `make run`: the embedded example, from a SQL database to fine-tuned models. `make test`: all checks that CI runs.
 # `make bench`: the quick benchmark. `make bench-peers`: the same beside torch-sparse, which is compiled once (about 10 minutes).
 # `make chaos`: a run of 300 steps, killed ten times, against the same run left alone (about ten minutes).
+# `make netns-test`: runs on several hosts (network namespaces: Linux, root) whose links are cut and processes killed (about fifteen minutes).
 # All make .venv themselves from constraints.txt; the second call starts at once.
 PYTHON ?= python3
 DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check bench bench-peers chaos clean
+.PHONY: run test check bench bench-peers chaos netns-test clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-installed
@@ -30,6 +31,9 @@ bench-peers: .venv/peers-installed bench
 
 chaos: .venv/run-installed
 	$(BIN)/python benchmarks/chaos.py --data $(DATA)/rel-f1
+
+netns-test: .venv/test-installed
+	$(BIN)/python benchmarks/netns.py --data $(DATA)/rel-f1
 
 # torch first and alone: a looser first install would bring gigabytes of CUDA where only a CPU is.
 .venv/python-installed:

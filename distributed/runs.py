@@ -3,24 +3,30 @@
     runs/stores/<database>-<hash>/   REG stores, shared by runs
     runs/<run name>/config.json      command and complete configuration
     runs/<run name>/result.json      what the command found, written last
+    runs/<run name>/held             locked by the process that drives the run, and says which
 
 Promises: the default name follows from command, data and configuration, so that the same command continues or finds its run; a name that exists
-with another configuration is refused with the difference, and one that another process runs; files are written beside and renamed.
+with another configuration is refused with the difference; two processes never drive one run; files are written beside and renamed.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distributed.progress import say
+
 DATA_ROOT = Path("../shared/data")
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
 def resolve_data(data: str | None) -> str:
@@ -105,21 +111,38 @@ def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: 
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Holds a run folder for this process; the system lets go of a killed one's.
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from driving a run while the body runs; also on other hosts, where the shared storage has locks (NFS 4 has).
+
+    The lock goes with the process, however it ends.
 
     Raises:
-        RuntimeError: Another process holds it.
+        RuntimeError: Another process drives it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(
-                f"{folder} is being run by another process.\nRemedy: wait for it, or take another name"
-            ) from error
+    descriptor = os.open(folder / "held", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(descriptor, folder)
         yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode() or "another process"
+        raise RuntimeError(
+            f"run {folder.name!r} is being driven by {holder}.\n"
+            f"Remedy: wait for it (the same command then finds its result), or take another name"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        say(f"the storage of {folder} has no locks: do not start this command twice at a time")
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
 def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:

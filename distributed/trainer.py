@@ -26,7 +26,7 @@ from distributed.failures import GiveUp
 from distributed.journal import Journal
 from distributed.preflight import check_object_store, check_shared, start_ray, warn_of_small_shared_memory
 from distributed.progress import make_board, say, watched
-from distributed.runs import alone
+from distributed.runs import held
 from distributed.sampling import in_order, sampled_dataset
 from distributed.seeds import SAMPLES_PER_BLOCK, step_plan, with_samples_for
 from distributed.shards import Placement, PlacementName, place
@@ -99,7 +99,7 @@ def pretrain(
     run_dir, most = run_dir.resolve(), max_workers or workers
     configured, config = config.samples_per_step, with_samples_for(config, most)
     identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
-    with alone(run_dir):
+    with held(run_dir):
         if not _check_run(run_dir, identity):
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import secrets
@@ -17,10 +18,27 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
+from safetensors.torch import load_file
+
+from rdl_core.config import robust
+from rdl_core.pretraining import pretrain_here
+from rdl_core.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
-PRETRAIN = ("--workers", "1", "--max-steps", "4", "--placement", "sharded", "--shards", "2")
+PRETRAIN = (
+    "--workers",
+    "1",
+    "--max-steps",
+    "4",
+    "--validation-samples",
+    "2",
+    "--placement",
+    "sharded",
+    "--shards",
+    "2",
+)
 TOKEN = secrets.token_hex(32)
 pytestmark = pytest.mark.ray
 
@@ -83,17 +101,38 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **more}
 
 
+def submitted(cluster: Cluster, options: list[str]) -> subprocess.Popen[str]:
+    submit = [*RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(ROOT), "--"]
+    return subprocess.Popen(
+        [*submit, sys.executable, "-m", "distributed", "pretrain", *options],
+        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def ended(job: subprocess.Popen[str]) -> tuple[int, str]:
+    """(status, what it showed)."""
+    try:
+        shown, _ = job.communicate(timeout=300)
+    finally:
+        job.kill()
+    return job.returncode, shown
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As workers have; sums may be split differently with more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def test_a_submitted_job_pretrains_and_the_same_command_on_the_head_finds_it_finished(
     cluster: Cluster, data_root: Path, tmp_path: Path
 ) -> None:
     options = ["--data", str(data_root / "rel-f1"), "--runs-dir", str(tmp_path), "--run-name", "job", *PRETRAIN]
-    submit = [*RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(ROOT), "--"]
-    job = subprocess.run(
-        [*submit, sys.executable, "-m", "distributed", "pretrain", *options],
-        env=environment(), capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    shown = job.stdout + job.stderr
-    assert job.returncode == 0, shown[-4000:]
+    status, shown = ended(submitted(cluster, options))
+    assert status == 0, shown[-4000:]
     assert "graph placement: sharded over 2" in shown
     assert "Ray: local session" not in shown
     result = json.loads((tmp_path / "job" / "result.json").read_text())
@@ -105,3 +144,27 @@ def test_a_submitted_job_pretrains_and_the_same_command_on_the_head_finds_it_fin
     )  # fmt: skip
     assert script.returncode == 0, script.stderr[-2000:]
     assert "is finished; nothing to do" in script.stderr
+
+
+def test_jobs_of_two_users_at_once_end_with_the_weights_that_each_gets_alone(
+    cluster: Cluster, data_root: Path, tmp_path: Path, one_thread: None
+) -> None:
+    placements = {"anna": ("sharded", "--shards", "2"), "ben": ("local",)}
+    jobs = {
+        user: submitted(cluster, [
+            "--data", str(data_root / "rel-f1"), "--runs-dir", str(tmp_path), "--run-name", user, "--seed", str(seed),
+            "--max-steps", "4", "--validation-samples", "2", "--placement", *placement,
+        ])
+        for seed, (user, placement) in enumerate(placements.items(), 1)
+    }  # fmt: skip
+    for user, job in jobs.items():
+        status, shown = ended(job)
+        assert status == 0, f"{user}: {shown[-4000:]}"
+    stores = list((tmp_path / "stores").iterdir())
+    assert len(stores) == 1, "both made the same store at the same time; one is left"
+    for seed, user in enumerate(placements, 1):
+        config = dataclasses.replace(robust().pretraining, seed=seed, max_steps=4, validation_samples=2)
+        model, _ = pretrain_here(open_store(stores[0]), config)
+        found = load_file(tmp_path / user / "model" / "model.safetensors")
+        alone = model.state_dict()
+        assert {name for name, weight in found.items() if not torch.equal(weight, alone[name])} == set(), user

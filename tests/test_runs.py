@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from distributed.runs import alone, describe_differences, open_run, resolve_data, write_json
+from distributed.runs import describe_differences, held, open_run, resolve_data, write_json
 
+REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG = {"seed": 0, "backbone": {"channels": 16, "rows": {"model": "linear"}}, "path": Path("x")}
 
 
@@ -152,9 +155,25 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    with alone(folder), pytest.raises(RuntimeError, match="is being run by another process"), alone(folder):
+def test_a_run_that_another_process_drives_is_refused_until_that_process_is_killed(tmp_path: Path) -> None:
+    run = open_run(tmp_path, "shared", "pretrain", "rel-f1", CONFIG)
+    program = "import sys, time; from pathlib import Path; from distributed.runs import held\n"
+    program += "with held(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+    command = [sys.executable, "-c", program, str(run.folder)]
+    with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline() == b"held\n"
+            with (
+                pytest.raises(
+                    RuntimeError, match=rf"'shared' is being driven by process {other.pid} on .*(?s:.*)another name"
+                ),
+                held(run.folder),
+            ):
+                pass
+        finally:
+            other.kill()
+    with held(run.folder):
         pass
-    with alone(folder):
+    with held(run.folder):
         pass
