@@ -85,13 +85,13 @@ class Materialize(StoreOptions):
     With --workers 2 or more, tables are encoded in parallel by Ray Data."""
 
     def run(self) -> dict[str, Any]:
-        _, dataset = self.open_data()
+        data, dataset = self.open_data()
         run = self.open_run("materialize", dataset, dataclasses.asdict(self.store_config()))
-        store = self.open_store(dataset, in_parallel=self.workers > 1)
+        store = self.open_store(dataset, in_parallel_from=data if self.workers > 1 else None)
         show_store(store)
         picture = draw_schema(store, run.folder / "schema.png")
         return _finish(run, {
-            "store": str(store.path), "content_hash": store.content_hash, "bytes": store.num_bytes, "schema_picture": str(picture),
+            "store": str(store.remote or store.path), "content_hash": store.content_hash, "bytes": store.num_bytes, "schema_picture": str(picture),
             "exists_from": row_existence(store),
             "rows": {t: s.num_rows for t, s in store.schema.tables.items()},
         })  # fmt: skip
@@ -263,7 +263,7 @@ class Finetune(StoreOptions):
             return finished
         store = self.open_store(dataset)
         job = FinetuneJob(
-            data=data, store_path=str(store.path), task=self.task, arm=self.arm, regime=self.regime, config=config,
+            data=data, store_path=store.place, task=self.task, arm=self.arm, regime=self.regime, config=config,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint), backbone=backbone,
             out=str(run.folder / "model"),
         )  # fmt: skip
@@ -303,7 +303,7 @@ class Evaluate(StoreOptions):
         settings = {"checkpoint": weights_digest(self.checkpoint), "regime": self.regime}
         run = self.open_run("evaluate", dataset, settings)
         store = self.open_store(dataset)
-        result = evaluate(data, str(store.path), str(self.checkpoint), self.regime)
+        result = evaluate(data, store.place, str(self.checkpoint), self.regime)
         say(f"{result['task']} ({result['regime']}): val {result['val']}, test {result['test']}")
         return _finish(run, result)
 

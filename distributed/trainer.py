@@ -23,7 +23,7 @@ from distributed.checkpoint import CheckpointPolicy, check_identity, load_state,
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.failures import GiveUp
 from distributed.journal import Journal
-from distributed.preflight import check_shared, start_ray
+from distributed.preflight import check_shared, fetch_on_every_node, start_ray
 from distributed.progress import make_board, say, watched
 from distributed.sampling import in_order, sampled_dataset
 from distributed.seeds import samples_per_step, step_plan
@@ -74,7 +74,7 @@ def pretrain(
     """Pretrains a backbone on a store.
 
     Args:
-        store: The REG store; its folder must be readable on every node.
+        store: The REG store; its folder must be readable on every node, or it is remote and every node gets a copy.
         config: The run.
         run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
         workers: DDP workers (gloo on CPU, nccl on GPU).
@@ -96,8 +96,10 @@ def pretrain(
         return _finish(store, config, run_dir)
     use_gpu = start_ray(workers, samplers)
     if len(ray.nodes()) > 1:
-        for folder in (run_dir, store.path.resolve()):
+        for folder in (run_dir, *([] if store.remote else [store.path.resolve()])):
             check_shared(folder)
+    if store.remote is not None:
+        say(fetch_on_every_node(store.remote))
     if steps != config.samples_per_step:
         say(f"samples per step raised from {config.samples_per_step} to {steps}, a multiple of {workers} workers")
     placed = place(store, config.sampling, placement, num_shards)
