@@ -162,7 +162,8 @@ def fetch_on_every_node(folder: RemoteFolder) -> str:
         ray.get([_fetch.options(scheduling_strategy=s).remote(folder) for s in on])
     except ray.exceptions.RayTaskError as error:
         raise OSError(f"a node cannot fetch {folder}: {error.cause}") from error
-    return f"store      {folder}: a copy on {len(nodes)} nodes after {time.monotonic() - begun_s:.1f} s"
+    seconds = time.monotonic() - begun_s
+    return f"store {folder}: a copy on {len(nodes)} node{'s' * (len(nodes) > 1)} after {seconds:.1f} s"
 
 
 @ray.remote(num_cpus=0)
