@@ -136,7 +136,7 @@ def pretrain(
         ),
     )
     try:
-        with watched(board, "pretraining", config.max_steps):
+        with watched(board, "pretraining", config.max_steps, Journal(run_dir)):
             trainer.fit()
     finally:
         if placed.shards is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from s3_server import SECRETS, s3_server
 
+from distributed.status import run_status
 from rdl_core.remote_files import upload_store
 from rdl_core.store import Store
 
@@ -43,6 +44,9 @@ def test_pretraining_from_s3_fetches_the_store_once_for_all_processes_and_tells_
     assert len(gets) == len(f1_store.manifest["files"])
     assert set(gets.values()) == {1}
     assert "a copy on 1 node" in done.stderr
+    assert "workers: 2" in done.stderr
+    status = run_status(tmp_path / "runs" / "r")
+    assert (status["state"], status["step"], status["workers"], status["nodes"]) == ("finished", 2, 2, 1)
     result = json.loads(done.stdout.splitlines()[-1])
     run_json = next((tmp_path / "runs" / "r" / "train").glob("checkpoint_*")) / "run.json"
     assert json.loads(run_json.read_text())["store"] == f1_store.content_hash
