@@ -15,8 +15,6 @@ Costs: 20 million rows take seconds and about 1.2 GB; see `python -m benchmarks.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +26,7 @@ from numpy.typing import NDArray
 from rdl_core.features import encode
 from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph, existence_times
 from rdl_core.schema import Schema, TableSchema
-from rdl_core.store import FORMAT_VERSION, Store, StoreConfig, open_store
+from rdl_core.store import Store, StoreConfig, open_store, write_manifest
 from rdl_core.text_embedding import text_embedder
 from rdl_core.timestamps import NO_TIME
 
@@ -114,15 +112,13 @@ def write_store(database: GeneratedDatabase, stores_dir: Path) -> Store:
         timeless_rows=StoreConfig().timeless_rows,
         tables=tables,
     )
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "content_hash": hashlib.sha256(repr((database.rows, database.seed)).encode()).hexdigest(),
+    about = {
         "config": dataclasses.asdict(StoreConfig()),
         "edge_types": [list(e) for e in database.graph.edge_types],
         "test_timestamp_s": database.cutoff_s + SPAN_S // 10,
         "schema": schema.to_json(),
     }
-    (path / "store.json").write_text(json.dumps(manifest, indent=1))
+    write_manifest(path, about)
     return open_store(path)
 
 

@@ -1,4 +1,4 @@
-"""python -m distributed import | materialize | sample | pretrain | finetune | evaluate
+"""python -m distributed import | materialize | sample | pretrain | finetune | evaluate | status
 
 Every command prints what it did on stderr, writes result.json into its run folder and, with --json, prints it as the last line of stdout.
 """
@@ -14,7 +14,7 @@ import tyro
 from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
-from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample
+from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample, Status
 from distributed.failures import last_screen
 from distributed.progress import console
 
@@ -27,6 +27,7 @@ Command = (
     | Annotated[Pretrain, tyro.conf.subcommand("pretrain")]
     | Annotated[Finetune, tyro.conf.subcommand("finetune")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Status, tyro.conf.subcommand("status")]
 )
 
 

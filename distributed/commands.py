@@ -31,6 +31,7 @@ from distributed.runs import Run, open_run
 from distributed.sample_export import export_samples
 from distributed.seeds import with_samples_for
 from distributed.shards import place
+from distributed.status import run_status, status_text
 from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
 from rdl_core.backbone import BackboneConfig
@@ -85,13 +86,13 @@ class Materialize(WorkerOptions):
     With --workers 2 or more, tables are encoded in parallel by Ray Data."""
 
     def run(self) -> dict[str, Any]:
-        _, dataset = self.open_data()
+        data, dataset = self.open_data()
         run = self.open_run("materialize", dataset, dataclasses.asdict(self.store_config()))
-        store = self.open_store(dataset, workers=self.workers)
+        store = self.open_store(dataset, workers=self.workers, data=data)
         show_store(store)
         picture = draw_schema(store, run.folder / "schema.png")
         return _finish(run, {
-            "store": str(store.path), "content_hash": store.content_hash, "bytes": store.num_bytes, "schema_picture": str(picture),
+            "store": str(store.remote or store.path), "content_hash": store.content_hash, "bytes": store.num_bytes, "schema_picture": str(picture),
             "exists_from": row_existence(store),
             "rows": {t: s.num_rows for t, s in store.schema.tables.items()},
         })  # fmt: skip
@@ -264,7 +265,7 @@ class Finetune(WorkerOptions):
             return finished
         store = self.open_store(dataset)
         job = FinetuneJob(
-            data=data, store_path=str(store.path), task=self.task, arm=self.arm, regime=self.regime, config=config,
+            data=data, store_path=store.place, task=self.task, arm=self.arm, regime=self.regime, config=config,
             checkpoint=None if self.checkpoint is None else str(self.checkpoint), backbone=backbone,
             out=str(run.folder / "model"),
         )  # fmt: skip
@@ -304,9 +305,37 @@ class Evaluate(StoreOptions):
         settings = {"checkpoint": weights_digest(self.checkpoint), "regime": self.regime}
         run = self.open_run("evaluate", dataset, settings)
         store = self.open_store(dataset)
-        result = evaluate(data, str(store.path), str(self.checkpoint), self.regime)
+        result = evaluate(data, store.place, str(self.checkpoint), self.regime)
         say(f"{result['task']} ({result['regime']}): val {result['val']}, test {result['test']}")
         return _finish(run, result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How a run is, from its folder alone: running, finished, failed or silent, how far, and what happened to it.
+
+    Shows the step and how many are left, the last validation's losses, steps/s, the newest checkpoint and its age, every restart with its reason, its
+    cost in steps and seconds, workers and nodes, and where the curves are. Needs no Ray and no GPU, changes nothing, works while the run runs, on any
+    machine that sees the folder:
+
+        python -m distributed status pretrain-shop-1a2b3c4d --runs-dir /mnt/shared/runs
+        watch -n 30 python -m distributed status /mnt/shared/runs/pretrain-shop-1a2b3c4d
+
+    "silent" is a run without a step or an event for five minutes: dead, hung, or waiting for machines. Run its command again: it goes on from the
+    checkpoint, or refuses if it still runs."""
+
+    run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Name of a run below runs-dir, or its folder."""
+    runs_dir: Path = Path("runs")
+    """Where run folders are."""
+    json: bool = False
+    """Print all of it as the last line of stdout."""
+
+    def run(self) -> dict[str, Any]:
+        here = Path(self.run_folder)
+        status = run_status(here if here.is_dir() else self.runs_dir / self.run_folder)
+        say(status_text(status))
+        return status
 
 
 def _run_with_bar(job: FinetuneJob) -> FinetuningResult:

@@ -10,15 +10,16 @@ from rdl_core.config import FinetuningConfig, Regime
 from rdl_core.database import load_task, open_dataset
 from rdl_core.finetuning import Finetuning
 from rdl_core.model_io import from_pretrained
+from rdl_core.remote_folder import Place
 from rdl_core.store import open_store
 from rdl_core.temporal_sampling import TemporalSamplingConfig
 
 
-def evaluate(data: str, store_path: str, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
+def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
     """{"task", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint.
 
     Args:
-        data: Dataset folder or hub name.
+        data: Dataset folder, remote folder or hub name.
         store_path: Its store.
         checkpoint_path: What `finetune` printed under "checkpoint".
         regime: None: the one it was fine-tuned for.

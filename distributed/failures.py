@@ -91,6 +91,7 @@ class GiveUp(ray.train.UserCallback):
         self.step, self.last = step, text
         if never_passes(error) or again or self.failures >= MAX_FAILURES_WITHOUT_PROGRESS:
             why = "" if never_passes(error) else f" ({self.failures} failures in a row without a new checkpoint)"
+            Journal(self.run_folder).note("gave_up", error=f"rank {rank}: {text}{why}")
             raise RunFailedError(f"rank {rank}: {text}{why}\n{where(error)}The last good checkpoint is of step {step}.")
 
 

@@ -24,6 +24,7 @@ from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.database import load_task, open_dataset
 from rdl_core.finetuning import Finetuning, FinetuningResult
 from rdl_core.model_io import Checkpoint, cpu_weights, from_pretrained, save_pretrained
+from rdl_core.remote_folder import Place
 from rdl_core.store import open_store
 
 
@@ -32,7 +33,7 @@ class FinetuneJob:
     """One run of one arm.
 
     Args:
-        data: Dataset folder or hub name.
+        data: Dataset folder, remote folder or hub name.
         store_path: Its store.
         task: Task name.
         arm, regime, config: What to do.
@@ -41,8 +42,8 @@ class FinetuneJob:
         out: Folder the fine-tuned model is written to, or None.
     """
 
-    data: str
-    store_path: str
+    data: Place
+    store_path: Place
     task: str
     arm: Arm
     regime: Regime
@@ -148,9 +149,10 @@ def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, Finetun
 
 
 def _with_absolute_paths(job: FinetuneJob) -> FinetuneJob:
-    """Workers start in folders of their own; a hub name stays as it is."""
-    names = [n for n in ("data", "store_path", "checkpoint") if getattr(job, n) and Path(getattr(job, n)).exists()]
-    absolute: dict[str, Any] = {name: str(Path(getattr(job, name)).resolve()) for name in names}
+    """Workers start in folders of their own; a hub name or remote folder stays as it is."""
+    places = {name: getattr(job, name) for name in ("data", "store_path", "checkpoint")}
+    paths = {name: Path(place) for name, place in places.items() if isinstance(place, str) and Path(place).exists()}
+    absolute: dict[str, Any] = {name: str(path.resolve()) for name, path in paths.items()}
     return dataclasses.replace(job, **absolute)
 
 

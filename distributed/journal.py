@@ -1,6 +1,7 @@
 """What happened to a run, through all its crashes: one JSON line an event, and how far it had come.
 
-    <run>/journal.jsonl   {"time_s", "event", ...}: driver, group, resumed, stepped, validated, committed, failure, finished
+    <run>/journal.jsonl   {"time_s", "event", ...}: driver, nodes, group, resumed, stepped, validated,
+                          committed, failure, gave_up, finished
     <run>/reached         the newest step of rank 0, overwritten at each step
 
 Promises: a line is written at once and whole (one append), so what a killed process wrote is there; a line that is not whole is skipped.
@@ -51,6 +52,10 @@ class Journal:
         if not self._reached_path.exists():
             return 0
         return int(self._reached_path.read_text() or 0)
+
+    def num_bytes(self) -> int:
+        """How long it is: whether there are new events is cheap to ask."""
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def events(self, event: str | None = None) -> list[dict[str, Any]]:
         """All events, or those of a name, in order."""

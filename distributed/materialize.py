@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
 from rdl_core.database import open_dataset
+from rdl_core.remote_folder import Place
 from rdl_core.schema import TableSchema
 from rdl_core.store import Store, StoreConfig, encode_table, materialize
 
@@ -21,14 +22,19 @@ def materialize_in_parallel(
     stores_dir: Path,
     config: StoreConfig,
     *,
+    data: Place | None = None,
     progress: Callable[[str], None] = lambda table: None,
 ) -> Store:
-    """As `rdl_core.store.materialize`, one Ray task a table."""
+    """As `rdl_core.store.materialize`, one Ray task a table.
+
+    Args:
+        data: Where other nodes find the dataset; None: in the folder where it is here.
+    """
 
     def encode_tables(work: list[tuple[str, NDArray[np.bool_], Path]]) -> Iterator[TableSchema]:
         items = [{"table": t, "visible": ray.put(v), "folder": str(folder.resolve())} for t, v, folder in work]
         tables = ray.data.from_items(items, override_num_blocks=len(items))
-        encoder = TableEncoder(str(Path(dataset.dataset_dir).resolve()), config)
+        encoder = TableEncoder(data or str(Path(dataset.dataset_dir).resolve()), config)
         for row in tables.map(encoder).iter_rows():
             yield row["schema"]
 
@@ -38,10 +44,10 @@ def materialize_in_parallel(
 class TableEncoder:
     """Ray Data's map callable: encodes one table into its folder, which every node must see."""
 
-    def __init__(self, dataset_dir: str, config: StoreConfig) -> None:
-        self.dataset_dir, self.config = dataset_dir, config
+    def __init__(self, data: Place, config: StoreConfig) -> None:
+        self.data, self.config = data, config
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        dataset = open_dataset(self.dataset_dir)
+        dataset = open_dataset(self.data)
         schema = encode_table(dataset, self.config, item["table"], ray.get(item["visible"]), Path(item["folder"]))
         return {"schema": schema}

@@ -15,6 +15,10 @@ from distributed.progress import bar, say
 from distributed.runs import Run, open_run, resolve_data
 from distributed.shards import PlacementName
 from rdl_core.database import open_dataset
+from rdl_core.folder_cache import DEFAULT_MAX_BYTES, FolderCache
+from rdl_core.remote_files import is_url
+from rdl_core.remote_folder import Place, find_folder
+from rdl_core.remote_store import materialize_at_url
 from rdl_core.store import Store, StoreConfig, materialize, store_name
 
 
@@ -23,7 +27,7 @@ class Common:
     """Options of every command."""
 
     data: str | None = None
-    """RelBench-3 folder, a name below RDL_DATA or ../shared/data, or a hub name. Default: RDL_DATA, else ../shared/data."""
+    """RelBench-3 folder, its URL (s3://...), a name below RDL_DATA or ../shared/data, or a hub name. Default: RDL_DATA, else ../shared/data."""
     run_name: str | None = None
     """Folder below runs-dir. Default: made from command, data and configuration; the same name continues."""
     runs_dir: Path = Path("runs")
@@ -107,15 +111,30 @@ class StoreOptions(Common):
     """From when a row of a table without time exists; 'always' is RelBench's rule and leaks."""
     exclude_columns: tuple[str, ...] = ()
     """Attributes to leave out, as table.column: what a task's label is made of."""
+    stores_dir: str | None = None
+    """Where stores are: a folder that every node sees, or a URL (s3://bucket/stores) of which each node keeps a copy. Default: stores in runs-dir."""
+    cache_dir: str | None = None
+    """Where a node keeps copies of what is at URLs: its own disk. Default: its RDL_CACHE, else ~/.cache/relational-pretraining/folders."""
+    cache_bytes: int = DEFAULT_MAX_BYTES
+    """Of a node's copies together; the one unused for longest goes first."""
+
+    @property
+    def cache(self) -> FolderCache:
+        return FolderCache(directory=self.cache_dir, max_bytes=self.cache_bytes)
 
     def store_config(self) -> StoreConfig:
         return StoreConfig(
             text_embedder=self.text_embedder, timeless_rows=self.timeless_rows, exclude_columns=self.exclude_columns
         )
 
-    def open_data(self) -> tuple[str, RelBenchDataset]:
+    def open_data(self) -> tuple[Place, RelBenchDataset]:
         """(where the data is, the validated dataset)."""
-        data = resolve_data(self.data)
+        data: Place | None = None
+        if self.data is not None and is_url(self.data):
+            data = find_folder(self.data, "dataset", self.cache)
+            if data is None:
+                raise FileNotFoundError(f"no files at {self.data}; expected a RelBench folder: manifest.yaml, db/")
+        data = data or resolve_data(self.data)
         return data, open_dataset(data)
 
     def open_run(self, command: str, dataset: RelBenchDataset, settings: dict[str, Any]) -> Run:
@@ -123,20 +142,27 @@ class StoreOptions(Common):
         identity = {"store": store_name(dataset, self.store_config()), **settings}
         return open_run(self.runs_dir, self.run_name, command, dataset.manifest.name, identity)
 
-    def open_store(self, dataset: RelBenchDataset, *, workers: int = 1) -> Store:
-        """The dataset's store, made if it is not there yet: in this process, or by several through Ray Data."""
-        stores_dir = self.runs_dir / "stores"
-        if workers > 1:
+    def open_store(self, dataset: RelBenchDataset, *, workers: int = 1, data: Place | None = None) -> Store:
+        """The dataset's store, made if it is not there yet.
+
+        Args:
+            workers: Above 1, tables are encoded by so many through Ray Data; a store at a URL is made in this process.
+            data: Where the dataset is, for these workers.
+        """
+        stores_dir = self.stores_dir or str(self.runs_dir / "stores")
+        if workers > 1 and data is not None and not is_url(stores_dir):
             start_ray(0, workers)
-            return materialize_in_parallel(dataset, stores_dir, self.store_config(), progress=say)
+            return materialize_in_parallel(dataset, Path(stores_dir), self.store_config(), data=data, progress=say)
         with bar() as progress:
             task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
-            store = materialize(
-                dataset,
-                stores_dir,
-                self.store_config(),
-                progress=lambda table: progress.update(task, advance=1, text=table),
-            )
+
+            def show(table: str) -> None:
+                progress.update(task, advance=1, text=table)
+
+            if is_url(stores_dir):
+                store = materialize_at_url(dataset, stores_dir, self.store_config(), self.cache, progress=show)
+            else:
+                store = materialize(dataset, Path(stores_dir), self.store_config(), progress=show)
             progress.update(task, completed=len(store.schema.tables), text=store.path.name)
         return store
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import time
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,9 +19,11 @@ from typing import Any
 import psutil
 import ray
 import ray.data
+import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distributed.progress import say
+from rdl_core.remote_folder import RemoteFolder
 
 BYTES_PER_WORKER = 1.5e9
 """Measured peak of a training worker on rel-f1 (0.9 GB) with room for a larger schema."""
@@ -200,6 +203,30 @@ def check_shared(folder: Path) -> None:
 @ray.remote(num_cpus=0)
 def _exists(path: str) -> bool:
     return Path(path).exists()
+
+
+def fetch_on_every_node(folder: RemoteFolder) -> str:
+    """Has every node of the session fetch its copy, before anything waits for it; returns what was done, for people.
+
+    A node that joins later fetches its own when the first process of it opens the folder.
+
+    Raises:
+        OSError: A node could not, for instance for want of credentials or disk.
+    """
+    begun_s = time.monotonic()
+    nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
+    on = [NodeAffinitySchedulingStrategy(node_id, soft=True) for node_id in nodes]  # soft: a node may die meanwhile
+    try:
+        ray.get([_fetch.options(scheduling_strategy=s).remote(folder) for s in on])
+    except ray.exceptions.RayTaskError as error:
+        raise OSError(f"a node cannot fetch {folder}: {error.cause}") from error
+    seconds = time.monotonic() - begun_s
+    return f"store {folder}: a copy on {len(nodes)} node{'s' * (len(nodes) > 1)} after {seconds:.1f} s"
+
+
+@ray.remote(num_cpus=0)
+def _fetch(folder: RemoteFolder) -> None:
+    folder.local()
 
 
 def _our_code() -> dict[str, Any]:

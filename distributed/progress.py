@@ -1,4 +1,4 @@
-"""Progress that people see: a bar with losses and rates on the driver, fed by rank 0 through a small actor."""
+"""Progress that people see: a bar with losses on the driver, fed by rank 0 through a small actor, and lines of what happens."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from distributed.journal import Journal
+from distributed.watch import Watch
+
 POLL_INTERVAL_S = 0.5
 
 console = Console(stderr=True)
@@ -21,8 +24,8 @@ console = Console(stderr=True)
 
 
 def say(message: str) -> None:
-    """One line for people."""
-    console.print(message, highlight=False, markup=False)
+    """One line for people, as it is: a path or an error may have brackets, and is copied from a log in one piece."""
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def bar() -> Progress:
@@ -69,16 +72,19 @@ def loss_text(metrics: Mapping[str, float]) -> str:
 
 
 @contextmanager
-def watched(board: Any, description: str, max_steps: int) -> Iterator[None]:
-    """Shows a board's progress while the body runs."""
-    done = threading.Event()
+def watched(board: Any, description: str, max_steps: int, journal: Journal) -> Iterator[None]:
+    """Shows a board's progress while the body runs, and what happens to the run (watch.py); off a terminal as lines of a log."""
+    done, watch = threading.Event(), Watch(journal)
 
     def poll(progress: Progress, task: Any) -> None:
         while not done.wait(POLL_INTERVAL_S):
             step, metrics, what = _latest(board)
-            elapsed = progress.tasks[0].elapsed or 0.0
-            rate = f"{step / elapsed:.1f} steps/s" if step and elapsed else ""
-            progress.update(task, completed=step, text=f"{what} {loss_text(metrics)} {rate}")
+            text = f"{what} {loss_text(metrics)}"
+            progress.update(task, completed=step, text=text)
+            for line in watch.look():
+                say(line)
+            if not console.is_terminal and (progress_line := watch.progress_line(step, max_steps, text)):
+                say(progress_line)
 
     with bar() as progress:
         task = progress.add_task(description, total=max_steps, text="")

@@ -50,7 +50,7 @@ def export_samples(
     names = {"rows.parquet", "edges.parquet", "balance.png"}
     if out.exists() and {p.name for p in out.iterdir()} - names:
         raise FileExistsError(f"{out} exists and holds more than {sorted(names)}; choose another --out")
-    placement = placement or Placement(str(store.path.resolve()))
+    placement = placement or Placement(store.place)
     partial = out.with_name(out.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from rdl_core.graph_share import GraphShare, Ownership, Request, Response, SharedRows, cell_bytes, ownership
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.hg_seeds import HGSamplingConfig
+from rdl_core.remote_folder import Place
 from rdl_core.row_source import RowSource, ShardedRows, mapped_rows
 from rdl_core.sharded_sampling import ShardedHGSampling
 from rdl_core.store import Store, open_store
@@ -43,11 +44,11 @@ class GraphShard:
     """The actor around one GraphShare.
 
     Args:
-        store_path: Readable on every node.
+        store_path: Where the store is, for every node.
         owned, share, config: As GraphShare's.
     """
 
-    def __init__(self, store_path: str, owned: Ownership, share: int, config: HGSamplingConfig) -> None:
+    def __init__(self, store_path: Place, owned: Ownership, share: int, config: HGSamplingConfig) -> None:
         store = open_store(store_path)
         self._share = GraphShare(store, owned, share, config, before_s=store.schema.cutoff_s + 1)
 
@@ -110,12 +111,12 @@ class Placement:
     """Where the graph of a store is, and how a process gets at it.
 
     Args:
-        store_path: The store's folder, readable on every node.
+        store_path: Where the store is, for every node.
         shards: Its shards, or None where every process maps the store.
         why: In a few words.
     """
 
-    store_path: str
+    store_path: Place
     shards: Shards | None = None
     why: str = ""
 
@@ -154,7 +155,7 @@ def place(store: Store, config: HGSamplingConfig, requested: PlacementName, num_
     """
     if num_shards is not None and requested != "sharded":
         raise ValueError(f"--shards {num_shards} goes with --placement sharded, not {requested}")
-    path = str(store.path.resolve())
+    path = store.place
     memory_bytes, num_nodes = _smallest_node()
     arithmetic = f"store {store.num_bytes / 1e9:.2f} GB, smallest of {num_nodes} nodes {memory_bytes / 1e9:.1f} GB"
     fits = store.num_bytes <= LOCAL_MEMORY_SHARE * memory_bytes
@@ -170,7 +171,7 @@ def place(store: Store, config: HGSamplingConfig, requested: PlacementName, num_
 def start_shards(store: Store, config: HGSamplingConfig, num_shards: int) -> Shards:
     """Starts the actors; they load side by side."""
     owned = ownership(store.graph, num_shards, cell_bytes(store))
-    path = str(store.path.resolve())
+    path = store.place
     actors = tuple(GraphShard.remote(path, owned, share, config) for share in range(num_shards))  # type: ignore[attr-defined]
     return Shards(uuid.uuid4().hex, actors, owned, config)
 

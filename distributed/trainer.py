@@ -24,7 +24,13 @@ from distributed.checkpoint import CheckpointPolicy, check_identity, load_state,
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.failures import GiveUp
 from distributed.journal import Journal
-from distributed.preflight import check_object_store, check_shared, start_ray, warn_of_small_shared_memory
+from distributed.preflight import (
+    check_object_store,
+    check_shared,
+    fetch_on_every_node,
+    start_ray,
+    warn_of_small_shared_memory,
+)
 from distributed.progress import make_board, say, watched
 from distributed.runs import held
 from distributed.sampling import in_order, sampled_dataset
@@ -79,7 +85,7 @@ def pretrain(
     """Pretrains a backbone on a store.
 
     Args:
-        store: The REG store; its folder must be readable on every node.
+        store: The REG store; its folder must be readable on every node, or it is remote and every node gets a copy.
         config: The run.
         run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
         workers: DDP workers (gloo on CPU, nccl on GPU).
@@ -103,8 +109,7 @@ def pretrain(
         if not _check_run(run_dir, identity):
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)
-            for folder in (run_dir, store.path.resolve()) if len(ray.nodes()) > 1 else ():
-                check_shared(folder)
+            _bring_store(store, run_dir)
             if config.samples_per_step != configured:
                 say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
             worker = WorkerConfig(
@@ -114,12 +119,21 @@ def pretrain(
             Journal(run_dir).note("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)
             try:
-                with watched(worker.board, "pretraining", config.max_steps):
+                with watched(worker.board, "pretraining", config.max_steps, Journal(run_dir)):
                     _trainer(worker, scaling, samplers, callbacks or []).fit()
             finally:
                 if worker.placement.shards is not None:
                     worker.placement.shards.stop()
         return _finish(store, config, run_dir)
+
+
+def _bring_store(store: Store, run_dir: Path) -> None:
+    """Sees to it that every node has the store, and sees the run's folder."""
+    if len(ray.nodes()) > 1:
+        for folder in (run_dir, *([] if store.remote else [store.path.resolve()])):
+            check_shared(folder)
+    if store.remote is not None:
+        say(fetch_on_every_node(store.remote))
 
 
 def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:

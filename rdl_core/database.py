@@ -31,22 +31,25 @@ from rdl_core.column_checks import (
     shown,
 )
 from rdl_core.manifest_checks import check_manifest
+from rdl_core.remote_folder import Place, RemoteFolder
 from rdl_core.task_labels import load_task
 from rdl_core.timestamps import NO_TIME, is_time, seconds_of, to_unix_seconds
 
 __all__ = ["DatabaseError", "Problem", "load_task", "open_dataset", "read_table", "validate_dataset"]
 
 
-def open_dataset(name_or_path: str | Path) -> RelBenchDataset:
+def open_dataset(name_or_path: Place) -> RelBenchDataset:
     """Open and validate a dataset.
 
     Args:
         name_or_path: a folder, or a hub name such as "stanford-star/relbench-v1/rel-f1" (downloaded once, then cached).
-            A text is a folder if it exists, is absolute or starts with "." or "~"; otherwise a hub name.
+            A text is a folder if it exists, is absolute or starts with "." or "~"; otherwise a hub name. Of a remote folder, this node's copy.
 
     Raises:
         DatabaseError: the folder breaks the contract at the top of this file; errors of the download come as they are.
     """
+    if isinstance(name_or_path, RemoteFolder):
+        name_or_path = name_or_path.local()
     folder = Path(name_or_path).expanduser()
     is_path = isinstance(name_or_path, Path) or folder.is_absolute() or name_or_path.startswith(".") or folder.exists()
     if not is_path:

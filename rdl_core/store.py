@@ -1,6 +1,6 @@
 """The REG store: one folder with everything that sampling and training read, memory-mapped.
 
-    store.json                 format version, schema, sizes, how it was made, content hash
+    store.json                 format version, schema, how it was made, bytes and SHA-256 of each file, content hash of all that
     graph/<array>.npy          topology and times (reg.py)
     tables/<number>/<array>.npy  column blocks of the table of that number (features.py)
 
@@ -28,14 +28,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
+from rdl_core.checksums import content_hash, file_entries
 from rdl_core.database import read_table
 from rdl_core.features import Arrays, TableFeatures, encode
 from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph, existence_times
+from rdl_core.remote_folder import Place, RemoteFolder, local_folder
 from rdl_core.schema import Schema, TableSchema, fit_columns
 from rdl_core.text_embedding import text_embedder
 from rdl_core.timestamps import seconds_of, to_unix_seconds
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +63,23 @@ class StoreConfig:
 
 @dataclass(frozen=True)
 class Store:
-    """An open store."""
+    """An open store.
+
+    Args:
+        path: Its folder on this node.
+        schema, manifest: What store.json says.
+        remote: Where it is a copy of, or None.
+    """
 
     path: Path
     schema: Schema
     manifest: dict[str, Any]
+    remote: RemoteFolder | None = None
+
+    @property
+    def place(self) -> Place:
+        """What another process, on any node, opens it by."""
+        return self.remote or str(self.path.resolve())
 
     @property
     def content_hash(self) -> str:
@@ -156,7 +170,7 @@ def materialize(
         timeless_rows=config.timeless_rows,
         tables={table: tables[table] for table in graph.node_types},
     )
-    _write_manifest(partial, schema, graph, dataset, config)
+    _describe(partial, schema, graph, dataset, config)
     try:
         partial.rename(path)
     except OSError:  # another process was faster, with the same bytes
@@ -166,14 +180,15 @@ def materialize(
     return open_store(path)
 
 
-def open_store(path: Path | str) -> Store:
-    """Opens a store.
+def open_store(place: Place) -> Store:
+    """Opens a store; of a remote one, this node's copy.
 
     Raises:
         FileNotFoundError: No store there.
         ValueError: Written by another format version.
+        OSError: A remote one cannot be fetched (remote_folder.py).
     """
-    path = Path(path)
+    path = local_folder(place)
     if not (path / "store.json").exists():
         raise FileNotFoundError(
             f"no REG store at {path} (no store.json); make one with `python -m distributed materialize --data ...`"
@@ -183,7 +198,15 @@ def open_store(path: Path | str) -> Store:
         raise ValueError(
             f"store {path} has format {manifest['format_version']}, expected {FORMAT_VERSION}; delete it and materialize again"
         )
-    return Store(path, Schema.from_json(manifest["schema"]), manifest)
+    remote = place if isinstance(place, RemoteFolder) else None
+    return Store(path, Schema.from_json(manifest["schema"]), manifest, remote)
+
+
+def write_manifest(path: Path, about: dict[str, Any]) -> None:
+    """Writes store.json of a folder with all its arrays: what it is about, their checksums and the hash of both."""
+    manifest = {"format_version": FORMAT_VERSION, **about, "files": file_entries(path)}
+    text = json.dumps({"content_hash": content_hash(manifest), **manifest}, indent=1)
+    (path / "store.json").write_text(text)
 
 
 def encode_table(
@@ -278,22 +301,16 @@ def _write_arrays(folder: Path, arrays: Arrays) -> None:
         np.save(folder / f"{name}.npy", array)
 
 
-def _write_manifest(
+def _describe(
     path: Path, schema: Schema, graph: RelationalEntityGraph, dataset: RelBenchDataset, config: StoreConfig
 ) -> None:
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*.npy")):
-        digest.update(f"{file.relative_to(path)}".encode() + file.read_bytes())
-    digest.update(json.dumps(schema.to_json(), sort_keys=True).encode())
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "content_hash": digest.hexdigest(),
+    about = {
         "config": dataclasses.asdict(config),
         "edge_types": [list(e) for e in graph.edge_types],
         "test_timestamp_s": seconds_of(dataset.test_timestamp),
         "schema": schema.to_json(),
     }
-    (path / "store.json").write_text(json.dumps(manifest, indent=1))
+    write_manifest(path, about)
 
 
 def _mapped(path: Path) -> NDArray:

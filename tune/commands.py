@@ -84,7 +84,7 @@ class Sweep(StoreOptions):
         store = self.open_store(dataset)
         say(f"sweep {run.name}: {len(trials)} trials of at most {base.max_steps} steps")
         plan = SweepPlan(
-            folder=run.folder, store_path=str(store.path.resolve()), trials=trials, early_stopping=self.early_stopping,
+            folder=run.folder, store_path=store.place, trials=trials, early_stopping=self.early_stopping,
             reduction_factor=self.reduction_factor, workers=self.workers_per_trial, execution=self.execution,
             max_concurrent=self.max_concurrent, hang_after_s=self.hang_after_s, wandb=self.wandb,
         )  # fmt: skip

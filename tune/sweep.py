@@ -31,6 +31,7 @@ from distributed.progress import say
 from distributed.runs import write_json
 from distributed.tracking import tracking_mode
 from rdl_core.config import PRESETS, PretrainingConfig
+from rdl_core.remote_folder import Place
 from tune.asha import ResumableASHA
 from tune.ledger import Ledger
 from tune.live_table import LiveTable
@@ -76,7 +77,7 @@ class SweepPlan:
     """
 
     folder: Path
-    store_path: str
+    store_path: Place
     trials: list[Trial]
     early_stopping: Literal["asha", "none"] = "asha"
     reduction_factor: float = 2.0
@@ -230,7 +231,7 @@ def _quiet_tune() -> None:
 
 def _write_plan(plan: SweepPlan) -> None:
     description: Mapping[str, Any] = {
-        "store": plan.store_path, "max_steps": plan.max_steps, "early_stopping": plan.early_stopping,
+        "store": str(plan.store_path), "max_steps": plan.max_steps, "early_stopping": plan.early_stopping,
         "validation_interval_steps": plan.validation_interval_steps, "reduction_factor": plan.reduction_factor,
         "workers_per_trial": plan.workers,
         "trials": [{"id": t.id, "config": t.setting, "seed": t.seed} for t in plan.trials],

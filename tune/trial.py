@@ -46,6 +46,7 @@ from rdl_core.pretraining import (
     local_steps,
     pretrained_checkpoint,
 )
+from rdl_core.remote_folder import Place
 from rdl_core.store import Store, open_store
 
 Report = Callable[[dict[str, Any]], None]
@@ -65,7 +66,7 @@ class TrialJob:
         hang_after_s: Without a step for so long, a trial has hung.
     """
 
-    store_path: str
+    store_path: Place
     folder: str
     configs: Mapping[str, PretrainingConfig]
     reported: Mapping[str, int]
@@ -90,7 +91,7 @@ def run_trial(job: TrialJob, trial: str) -> None:
 
     train = train_in_process if job.in_process else train_with_ray
     try:
-        train(open_store(Path(job.store_path)), job.configs[trial], folder, report, job)
+        train(open_store(job.store_path), job.configs[trial], folder, report, job)
     except Exception as error:
         cause = error.__cause__ or error
         write_json(folder / "error.json", {"type": type(cause).__name__, "message": str(cause)})
