@@ -24,13 +24,8 @@ from distributed.checkpoint import CheckpointPolicy, check_identity, load_state,
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.failures import GiveUp
 from distributed.journal import Journal
-from distributed.preflight import (
-    check_object_store,
-    check_shared,
-    fetch_on_every_node,
-    start_ray,
-    warn_of_small_shared_memory,
-)
+from distributed.object_store import check_object_store, warn_of_small_shared_memory
+from distributed.preflight import check_shared, fetch_on_every_node, start_ray
 from distributed.progress import make_board, say, watched
 from distributed.runs import held
 from distributed.sampling import in_order, sampled_dataset

@@ -7,10 +7,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from distributed.object_store import check_object_store
 from distributed.preflight import (
     BYTES_PER_WORKER,
     _start_local,
-    check_object_store,
     check_own_package,
     check_places,
     check_shared,
