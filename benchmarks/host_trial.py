@@ -129,26 +129,30 @@ class HostTrial:
         return job.journal.reached()
 
     def slow(self) -> dict[str, Any]:
-        """Steps/s behind a slow link, and before it became slow, in the same run; null with the kernel's words where there is no TAP."""
+        """Steps/s behind a slow link, and once it is fast again, in the same run; null with the kernel's words where there is no TAP."""
         if (why := self.network.add_slow_bridge(DELAY_MS, self.folder / "delay.log")) is not None:
             return {"local_steps_per_s": None, "sharded_steps_per_s": None, "why": why}
         found: dict[str, Any] = {"delay_ms": DELAY_MS}
         for placement in ("local", "sharded"):
-            before, after, found["round_trip_ms"] = self._slowed(f"slow-{placement}", placement)
-            found[f"{placement}_steps_per_s"] = round(after, 2)
-            found[f"{placement}_steps_per_s_before"] = round(before, 2)
+            slow, fast, found["round_trip_ms"] = self._slowed(f"slow-{placement}", placement)
+            found[f"{placement}_steps_per_s"] = round(slow, 2)
+            found[f"{placement}_steps_per_s_fast_again"] = round(fast, 2)
             found[f"{placement}_weights_equal"] = self.outcome(f"slow-{placement}")["weights_equal"]
         say(f"slow link: {found}")
         return found
 
     def _slowed(self, name: str, placement: str) -> tuple[float, float, float]:
-        """(steps/s of the window before, of the last window, the round trip in ms)."""
+        """(steps/s of the last window before the middle, of the last one, the round trip in ms).
+
+        The link is slow from when it is known where the workers are, before they connect to each other, to the middle of the run.
+        """
         job = self.submit(name, placement)
-        job.until_step(self.steps // 2, JOB_LIMIT_S)
+        job.until(lambda: len(self.cluster.training()) == 2, "with two workers", JOB_LIMIT_S, pause_s=0.5)
         host = self.victim()
         self.network.plug(host.name, "far")
         trips_s = [self.network.hosts[HOSTS[0]].round_trip_s(host.address) for _ in range(3)]
-        job.finish(JOB_LIMIT_S)
+        job.until_step(self.steps // 2 + 1, JOB_LIMIT_S)
         self.network.plug(host.name, "bridge")
+        job.finish(JOB_LIMIT_S)
         rates = {e["step"]: e["steps_per_s"] for e in job.journal.events("validated") if "steps_per_s" in e}
         return rates[self.steps // 2], rates[self.steps], round(1000 * min(trips_s), 1)

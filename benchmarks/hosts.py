@@ -159,7 +159,7 @@ class Network:
         self.hosts = {name: self._host(name, address) for name, address in self.addresses.items()}
 
     def cut(self, name: str) -> None:
-        """Takes a host's link down, at the switch: the host itself sees silence."""
+        """Takes a host's link down, at the switch: what is sent either way is lost, and open connections see silence."""
         self.switch.run("ip", "link", "set", _link(self.hosts[name]), "down")
 
     def restore(self, name: str) -> None:
@@ -169,14 +169,8 @@ class Network:
         """Makes the switch's bridge "far", which is so many ms each way from the other, "bridge"; or says why not, in the kernel's words."""
         self.switch.run("ip", "link", "add", "far", "type", "bridge", "forward_delay", "0")
         self.switch.run("ip", "link", "set", "far", "up")
-        delay = [
-            sys.executable,
-            str(Path(__file__).with_name("delay.py")),
-            "bridge",
-            "far",
-            str(delay_ms),
-            str(MTU_BYTES),
-        ]
+        program = str(Path(__file__).with_name("delay.py"))
+        delay = [sys.executable, program, "bridge", "far", str(delay_ms), str(MTU_BYTES)]
         with log.open("w") as opened:
             process = self.switch.start(*delay, log=opened)
         while "ready" not in log.read_text():

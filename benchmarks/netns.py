@@ -6,7 +6,7 @@ Each run is a `ray job submit` of rel-f1 with two DDP workers on two hosts, and 
     run    left alone, graph sharded
     cut    the link of a host with a worker is taken down in the middle; a host to spare takes over; the link comes back
     kill   kill -9 of all processes of such a host in the middle; the same
-    slow   the link of such a host gets 20 ms each way in the middle (delay.py), graph local and sharded
+    slow   the link of such a host has 20 ms each way until the middle (delay.py), graph local and sharded
     launch `ray up`, `ray submit`, `ray down` of examples/cluster_local.yaml over ssh, on hosts of its own (launcher.py); if sshd is installed
 
 After cut and kill the host comes back by `ray start`, as a supervisor or the autoscaler would do it. `lost_s` is from the cut or kill until the run

@@ -55,7 +55,7 @@ class Job:
     def journal(self) -> Journal:
         return Journal(self.folder)
 
-    def until(self, is_so: Callable[[], Any], what: str, limit_s: float) -> None:
+    def until(self, is_so: Callable[[], Any], what: str, limit_s: float, pause_s: float = 0.05) -> None:
         """Waits.
 
         Raises:
@@ -67,7 +67,7 @@ class Job:
             if status is not None or time.monotonic() > end_s:
                 ended = "in time" if status is None else f"before the job ended with status {status}"
                 raise RuntimeError(f"{self.folder.name}: not {what} {ended}\n{self.log.read_text()[-4000:]}")
-            time.sleep(0.05)
+            time.sleep(pause_s)
 
     def until_step(self, step: int, limit_s: float) -> None:
         """Waits until rank 0 has done this step."""
