@@ -44,6 +44,7 @@ def test_a_setting_changes_its_paths_and_nothing_else() -> None:
         ("corruption.target_link_share", "cannot be swept: validation would measure another loss"),
         ("loss.row_form", "cannot be swept: validation would measure another loss"),
         ("max_steps", "cannot be swept: the sweep sets it"),
+        ("patience", "cannot be swept: trials that end by themselves"),
         ("validation_corruption", "cannot be swept: the sweep sets it"),
     ],
 )
@@ -108,3 +109,5 @@ def test_all_trials_of_a_sweep_are_validated_alike() -> None:
     names = [f.name for f in dataclasses.fields(base) if f.name.startswith("validation")]
     assert {tuple(getattr(t.config, n) for n in names) for t in trials} == {(50, 50, False, 0.4, 3)}
     assert all(t.config.sampling == base.sampling for t in trials)
+    ends = {(t.config.max_steps, t.config.max_hours, t.config.patience, t.config.stop_below) for t in trials}
+    assert ends == {(400, None, None, None)}, "only steps end a trial"

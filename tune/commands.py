@@ -16,7 +16,8 @@ from distributed.runs import open_run
 from rdl_core.store import store_name
 from tune.report import make_report, markdown, read_sweep
 from tune.search_space import Search, read_space, settings, with_rows
-from tune.sweep import VALIDATION_SAMPLES, Execution, SweepPlan, base_config, run_sweep, trials_of
+from tune.slots import Execution
+from tune.sweep import VALIDATION_SAMPLES, SweepPlan, base_config, run_sweep, trials_of
 from tune.wandb_runs import log_sweep
 
 

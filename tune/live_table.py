@@ -14,7 +14,15 @@ from distributed.progress import console, say
 from tune.ledger import ENDED, Ledger, TrialRecord
 
 SHOWN_ROWS = 24
-COLORS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "hung": "red", "pending": "dim"}
+COLORS = {
+    "running": "cyan",
+    "finished": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "hung": "red",
+    "died": "magenta",
+    "pending": "dim",
+}
 REFRESH_PER_S = 2
 
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import ray.tune
 
-from distributed.runs import write_json
-from tune.ledger import ENDED, Ledger
+from tune.ledger import ENDED, MAX_DEATHS, Ledger
 from tune.live_table import LiveTable
 from tune.wandb_runs import TrialRuns
 
@@ -55,33 +54,43 @@ class Recorder(ray.tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
-        if self.ledger.records[name].status not in ENDED:  # a trial that is stopped may die of it
-            status, reason = why_it_ended(self.folder / "trials" / name, trial)
+        record = self.ledger.records[name]
+        if record.status not in ENDED:  # a trial that is stopped may die of it
+            status, reason = why_it_ended(self.folder / "trials" / name, str(trial.get_error()))
+            if status == "died" and record.deaths + 1 >= MAX_DEATHS:
+                status, reason = "failed", f"died {MAX_DEATHS} times, at last: {reason}"
             self.ledger.append("failed", name, status=status, reason=reason)
         self._ended(name)
 
     def _ended(self, name: str) -> None:
         record = self.ledger.records[name]
-        if record.status in ENDED:
+        if record.status in (*ENDED, "died"):
             self.runs.end(record)
             self.table.ended(record)
         self.table.update()
 
 
-def why_it_ended(folder: Path, trial: Any) -> tuple[str, str]:
-    """("hung" or "failed", the reason) of a trial whose process ended or threw."""
+def why_it_ended(folder: Path, error_text: str) -> tuple[str, str]:
+    """("hung", "failed" or "died", the reason) of a trial whose process ended or threw.
+
+    Args:
+        folder: Of the trial.
+        error_text: Tune's errors of it, each after a line "Failure # ...".
+    """
     hang, error = folder / "hang.txt", folder / "error.json"
     if hang.exists() and hang.stat().st_size:
-        return "hung", "no step for too long; it stood at " + _innermost(hang.read_text())
+        return "hung", "no step for too long; it stood at " + _place(hang.read_text())
     if error.exists():
         thrown = json.loads(error.read_text())
-        return "failed", f"{thrown['type']}: {thrown['message']}"
-    write_json(error, {"type": "ProcessDied", "message": str(trial.get_error())})
-    return "failed", "its process died (killed, or out of memory): " + str(trial.get_error()).strip().splitlines()[0]
+        return "died" if thrown["by_machine"] else "failed", f"{thrown['type']}: {thrown['message']}"
+    last = error_text.split("Failure # ")[-1].strip().splitlines()
+    return "died", "its process died (killed, or out of memory): " + (last[1:] or last or ["no word of it"])[0]
 
 
-def _innermost(dump: str) -> str:
-    """Where the thread of `fit` stood, from faulthandler's dump: 'File "…/x.py", line 3 in f'."""
+def _place(dump: str) -> str:
+    """Where the thread of `fit` stood, from faulthandler's dump: 'File "…/x.py", line 3 in f'; or of a Ray Train run, its step."""
+    if dump.startswith("step "):
+        return dump.strip()
     threads = [t.splitlines() for t in dump.split("\n\n")]
     for lines in [t for t in threads if any("in fit" in line for line in t)] or threads[:1]:
         return next((line.strip() for line in lines if line.strip().startswith("File")), "an unknown place")

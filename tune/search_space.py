@@ -39,12 +39,14 @@ DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
 
 _OTHER_SAMPLES = "validation would see other samples in each trial"
 _OTHER_LOSS = "validation would measure another loss in each trial"
+_EARLY_END = "trials that end by themselves before their last step cannot be compared"
 _OWN_OPTION = "the sweep sets it, the same for all trials"
 REFUSED = {
     "sampling": _OTHER_SAMPLES, "corruption.distribution": _OTHER_SAMPLES, "corruption.target_link_share": _OTHER_LOSS,
     "loss.row_form": _OTHER_LOSS, "loss.link_matrix": _OTHER_LOSS, "loss.skip_edge_type_without_negative": _OTHER_LOSS,
     "loss.context_form": _OTHER_LOSS, "loss.max_negatives": _OTHER_LOSS, "seed": _OWN_OPTION, "max_steps": _OWN_OPTION,
-    "max_hours": _OWN_OPTION, "validation_interval_steps": _OWN_OPTION, "validation_samples": _OWN_OPTION,
+    "max_hours": _EARLY_END, "patience": _EARLY_END, "stop_below": _EARLY_END,
+    "validation_interval_steps": _OWN_OPTION, "validation_samples": _OWN_OPTION,
     "validation_fresh": _OWN_OPTION, "validation_corruption": _OWN_OPTION, "validation_seed": _OWN_OPTION,
 }  # fmt: skip
 """Paths (with all below them) that exist but cannot be varied, and why."""

@@ -5,7 +5,7 @@
     <sweep>/trials/<id>/    each trial (trial.py)
 
 Promises: every trial is validated alike (corruption 0.4, the same samples and draws, whatever its own corruption and seed); a sweep that goes on has
-the same trials, reruns none that has ended, and its rungs remember; a trial that fails or hangs ends alone.
+the same trials, reruns none that has ended, and its rungs remember; a trial that fails or hangs ends alone; one whose process died goes on.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ from typing import Any, Literal
 import psutil
 import ray
 import ray.tune
+import torch
 from ray.tune.schedulers import FIFOScheduler
 
-from distributed.preflight import BYTES_PER_WORKER, needed_cpus, start_ray
+from distributed.preflight import check_shared, needed_cpus, start_ray
 from distributed.preset_file import write_preset_file
 from distributed.progress import say
 from distributed.runs import write_json
@@ -36,6 +37,7 @@ from tune.ledger import Ledger
 from tune.live_table import LiveTable
 from tune.recorder import Recorder
 from tune.search_space import Setting, with_setting
+from tune.slots import CPUS_OF_WAITING_TRIAL, Execution, Node, trains_in_process, trials_at_a_time
 from tune.trial import TrialJob, run_trial
 from tune.wandb_runs import TrialRuns
 
@@ -43,9 +45,6 @@ VALIDATION_CORRUPTION = 0.4
 VALIDATION_SAMPLES = 50
 VALIDATIONS_PER_TRIAL = 8
 """By default: with a reduction factor of 2, rungs lie at 1/8, 1/4, 1/2 of the steps."""
-Execution = Literal["auto", "in_process", "ray_train"]
-CPUS_OF_WAITING_TRIAL = 0.1
-"""Of a trial's process while its Ray Train workers train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,12 +104,14 @@ def base_config(
 ) -> PretrainingConfig:  # fmt: skip
     """A preset with the validation that all trials of a sweep share.
 
-    Its `stop_below` is left out: a trial that ends where the loss is good enough cannot be told from a better one.
+    What would end a trial by itself before its last step is left out, so that trials are compared after equal steps: `stop_below` (good enough cannot
+    be told from better), `patience`, and `max_hours`, by which a loss would depend on how busy the machine was.
     """
     config = PRESETS[preset]().pretraining
     steps = max_steps or config.max_steps
     return dataclasses.replace(
-        config, max_steps=steps, seed=seed, stop_below=None, validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
+        config, max_steps=steps, seed=seed, stop_below=None, patience=None, max_hours=None,
+        validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
         validation_interval_steps=validation_interval_steps or max(1, steps // VALIDATIONS_PER_TRIAL),
         validation_seed=seed, validation_samples=validation_samples,
     )  # fmt: skip
@@ -147,8 +148,11 @@ def run_sweep(plan: SweepPlan) -> Ledger:
             )
         if plan.wandb and tracking_mode() == "offline":
             say("W&B: offline (no key, or WANDB_MODE); `wandb sync` takes the runs later")
-        slots, in_process = start_ray_for(plan)
-        _run(plan, ledger, left, slots, in_process)
+        slots, in_process = start_ray_for(plan, len(left))
+        while left:
+            _run(plan, ledger, left, slots, in_process)
+            if left := ledger.died():
+                say(f"{len(left)} trials whose processes died go on: {', '.join(left)}")
     return ledger
 
 
@@ -195,30 +199,40 @@ def _scheduler(plan: SweepPlan, ledger: Ledger) -> Any:
     )  # fmt: skip
 
 
-def start_ray_for(plan: SweepPlan) -> tuple[int, bool]:
+def start_ray_for(plan: SweepPlan, trials: int) -> tuple[int, bool]:
     """Connects to or starts Ray with room for the trials; returns (trials at a time, whether they train in their own processes).
 
-    A local session gets as many logical CPUs as the trials need; on a cluster, as many trials run at a time as its CPUs allow.
-
     Raises:
-        RuntimeError: Not even one trial fits, or not as many as asked for.
+        RuntimeError: Not even one trial fits, or not as many as asked for, or folders that not all nodes share.
     """
     _quiet_tune()
-    slots = plan.max_concurrent or _slots(plan)
-    alone = plan.execution != "ray_train" and plan.workers == 1
-    # A trial with Ray Train has one more CPU for its own process, and a sampler.
-    use_gpu = start_ray(slots * plan.workers + (0 if alone else slots), 0 if alone else slots)
-    in_process = alone and not (use_gpu and plan.execution == "auto")
-    return min(slots, len(plan.trials)), in_process
+    is_local = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+    if not is_local:
+        start_ray(0, 0)
+    nodes = [_this_machine()] if is_local else _alive_nodes()
+    gpus = sum(node.gpus for node in nodes)
+    in_process = trains_in_process(plan.execution, plan.workers, gpus)
+    slots = trials_at_a_time(
+        nodes, plan.workers, in_process, trials=trials, asked=plan.max_concurrent, is_local=is_local
+    )
+    if in_process:  # where there are GPUs, workers would be given them
+        start_ray(0 if gpus else slots, slots if gpus else 0)
+    else:
+        start_ray(slots * plan.workers, slots * needed_cpus(0, 1) - 1)
+    if len(nodes) > 1:
+        for folder in (plan.folder.resolve(), Path(plan.store_path)):
+            check_shared(folder)
+    return slots, in_process
 
 
-def _slots(plan: SweepPlan) -> int:
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(address="auto", ignore_reinit_error=True, log_to_driver=False)
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        return max(1, (cpus - 1) // (1 if plan.workers == 1 else needed_cpus(plan.workers, 1)))
-    by_memory = int(psutil.virtual_memory().available / (plan.workers * BYTES_PER_WORKER))
-    return max(1, min((os.cpu_count() or 1) // plan.workers, by_memory, len(plan.trials)))
+def _this_machine() -> Node:
+    free = psutil.virtual_memory().available
+    return Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), memory_bytes=free)
+
+
+def _alive_nodes() -> list[Node]:
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(cpus=n.get("CPU", 0), gpus=n.get("GPU", 0), memory_bytes=n.get("memory", 0)) for n in found]
 
 
 def _quiet_tune() -> None:
