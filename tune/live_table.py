@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from distributed.progress import console, say
@@ -34,14 +35,13 @@ class LiveTable:
         settings: By trial, what it varies.
         max_steps: Of a trial.
         first_rung, reduction_factor: Of early stopping.
-        slots: Trials at a time.
     """
 
     def __init__(
         self, ledger: Ledger, settings: Mapping[str, Mapping[str, Any]], *, max_steps: int, first_rung: int,
-        reduction_factor: float, slots: int,
+        reduction_factor: float,
     ) -> None:  # fmt: skip
-        self.ledger, self.settings, self.slots, self.max_steps = ledger, settings, slots, max_steps
+        self.ledger, self.settings, self.max_steps = ledger, settings, max_steps
         self.first_rung, self.reduction_factor = first_rung, reduction_factor
         self._live: Live | None = None
         self._began_s, self._steps_before = time.time(), self._steps()
@@ -80,7 +80,7 @@ class LiveTable:
             table.add_row(
                 record.id, f"[{COLORS[record.status]}]{record.status}[/]", f"{record.steps}/{self.max_steps}",
                 str(self.rung(record.steps)), "" if record.metric is None else f"{record.metric:.4f}", _rate(record),
-                record.reason[:60] or short(self.settings[record.id]),
+                escape(" ".join(record.reason.split())[:60] or short(self.settings[record.id])),
             )  # fmt: skip
         if len(records) > SHOWN_ROWS:
             table.caption = f"and {len(records) - SHOWN_ROWS} more"

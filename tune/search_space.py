@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ Search = Literal["grid", "random"]
 Setting = dict[str, Any]
 """{dotted path: value}."""
 
+DRAWS_PER_SAMPLE = 20
+"""After so many a random search over distributions has all settings that there are, or nearly."""
 DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
     "uniform": ray.tune.uniform, "loguniform": ray.tune.loguniform, "quniform": ray.tune.quniform,
     "randint": ray.tune.randint, "choice": lambda *values: ray.tune.choice(list(values)),
@@ -68,7 +71,7 @@ class SearchSpace:
     values: Mapping[str, list[Any] | Domain] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
+        if not isinstance(self.preset, str) or self.preset not in PRESETS:
             raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         for path, values in self.values.items():
             check_path(path)
@@ -113,7 +116,10 @@ def read_space(name_or_file: str) -> SearchSpace:
     path = Path(name_or_file)
     if not path.is_file():
         raise ValueError(f"--grid must be one of {', '.join(GRIDS)} or a YAML file, got {name_or_file!r}")
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
     if (
         not isinstance(content, dict)
         or set(content) - {"preset", "space"}
@@ -128,14 +134,25 @@ def read_space(name_or_file: str) -> SearchSpace:
 
 
 def _values(path: str, given: Any) -> list[Any] | Domain:
+    if not isinstance(path, str):
+        raise ValueError(f"a path is text, got {path!r}")
+    check_path(path)
     if isinstance(given, list):
-        check_path(path)
         return [typed(value, _paths()[path], path) for value in given]
     if isinstance(given, dict) and len(given) == 1 and (name := next(iter(given))) in DISTRIBUTIONS:
-        arguments = [float(v) if isinstance(v, str) and name != "choice" else v for v in given[name]]
-        domain: Domain = DISTRIBUTIONS[name](*arguments)
-        return domain
+        return _distribution(path, name, given[name])
     raise ValueError(f"{path} must be a list of values or one of {{{', '.join(DISTRIBUTIONS)}: [...]}}, got {given!r}")
+
+
+def _distribution(path: str, name: str, arguments: Any) -> Domain:
+    """A Ray Tune distribution whose arguments are right: it can be drawn from."""
+    try:
+        values = [float(v) if isinstance(v, str) and name != "choice" else v for v in arguments]
+        domain: Domain = DISTRIBUTIONS[name](*values)
+        typed(_draw(domain, np.random.default_rng(0)), _paths()[path], path)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {{{name}: {arguments}}} cannot be drawn from: {error}") from error
+    return domain
 
 
 def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
@@ -146,7 +163,7 @@ def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
 
 
 def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> list[Setting]:
-    """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions.
+    """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions, each once; fewer where there are no more.
 
     Raises:
         ValueError: A grid over a distribution.
@@ -160,7 +177,22 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
         combinations = itertools.product(*(v for v in space.values.values() if isinstance(v, list)))
         return [dict(zip(space.values, values, strict=True)) for values in combinations]
     generator = np.random.default_rng(seed)
-    return [{path: _draw(values, generator) for path, values in space.values.items()} for _ in range(samples)]
+    lists = {path: values for path, values in space.values.items() if isinstance(values, list)}
+    if len(lists) == len(space.values):
+        sizes = tuple(len(values) for values in lists.values())
+        chosen = generator.choice(math.prod(sizes), size=min(samples, math.prod(sizes)), replace=False)
+        return [
+            {path: values[i] for (path, values), i in zip(lists.items(), np.unravel_index(k, sizes), strict=True)}
+            for k in chosen
+        ]
+    found: list[Setting] = []
+    for _ in range(DRAWS_PER_SAMPLE * samples):
+        drawn = {path: _draw(values, generator) for path, values in space.values.items()}
+        if drawn not in found:
+            found.append(drawn)
+        if len(found) == samples:
+            break
+    return found
 
 
 def _draw(values: list[Any] | Domain, generator: np.random.Generator) -> Any:

@@ -72,6 +72,7 @@ class SweepPlan:
         max_concurrent: Trials at a time; None: as many as fit.
         hang_after_s: Without a step for so long, a trial has hung.
         wandb: Whether to track.
+        store_options: Of the command line, by which `pretrain` makes the same store.
     """
 
     folder: Path
@@ -84,6 +85,7 @@ class SweepPlan:
     max_concurrent: int | None = None
     hang_after_s: float = 600.0
     wandb: bool = True
+    store_options: tuple[str, ...] = ()
 
     @property
     def configs(self) -> dict[str, PretrainingConfig]:
@@ -169,7 +171,7 @@ def _run(plan: SweepPlan, ledger: Ledger, left: list[str], slots: int, in_proces
 
     runs = TrialRuns(plan.folder, configs, plan.wandb)
     table = LiveTable(
-        ledger, {t.id: t.setting for t in plan.trials}, max_steps=plan.max_steps, slots=slots,
+        ledger, {t.id: t.setting for t in plan.trials}, max_steps=plan.max_steps,
         first_rung=plan.validation_interval_steps, reduction_factor=plan.reduction_factor,
     )  # fmt: skip
     tuner = ray.tune.Tuner(
@@ -240,13 +242,16 @@ def _quiet_tune() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box on stdout at any verbosity
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault(
+        "TUNE_PRINT_ALL_TRIAL_ERRORS", "0"
+    )  # tracebacks across the table; the table and the report say why
 
 
 def _write_plan(plan: SweepPlan) -> None:
     description: Mapping[str, Any] = {
         "store": plan.store_path, "max_steps": plan.max_steps, "early_stopping": plan.early_stopping,
         "validation_interval_steps": plan.validation_interval_steps, "reduction_factor": plan.reduction_factor,
-        "workers_per_trial": plan.workers,
+        "workers_per_trial": plan.workers, "store_options": plan.store_options,
         "trials": [{"id": t.id, "config": t.setting, "seed": t.seed} for t in plan.trials],
     }  # fmt: skip
     write_json(plan.folder / "sweep.json", description)
