@@ -9,6 +9,7 @@ from typing import Any
 import ray.tune
 
 from tune.ledger import ENDED, MAX_DEATHS, Ledger
+from tune.leftovers import Leftovers
 from tune.live_table import LiveTable
 from tune.wandb_runs import TrialRuns
 
@@ -24,14 +25,21 @@ class Recorder(ray.tune.Callback):
         folder: Of the sweep.
         runs: W&B.
         table: The terminal.
+        leftovers: Of trials by Ray Train; None: trials train in their own processes.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path, runs: TrialRuns, table: LiveTable) -> None:
-        self.ledger, self.folder, self.runs, self.table = ledger, folder, runs, table
+    def __init__(
+        self, ledger: Ledger, folder: Path, runs: TrialRuns, table: LiveTable, leftovers: Leftovers | None
+    ) -> None:
+        self.ledger, self.folder, self.runs, self.table, self.leftovers = ledger, folder, runs, table, leftovers
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune stores its callbacks by pickle; ours is never loaded from there."""
         return {}
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.leftovers is not None:
+            self.leftovers.remove_often()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
@@ -54,12 +62,18 @@ class Recorder(ray.tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
-        record = self.ledger.records[name]
-        if record.status not in ENDED:  # a trial that is stopped may die of it
-            status, reason = why_it_ended(self.folder / "trials" / name, str(trial.get_error()))
-            if status == "died" and record.deaths + 1 >= MAX_DEATHS:
-                status, reason = "failed", f"died {MAX_DEATHS} times, at last: {reason}"
-            self.ledger.append("failed", name, status=status, reason=reason)
+        if self.ledger.records[name].status not in ENDED:  # a trial that is stopped may die of it
+            self._fail(name, *why_it_ended(self.folder / "trials" / name, str(trial.get_error() or "")))
+
+    def end(self) -> None:
+        """After Tune's: a trial that Tune gave up without a word (a process that could not be used again) has died."""
+        for name in set(self.ledger.unfinished()) - set(self.ledger.died()):
+            self._fail(name, "died", "Ray Tune ended without it")
+
+    def _fail(self, name: str, status: str, reason: str) -> None:
+        if status == "died" and self.ledger.records[name].deaths + 1 >= MAX_DEATHS:
+            status, reason = "failed", f"died {MAX_DEATHS} times, at last: {reason}"
+        self.ledger.append("failed", name, status=status, reason=reason)
         self._ended(name)
 
     def _ended(self, name: str) -> None:

@@ -34,6 +34,7 @@ from distributed.tracking import tracking_mode
 from rdl_core.config import PRESETS, PretrainingConfig
 from tune.asha import ResumableASHA
 from tune.ledger import Ledger
+from tune.leftovers import Leftovers
 from tune.live_table import LiveTable
 from tune.recorder import Recorder
 from tune.search_space import Setting, with_setting
@@ -169,11 +170,12 @@ def _run(plan: SweepPlan, ledger: Ledger, left: list[str], slots: int, in_proces
     def trial(config: dict[str, Any]) -> None:
         run_trial(job, config["trial"])
 
-    runs = TrialRuns(plan.folder, configs, plan.wandb)
+    runs, leftovers = TrialRuns(plan.folder, configs, plan.wandb), None if in_process else Leftovers()
     table = LiveTable(
         ledger, {t.id: t.setting for t in plan.trials}, max_steps=plan.max_steps,
         first_rung=plan.validation_interval_steps, reduction_factor=plan.reduction_factor,
     )  # fmt: skip
+    recorder = Recorder(ledger, plan.folder, runs, table, leftovers)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trial, {"CPU": 1 if in_process else CPUS_OF_WAITING_TRIAL}),
         param_space={"trial": ray.tune.grid_search(left)},
@@ -182,12 +184,15 @@ def _run(plan: SweepPlan, ledger: Ledger, left: list[str], slots: int, in_proces
         ),
         run_config=ray.tune.RunConfig(
             name=f"session_{time.time_ns()}", storage_path=str(plan.folder.resolve() / "tune"), verbose=0,
-            callbacks=[Recorder(ledger, plan.folder, runs, table)],
+            callbacks=[recorder],
         ),
     )  # fmt: skip
     try:
         with table.shown():
             tuner.fit()
+            recorder.end()
+        if leftovers is not None:
+            leftovers.remove_all()
     finally:
         runs.close()
 

@@ -50,6 +50,7 @@ from rdl_core.pretraining import (
 )
 from rdl_core.store import Store, open_store
 from tune.hang import ended_when_hung, ended_when_silent
+from tune.leftovers import leave_out_cleaner
 
 Report = Callable[[dict[str, Any]], None]
 MACHINES = (ray.exceptions.RayError, ConnectionError, WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError)
@@ -146,6 +147,7 @@ def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report
         state = load_state(checkpoint)
         if not state.finished:  # the end is reported with the model
             report_missed(state, report)
+    leave_out_cleaner()
     tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
     with ended_when_silent(folder, job.hang_after_s):
         done = pretrain(store, config, folder, workers=job.workers, tracking=tracking, callbacks=[ReportToTune()])
