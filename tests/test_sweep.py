@@ -168,7 +168,25 @@ def test_after_the_sweep_no_actor_and_no_placement_group_is_left(swept: SweepRes
 def _left() -> list[str]:
     actors = [a["ActorClassName"] for a in ray._private.state.actors().values() if a["State"] == "ALIVE"]
     groups = [g["state"] for g in ray.util.placement_group_table().values() if g["state"] != "REMOVED"]
-    return [a for a in actors if "ImplicitFunc" in a] + groups
+    of_trials = ("ImplicitFunc", "TrainController", "RayTrainWorker", "PlacementGroupCleaner", "SplitCoordinator")
+    return [a for a in actors if a.startswith(of_trials)] + groups
+
+
+def test_trials_with_ray_train_workers_all_end_and_leave_nothing(
+    nasty_store: Store, ray_session: None, tmp_path: Path
+) -> None:
+    cpus = ray.available_resources()["CPU"]
+    found = [{"learning_rate": rate} for rate in (1e-3, 1e-6)]
+    ledger = run_sweep(
+        small_plan(nasty_store.path, tmp_path / "workers", found, small_base(8), workers=2, max_concurrent=1)
+    )
+    assert [(r.status, r.steps) for r in ledger.records.values()] == [("finished", 8), ("stopped", 1)]
+    assert (tmp_path / "workers" / "trials" / "0" / "model" / "model.safetensors").exists()
+    end = time.monotonic() + 20
+    while (_left() or ray.available_resources()["CPU"] < cpus) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert _left() == []
+    assert ray.available_resources()["CPU"] == cpus, "a stopped trial's workers hold none"
 
 
 def test_a_sweep_goes_on_after_its_driver_and_a_trial_were_killed_without_repeating_anything(
