@@ -65,9 +65,8 @@ class LiveTable:
         """Off a terminal: a line."""
         if self._live is None:
             loss = "no loss" if record.metric is None else f"loss {record.metric:.4f}"
-            say(
-                f"trial {record.id} {record.status} at step {record.steps}: {loss} {short(self.settings[record.id])} {record.reason}"
-            )
+            told = f"{loss} {short(self.settings[record.id])} {' '.join(record.reason.split())}".strip()
+            say(f"trial {record.id} {record.status} at step {record.steps}: {told}")
 
     def render(self) -> Table:
         """The trials that run, then the best of those that ended, then what waits, in a screen."""

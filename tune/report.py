@@ -162,6 +162,7 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         *_table(sweep),
         "",
         *(f"- trial {r.id} {r.status}: {' '.join(r.reason.split())}" for r in records if r.reason),
+        *(f"- trial {r.id} went on after its process died ({r.deaths} times)" for r in records if r.deaths),
         "",
         *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals", "timeline")),
     ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -250,6 +251,7 @@ def _quiet_tune() -> None:
     os.environ.setdefault(
         "TUNE_PRINT_ALL_TRIAL_ERRORS", "0"
     )  # tracebacks across the table; the table and the report say why
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # at the end it lists failed trials by ids of its own
 
 
 def _write_plan(plan: SweepPlan) -> None:
