@@ -80,7 +80,7 @@ def test_start_up_is_counted_from_the_start_that_gave_the_first_result() -> None
 @pytest.mark.parametrize(
     ("files", "expected"),
     [
-        ({"hang.txt": ""}, ("died", "its process died (killed, or out of memory): The actor died unexpectedly.")),
+        ({"hang.txt": ""}, ("died", "its process died: The actor is dead because of X.")),
         ({"hang.txt": "step 12, 'validated' being the last word of its journal\n"}, ("hung", "no step for too long; it stood at step 12, ")),
         ({"error.json": '{"type": "ValueError", "message": "no", "by_machine": false}'}, ("failed", "ValueError: no")),
         ({"error.json": '{"type": "ActorDiedError", "message": "node", "by_machine": true}'}, ("died", "ActorDiedError: node")),
@@ -91,7 +91,10 @@ def test_only_what_machines_did_to_a_trial_leaves_it_resumable(
 ) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    errors = "Failure # 1 (occurred at 2026-01-01)\nan earlier one\nFailure # 2 (occurred at 2026-01-02)\nThe actor died unexpectedly.\n\tpid"
+    errors = (
+        "Failure # 1 (occurred at 2026-01-01)\nan earlier one\nFailure # 2 (occurred at 2026-01-02)\nThe actor died.\n\tpid\n"
+        "The actor is dead because of X. Some common causes include: Y"
+    )
     status, reason = why_it_ended(tmp_path, errors)
     assert status == expected[0]
     assert reason.startswith(expected[1])

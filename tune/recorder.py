@@ -63,7 +63,9 @@ class Recorder(ray.tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
         if self.ledger.records[name].status not in ENDED:  # a trial that is stopped may die of it
-            self._fail(name, *why_it_ended(self.folder / "trials" / name, str(trial.get_error() or "")))
+            told = trial.error_file  # get_error() reads its copy, which is not there yet
+            errors = Path(told).read_text() if told and Path(told).exists() else ""
+            self._fail(name, *why_it_ended(self.folder / "trials" / name, errors))
 
     def end(self) -> None:
         """After Tune's: a trial that Tune gave up without a word (a process that could not be used again) has died."""
@@ -97,8 +99,9 @@ def why_it_ended(folder: Path, error_text: str) -> tuple[str, str]:
     if error.exists():
         thrown = json.loads(error.read_text())
         return "died" if thrown["by_machine"] else "failed", f"{thrown['type']}: {thrown['message']}"
-    last = error_text.split("Failure # ")[-1].strip().splitlines()
-    return "died", "its process died (killed, or out of memory): " + (last[1:] or last or ["no word of it"])[0]
+    lines = error_text.split("Failure # ")[-1].strip().splitlines()[1:]
+    why = [line.split(" Some common causes")[0] for line in lines if line.startswith("The actor is dead because")]
+    return "died", "its process died: " + (why or lines or ["it could not be started"])[0]
 
 
 def _place(dump: str) -> str:
