@@ -23,7 +23,7 @@ import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distributed.progress import say
-from rdl_core.remote_folder import RemoteFolder
+from rdl_core.remote_folder import Place, RemoteFolder
 
 BYTES_PER_WORKER = 1.5e9
 """Measured peak of a training worker on rel-f1 (0.9 GB) with room for a larger schema."""
@@ -128,6 +128,20 @@ def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
             f"{workers} workers of 1 CPU and {BYTES_PER_WORKER / 1e9:.1f} GB each, but there is place for {sum(places):.0f}; "
             f"the run would wait for ever:\n" + "\n".join(lines) + "\nRemedy: fewer --workers, or more or larger nodes"
         )
+
+
+def check_every_node(run_dir: Path, store: Place) -> None:
+    """Sees to it that every node has the store, and that it sees the run's folder.
+
+    Raises:
+        RuntimeError: A folder is not shared.
+        OSError: A remote store cannot be fetched.
+    """
+    if len(ray.nodes()) > 1:
+        for folder in (run_dir, *([] if isinstance(store, RemoteFolder) else [Path(store)])):
+            check_shared(folder)
+    if isinstance(store, RemoteFolder):
+        say(fetch_on_every_node(store))
 
 
 def check_shared(folder: Path) -> None:

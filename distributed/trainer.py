@@ -25,7 +25,7 @@ from distributed.commits import CommitCopies, committed_checkpoint, committed_st
 from distributed.failures import GiveUp
 from distributed.journal import Journal
 from distributed.object_store import check_object_store, warn_of_small_shared_memory
-from distributed.preflight import check_shared, fetch_on_every_node, start_ray
+from distributed.preflight import check_every_node, start_ray
 from distributed.progress import make_board, say, watched
 from distributed.runs import held
 from distributed.sampling import in_order, sampled_dataset
@@ -104,7 +104,7 @@ def pretrain(
         if not _check_run(run_dir, identity):
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)
-            _bring_store(store, run_dir)
+            check_every_node(run_dir, store.place)
             if config.samples_per_step != configured:
                 say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
             worker = WorkerConfig(
@@ -120,15 +120,6 @@ def pretrain(
                 if worker.placement.shards is not None:
                     worker.placement.shards.stop()
         return _finish(store, config, run_dir)
-
-
-def _bring_store(store: Store, run_dir: Path) -> None:
-    """Sees to it that every node has the store, and sees the run's folder."""
-    if len(ray.nodes()) > 1:
-        for folder in (run_dir, *([] if store.remote else [store.path.resolve()])):
-            check_shared(folder)
-    if store.remote is not None:
-        say(fetch_on_every_node(store.remote))
 
 
 def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:

@@ -43,7 +43,7 @@ class PretrainingConfig:
             be compared only where this is the same.
         validation_seed: Of the samples and draws of validation; None: the run's. Runs that differ in `seed` are validated alike only where
             this is the same.
-        patience: Validations without a new best before the run ends.
+        patience: Validations without a new best before the run ends; None: no limit.
         stop_below: Ends when the mean validation loss of the levels is below (authors' script: 0.05).
         seed: Of everything random.
     """
@@ -62,14 +62,14 @@ class PretrainingConfig:
     validation_fresh: bool = False
     validation_corruption: float | None = None
     validation_seed: int | None = None
-    patience: int = 10
+    patience: int | None = 10
     stop_below: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name in ("samples_per_step", "max_steps", "validation_interval_steps", "validation_samples", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"PretrainingConfig.{name} must be at least 1, got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"PretrainingConfig.{name} must be at least 1, got {value}")
         _require_positive(self, "learning_rate", "gradient_clip_norm", "max_hours")
         if self.validation_corruption is not None and not 0.0 <= self.validation_corruption <= 1.0:
             raise ValueError(

@@ -309,7 +309,7 @@ def _note(
         state.finished = "max_steps"
     elif config.max_hours is not None and hours >= config.max_hours:
         state.finished = "max_hours"
-    elif state.validations_since_best >= config.patience:
+    elif config.patience is not None and state.validations_since_best >= config.patience:
         state.finished = "patience"
     elif config.stop_below is not None and loss / len(LEVELS) < config.stop_below:
         state.finished = "stop_below"

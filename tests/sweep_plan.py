@@ -16,7 +16,7 @@ from tune.search_space import Setting
 from tune.sweep import SweepPlan, base_config, run_sweep, trials_of
 
 HANG_AFTER_S = 12.0
-KILLED_STEPS = 64
+KILLED_STEPS = 32
 
 
 def small_base(max_steps: int = 16, **changes: Any) -> PretrainingConfig:
@@ -26,7 +26,6 @@ def small_base(max_steps: int = 16, **changes: Any) -> PretrainingConfig:
         "sampling": HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=2),
         "backbone": dataclasses.replace(robust().pretraining.backbone, channels=16),
         "samples_per_step": 2,
-        "patience": 1000,
     }
     return dataclasses.replace(base, **values | changes)
 
@@ -43,7 +42,7 @@ def small_plan(
 
 def plan_to_kill(store_path: Path, folder: Path) -> SweepPlan:
     """Long enough for a kill in its middle."""
-    found = [{"learning_rate": rate, "corruption.probability": p} for rate in (1e-4, 1e-3, 4e-3) for p in (0.2, 0.6)]
+    found = [{"learning_rate": rate, "corruption.probability": p} for rate in (1e-3, 4e-3) for p in (0.2, 0.6)]
     return small_plan(store_path, folder, found, small_base(KILLED_STEPS))
 
 

@@ -7,10 +7,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray.exceptions
 from ray.tune.schedulers import TrialScheduler
 
 from tune.asha import ResumableASHA
-from tune.ledger import Ledger
+from tune.ledger import Ledger, TrialRecord
+from tune.recorder import why_it_ended
+from tune.trial import is_machines
 
 TRIALS = ["a", "b", "c", "d"]
 
@@ -51,6 +54,61 @@ def test_half_a_line_of_a_killed_driver_is_cut_off_and_the_ledger_goes_on(ledger
     again.append("started", "d")
     assert ledger.path.read_text().startswith(text)
     assert Ledger(ledger.path, TRIALS).records["d"].status == "running"
+
+
+def test_a_trial_whose_process_died_has_not_ended_and_its_deaths_are_counted(ledger: Ledger) -> None:
+    ledger.append("failed", "d", status="died", reason="no node for it")  # before it started
+    ledger.append("started", "d")
+    result(ledger, "d", 0, 3.0)
+    ledger.append("failed", "d", status="died", reason="killed")
+    assert (ledger.unfinished(), ledger.died(), ledger.records["d"].deaths) == (["d"], ["d"], 2)
+    assert Ledger(ledger.path, TRIALS).records == ledger.records
+    ledger.append("started", "d")
+    result(ledger, "d", 10, 1.0, finished="max_steps")
+    assert (ledger.records["d"].status, ledger.records["d"].reason, ledger.died()) == ("finished", "", [])
+
+
+def test_start_up_is_counted_from_the_start_that_gave_the_first_result() -> None:
+    record = TrialRecord("a")
+    for time_s in (100.0, 200.0):  # it was killed at 100 before its first result
+        record.add({"event": "started", "time_s": time_s})
+    record.add({"event": "result", "time_s": 205.0, "fit_began_s": 203.0, "step": 0, "finished": "", "stop": False})
+    record.add({"event": "started", "time_s": 300.0})
+    assert record.start_up_s == 3.0
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"hang.txt": ""}, ("died", "its process died: The actor is dead because of X.")),
+        ({"hang.txt": "step 12, 'validated' being the last word of its journal\n"}, ("hung", "no step for too long; it stood at step 12, ")),
+        ({"error.json": '{"type": "ValueError", "message": "no", "by_machine": false}'}, ("failed", "ValueError: no")),
+        ({"error.json": '{"type": "ActorDiedError", "message": "node", "by_machine": true}'}, ("died", "ActorDiedError: node")),
+    ],
+)  # fmt: skip
+def test_only_what_machines_did_to_a_trial_leaves_it_resumable(
+    files: dict[str, str], expected: tuple[str, str], tmp_path: Path
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    errors = (
+        "Failure # 1 (occurred at 2026-01-01)\nan earlier one\nFailure # 2 (occurred at 2026-01-02)\nThe actor died.\n\tpid\n"
+        "The actor is dead because of X. Some common causes include: Y"
+    )
+    status, reason = why_it_ended(tmp_path, errors)
+    assert status == expected[0]
+    assert reason.startswith(expected[1])
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ray.exceptions.ActorDiedError(), True), (ConnectionResetError("by peer"), True), (ValueError("no"), False),
+        (ray.exceptions.RayTaskError("f", "trace", ValueError("no")), False), (FloatingPointError("nan"), False),
+    ],
+)  # fmt: skip
+def test_errors_of_our_code_are_no_machines(error: Exception, expected: bool) -> None:
+    assert is_machines(error) is expected
 
 
 def trial(name: str, tune_id: str) -> Any:

@@ -44,6 +44,7 @@ def test_a_setting_changes_its_paths_and_nothing_else() -> None:
         ("corruption.target_link_share", "cannot be swept: validation would measure another loss"),
         ("loss.row_form", "cannot be swept: validation would measure another loss"),
         ("max_steps", "cannot be swept: the sweep sets it"),
+        ("patience", "cannot be swept: trials that end by themselves"),
         ("validation_corruption", "cannot be swept: the sweep sets it"),
     ],
 )
@@ -62,6 +63,12 @@ def test_a_path_that_is_not_there_or_would_spoil_the_comparison_is_refused_by_na
         ("corruption.probability: [2.0]", "CorruptionConfig.probability must be in"),
         ("learning_rate: 1e-3", "learning_rate must be a list of values or one of"),
         ("learning_rate: []", "learning_rate has no value to try"),
+        ("learning_rate: {uniform: [1e-4]}", "learning_rate: {uniform: ['1e-4']} cannot be drawn from: "),
+        ("learning_rate: {loguniform: 3}", "learning_rate: {loguniform: 3} cannot be drawn from: "),
+        ("backbone.num_layers: {uniform: [2, 3]}", "backbone.num_layers must be int, got 2."),
+        ("samples_per_step: {randint: [5, 1]}", "samples_per_step: {randint: [5, 1]} cannot be drawn from: "),
+        ("learning_rate: [1e-3", "grid.yaml is not YAML: "),
+        ("3: [1]", "a path is text, got 3"),
     ],
 )
 def test_a_value_that_the_configuration_refuses_is_refused_with_the_file(
@@ -93,6 +100,14 @@ def test_random_search_draws_the_same_settings_from_the_same_seed_within_their_b
     assert all(with_setting(robust().pretraining, s).learning_rate == s["learning_rate"] for s in found)
 
 
+def test_random_search_over_lists_draws_no_setting_twice_and_at_most_all() -> None:
+    grid = settings(paper_grid(), "grid", 0, 0)
+    for samples in (1, 16, 24, 30):
+        found = settings(paper_grid(), "random", samples, 0)
+        assert len(found) == len({str(s) for s in found}) == min(samples, 24)
+        assert all(s in grid for s in found)
+
+
 def test_a_grid_over_a_distribution_is_refused() -> None:
     space = SearchSpace(preset="robust", values={"learning_rate": ray.tune.loguniform(1e-4, 1e-2)})
     with pytest.raises(ValueError, match="learning_rate has a distribution: --search random"):
@@ -108,3 +123,5 @@ def test_all_trials_of_a_sweep_are_validated_alike() -> None:
     names = [f.name for f in dataclasses.fields(base) if f.name.startswith("validation")]
     assert {tuple(getattr(t.config, n) for n in names) for t in trials} == {(50, 50, False, 0.4, 3)}
     assert all(t.config.sampling == base.sampling for t in trials)
+    ends = {(t.config.max_steps, t.config.max_hours, t.config.patience, t.config.stop_below) for t in trials}
+    assert ends == {(400, None, None, None)}, "only steps end a trial"

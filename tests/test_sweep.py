@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from rdl_core.store import Store
 from tune.__main__ import exit_status
 from tune.ledger import Ledger
 from tune.report import SweepResult, make_report, read_sweep
-from tune.sweep import run_sweep
+from tune.sweep import SweepPlan, run_sweep
 
 pytestmark = [
     pytest.mark.ray,
@@ -100,7 +99,8 @@ def test_the_report_ranks_and_tells_and_the_exit_status_follows(swept: SweepResu
     assert all(list(t) == ["id", "config", "status", "steps", "metric"] for t in result["trials"])
     finished = {t["id"]: t["metric"] for t in result["trials"] if t["status"] == "finished"}
     assert result["best"] == result["trials"][0]["id"] == min(finished, key=lambda t: finished[t])
-    assert result["steps_used_share"] == sum(t["steps"] for t in result["trials"]) / (16 * len(SETTINGS)) < 1
+    counted = [t["steps"] for t in result["trials"] if t["status"] in ("finished", "stopped")]
+    assert result["steps_used_share"] == sum(counted) / (16 * len(counted)) < 1, "what failed is no steps saved"
     assert exit_status(result) == 3
     assert exit_status({"trials": [t for t in result["trials"] if t["id"] in WELL]}) == 0
     assert exit_status({"trials": [t for t in result["trials"] if t["id"] == THROWS]}) == 1
@@ -168,31 +168,51 @@ def test_after_the_sweep_no_actor_and_no_placement_group_is_left(swept: SweepRes
 def _left() -> list[str]:
     actors = [a["ActorClassName"] for a in ray._private.state.actors().values() if a["State"] == "ALIVE"]
     groups = [g["state"] for g in ray.util.placement_group_table().values() if g["state"] != "REMOVED"]
-    return [a for a in actors if "ImplicitFunc" in a] + groups
+    of_trials = ("ImplicitFunc", "TrainController", "RayTrainWorker", "PlacementGroupCleaner", "SplitCoordinator")
+    return [a for a in actors if a.startswith(of_trials)] + groups
 
 
-def test_a_sweep_whose_driver_was_killed_goes_on_without_repeating_anything(
+def test_trials_with_ray_train_workers_all_end_and_leave_nothing(
+    nasty_store: Store, ray_session: None, tmp_path: Path
+) -> None:
+    cpus = ray.available_resources()["CPU"]
+    found = [{"learning_rate": rate} for rate in (1e-3, 1e-6)]
+    ledger = run_sweep(
+        small_plan(nasty_store.path, tmp_path / "workers", found, small_base(8), workers=2, max_concurrent=1)
+    )
+    assert [(r.status, r.steps) for r in ledger.records.values()] == [("finished", 8), ("stopped", 1)]
+    assert (tmp_path / "workers" / "trials" / "0" / "model" / "model.safetensors").exists()
+    end = time.monotonic() + 20
+    while (_left() or ray.available_resources()["CPU"] < cpus) and time.monotonic() < end:
+        time.sleep(0.2)
+    assert _left() == []
+    assert ray.available_resources()["CPU"] == cpus, "a stopped trial's workers hold none"
+
+
+def test_a_sweep_goes_on_after_its_driver_and_a_trial_were_killed_without_repeating_anything(
     nasty_store: Store, ray_session: None, tmp_path: Path
 ) -> None:
     command = [sys.executable, str(TESTS / "sweep_plan.py"), str(nasty_store.path), str(tmp_path / "killed")]
     environment = {**os.environ, "PYTHONPATH": str(TESTS.parent)}
-    path = tmp_path / "killed" / "events.jsonl"
-    driver = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
+    plan = plan_to_kill(nasty_store.path, tmp_path / "killed")
+    driver = psutil.Popen(command, env=environment, stderr=subprocess.DEVNULL, start_new_session=True)
     family: list[psutil.Process] = []
     try:
-        end = time.monotonic() + 240
-        while not (path.exists() and '"finished": "max_steps"' in path.read_text()):
-            assert driver.poll() is None and time.monotonic() < end
-            time.sleep(0.05)
-        family = psutil.Process(driver.pid).children(recursive=True)
+        _until(driver, plan, lambda ledger: _runs_with_steps(ledger) != [])
+        next(p for p in driver.children(recursive=True) if "ray::ImplicitFunc" in "".join(p.cmdline())).kill()
+        _until(driver, plan, lambda ledger: [r for r in ledger.records.values() if r.deaths] != [])
+        _until(
+            driver, plan, lambda ledger: len(ledger.unfinished()) < len(plan.trials) and _runs_with_steps(ledger) != []
+        )
+        family = driver.children(recursive=True)
     finally:
-        driver.send_signal(signal.SIGKILL)
+        driver.kill()
         driver.wait()
-    psutil.wait_procs(family, timeout=20)
-    plan = plan_to_kill(nasty_store.path, tmp_path / "killed")
-    before = Ledger(path, plan.configs)
+    end = time.monotonic() + 60
+    while any(_lives(process) for process in family) and time.monotonic() < end:
+        time.sleep(0.1)
+    before = Ledger(plan.folder / "events.jsonl", plan.configs)
     ended = [t for t in plan.configs if t not in before.unfinished()]
-    assert ended and before.unfinished(), "killed in its middle"
     after = run_sweep(plan)
     assert after.unfinished() == []
     assert after.events[: len(before.events)] == before.events
@@ -201,8 +221,36 @@ def test_a_sweep_whose_driver_was_killed_goes_on_without_repeating_anything(
         [r["step"] for r in rec.results] == list(range(0, rec.steps + 1, KILLED_STEPS // 8))
         for rec in after.records.values()
     )
-    went_on = next(t for t, record in before.records.items() if record.status == "running")
-    _, state = pretrain_here(nasty_store, plan.configs[went_on])
-    resumed = after.records[went_on].results
-    whole = [entry["validation/row"] for entry in state.history]
-    assert [r["validation/row"] for r in resumed] == whole[: len(resumed)], "it goes on with the same bits"
+    (died,) = [t for t, record in after.records.items() if record.deaths]
+    assert after.records[died].status in ("finished", "stopped"), "a killed process is no failure of the trial"
+    for trial in {died, _runs_with_steps(before)[0]}:
+        _, state = pretrain_here(nasty_store, plan.configs[trial])
+        resumed = [r["validation/row"] for r in after.records[trial].results]
+        whole = [entry["validation/row"] for entry in state.history]
+        assert resumed == whole[: len(resumed)], "it goes on with the same bits"
+
+
+def _until(driver: psutil.Popen, plan: SweepPlan, reached: Callable[[Ledger], bool]) -> None:
+    """Waits until the ledger says so, and leaves the driver stopped where it does: else it would write on until it is killed."""
+    end = time.monotonic() + 300
+    driver.resume()
+    while time.monotonic() < end:
+        assert driver.poll() is None, "the sweep ended first"
+        driver.suspend()
+        if reached(Ledger(plan.folder / "events.jsonl", plan.configs)):
+            return
+        driver.resume()
+        time.sleep(0.1)
+    raise TimeoutError("the sweep did not get there")
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Not so of a zombie, which stays where nobody waits for it."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _runs_with_steps(ledger: Ledger) -> list[str]:
+    return [t for t, record in ledger.records.items() if record.status == "running" and record.steps]

@@ -13,10 +13,12 @@ from rich.markdown import Markdown
 from distributed.options import StoreOptions
 from distributed.progress import console, say
 from distributed.runs import open_run
-from rdl_core.store import store_name
+from rdl_core.pretraining import local_sampler
+from rdl_core.store import StoreConfig, store_name
 from tune.report import make_report, markdown, read_sweep
 from tune.search_space import Search, read_space, settings, with_rows
-from tune.sweep import VALIDATION_SAMPLES, Execution, SweepPlan, base_config, run_sweep, trials_of
+from tune.slots import Execution
+from tune.sweep import VALIDATION_SAMPLES, SweepPlan, base_config, run_sweep, trials_of
 from tune.wandb_runs import log_sweep
 
 
@@ -73,7 +75,7 @@ class Sweep(StoreOptions):
             validation_samples=self.validation_samples, seed=self.seed or 0,
         )  # fmt: skip
         trials = trials_of(base, settings(space, self.search, self.samples, base.seed), self.seeds)
-        _, dataset = self.open_data()
+        data, dataset = self.open_data()
         identity = {
             "store": store_name(dataset, self.store_config()), "early_stopping": self.early_stopping,
             "reduction_factor": self.reduction_factor, "workers_per_trial": self.workers_per_trial,
@@ -82,11 +84,16 @@ class Sweep(StoreOptions):
         }  # fmt: skip
         run = open_run(self.runs_dir, self.name, "sweep", dataset.manifest.name, identity)
         store = self.open_store(dataset)
-        say(f"sweep {run.name}: {len(trials)} trials of at most {base.max_steps} steps")
+        # A database with too few rows for one sample is refused here, and not by every trial; all have the same sampling.
+        seeds = local_sampler(store, base, base.seed).seeds
+        say(
+            f"sweep {run.name}: {len(trials)} trials of at most {base.max_steps} steps, from {len(seeds.eligible)} seed rows"
+        )
         plan = SweepPlan(
             folder=run.folder, store_path=store.place, trials=trials, early_stopping=self.early_stopping,
             reduction_factor=self.reduction_factor, workers=self.workers_per_trial, execution=self.execution,
             max_concurrent=self.max_concurrent, hang_after_s=self.hang_after_s, wandb=self.wandb,
+            store_options=("--data", str(data), *self.changed_store_options()),
         )  # fmt: skip
         run_sweep(plan)
         result = _reported(run.folder)
@@ -97,6 +104,14 @@ class Sweep(StoreOptions):
             log_sweep(run.folder, identity, ("trial", "setting", "status", "steps", "loss"), rows, best, self.wandb)
         run.finish(result)
         return result
+
+    def changed_store_options(self) -> list[str]:
+        """As on a command line: those that are not the default."""
+        options: list[str] = []
+        for option in dataclasses.fields(StoreConfig):
+            if (value := getattr(self, option.name)) != option.default:
+                options += [f"--{option.name.replace('_', '-')}", *([value] if isinstance(value, str) else value)]
+        return options
 
 
 @dataclass(frozen=True, kw_only=True)

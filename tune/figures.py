@@ -17,7 +17,8 @@ from tune.ledger import TrialRecord
 from tune.live_table import short
 
 COLORS = {
-    "finished": "#2f7d4f", "stopped": "#d99a2b", "failed": "#c23b3b", "hung": "#7d2f6b", "running": "#1f6fb4", "pending": "#999999",
+    "finished": "#2f7d4f", "stopped": "#d99a2b", "failed": "#c23b3b", "hung": "#7d2f6b", "died": "#c58fb6", "running": "#1f6fb4",
+    "pending": "#999999",
 }  # fmt: skip
 
 

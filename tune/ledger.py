@@ -2,10 +2,13 @@
 
     {"event": "started", "trial": "03", "time_s": ...}
     {"event": "result",  "trial": "03", "time_s": ..., "step": 50, "best_loss": 1.9, "stop": false, "finished": "", "validation/row": ..., ...}
-    {"event": "failed",  "trial": "03", "time_s": ..., "status": "failed" | "hung", "reason": ...}
+    {"event": "failed",  "trial": "03", "time_s": ..., "status": "failed" | "hung" | "died", "reason": ...}
 
 Promises: it is only appended to, so what a killed driver leaves is a prefix of it; a trial's results come in order of step and once each, whatever
 was resumed; a decision to stop stands in the line of the result that it was taken on. All that a resumed sweep and the report need follows.
+
+What a trial's own code threw would come again, so it has "failed" for good. A trial whose process was killed, or whose node was lost, has "died" and
+goes on from its checkpoint, MAX_DEATHS - 1 times at most.
 """
 
 from __future__ import annotations
@@ -17,8 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-Status = Literal["pending", "running", "finished", "stopped", "failed", "hung"]
+Status = Literal["pending", "running", "died", "finished", "stopped", "failed", "hung"]
 ENDED: tuple[Status, ...] = ("finished", "stopped", "failed", "hung")
+MAX_DEATHS = 4
+"""Deaths of a trial's process after which it has failed: memory that is too small stays too small."""
 
 
 @dataclass
@@ -27,8 +32,9 @@ class TrialRecord:
 
     Args:
         id: Its name in the sweep.
-        status: "stopped" by early stopping; "failed" threw; "hung" made no step for too long.
+        status: "stopped" by early stopping; "failed" threw; "hung" made no step for too long; "died" will go on.
         reason: Of a failure.
+        deaths: How often its process died, over all sessions.
         results: Its validations: the lines of the ledger.
         seconds: Wall-clock time in its process, over all restarts.
         spans: (start, end) of each time it ran, UNIX seconds.
@@ -37,6 +43,7 @@ class TrialRecord:
     id: str
     status: Status = "pending"
     reason: str = ""
+    deaths: int = 0
     results: list[dict[str, Any]] = field(default_factory=list)
     spans: list[tuple[float, float]] = field(default_factory=list)
 
@@ -56,19 +63,25 @@ class TrialRecord:
     @property
     def start_up_s(self) -> float | None:
         """From the start of the trial to the start of its training loop."""
-        first = self.results[0] if self.results else {}
-        return first["fit_began_s"] - self.spans[0][0] if "fit_began_s" in first else None
+        fit_began_s = self.results[0].get("fit_began_s") if self.results else None
+        if fit_began_s is None:
+            return None
+        # A trial that died before its first result has an earlier start, too.
+        begins = [begin for begin, _ in self.spans if begin <= fit_began_s]  # clocks of nodes may differ
+        return float(fit_began_s - begins[-1]) if begins else 0.0
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Takes the trial's next event."""
         now = event["time_s"]
         if event["event"] == "started":
-            self.status = "running"
+            self.status, self.reason = "running", ""
             self.spans.append((now, now))
             return
-        self.spans[-1] = (self.spans[-1][0], now)
+        if self.spans:  # else its process died before it started
+            self.spans[-1] = (self.spans[-1][0], now)
         if event["event"] == "failed":
             self.status, self.reason = event["status"], event["reason"]
+            self.deaths += self.status == "died"
             return
         self.results.append(dict(event))
         if event["finished"]:
@@ -107,6 +120,10 @@ class Ledger:
     def unfinished(self) -> list[str]:
         """Trials that have not ended, in order."""
         return [trial for trial, record in self.records.items() if record.status not in ENDED]
+
+    def died(self) -> list[str]:
+        """Trials whose processes died and that may go on, in order."""
+        return [trial for trial, record in self.records.items() if record.status == "died"]
 
     def results(self) -> list[dict[str, Any]]:
         """Results of all trials in the order in which they came."""

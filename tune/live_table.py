@@ -7,14 +7,26 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from rich import box
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from distributed.progress import console, say
 from tune.ledger import ENDED, Ledger, TrialRecord
 
-SHOWN_ROWS = 24
-COLORS = {"running": "cyan", "finished": "green", "stopped": "yellow", "failed": "red", "hung": "red", "pending": "dim"}
+LINES_BESIDE_ROWS = 8
+"""Of a screen: the table's title, head and caption, and the prompt."""
+COLUMNS_BESIDE_SETTING = 60
+COLORS = {
+    "running": "cyan",
+    "finished": "green",
+    "stopped": "yellow",
+    "failed": "red",
+    "hung": "red",
+    "died": "magenta",
+    "pending": "dim",
+}
 REFRESH_PER_S = 2
 
 
@@ -26,15 +38,16 @@ class LiveTable:
         settings: By trial, what it varies.
         max_steps: Of a trial.
         first_rung, reduction_factor: Of early stopping.
-        slots: Trials at a time.
     """
 
     def __init__(
         self, ledger: Ledger, settings: Mapping[str, Mapping[str, Any]], *, max_steps: int, first_rung: int,
-        reduction_factor: float, slots: int,
+        reduction_factor: float,
     ) -> None:  # fmt: skip
-        self.ledger, self.settings, self.slots, self.max_steps = ledger, settings, slots, max_steps
+        self.ledger, self.settings, self.max_steps = ledger, settings, max_steps
         self.first_rung, self.reduction_factor = first_rung, reduction_factor
+        paths = {tuple(setting) for setting in settings.values()}
+        self._names = [short_name(path) for path in paths.pop()] if len(paths) == 1 else []
         self._live: Live | None = None
         self._began_s, self._steps_before = time.time(), self._steps()
 
@@ -57,26 +70,36 @@ class LiveTable:
         """Off a terminal: a line."""
         if self._live is None:
             loss = "no loss" if record.metric is None else f"loss {record.metric:.4f}"
-            say(
-                f"trial {record.id} {record.status} at step {record.steps}: {loss} {short(self.settings[record.id])} {record.reason}"
-            )
+            told = f"{loss} {short(self.settings[record.id])} {' '.join(record.reason.split())}".strip()
+            say(f"trial {record.id} {record.status} at step {record.steps}: {told}")
 
     def render(self) -> Table:
         """The trials that run, then the best of those that ended, then what waits, in a screen."""
         records = sorted(self.ledger.records.values(), key=_order)
         ended, pending = (sum(r.status in kind for r in records) for kind in (ENDED, ("pending",)))
-        table = Table(title=f"{ended} of {len(records)} trials ended, {pending} waiting; {self._eta()}")
-        for name in ("trial", "status", "step", "rung", "val loss", "steps/s", "setting"):
-            table.add_column(name, justify="right" if name in ("step", "rung", "val loss", "steps/s") else "left")
-        for record in records[:SHOWN_ROWS]:
+        table = Table(
+            title=f"{ended} of {len(records)} trials ended, {pending} waiting; {self._eta()}", box=box.SIMPLE_HEAD
+        )
+        for name in ("trial", "status", "step", "rung", "loss", "steps/s"):
+            table.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
+        table.add_column("setting, or why", no_wrap=True)
+        room = max(20, console.size.width - COLUMNS_BESIDE_SETTING)
+        rows = max(3, console.size.height - LINES_BESIDE_ROWS)
+        for record in records[:rows]:
             table.add_row(
                 record.id, f"[{COLORS[record.status]}]{record.status}[/]", f"{record.steps}/{self.max_steps}",
                 str(self.rung(record.steps)), "" if record.metric is None else f"{record.metric:.4f}", _rate(record),
-                record.reason[:60] or short(self.settings[record.id]),
+                escape(_cut(" ".join(record.reason.split()) or self._setting(record.id), room)),
             )  # fmt: skip
-        if len(records) > SHOWN_ROWS:
-            table.caption = f"and {len(records) - SHOWN_ROWS} more"
+        captions = [f"setting: {', '.join(self._names)}"] if self._names else []
+        captions += [f"and {len(records) - rows} more"] if len(records) > rows else []
+        table.caption = "\n".join(captions)
         return table
+
+    def _setting(self, trial: str) -> str:
+        """Values only where all trials have the same names, which the caption tells."""
+        setting = self.settings[trial]
+        return ", ".join(map(str, setting.values())) if self._names else short(setting)
 
     def rung(self, step: int) -> int:
         """How many rungs a trial at this step has passed."""
@@ -97,7 +120,16 @@ class LiveTable:
 
 def short(setting: Mapping[str, Any]) -> str:
     """num_layers 2, aggregation sum: the last name of each path."""
-    return ", ".join(f"{path.removesuffix('.model').split('.')[-1]} {value}" for path, value in setting.items())
+    return ", ".join(f"{short_name(path)} {value}" for path, value in setting.items())
+
+
+def short_name(path: str) -> str:
+    """rows of backbone.rows.model."""
+    return path.removesuffix(".model").split(".")[-1]
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
 def _order(record: TrialRecord) -> tuple[int, float]:

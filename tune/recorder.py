@@ -8,8 +8,8 @@ from typing import Any
 
 import ray.tune
 
-from distributed.runs import write_json
-from tune.ledger import ENDED, Ledger
+from tune.ledger import ENDED, MAX_DEATHS, Ledger
+from tune.leftovers import Leftovers
 from tune.live_table import LiveTable
 from tune.wandb_runs import TrialRuns
 
@@ -25,14 +25,21 @@ class Recorder(ray.tune.Callback):
         folder: Of the sweep.
         runs: W&B.
         table: The terminal.
+        leftovers: Of trials by Ray Train; None: trials train in their own processes.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path, runs: TrialRuns, table: LiveTable) -> None:
-        self.ledger, self.folder, self.runs, self.table = ledger, folder, runs, table
+    def __init__(
+        self, ledger: Ledger, folder: Path, runs: TrialRuns, table: LiveTable, leftovers: Leftovers | None
+    ) -> None:
+        self.ledger, self.folder, self.runs, self.table, self.leftovers = ledger, folder, runs, table, leftovers
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune stores its callbacks by pickle; ours is never loaded from there."""
         return {}
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self.leftovers is not None:
+            self.leftovers.remove_often()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
@@ -56,32 +63,51 @@ class Recorder(ray.tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         name = trial.config["trial"]
         if self.ledger.records[name].status not in ENDED:  # a trial that is stopped may die of it
-            status, reason = why_it_ended(self.folder / "trials" / name, trial)
-            self.ledger.append("failed", name, status=status, reason=reason)
+            told = trial.error_file  # get_error() reads its copy, which is not there yet
+            errors = Path(told).read_text() if told and Path(told).exists() else ""
+            self._fail(name, *why_it_ended(self.folder / "trials" / name, errors))
+
+    def end(self) -> None:
+        """After Tune's: a trial that Tune gave up without a word (a process that could not be used again) has died."""
+        for name in set(self.ledger.unfinished()) - set(self.ledger.died()):
+            self._fail(name, "died", "Ray Tune ended without it")
+
+    def _fail(self, name: str, status: str, reason: str) -> None:
+        if status == "died" and self.ledger.records[name].deaths + 1 >= MAX_DEATHS:
+            status, reason = "failed", f"died {MAX_DEATHS} times, at last: {reason}"
+        self.ledger.append("failed", name, status=status, reason=reason)
         self._ended(name)
 
     def _ended(self, name: str) -> None:
         record = self.ledger.records[name]
-        if record.status in ENDED:
+        if record.status in (*ENDED, "died"):
             self.runs.end(record)
             self.table.ended(record)
         self.table.update()
 
 
-def why_it_ended(folder: Path, trial: Any) -> tuple[str, str]:
-    """("hung" or "failed", the reason) of a trial whose process ended or threw."""
+def why_it_ended(folder: Path, error_text: str) -> tuple[str, str]:
+    """("hung", "failed" or "died", the reason) of a trial whose process ended or threw.
+
+    Args:
+        folder: Of the trial.
+        error_text: Tune's errors of it, each after a line "Failure # ...".
+    """
     hang, error = folder / "hang.txt", folder / "error.json"
     if hang.exists() and hang.stat().st_size:
-        return "hung", "no step for too long; it stood at " + _innermost(hang.read_text())
+        return "hung", "no step for too long; it stood at " + _place(hang.read_text())
     if error.exists():
         thrown = json.loads(error.read_text())
-        return "failed", f"{thrown['type']}: {thrown['message']}"
-    write_json(error, {"type": "ProcessDied", "message": str(trial.get_error())})
-    return "failed", "its process died (killed, or out of memory): " + str(trial.get_error()).strip().splitlines()[0]
+        return "died" if thrown["by_machine"] else "failed", f"{thrown['type']}: {thrown['message']}"
+    lines = error_text.split("Failure # ")[-1].strip().splitlines()[1:]
+    why = [line.split(" Some common causes")[0] for line in lines if line.startswith("The actor is dead because")]
+    return "died", "its process died: " + (why or lines or ["it could not be started"])[0]
 
 
-def _innermost(dump: str) -> str:
-    """Where the thread of `fit` stood, from faulthandler's dump: 'File "…/x.py", line 3 in f'."""
+def _place(dump: str) -> str:
+    """Where the thread of `fit` stood, from faulthandler's dump: 'File "…/x.py", line 3 in f'; or of a Ray Train run, its step."""
+    if dump.startswith("step "):
+        return dump.strip()
     threads = [t.splitlines() for t in dump.split("\n\n")]
     for lines in [t for t in threads if any("in fit" in line for line in t)] or threads[:1]:
         return next((line.strip() for line in lines if line.strip().startswith("File")), "an unknown place")

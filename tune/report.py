@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 import shutil
 import statistics
 from collections.abc import Mapping
@@ -47,10 +48,14 @@ class SweepResult:
         return {t["id"]: t["seed"] for t in self.plan["trials"]}
 
     @property
+    def counted(self) -> list[TrialRecord]:
+        """Trials that a share of steps is of: not those that failed or hung, whose other steps nobody saved."""
+        return [r for r in self.ledger.records.values() if r.status not in ("failed", "hung")]
+
+    @property
     def steps_used_share(self) -> float:
-        """Steps of all trials over those of the full grid."""
-        records = self.ledger.records.values()
-        return sum(r.steps for r in records) / (len(records) * self.plan["max_steps"])
+        """Steps of the counted trials over what they would have made without early stopping; 0 without any."""
+        return sum(r.steps for r in self.counted) / max(1, len(self.counted) * self.plan["max_steps"])
 
     def groups(self) -> list[list[TrialRecord]]:
         """Trials that differ in their seed only, the best setting first."""
@@ -135,14 +140,16 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
     used = sum(r.seconds for r in records) * workers
     saved = sum(saved_seconds(r, sweep.plan["max_steps"]) for r in records) * workers
     start_ups = [r.start_up_s for r in records if r.start_up_s is not None]
-    counts = {s: sum(r.status == s for r in records) for s in (*ENDED, "running", "pending")}
+    counts = {s: sum(r.status == s for r in records) for s in (*ENDED, "running", "died", "pending")}
+    failed = len(records) - len(sweep.counted)
     parts = [
         f"# Sweep {sweep.folder.name}\n",
         f"{len(records)} trials of at most {sweep.plan['max_steps']} steps, early stopping: {sweep.plan['early_stopping']}. "
         + ", ".join(f"{n} {status}" for status, n in counts.items() if n)
         + ".\n",
         f"- Best: {_best_text(sweep, best)}",
-        f"- Steps: {sum(r.steps for r in records):,}, {sweep.steps_used_share:.0%} of the full grid's.",
+        f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of the full grid's"
+        + (f", without the {failed} trials that failed or hung." if failed else "."),
         f"- Worker time: {used / 3600:.3f} CPU-hours; about {saved / 3600:.3f} saved against the full grid (at each trial's own rate).",
     ]
     if start_ups:
@@ -155,6 +162,7 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         *_table(sweep),
         "",
         *(f"- trial {r.id} {r.status}: {' '.join(r.reason.split())}" for r in records if r.reason),
+        *(f"- trial {r.id} went on after its process died ({r.deaths} times)" for r in records if r.deaths),
         "",
         *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals", "timeline")),
     ]
@@ -171,7 +179,10 @@ def saved_seconds(record: TrialRecord, max_steps: int) -> float:
 def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:
     if best is None:
         return "no trial has finished."
-    command = "python -m distributed pretrain --data DATA --preset preset.yaml"
+    preset, workers = sweep.folder / "report" / "preset.yaml", sweep.plan["workers_per_trial"]
+    options = [*sweep.plan.get("store_options", ("--data", "DATA")), "--preset", str(preset)]
+    options += ["--workers", str(workers)] if workers > 1 else []
+    command = shlex.join(["python", "-m", "distributed", "pretrain", *options])
     return f"trial {best.id} ({short(sweep.settings[best.id])}), loss {best.metric:.4f}. Again: `{command}`."
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import itertools
+import math
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ Search = Literal["grid", "random"]
 Setting = dict[str, Any]
 """{dotted path: value}."""
 
+DRAWS_PER_SAMPLE = 20
+"""After so many a random search over distributions has all settings that there are, or nearly."""
 DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
     "uniform": ray.tune.uniform, "loguniform": ray.tune.loguniform, "quniform": ray.tune.quniform,
     "randint": ray.tune.randint, "choice": lambda *values: ray.tune.choice(list(values)),
@@ -39,12 +42,14 @@ DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
 
 _OTHER_SAMPLES = "validation would see other samples in each trial"
 _OTHER_LOSS = "validation would measure another loss in each trial"
+_EARLY_END = "trials that end by themselves before their last step cannot be compared"
 _OWN_OPTION = "the sweep sets it, the same for all trials"
 REFUSED = {
     "sampling": _OTHER_SAMPLES, "corruption.distribution": _OTHER_SAMPLES, "corruption.target_link_share": _OTHER_LOSS,
     "loss.row_form": _OTHER_LOSS, "loss.link_matrix": _OTHER_LOSS, "loss.skip_edge_type_without_negative": _OTHER_LOSS,
     "loss.context_form": _OTHER_LOSS, "loss.max_negatives": _OTHER_LOSS, "seed": _OWN_OPTION, "max_steps": _OWN_OPTION,
-    "max_hours": _OWN_OPTION, "validation_interval_steps": _OWN_OPTION, "validation_samples": _OWN_OPTION,
+    "max_hours": _EARLY_END, "patience": _EARLY_END, "stop_below": _EARLY_END,
+    "validation_interval_steps": _OWN_OPTION, "validation_samples": _OWN_OPTION,
     "validation_fresh": _OWN_OPTION, "validation_corruption": _OWN_OPTION, "validation_seed": _OWN_OPTION,
 }  # fmt: skip
 """Paths (with all below them) that exist but cannot be varied, and why."""
@@ -66,7 +71,7 @@ class SearchSpace:
     values: Mapping[str, list[Any] | Domain] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.preset not in PRESETS:
+        if not isinstance(self.preset, str) or self.preset not in PRESETS:
             raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         for path, values in self.values.items():
             check_path(path)
@@ -111,7 +116,10 @@ def read_space(name_or_file: str) -> SearchSpace:
     path = Path(name_or_file)
     if not path.is_file():
         raise ValueError(f"--grid must be one of {', '.join(GRIDS)} or a YAML file, got {name_or_file!r}")
-    content = yaml.safe_load(path.read_text())
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
     if (
         not isinstance(content, dict)
         or set(content) - {"preset", "space"}
@@ -126,14 +134,25 @@ def read_space(name_or_file: str) -> SearchSpace:
 
 
 def _values(path: str, given: Any) -> list[Any] | Domain:
+    if not isinstance(path, str):
+        raise ValueError(f"a path is text, got {path!r}")
+    check_path(path)
     if isinstance(given, list):
-        check_path(path)
         return [typed(value, _paths()[path], path) for value in given]
     if isinstance(given, dict) and len(given) == 1 and (name := next(iter(given))) in DISTRIBUTIONS:
-        arguments = [float(v) if isinstance(v, str) and name != "choice" else v for v in given[name]]
-        domain: Domain = DISTRIBUTIONS[name](*arguments)
-        return domain
+        return _distribution(path, name, given[name])
     raise ValueError(f"{path} must be a list of values or one of {{{', '.join(DISTRIBUTIONS)}: [...]}}, got {given!r}")
+
+
+def _distribution(path: str, name: str, arguments: Any) -> Domain:
+    """A Ray Tune distribution whose arguments are right: it can be drawn from."""
+    try:
+        values = [float(v) if isinstance(v, str) and name != "choice" else v for v in arguments]
+        domain: Domain = DISTRIBUTIONS[name](*values)
+        typed(_draw(domain, np.random.default_rng(0)), _paths()[path], path)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {{{name}: {arguments}}} cannot be drawn from: {error}") from error
+    return domain
 
 
 def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
@@ -144,7 +163,7 @@ def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
 
 
 def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> list[Setting]:
-    """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions.
+    """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions, each once; fewer where there are no more.
 
     Raises:
         ValueError: A grid over a distribution.
@@ -158,7 +177,22 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
         combinations = itertools.product(*(v for v in space.values.values() if isinstance(v, list)))
         return [dict(zip(space.values, values, strict=True)) for values in combinations]
     generator = np.random.default_rng(seed)
-    return [{path: _draw(values, generator) for path, values in space.values.items()} for _ in range(samples)]
+    lists = {path: values for path, values in space.values.items() if isinstance(values, list)}
+    if len(lists) == len(space.values):
+        sizes = tuple(len(values) for values in lists.values())
+        chosen = generator.choice(math.prod(sizes), size=min(samples, math.prod(sizes)), replace=False)
+        return [
+            {path: values[i] for (path, values), i in zip(lists.items(), np.unravel_index(k, sizes), strict=True)}
+            for k in chosen
+        ]
+    found: list[Setting] = []
+    for _ in range(DRAWS_PER_SAMPLE * samples):
+        drawn = {path: _draw(values, generator) for path, values in space.values.items()}
+        if drawn not in found:
+            found.append(drawn)
+        if len(found) == samples:
+            break
+    return found
 
 
 def _draw(values: list[Any] | Domain, generator: np.random.Generator) -> Any:

@@ -5,17 +5,16 @@
     <sweep>/trials/<id>/    each trial (trial.py)
 
 Promises: every trial is validated alike (corruption 0.4, the same samples and draws, whatever its own corruption and seed); a sweep that goes on has
-the same trials, reruns none that has ended, and its rungs remember; a trial that fails or hangs ends alone.
+the same trials, reruns none that has ended, and its rungs remember; a trial that fails or hangs ends alone; one whose process died goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import fcntl
+import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,20 +22,23 @@ from typing import Any, Literal
 import psutil
 import ray
 import ray.tune
+import torch
 from ray.tune.schedulers import FIFOScheduler
 
-from distributed.preflight import BYTES_PER_WORKER, needed_cpus, start_ray
+from distributed.preflight import check_every_node, needed_cpus, start_ray
 from distributed.preset_file import write_preset_file
 from distributed.progress import say
-from distributed.runs import write_json
+from distributed.runs import held, write_json
 from distributed.tracking import tracking_mode
 from rdl_core.config import PRESETS, PretrainingConfig
 from rdl_core.remote_folder import Place
 from tune.asha import ResumableASHA
 from tune.ledger import Ledger
+from tune.leftovers import Leftovers
 from tune.live_table import LiveTable
 from tune.recorder import Recorder
 from tune.search_space import Setting, with_setting
+from tune.slots import CPUS_OF_WAITING_TRIAL, Execution, Node, trains_in_process, trials_at_a_time
 from tune.trial import TrialJob, run_trial
 from tune.wandb_runs import TrialRuns
 
@@ -44,9 +46,6 @@ VALIDATION_CORRUPTION = 0.4
 VALIDATION_SAMPLES = 50
 VALIDATIONS_PER_TRIAL = 8
 """By default: with a reduction factor of 2, rungs lie at 1/8, 1/4, 1/2 of the steps."""
-Execution = Literal["auto", "in_process", "ray_train"]
-CPUS_OF_WAITING_TRIAL = 0.1
-"""Of a trial's process while its Ray Train workers train."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +73,7 @@ class SweepPlan:
         max_concurrent: Trials at a time; None: as many as fit.
         hang_after_s: Without a step for so long, a trial has hung.
         wandb: Whether to track.
+        store_options: Of the command line, by which `pretrain` makes the same store.
     """
 
     folder: Path
@@ -86,6 +86,7 @@ class SweepPlan:
     max_concurrent: int | None = None
     hang_after_s: float = 600.0
     wandb: bool = True
+    store_options: tuple[str, ...] = ()
 
     @property
     def configs(self) -> dict[str, PretrainingConfig]:
@@ -106,12 +107,14 @@ def base_config(
 ) -> PretrainingConfig:  # fmt: skip
     """A preset with the validation that all trials of a sweep share.
 
-    Its `stop_below` is left out: a trial that ends where the loss is good enough cannot be told from a better one.
+    What would end a trial by itself before its last step is left out, so that trials are compared after equal steps: `stop_below` (good enough cannot
+    be told from better), `patience`, and `max_hours`, by which a loss would depend on how busy the machine was.
     """
     config = PRESETS[preset]().pretraining
     steps = max_steps or config.max_steps
     return dataclasses.replace(
-        config, max_steps=steps, seed=seed, stop_below=None, validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
+        config, max_steps=steps, seed=seed, stop_below=None, patience=None, max_hours=None,
+        validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
         validation_interval_steps=validation_interval_steps or max(1, steps // VALIDATIONS_PER_TRIAL),
         validation_seed=seed, validation_samples=validation_samples,
     )  # fmt: skip
@@ -136,7 +139,7 @@ def run_sweep(plan: SweepPlan) -> Ledger:
     Raises:
         RuntimeError: Another process runs this sweep, or resources that would never do.
     """
-    with _alone(plan.folder):
+    with held(plan.folder):
         ledger = Ledger(plan.folder / "events.jsonl", plan.configs, mend=True)
         _write_plan(plan)
         if not (left := ledger.unfinished()):
@@ -148,8 +151,11 @@ def run_sweep(plan: SweepPlan) -> Ledger:
             )
         if plan.wandb and tracking_mode() == "offline":
             say("W&B: offline (no key, or WANDB_MODE); `wandb sync` takes the runs later")
-        slots, in_process = start_ray_for(plan)
-        _run(plan, ledger, left, slots, in_process)
+        slots, in_process = start_ray_for(plan, len(left))
+        while left:
+            _run(plan, ledger, left, slots, in_process)
+            if left := ledger.died():
+                say(f"{len(left)} trials whose processes died go on: {', '.join(left)}")
     return ledger
 
 
@@ -164,11 +170,12 @@ def _run(plan: SweepPlan, ledger: Ledger, left: list[str], slots: int, in_proces
     def trial(config: dict[str, Any]) -> None:
         run_trial(job, config["trial"])
 
-    runs = TrialRuns(plan.folder, configs, plan.wandb)
+    runs, leftovers = TrialRuns(plan.folder, configs, plan.wandb), None if in_process else Leftovers()
     table = LiveTable(
-        ledger, {t.id: t.setting for t in plan.trials}, max_steps=plan.max_steps, slots=slots,
+        ledger, {t.id: t.setting for t in plan.trials}, max_steps=plan.max_steps,
         first_rung=plan.validation_interval_steps, reduction_factor=plan.reduction_factor,
     )  # fmt: skip
+    recorder = Recorder(ledger, plan.folder, runs, table, leftovers)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trial, {"CPU": 1 if in_process else CPUS_OF_WAITING_TRIAL}),
         param_space={"trial": ray.tune.grid_search(left)},
@@ -177,12 +184,15 @@ def _run(plan: SweepPlan, ledger: Ledger, left: list[str], slots: int, in_proces
         ),
         run_config=ray.tune.RunConfig(
             name=f"session_{time.time_ns()}", storage_path=str(plan.folder.resolve() / "tune"), verbose=0,
-            callbacks=[Recorder(ledger, plan.folder, runs, table)],
+            callbacks=[recorder],
         ),
     )  # fmt: skip
     try:
         with table.shown():
             tuner.fit()
+            recorder.end()
+        if leftovers is not None:
+            leftovers.remove_all()
     finally:
         runs.close()
 
@@ -196,30 +206,38 @@ def _scheduler(plan: SweepPlan, ledger: Ledger) -> Any:
     )  # fmt: skip
 
 
-def start_ray_for(plan: SweepPlan) -> tuple[int, bool]:
+def start_ray_for(plan: SweepPlan, trials: int) -> tuple[int, bool]:
     """Connects to or starts Ray with room for the trials; returns (trials at a time, whether they train in their own processes).
 
-    A local session gets as many logical CPUs as the trials need; on a cluster, as many trials run at a time as its CPUs allow.
-
     Raises:
-        RuntimeError: Not even one trial fits, or not as many as asked for.
+        RuntimeError: Not even one trial fits, or not as many as asked for, or folders that not all nodes share.
     """
     _quiet_tune()
-    slots = plan.max_concurrent or _slots(plan)
-    alone = plan.execution != "ray_train" and plan.workers == 1
-    # A trial with Ray Train has one more CPU for its own process, and a sampler.
-    use_gpu = start_ray(slots * plan.workers + (0 if alone else slots), 0 if alone else slots)
-    in_process = alone and not (use_gpu and plan.execution == "auto")
-    return min(slots, len(plan.trials)), in_process
+    is_local = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
+    if not is_local:
+        start_ray(0, 0)
+    nodes = [_this_machine()] if is_local else _alive_nodes()
+    gpus = sum(node.gpus for node in nodes)
+    in_process = trains_in_process(plan.execution, plan.workers, gpus)
+    slots = trials_at_a_time(
+        nodes, plan.workers, in_process, trials=trials, asked=plan.max_concurrent, is_local=is_local
+    )
+    if in_process:  # where there are GPUs, workers would be given them
+        start_ray(0 if gpus else slots, slots if gpus else 0)
+    else:
+        start_ray(slots * plan.workers, slots * needed_cpus(0, 1) - 1)
+    check_every_node(plan.folder.resolve(), plan.store_path)
+    return slots, in_process
 
 
-def _slots(plan: SweepPlan) -> int:
-    if os.environ.get("RAY_ADDRESS"):
-        ray.init(address="auto", ignore_reinit_error=True, log_to_driver=False)
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        return max(1, (cpus - 1) // (1 if plan.workers == 1 else needed_cpus(plan.workers, 1)))
-    by_memory = int(psutil.virtual_memory().available / (plan.workers * BYTES_PER_WORKER))
-    return max(1, min((os.cpu_count() or 1) // plan.workers, by_memory, len(plan.trials)))
+def _this_machine() -> Node:
+    free = psutil.virtual_memory().available
+    return Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), memory_bytes=free)
+
+
+def _alive_nodes() -> list[Node]:
+    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(cpus=n.get("CPU", 0), gpus=n.get("GPU", 0), memory_bytes=n.get("memory", 0)) for n in found]
 
 
 def _quiet_tune() -> None:
@@ -227,30 +245,20 @@ def _quiet_tune() -> None:
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box on stdout at any verbosity
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+    os.environ.setdefault(
+        "TUNE_PRINT_ALL_TRIAL_ERRORS", "0"
+    )  # tracebacks across the table; the table and the report say why
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # at the end it lists failed trials by ids of its own
 
 
 def _write_plan(plan: SweepPlan) -> None:
     description: Mapping[str, Any] = {
         "store": str(plan.store_path), "max_steps": plan.max_steps, "early_stopping": plan.early_stopping,
         "validation_interval_steps": plan.validation_interval_steps, "reduction_factor": plan.reduction_factor,
-        "workers_per_trial": plan.workers,
+        "workers_per_trial": plan.workers, "store_options": plan.store_options,
         "trials": [{"id": t.id, "config": t.setting, "seed": t.seed} for t in plan.trials],
     }  # fmt: skip
     write_json(plan.folder / "sweep.json", description)
     for trial in plan.trials:
         about = {"sweep": plan.folder.name, "trial": trial.id, "setting": trial.setting, "workers": plan.workers}
         write_preset_file(plan.folder / "trials" / trial.id / "preset.yaml", trial.config, about)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Holds the sweep's lock; the system lets go of a killed process's."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RuntimeError(
-                f"sweep {folder.name!r} is being run by another process.\nRemedy: wait for it, or another --name"
-            ) from error
-        yield

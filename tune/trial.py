@@ -2,33 +2,35 @@
 
 Promises: a trial of one CPU worker runs in the trial's own process (no start-up of Ray Train and Ray Data) with the same bits as
 `distributed.pretrain` on one worker; it goes on from its newest checkpoint to the same weights; it reports each validation once, in order of
-step, also those that a killed driver missed; a trial that fails says why in its folder, and one that makes no step for too long ends its process.
+step, also those that a killed driver missed; a trial is called finished only when its model is there; one that fails says why in its folder, and one
+that makes no step for too long ends its process (hang.py).
 
     trials/<id>/preset.yaml       its complete configuration
     trials/<id>/checkpoint_*      where it goes on (checkpoint.py); of trials with Ray Train: train/checkpoint_*
     trials/<id>/model             the best model, of finished trials
-    trials/<id>/error.json        what it threw
-    trials/<id>/hang.txt          where its threads stood when it hung
+    trials/<id>/error.json        what it threw, and whether a machine's failure was behind it
+    trials/<id>/hang.txt          where it stood when it hung
 """
 
 from __future__ import annotations
 
-import faulthandler
-import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ray.exceptions
 import ray.tune
 import torch
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from distributed.checkpoint import load_training, run_identity, save_training
+from distributed.checkpoint import load_state, load_training, run_identity, save_training
+from distributed.commits import committed_checkpoint, repair
+from distributed.failures import cause
 from distributed.runs import write_json
 from distributed.tracking import TrackingConfig
 from distributed.trainer import pretrain
@@ -48,8 +50,12 @@ from rdl_core.pretraining import (
 )
 from rdl_core.remote_folder import Place
 from rdl_core.store import Store, open_store
+from tune.hang import ended_when_hung, ended_when_silent
+from tune.leftovers import leave_out_cleaner
 
 Report = Callable[[dict[str, Any]], None]
+MACHINES = (ray.exceptions.RayError, ConnectionError, WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError)
+"""Errors of a Ray Train run that its own retries did not get over (failures.py): lost nodes, killed processes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +84,9 @@ class TrialJob:
 def run_trial(job: TrialJob, trial: str) -> None:
     """Runs a trial to its end inside a Tune session; leaves error.json if it fails."""
     folder = Path(job.folder) / "trials" / trial
+    folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "hang.txt"):
         (folder / name).unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
     last = job.reported[trial]
 
     def report(result: dict[str, Any]) -> None:
@@ -93,9 +99,15 @@ def run_trial(job: TrialJob, trial: str) -> None:
     try:
         train(open_store(job.store_path), job.configs[trial], folder, report, job)
     except Exception as error:
-        cause = error.__cause__ or error
-        write_json(folder / "error.json", {"type": type(cause).__name__, "message": str(cause)})
+        inner = cause(error)
+        thrown = {"type": type(inner).__name__, "message": str(inner), "by_machine": is_machines(inner)}
+        write_json(folder / "error.json", thrown)
         raise
+
+
+def is_machines(error: BaseException) -> bool:
+    """Whether a process or node that died is behind an error, so that the trial may go on."""
+    return isinstance(error, MACHINES) and not isinstance(error, ray.exceptions.RayTaskError)
 
 
 def train_in_process(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
@@ -116,9 +128,9 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
         nonlocal best
         best = cpu_weights(model) if is_best else best
         require_finite(metrics)
-        save_checkpoint(folder, model, best, optimizer, state, identity)
-        if state.finished:
+        if state.finished:  # first the model: a finished checkpoint is not trained again
             save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
+        save_checkpoint(folder, model, best, optimizer, state, identity)
         report(results_of(state)[-1] | {"fit_began_s": began_s})
 
     with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
@@ -131,14 +143,30 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
 
 def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
     """A Ray Train run of its own; rank 0's reduced metrics reach Tune as they come."""
-    if states := list(folder.glob("train/checkpoint_*/state.json")):
-        newest = max(states, key=lambda path: json.loads(path.read_text())["step"])
-        report_missed(TrainState(**json.loads(newest.read_text())), report)
+    repair(folder / "train")
+    if (checkpoint := committed_checkpoint(folder / "train")) is not None:
+        state = load_state(checkpoint)
+        if not state.finished:  # the end is reported with the model
+            report_missed(state, report)
+    leave_out_cleaner()
     tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
-    done = pretrain(
-        store, config, folder, workers=job.workers, tracking=tracking, callbacks=[TuneReportCallback()]
-    )  # fmt: skip
-    ray.tune.report(results_of(done.state)[-1])  # the last one may still be on its way; the ledger takes it once
+    with ended_when_silent(folder, job.hang_after_s):
+        done = pretrain(store, config, folder, workers=job.workers, tracking=tracking, callbacks=[ReportToTune()])
+    ray.tune.report(results_of(done.state)[-1])
+
+
+class ReportToTune(TuneReportCallback):
+    """Rank 0's validations as they are committed, each once; runs in Ray Train's controller. The last is the trial's to report, with the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -1
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        step = metrics[0].get("step", -1)
+        if step > self._last and "best_loss" in metrics[0] and not metrics[0]["finished"]:
+            self._last = step
+            super().after_report(run_context, metrics, checkpoint)
 
 
 def results_of(state: TrainState) -> list[dict[str, Any]]:
@@ -185,21 +213,3 @@ def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of a trial's last validation."""
     found = sorted(folder.glob("checkpoint_*"))
     return found[-1] if found else None
-
-
-@contextmanager
-def ended_when_hung(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
-    """Yields what must be called more often than every `after_s`; else all threads' places are written to `path` and the process ends.
-
-    The watch is a thread of the interpreter's C code, so that a loop that never gives up the interpreter's lock is seen too.
-    """
-    with path.open("w") as file:
-
-        def alive() -> None:
-            faulthandler.dump_traceback_later(after_s, exit=True, file=file)
-
-        alive()
-        try:
-            yield alive
-        finally:
-            faulthandler.cancel_dump_traceback_later()

@@ -35,7 +35,9 @@ class TrialRuns:
         self._open: dict[str, tuple[ExitStack, Tracker]] = {}
 
     def start(self, trial: str) -> None:
-        """Opens a trial's run."""
+        """Opens a trial's run; one that is open already ended with a process that Tune replaced."""
+        if trial in self._open:
+            self._open.pop(trial)[0].close()
         run = _tracking(self.folder, self.folder / "trials" / trial, f"{self.folder.name}-{trial}", self.enabled)
         stack = ExitStack()
         self._open[trial] = stack, stack.enter_context(tracking(run, dataclasses.asdict(self.configs[trial])))

@@ -1,0 +1,33 @@
+"""What `python -m tune` refuses before Ray starts, and the command that a report prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tyro
+from relbench.load import RelBenchDataset
+
+from distributed.commands import Pretrain
+from tune.__main__ import main
+from tune.commands import Sweep
+
+
+def test_the_store_options_of_a_report_make_the_sweeps_store() -> None:
+    sweep = Sweep(timeless_rows="always", exclude_columns=("goal.minute", "match.score"))
+    again = tyro.cli(Pretrain, args=["--data", "x", *sweep.changed_store_options(), "--workers", "2"])
+    assert again.store_config() == sweep.store_config()
+    assert Sweep().changed_store_options() == []
+
+
+def test_a_sweep_that_cannot_run_or_is_another_is_refused_in_a_screen(
+    nasty_dataset: RelBenchDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["sweep", "--data", str(nasty_dataset.dataset_dir), "--runs-dir", str(tmp_path), "--name", "small"]
+    assert main(command) == 2
+    assert "seed table 'order_line' has 40 rows up to the cutoff, fewer than the 64 seeds" in capsys.readouterr().err
+    assert main([*command, "--max-steps", "7"]) == 2
+    text = capsys.readouterr().err
+    assert "base.max_steps: 2000 -> 7" in text
+    assert "Remedy: another --name, or delete" in text
+    assert not (tmp_path / "small" / "trials").exists()
