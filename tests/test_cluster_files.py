@@ -13,6 +13,7 @@ import tyro
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from benchmarks.ray_hosts import HEALTH_CHECKS
 from distributed.__main__ import Command
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,3 +93,14 @@ def test_ray_is_started_with_token_auth_on_every_node(name: str) -> None:
     for key in ("head_start_ray_commands", "worker_start_ray_commands"):
         assert all("RAY_AUTH_MODE=token" in c for c in cluster[key] if "ray start" in c)
     assert any(remote.endswith(".ray/auth_token") for remote in cluster["file_mounts"])
+
+
+@pytest.mark.parametrize("name", LAUNCHER)
+def test_a_lost_node_is_looked_for_every_second_by_every_node(name: str) -> None:
+    cluster = read(name)
+    started = [
+        command for key in ("head_start_ray_commands", "worker_start_ray_commands") for command in cluster[key]
+        if "ray start" in command
+    ]  # fmt: skip
+    assert len(started) == 2
+    assert all(f"{variable}={value}" in command for command in started for variable, value in HEALTH_CHECKS.items())

@@ -27,18 +27,9 @@ from rdl_core.store import open_store
 
 ROOT = Path(__file__).resolve().parent.parent
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
-PRETRAIN = (
-    "--workers",
-    "1",
-    "--max-steps",
-    "4",
-    "--validation-samples",
-    "2",
-    "--placement",
-    "sharded",
-    "--shards",
-    "2",
-)
+STEPS = 4
+SEEDS = {"anna": 1, "ben": 2}
+PLACEMENTS = {"anna": ("sharded", "--shards", "2"), "ben": ("local",)}
 TOKEN = secrets.token_hex(32)
 pytestmark = pytest.mark.ray
 
@@ -127,44 +118,58 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def test_a_submitted_job_pretrains_and_the_same_command_on_the_head_finds_it_finished(
-    cluster: Cluster, data_root: Path, tmp_path: Path
-) -> None:
-    options = ["--data", str(data_root / "rel-f1"), "--runs-dir", str(tmp_path), "--run-name", "job", *PRETRAIN]
-    status, shown = ended(submitted(cluster, options))
-    assert status == 0, shown[-4000:]
+@dataclass(frozen=True)
+class UserRun:
+    """A finished job: its options, what its log showed, its run folder."""
+
+    options: list[str]
+    shown: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def runs(cluster: Cluster, data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, UserRun]:
+    """Two users' jobs, submitted at once: other seeds and placements, one folder for runs and stores."""
+    folder = tmp_path_factory.mktemp("runs")
+    options = {
+        user: [
+            "--data", str(data_root / "rel-f1"), "--runs-dir", str(folder), "--run-name", user, "--seed", str(seed),
+            "--max-steps", str(STEPS), "--validation-samples", "2", "--placement", *PLACEMENTS[user],
+        ]
+        for user, seed in SEEDS.items()
+    }  # fmt: skip
+    jobs = {user: submitted(cluster, o) for user, o in options.items()}
+    ends = {user: ended(job) for user, job in jobs.items()}
+    for user, (status, shown) in ends.items():
+        assert status == 0, f"{user}: {shown[-4000:]}"
+    return {user: UserRun(options[user], shown, folder / user) for user, (_, shown) in ends.items()}
+
+
+def test_a_submitted_job_pretrains_on_the_cluster_as_it_was_told(runs: dict[str, UserRun]) -> None:
+    shown = runs["anna"].shown
     assert "graph placement: sharded over 2" in shown
     assert "Ray: local session" not in shown
-    result = json.loads((tmp_path / "job" / "result.json").read_text())
+    result = json.loads((runs["anna"].folder / "result.json").read_text())
     assert Path(result["checkpoint"]).is_dir()
 
+
+def test_the_same_command_on_the_head_finds_the_job_finished(cluster: Cluster, runs: dict[str, UserRun]) -> None:
     script = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "pretrain.py"), *options],
+        [sys.executable, str(ROOT / "examples" / "pretrain.py"), *runs["anna"].options],
         env=environment(RAY_ADDRESS=cluster.address), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert script.returncode == 0, script.stderr[-2000:]
     assert "is finished; nothing to do" in script.stderr
 
 
+@pytest.mark.parametrize("user", ["anna", "ben"])
 def test_jobs_of_two_users_at_once_end_with_the_weights_that_each_gets_alone(
-    cluster: Cluster, data_root: Path, tmp_path: Path, one_thread: None
+    user: str, runs: dict[str, UserRun], one_thread: None
 ) -> None:
-    placements = {"anna": ("sharded", "--shards", "2"), "ben": ("local",)}
-    jobs = {
-        user: submitted(cluster, [
-            "--data", str(data_root / "rel-f1"), "--runs-dir", str(tmp_path), "--run-name", user, "--seed", str(seed),
-            "--max-steps", "4", "--validation-samples", "2", "--placement", *placement,
-        ])
-        for seed, (user, placement) in enumerate(placements.items(), 1)
-    }  # fmt: skip
-    for user, job in jobs.items():
-        status, shown = ended(job)
-        assert status == 0, f"{user}: {shown[-4000:]}"
-    stores = list((tmp_path / "stores").iterdir())
+    stores = list((runs[user].folder.parent / "stores").iterdir())
     assert len(stores) == 1, "both made the same store at the same time; one is left"
-    for seed, user in enumerate(placements, 1):
-        config = dataclasses.replace(robust().pretraining, seed=seed, max_steps=4, validation_samples=2)
-        model, _ = pretrain_here(open_store(stores[0]), config)
-        found = load_file(tmp_path / user / "model" / "model.safetensors")
-        alone = model.state_dict()
-        assert {name for name, weight in found.items() if not torch.equal(weight, alone[name])} == set(), user
+    config = dataclasses.replace(robust().pretraining, seed=SEEDS[user], max_steps=STEPS, validation_samples=2)
+    model, _ = pretrain_here(open_store(stores[0]), config)
+    found, alone = load_file(runs[user].folder / "model" / "model.safetensors"), model.state_dict()
+    assert found.keys() == alone.keys()
+    assert [name for name, weight in found.items() if not torch.equal(weight, alone[name])] == []
