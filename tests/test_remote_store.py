@@ -149,6 +149,20 @@ def test_a_manifest_that_is_not_its_own_hash_is_refused(
         find_folder("s3://bucket/manifest", "store", FolderCache(directory=str(tmp_path)))
 
 
+def test_what_a_killed_fetch_left_is_checked_and_only_the_rest_fetched(
+    s3: S3Server, environment: None, folder: Path, tmp_path: Path
+) -> None:
+    upload_store(folder, "s3://bucket/killed")
+    remote = remote_copy("s3://bucket/killed", tmp_path / "cache")
+    left = tmp_path / "cache" / f"killed.{remote.content_hash[:16]}.partial" / "graph"
+    left.mkdir(parents=True)
+    shutil.copy(folder / "graph" / "parent.npy", left)
+    (left / "time.npy").write_bytes((folder / "graph" / "time.npy").read_bytes()[:-100])
+    assert files(remote.local()) == files(folder)
+    gets = {n.rsplit("/", 1)[1] for n in s3.gets() if n.startswith("bucket/killed/graph")}
+    assert gets == {"time.npy", "empty.npy"}
+
+
 def test_half_an_upload_is_no_store_and_the_next_makes_it_whole(
     s3: S3Server, environment: None, folder: Path, tmp_path: Path
 ) -> None:
