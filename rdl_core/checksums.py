@@ -15,7 +15,7 @@ def file_entries(folder: Path) -> dict[str, dict[str, Any]]:
     """{path below the folder: {"bytes", "sha256"}} of a store's arrays."""
     paths = sorted(folder.rglob("*.npy"))
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing leaves Python's lock
-        digests = list(threads.map(_digest, paths))
+        digests = list(threads.map(sha256_of, paths))
     entries = zip(paths, digests, strict=True)
     return {p.relative_to(folder).as_posix(): {"bytes": p.stat().st_size, "sha256": d} for p, d in entries}
 
@@ -26,6 +26,7 @@ def content_hash(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

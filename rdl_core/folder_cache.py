@@ -1,7 +1,7 @@
 """FolderCache: copies of remote folders on this node's disk, fetched once for all its processes and bounded in bytes.
 
     <directory>/<key>/           a copy, whole: it is fetched beside and renamed
-    <directory>/<key>.partial/   one being fetched, or left by a killed process and removed by the next that makes room
+    <directory>/<key>.partial/   one being fetched, or left by a killed process: the next that wants it goes on, another that makes room removes it
     <directory>/<key>.lock       its bytes; locked alone by who fetches or removes it, shared by who uses it; its time is that of the last use
     <directory>/cache.lock       locked while room is made
 
@@ -56,7 +56,7 @@ class FolderCache:
         Args:
             key: Names the content: whoever asks for a key wants the same bytes.
             num_bytes: Asked only if it must be fetched: how many.
-            fetch: Fills an empty folder.
+            fetch: Fills a folder; what a killed process had fetched of the same key may be in it.
 
         Raises:
             OSError: It does not fit; or what `fetch` raised.
@@ -106,8 +106,7 @@ class FolderCache:
         """With the key's lock held alone."""
         self._make_room(key, num_bytes, descriptor)
         partial = self.root / f"{key}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
+        partial.mkdir(exist_ok=True)
         try:
             fetch(partial)
             partial.rename(self.root / key)

@@ -24,7 +24,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
-from rdl_core.checksums import content_hash
+from rdl_core.checksums import content_hash, sha256_of
 
 MANIFEST = "store.json"
 ATTEMPTS = 3
@@ -83,7 +83,7 @@ class Listing:
         return sum(file.num_bytes for file in self.files) + len(self.manifest or b"")
 
     def download(self, folder: Path) -> None:
-        """Fetches all files into a folder, side by side.
+        """Fetches all files into a folder, side by side; those that a killed process left there, and whose checksums agree, are not fetched again.
 
         Raises:
             CorruptObjectError: Naming object, expected and got.
@@ -92,6 +92,8 @@ class Listing:
 
         def fetch(file: RemoteFile) -> None:
             copy = folder / file.path
+            if file.sha256 is not None and copy.is_file() and sha256_of(copy) == file.sha256:
+                return
             copy.parent.mkdir(parents=True, exist_ok=True)
             _until_right(lambda: _fetch(filesystem, f"{root}/{file.path}", file, copy), below(self.url, file.path))
 

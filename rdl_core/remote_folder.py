@@ -5,6 +5,7 @@ In: a URL. Out: a description that travels to every node, and there a local fold
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -53,6 +54,8 @@ class RemoteFolder:
         """Moves a folder with this very content into the cache."""
 
         def move(copy: Path) -> None:
+            shutil.rmtree(copy)  # what a killed process left
+            copy.mkdir()
             for path in folder.iterdir():
                 path.rename(copy / path.name)
 

@@ -34,8 +34,8 @@ def test_pretraining_from_s3_fetches_the_store_once_for_all_processes_and_tells_
         done = subprocess.run(
             [
                 sys.executable, "-m", "distributed", "pretrain", "--data", "s3://bucket/data/rel-f1", "--stores-dir", "s3://bucket/stores",
-                "--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path / "cache"), "--run-name", "r", "--workers", "2",
-                "--max-steps", "2", "--samples-per-step", "2", "--validation-samples", "2", "--wandb", "False", "--json",
+                "--runs-dir", str(tmp_path / "runs"), "--cache-dir", str(tmp_path / "cache"), "--run-name", "r", "--workers", "1",
+                "--max-steps", "2", "--samples-per-step", "1", "--validation-samples", "2", "--wandb", "False", "--json",
             ],
             env={**os.environ, **s3.environment(), "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=300, cwd=ROOT,
         )  # fmt: skip
@@ -44,9 +44,9 @@ def test_pretraining_from_s3_fetches_the_store_once_for_all_processes_and_tells_
     assert len(gets) == len(f1_store.manifest["files"])
     assert set(gets.values()) == {1}
     assert "a copy on 1 node" in done.stderr
-    assert "workers: 2" in done.stderr
+    assert "workers: 1" in done.stderr
     status = run_status(tmp_path / "runs" / "r")
-    assert (status["state"], status["step"], status["workers"], status["nodes"]) == ("finished", 2, 2, 1)
+    assert (status["state"], status["step"], status["workers"], status["nodes"]) == ("finished", 2, 1, 1)
     result = json.loads(done.stdout.splitlines()[-1])
     run_json = next((tmp_path / "runs" / "r" / "train").glob("checkpoint_*")) / "run.json"
     assert json.loads(run_json.read_text())["store"] == f1_store.content_hash
