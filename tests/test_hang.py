@@ -24,15 +24,17 @@ with ended_when_silent(folder, after_s=1.5):
 
 def test_only_a_run_that_was_under_way_and_says_nothing_more_is_ended(tmp_path: Path) -> None:
     cases = {
-        "silent": ["driver", "group", "stepped", "validated", "committed"],
-        "starting": ["driver", "group", "resumed"],
+        "silent": ["driver", "group", "resumed", "stepped", "validated"],
+        "starting": ["driver", "group", "resumed", "validated", "committed"],  # a validation before the first step
+        "starting_again": ["driver", "group", "resumed", "stepped", "failure", "group"],
     }
     processes = {}
     for name, events in cases.items():
         (tmp_path / name).mkdir()
         command = [sys.executable, "-c", WAITING, str(tmp_path / name), *events]
         processes[name] = subprocess.Popen(command, cwd=Path(__file__).resolve().parent.parent)
-    assert {name: process.wait(60) for name, process in processes.items()} == {"silent": 1, "starting": 0}
+    statuses = {name: process.wait(60) for name, process in processes.items()}
+    assert statuses == {"silent": 1, "starting": 0, "starting_again": 0}
     text = (tmp_path / "silent" / "hang.txt").read_text()
-    assert text == "step 4, 'committed' being the last word of its journal\n"
+    assert text == "step 4, 'validated' being the last word of its journal\n"
     assert not (tmp_path / "starting" / "hang.txt").exists()

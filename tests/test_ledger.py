@@ -11,9 +11,11 @@ import ray.exceptions
 from ray.tune.schedulers import TrialScheduler
 
 from tune.asha import ResumableASHA
-from tune.ledger import Ledger, TrialRecord
-from tune.recorder import why_it_ended
+from tune.ledger import MAX_DEATHS, Ledger, TrialRecord
+from tune.live_table import LiveTable
+from tune.recorder import Recorder, why_it_ended
 from tune.trial import is_machines
+from tune.wandb_runs import TrialRuns
 
 TRIALS = ["a", "b", "c", "d"]
 
@@ -98,6 +100,22 @@ def test_only_what_machines_did_to_a_trial_leaves_it_resumable(
     status, reason = why_it_ended(tmp_path, errors)
     assert status == expected[0]
     assert reason.startswith(expected[1])
+
+
+def test_a_trial_that_dies_again_and_again_has_failed_and_none_is_forgotten(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "events.jsonl", ["a", "b"])
+    settings: dict[str, dict[str, Any]] = {"a": {}, "b": {}}
+    table = LiveTable(ledger, settings, max_steps=8, first_rung=1, reduction_factor=2.0)
+    recorder = Recorder(ledger, tmp_path, TrialRuns(tmp_path, {}, False), table, None)
+    lost: Any = SimpleNamespace(config={"trial": "a"}, error_file=None)
+    for deaths in range(1, MAX_DEATHS):
+        recorder.on_trial_error(0, [], lost)
+        assert (ledger.records["a"].status, ledger.records["a"].deaths) == ("died", deaths)
+    recorder.on_trial_error(0, [], lost)
+    assert ledger.records["a"].status == "failed"
+    assert ledger.records["a"].reason == "died 4 times, at last: its process died: it could not be started"
+    recorder.end()  # Tune ended and said nothing of b
+    assert ledger.died() == ["b"]
 
 
 @pytest.mark.parametrize(

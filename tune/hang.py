@@ -18,8 +18,8 @@ from distributed.journal import Journal
 START_UP_LIMIT_S = 240.0
 """At least so long may a group of Ray Train workers take from its start to its first step; kernels compile and a validation lies in it."""
 POLL_INTERVAL_S = 1.0
-STEPPING = ("stepped", "validated", "committed", "checkpoint", "finished")
-"""Events of a journal after which a group of workers is under way."""
+STARTS = ("driver", "failure", "group", "resumed")
+"""Events of a journal after which a group of workers has its first step still before it; `stepped` tells of that."""
 
 
 @contextmanager
@@ -62,8 +62,13 @@ def _watch(folder: Path, after_s: float, done: threading.Event) -> None:
         events = journal.events()
         if (now := (len(events), journal.reached())) != seen:
             seen, changed_s = now, time.monotonic()
-        last = events[-1]["event"] if len(events) > before else "nothing"
-        limit_s = after_s if last in STEPPING else max(after_s, START_UP_LIMIT_S)
+        limit_s = after_s if _is_under_way([e["event"] for e in events[before:]]) else max(after_s, START_UP_LIMIT_S)
         if time.monotonic() - changed_s > limit_s:
+            last = events[-1]["event"] if len(events) > before else "nothing"
             (folder / "hang.txt").write_text(f"step {journal.reached()}, {last!r} being the last word of its journal\n")
             os._exit(1)  # a thread cannot end it otherwise
+
+
+def _is_under_way(events: list[str]) -> bool:
+    started = max((i for i, event in enumerate(events) if event in STARTS), default=-1)
+    return "stepped" in events[started + 1 :]

@@ -78,7 +78,7 @@ class LiveTable:
         records = sorted(self.ledger.records.values(), key=_order)
         ended, pending = (sum(r.status in kind for r in records) for kind in (ENDED, ("pending",)))
         table = Table(
-            title=f"{ended} of {len(records)} trials ended, {pending} waiting; {self._eta()}", box=box.SIMPLE_HEAD
+            title=f"{ended} of {len(records)} trials ended, {pending} waiting{self._eta()}", box=box.SIMPLE_HEAD
         )
         for name in ("trial", "status", "step", "rung", "loss", "steps/s"):
             table.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
@@ -115,7 +115,9 @@ class LiveTable:
         """A bound: as if nothing more were stopped early."""
         elapsed, done = time.time() - self._began_s, self._steps() - self._steps_before
         left = sum(self.max_steps - r.steps for r in self.ledger.records.values() if r.status not in ENDED)
-        return f"at most {left / (done / elapsed) / 60:.0f} min left" if done and left else "time left unknown"
+        if not left:
+            return ""
+        return f"; at most {left / (done / elapsed) / 60:.0f} min left" if done else "; time left unknown"
 
 
 def short(setting: Mapping[str, Any]) -> str:

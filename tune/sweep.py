@@ -11,21 +11,15 @@ the same trials, reruns none that has ended, and its rungs remember; a trial tha
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
-import ray
 import ray.tune
-import torch
 from ray.tune.schedulers import FIFOScheduler
 
-from distributed.preflight import check_every_node, needed_cpus, start_ray
 from distributed.preset_file import write_preset_file
 from distributed.progress import say
 from distributed.runs import held, write_json
@@ -38,7 +32,8 @@ from tune.leftovers import Leftovers
 from tune.live_table import LiveTable
 from tune.recorder import Recorder
 from tune.search_space import Setting, with_setting
-from tune.slots import CPUS_OF_WAITING_TRIAL, Execution, Node, trains_in_process, trials_at_a_time
+from tune.session import start_ray_for
+from tune.slots import CPUS_OF_WAITING_TRIAL, Execution
 from tune.trial import TrialJob, run_trial
 from tune.wandb_runs import TrialRuns
 
@@ -151,7 +146,9 @@ def run_sweep(plan: SweepPlan) -> Ledger:
             )
         if plan.wandb and tracking_mode() == "offline":
             say("W&B: offline (no key, or WANDB_MODE); `wandb sync` takes the runs later")
-        slots, in_process = start_ray_for(plan, len(left))
+        slots, in_process = start_ray_for(
+            len(left), plan.workers, plan.execution, plan.max_concurrent, plan.folder.resolve(), plan.store_path
+        )
         while left:
             _run(plan, ledger, left, slots, in_process)
             if left := ledger.died():
@@ -204,51 +201,6 @@ def _scheduler(plan: SweepPlan, ledger: Ledger) -> Any:
         ledger.results(), first_rung=plan.validation_interval_steps, max_steps=plan.max_steps,
         reduction_factor=plan.reduction_factor,
     )  # fmt: skip
-
-
-def start_ray_for(plan: SweepPlan, trials: int) -> tuple[int, bool]:
-    """Connects to or starts Ray with room for the trials; returns (trials at a time, whether they train in their own processes).
-
-    Raises:
-        RuntimeError: Not even one trial fits, or not as many as asked for, or folders that not all nodes share.
-    """
-    _quiet_tune()
-    is_local = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
-    if not is_local:
-        start_ray(0, 0)
-    nodes = [_this_machine()] if is_local else _alive_nodes()
-    gpus = sum(node.gpus for node in nodes)
-    in_process = trains_in_process(plan.execution, plan.workers, gpus)
-    slots = trials_at_a_time(
-        nodes, plan.workers, in_process, trials=trials, asked=plan.max_concurrent, is_local=is_local
-    )
-    if in_process:  # where there are GPUs, workers would be given them
-        start_ray(0 if gpus else slots, slots if gpus else 0)
-    else:
-        start_ray(slots * plan.workers, slots * needed_cpus(0, 1) - 1)
-    check_every_node(plan.folder.resolve(), plan.store_path)
-    return slots, in_process
-
-
-def _this_machine() -> Node:
-    free = psutil.virtual_memory().available
-    return Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), memory_bytes=free)
-
-
-def _alive_nodes() -> list[Node]:
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(cpus=n.get("CPU", 0), gpus=n.get("GPU", 0), memory_bytes=n.get("memory", 0)) for n in found]
-
-
-def _quiet_tune() -> None:
-    """What Tune would write and print besides is left out."""
-    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box on stdout at any verbosity
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-    os.environ.setdefault(
-        "TUNE_PRINT_ALL_TRIAL_ERRORS", "0"
-    )  # tracebacks across the table; the table and the report say why
-    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # at the end it lists failed trials by ids of its own
 
 
 def _write_plan(plan: SweepPlan) -> None:
