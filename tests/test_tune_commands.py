@@ -29,5 +29,5 @@ def test_a_sweep_that_cannot_run_or_is_another_is_refused_in_a_screen(
     assert main([*command, "--max-steps", "7"]) == 2
     text = capsys.readouterr().err
     assert "base.max_steps: 2000 -> 7" in text
-    assert "Remedy: another --name, or delete" in text
+    assert "Remedy: the options as they were, another name, or delete" in text
     assert not (tmp_path / "small" / "trials").exists()
