@@ -117,7 +117,7 @@ def status_text(status: dict[str, Any]) -> str:
             ("checkpoint", f"step {checkpoint['step']}, {duration(checkpoint['age_s'])} old: {checkpoint['path']}")
         )
     if status["workers"]:
-        on = f" on a cluster of {status['nodes']} nodes" if status["nodes"] else ""
+        on = f" on a cluster of {status['nodes']} nodes" if (status["nodes"] or 0) > 1 else ""
         lines.append(("workers", f"{status['workers']}{on}"))
     restarts = status["restarts"]
     lines += [("restarts", f"{len(restarts)}, {status['wasted_steps']} steps done again")] if restarts else []
