@@ -8,16 +8,20 @@ DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test check bench bench-peers chaos netns-test clean
+.PHONY: run test test-slow check bench bench-peers chaos netns-test clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-installed
 	$(BIN)/python -m examples.run
 
-# The fast tests first; those that need a Ray session after.
+# The fast tests first, on two cores; those that need a Ray session after.
 test: check
-	$(BIN)/python -m pytest -m "not ray"
-	$(BIN)/python -m pytest -m ray
+	$(BIN)/python -m pytest -m "not ray and not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "ray and not slow"
+
+# Elastic workers on a cluster that loses a node; trials with workers of their own. Five minutes.
+test-slow: .venv/test-installed
+	$(BIN)/python -m pytest -m slow
 
 check: .venv/test-installed
 	$(BIN)/ruff check .

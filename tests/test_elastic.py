@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,12 +13,14 @@ import pytest
 from ray.cluster_utils import Cluster
 from test_trainer import TESTS, run
 
-from distributed.commits import committed_checkpoint
+from distributed.checkpoint import load_state
+from distributed.commits import committed_checkpoint, committed_step
 from distributed.journal import Journal
 from distributed.options import WorkerRange
 from rdl_core.store import Store, open_store
 
-SAMPLES_PER_STEP, STEPS, LIMIT_S = 33, 300, 200.0
+SAMPLES_PER_STEP, STEPS, LIMIT_S = 33, 2000, 200.0
+"""More steps than are done until the run has grown back, however fast the machine; then it is ended."""
 
 
 @pytest.mark.parametrize(("text", "least", "most"), [("1", 1, 1), ("3", 3, 3), ("1:4", 1, 4), ("2:2", 2, 2)])
@@ -55,6 +56,7 @@ def start_driver(cluster: Cluster, store: Store, folder: Path) -> subprocess.Pop
     paths = [str(TESTS.parent), str(TESTS), os.environ.get("PYTHONPATH", "")]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
     environment |= {"PYTHONPATH": os.pathsep.join(paths), "RAY_ADDRESS": cluster.address}
+    environment["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"
     with (folder.parent / "driver.log").open("wb") as log:
         return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
 
@@ -67,7 +69,7 @@ def wait_until(condition: Callable[[], bool], driver: subprocess.Popen[bytes], l
         time.sleep(0.1)
 
 
-@pytest.mark.ray
+@pytest.mark.slow
 def test_a_run_goes_on_with_what_is_left_and_grows_back_and_uses_each_sample_once(
     cluster: Cluster, nasty_store: Store, tmp_path: Path
 ) -> None:
@@ -83,19 +85,20 @@ def test_a_run_goes_on_with_what_is_left_and_grows_back_and_uses_each_sample_onc
 
     driver = start_driver(cluster, nasty_store, folder)
     try:
-        wait_until(lambda: group_steps([2]) and journal.reached() >= 20, driver, log)
+        wait_until(lambda: group_steps([2]) and journal.reached() >= 10, driver, log)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         wait_until(lambda: group_steps([2, 1]), driver, log)
         cluster.add_node(num_cpus=1)
         wait_until(lambda: group_steps([2, 1, 2]), driver, log)
-        assert driver.wait(timeout=LIMIT_S) == 0, log.read_text()[-3000:]
+        grown_at = journal.reached()
+        wait_until(lambda: committed_step(folder / "train") > grown_at, driver, log)
     finally:
         driver.kill()
         driver.wait()
     checkpoint = committed_checkpoint(folder / "train")
     assert checkpoint is not None
-    state = json.loads((checkpoint / "state.json").read_text())
-    assert (state["step"], state["finished"]) == (STEPS, "max_steps")
-    used = [(epoch, sample) for epoch, first, end in state["consumed"] for sample in range(first, end)]
-    per_epoch = max(end for _, _, end in state["consumed"])
-    assert used == [divmod(k, per_epoch) for k in range(SAMPLES_PER_STEP * STEPS)]
+    state = load_state(checkpoint)
+    assert grown_at < state.step < STEPS
+    used = [(epoch, sample) for epoch, first, end in state.consumed for sample in range(first, end)]
+    per_epoch = max(end for _, _, end in state.consumed)
+    assert used == [divmod(k, per_epoch) for k in range(SAMPLES_PER_STEP * state.step)]

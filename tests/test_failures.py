@@ -118,8 +118,8 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once_and_names_it(
     ray_session: None, nasty_store: Store, tmp_path: Path
 ) -> None:
     text, seconds = failing(nasty_store, tmp_path / "nan", learning_rate=1e30, gradient_clip_norm=None)
-    assert text.splitlines()[0].startswith("rank 0: FloatingPointError: pretraining loss is not finite")
-    assert "raised on rank 0 after step" in text
+    assert re.match("rank [01]: FloatingPointError: pretraining loss is not finite", text), text
+    assert re.search("raised on rank [01] after step", text)
     assert seconds < LIMIT_S
     checkpoint = committed_checkpoint(tmp_path / "nan" / "train")
     assert checkpoint is not None

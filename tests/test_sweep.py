@@ -176,6 +176,7 @@ def _left_in_the_end(before: set[tuple[str, str]]) -> set[tuple[str, str]]:
     return left
 
 
+@pytest.mark.slow
 def test_trials_with_ray_train_workers_all_end_and_leave_nothing(
     nasty_store: Store, ray_session: None, tmp_path: Path
 ) -> None:
