@@ -6,6 +6,7 @@ For `make netns-test` (netns.py), which says what each part does.
 from __future__ import annotations
 
 import argparse
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -127,6 +128,22 @@ class HostTrial:
         host.kill_all()
         self.cluster.join(host)
         return job.journal.reached()
+
+    def scale(self) -> dict[str, Any]:
+        """{"1", "2", "3": steps/s with so many workers on hosts of their own}, a sample a worker, the median of all windows but the first."""
+        found = {}
+        for workers in range(1, len(HOSTS)):
+            name = f"scale-{workers}"
+            changes = {"workers": f"1:{workers}", "samples-per-step": workers, "placement": "local"}
+            job = self.cluster.submit(name, {**self.settings, **changes})
+            job.finish(JOB_LIMIT_S)
+            groups = [e["workers"] for e in job.journal.events("group")]
+            if groups != [workers]:
+                raise RuntimeError(f"{name} trained with groups of {groups} workers, expected one of {workers}")
+            rates = [e["steps_per_s"] for e in job.journal.events("validated") if e["step"] > WINDOW_STEPS]
+            found[str(workers)] = round(statistics.median(rates), 2)
+        say(f"scale: {found}")
+        return found
 
     def slow(self) -> dict[str, Any]:
         """Steps/s behind a slow link, and once it is fast again, in the same run; null with the kernel's words where there is no TAP."""

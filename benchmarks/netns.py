@@ -7,13 +7,15 @@ Each run is a `ray job submit` of rel-f1 with two DDP workers on two hosts, and 
     cut    the link of a host with a worker is taken down in the middle; a host to spare takes over; the link comes back
     kill   kill -9 of all processes of such a host in the middle; the same
     slow   the link of such a host has 20 ms each way until the middle (delay.py), graph local and sharded
+    scale  1, 2 and 3 workers on hosts of their own, a sample each: steps/s, beside what scale_model.py predicts
     launch `ray up`, `ray submit`, `ray down` of examples/cluster_local.yaml over ssh, on hosts of its own (launcher.py); if sshd is installed
 
 After cut and kill the host comes back by `ray start`, as a supervisor or the autoscaler would do it. `lost_s` is from the cut or kill until the run
 does its next new step: with the time to see it, to start workers again, and to do again what was not in a checkpoint.
 
 The last line of stdout is JSON: {"hosts", "final_step", "weights_equal_to_one_host", "cut": {"recovered", "lost_s"}, "kill": {"recovered", "lost_s"},
-"slow_link": {"local_steps_per_s", "sharded_steps_per_s"}, "launcher"}; a part left out by --parts is null. Exit status 1 when a promise is broken:
+"slow_link": {"local_steps_per_s", "sharded_steps_per_s"}, "steps_per_s", "launcher"}; a part left out by --parts is
+null. Exit status 1 when a promise is broken:
 other weights, a run that does not end, a host that does not come back. Needs Linux, root and `ip`.
 """
 
@@ -37,7 +39,7 @@ from benchmarks.hosts import network, why_not  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
 from distributed.runs import resolve_data  # noqa: E402
 
-PARTS = ("run", "cut", "kill", "slow", "launch")
+PARTS = ("run", "cut", "kill", "slow", "scale", "launch")
 
 
 def on_cluster(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -79,7 +81,8 @@ def trials(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     run = found["run"] or {}
     return {
         "hosts": len(HOSTS), "final_step": run.get("final_step"), "weights_equal_to_one_host": run.get("weights_equal"),
-        "cut": found["cut"], "kill": found["kill"], "slow_link": found["slow"], "launcher": found["launch"], "workers_on": run.get("on"),
+        "cut": found["cut"], "kill": found["kill"], "slow_link": found["slow"], "steps_per_s": found["scale"], "launcher": found["launch"],
+        "workers_on": run.get("on"),
         "seconds": run.get("seconds"), "steps": options.steps, "conditions": load,
     }  # fmt: skip
 
@@ -93,6 +96,7 @@ def is_kept(result: dict[str, Any], parts: list[str]) -> bool:
         "cut": result["cut"] and result["cut"]["recovered"],
         "kill": result["kill"] and result["kill"]["recovered"],
         "slow": result["slow_link"] and result["slow_link"].get("sharded_weights_equal", True),
+        "scale": result["steps_per_s"],
         "launch": result["launcher"] and result["launcher"].get("final_step", launcher.STEPS) == launcher.STEPS,
     }
     return all(kept[part] for part in parts)
