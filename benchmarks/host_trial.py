@@ -17,7 +17,6 @@ from benchmarks.hosts import Namespace, Network
 from benchmarks.ray_hosts import Job, RayHosts, pretrain_command
 from distributed.checkpoint import load_state
 from distributed.commits import committed_checkpoint
-from distributed.runs import resolve_data
 
 HOSTS = ("head", "worker-1", "worker-2", "worker-3")
 WINDOW_STEPS = 20
@@ -42,7 +41,7 @@ class HostTrial:
     def __init__(self, network: Network, options: argparse.Namespace, folder: Path) -> None:
         self.network, self.steps, self.folder = network, options.steps, folder
         self.settings = {
-            "data": resolve_data(options.data), "workers": 2, "max-steps": options.steps, "samples-per-step": 2,
+            "data": options.data, "workers": 2, "max-steps": options.steps, "samples-per-step": 2,
             "checkpoint-interval-steps": 10, "validation-interval-steps": WINDOW_STEPS, "validation-samples": 4,
             "wandb": False, "seed": 3,
         }  # fmt: skip

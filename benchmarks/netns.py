@@ -65,7 +65,7 @@ def launched_alone(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     net.mkdir()
     homes.mkdir()
     with network(net, launcher.HOSTS) as hosts:
-        found = launcher.launched(hosts, homes, resolve_data(options.data))
+        found = launcher.launched(hosts, homes, options.data)
     say(f"launch: {found}")
     return found
 
@@ -118,6 +118,7 @@ def main() -> int:
         return 2
     if options.steps % (2 * WINDOW_STEPS):
         parser.error(f"--steps must be a multiple of {2 * WINDOW_STEPS}, got {options.steps}")
+    options.data = str(Path(resolve_data(options.data)).resolve())  # hosts work in folders of their own
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
         signal.signal(number, _end)
     signal.alarm(options.limit_s)
