@@ -162,6 +162,26 @@ def test_the_same_command_on_the_head_finds_the_job_finished(cluster: Cluster, r
     assert "is finished; nothing to do" in script.stderr
 
 
+def test_a_sweep_by_its_script_runs_its_trials_on_the_cluster(
+    cluster: Cluster, data_root: Path, runs: dict[str, UserRun]
+) -> None:
+    folder = runs["anna"].folder.parent
+    script = subprocess.run(
+        [
+            sys.executable, str(ROOT / "examples" / "sweep.py"), "--data", str(data_root / "rel-f1"), "--runs-dir", str(folder),
+            "--name", "sweep", "--grid", "paper", "--rows", "linear", "--search", "random", "--samples", "2",
+            "--max-steps", "2", "--validation-samples", "2", "--wandb", "False", "--json",
+        ],
+        env=environment(RAY_ADDRESS=cluster.address), capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert script.returncode == 0, script.stderr[-3000:]
+    assert "Ray: local session" not in script.stderr
+    result = json.loads(script.stdout.splitlines()[-1])
+    assert len(result["trials"]) == 2
+    assert {trial["status"] for trial in result["trials"]} <= {"finished", "stopped"}
+    assert Path(result["preset"]).exists()
+
+
 @pytest.mark.parametrize("user", ["anna", "ben"])
 def test_jobs_of_two_users_at_once_end_with_the_weights_that_each_gets_alone(
     user: str, runs: dict[str, UserRun], one_thread: None
