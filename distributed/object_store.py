@@ -14,8 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distributed.progress import say
 
-BLOCKS_PER_WORKER, BLOCKS_PER_SAMPLER = 4, 4
-"""In flight at a time: of a worker, one in work, two fetched ahead, one waiting; of a sampler's two tasks, one in the making and one made each."""
+BLOCKS_PER_WORKER, BLOCKS_PER_SAMPLER = 1, 1
+"""The least with which a run gets on: of a worker one in work, of a sampler one in the making. With more room, more are fetched ahead."""
 DATA_SHARE = 0.5
 """Of the object stores, what Ray Data uses at most."""
 

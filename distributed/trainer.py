@@ -124,7 +124,8 @@ def pretrain(
 
 def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:
     size = max_subgraph_bytes(len(store.graph.node_types), len(store.graph.edge_types), config.sampling)
-    samples = max(SAMPLES_PER_BLOCK, -(-config.samples_per_step // workers))
+    of_worker = -(-config.samples_per_step // workers)
+    samples = max(of_worker, min(SAMPLES_PER_BLOCK, config.max_steps * of_worker))
     check_object_store([n["Resources"] for n in ray.nodes() if n["Alive"]], size * samples, workers, samplers)
     warn_of_small_shared_memory()
 
