@@ -207,7 +207,11 @@ def left_processes(session: str) -> list[str]:
     """Processes of the session, after they had time to end."""
     end_s, left = time.monotonic() + SETTLE_S, list[str]()
     while time.monotonic() < end_s:
-        left = [f"process {p.pid} {_title(p)[:80]}" for p in psutil.process_iter() if _is_of(p, session)]
+        left = [
+            f"process {p.pid} {_title(p)[:80]}"
+            for p in psutil.process_iter()
+            if p.pid != os.getpid() and _is_of(p, session)
+        ]
         if not left:
             break
         time.sleep(0.5)
