@@ -53,6 +53,15 @@ class Journal:
             return 0
         return int(self._reached_path.read_text() or 0)
 
+    def resume(self, step: int) -> None:
+        """Notes that a group of workers goes on from a step, and the steps that are to be done again.
+
+        What was reached is set back, or a group that dies before its first step would waste the same steps once more.
+        """
+        reached = self.reached()
+        self.note("resumed", step=step, reached=reached, wasted_steps=max(0, reached - step))
+        self.reach(step)
+
     def num_bytes(self) -> int:
         """How long it is: whether there are new events is cheap to ask."""
         return self.path.stat().st_size if self.path.exists() else 0

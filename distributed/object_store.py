@@ -14,8 +14,6 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distributed.progress import say
 
-BLOCKS_PER_WORKER, BLOCKS_PER_SAMPLER = 1, 1
-"""The least with which a run gets on: of a worker one in work, of a sampler one in the making. With more room, more are fetched ahead."""
 DATA_SHARE = 0.5
 """Of the object stores, what Ray Data uses at most."""
 
@@ -31,11 +29,11 @@ def check_object_store(nodes: Sequence[Mapping[str, float]], block_bytes: int, w
     Raises:
         RuntimeError: With the arithmetic.
     """
-    blocks = BLOCKS_PER_WORKER * workers + BLOCKS_PER_SAMPLER * samplers
+    blocks = workers + samplers  # the least with which a run gets on; with more room, more are fetched ahead
     needed, have = blocks * block_bytes, sum(node.get("object_store_memory", 0.0) for node in nodes)
     if needed > DATA_SHARE * have:
         raise RuntimeError(
-            f"{blocks} blocks of samples in flight ({BLOCKS_PER_WORKER} a worker, {BLOCKS_PER_SAMPLER} a sampler) "
+            f"{blocks} blocks of samples in flight (one a worker in work, one a sampler in the making) "
             f"of up to {block_bytes / 1e6:.0f} MB take {needed / 1e9:.2f} GB; "
             f"Ray Data may use {DATA_SHARE * have / 1e9:.2f} GB, {DATA_SHARE:.0%} of the object stores of "
             f"{len(nodes)} nodes; the run would wait for ever.\n"
@@ -46,8 +44,12 @@ def check_object_store(nodes: Sequence[Mapping[str, float]], block_bytes: int, w
 def warn_of_small_shared_memory() -> None:
     """Says on which nodes the object store does not fit /dev/shm: Ray then keeps it on disk without a word that anyone sees."""
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
-    sizes = ray.get([_shared_memory_bytes.options(scheduling_strategy=s).remote() for s in on])
+    if len(nodes) == 1:  # this one: no need to start a process for the question
+        sizes = [_shared_memory_bytes()]
+    else:
+        on = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+        ask = ray.remote(num_cpus=0)(_shared_memory_bytes)
+        sizes = ray.get([ask.options(scheduling_strategy=s).remote() for s in on])
     for node, have in zip(nodes, sizes, strict=True):
         needed = node["Resources"].get("object_store_memory", 0.0)
         if 0 < have < needed:
@@ -57,7 +59,6 @@ def warn_of_small_shared_memory() -> None:
             )
 
 
-@ray.remote(num_cpus=0)
 def _shared_memory_bytes() -> int:
     folder = Path("/dev/shm")
     return psutil.disk_usage(str(folder)).total if folder.exists() else 0

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
@@ -96,12 +97,13 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
 
 def tracking_mode() -> str:
     """WANDB_MODE, or "online" if there is a key and somebody answers, and "offline" if not."""
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() and _is_reachable() else "offline")
+    return os.environ.get("WANDB_MODE") or ("online" if _has_key() and _is_reachable(_base_url()) else "offline")
 
 
-def _is_reachable() -> bool:
-    """Whether W&B's host takes connections; with a proxy that is not asked. (W&B itself would wait 90 s and fail the run.)"""
-    url = urlparse(_base_url())
+@cache
+def _is_reachable(base_url: str) -> bool:
+    """Whether W&B's host takes connections; asked and said once a process, and not with a proxy. (W&B itself would wait 90 s and fail the run.)"""
+    url = urlparse(base_url)
     if urllib.request.getproxies().get(url.scheme):
         return True
     try:
@@ -109,7 +111,7 @@ def _is_reachable() -> bool:
             (url.hostname or "", url.port or (443 if url.scheme == "https" else 80)), CONNECT_S
         ).close()
     except OSError as error:
-        say(f"W&B: {_base_url()} cannot be reached ({error}); tracked offline, `wandb sync` takes the run later")
+        say(f"W&B: {base_url} cannot be reached ({error}); tracked offline, `wandb sync` takes the run later")
         return False
     return True
 

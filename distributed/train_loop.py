@@ -102,9 +102,7 @@ def _train(worker: WorkerConfig) -> None:
     validation = Validation(store, config, validation_sampler, communicator, rows)
     plan = step_plan(config.samples_per_step, context.get_world_size(), sampler)
     if is_first and not state.finished:
-        reached = journal.reached()
-        journal.note("resumed", step=state.step, reached=reached, wasted_steps=max(0, reached - state.step))
-        journal.reach(state.step)  # or a group that dies before its first step wastes the same steps once more
+        journal.resume(state.step)
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
         throughput = Throughput(communicator, next(model.parameters()).device)
         recorder = Recorder(

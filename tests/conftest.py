@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from nasty_database import write_nasty_database
 from relbench.load import RelBenchDataset
 
@@ -53,3 +54,12 @@ def ray_session() -> Iterator[None]:
     start_ray(workers=3, samplers=2)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Of a test that compares bits (more threads may split sums differently from run to run) or computes tiny products, which are slow in many."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

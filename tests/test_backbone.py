@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -21,6 +20,8 @@ from rdl_core.store import Store
 from rdl_core.task_batch import TaskBatch, collate_trees
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig, reverse
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CHANNELS = 8
 SIZES = {"a": 7, "b": 5, "empty": 0, "lone": 3}
 DIRECTED: list[EdgeType] = [
@@ -32,14 +33,6 @@ DIRECTED: list[EdgeType] = [
     ("b", "rev_key", "empty"),
     ("b", "unused", "a"),  # an edge type without edges
 ]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_edges(seed: int) -> dict[EdgeType, Tensor]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from rdl_core.model_io import cpu_weights
 from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit, local_steps
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 STEPS, VALIDATION_INTERVAL = 10, 3
 
@@ -82,15 +84,6 @@ class LocalRun:
         folder = self.folder / f"checkpoint_{state.step}"
         folder.mkdir(parents=True)
         save_training(folder, self.model, self.best, self.optimizer, state, self.identity)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """With more, sums may be split differently from run to run."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

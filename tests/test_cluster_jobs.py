@@ -109,15 +109,6 @@ def ended(job: subprocess.Popen[str]) -> tuple[int, str]:
     return job.returncode, shown
 
 
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """As workers have; sums may be split differently with more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @dataclass(frozen=True)
 class UserRun:
     """A finished job: its options, what its log showed, its run folder."""

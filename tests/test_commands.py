@@ -6,19 +6,19 @@ import dataclasses
 import datetime
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from nasty_database import write_database, write_nasty_database
 from relbench.load import RelBenchDataset
 
 from distributed.__main__ import main
 from distributed.commands import Common, Evaluate, Finetune, Import, Materialize, Pretrain, Sample
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 COMMANDS: dict[str, type[Common]] = {
     "import": Import,
@@ -29,15 +29,6 @@ COMMANDS: dict[str, type[Common]] = {
     "evaluate": Evaluate,
 }
 SHORT = ["--max-steps", "4", "--validation-interval-steps", "2", "--rows", "linear"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny products in many threads are slow, and far slower on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

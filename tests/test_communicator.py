@@ -36,6 +36,8 @@ from rdl_core.store import Store, materialize, open_store
 from rdl_core.subgraph import Subgraph
 from rdl_core.temporal_sampling import TemporalSamplingConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 WORLDS = (3, 2)
 STEPS = 2
 SHARES = {2: [[0], [1, 2, 3]], 3: [[0], [1], [2, 3]]}
@@ -250,15 +252,6 @@ def collectives(communicator: TorchCommunicator) -> tuple[dict[str, Tensor], dic
     tensors |= {"mine": mine.detach(), "sum": total, "scalar": communicator.sum(torch.tensor(rank + 1))}
     tensors |= {f"part {i}": part for i, part in enumerate(parts)}
     return tensors, {"requires_grad": total.requires_grad, "rank": rank, "world_size": communicator.world_size}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny products in many threads are slow, and far slower on busy cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

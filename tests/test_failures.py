@@ -162,6 +162,8 @@ def test_a_full_disk_ends_the_run_with_its_name_and_the_last_checkpoint_whole(
     checkpoint = committed_checkpoint(folder / "train")
     assert checkpoint is not None
     assert 0 < committed_step(folder / "train") < 16
+    committed = [event["step"] for event in Journal(folder).events("committed")]
+    assert committed == list(range(len(committed))), "each checkpoint's own step, also between validations"
     names = {"run.json", "state.json", "model.safetensors", "best.safetensors", "optimizer.safetensors"}
     assert {p.name for p in checkpoint.iterdir()} == names
 

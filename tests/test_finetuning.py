@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,10 @@ from rdl_core.store import Store, StoreConfig, materialize
 from rdl_core.task_batch import collate_trees, read_split
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ARMS: tuple[Arm, ...] = ("scratch", "frozen", "finetuned")
 WINS, POINTS = "team-wins", "team-points"  # binary classification, regression
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,13 @@ def test_restarts_and_wasted_steps_are_those_of_all_groups_but_the_first(tmp_pat
     journal = Journal(tmp_path)
     assert journal.survival() == {"restarts": 0, "wasted_steps": 0}
     for step, reached in ((0, 0), (10, 14), (20, 21)):
-        journal.note("resumed", step=step, reached=reached, wasted_steps=reached - step)
+        journal.reach(reached)
+        journal.resume(step)
     assert journal.survival() == {"restarts": 2, "wasted_steps": 5}
+    journal.resume(20)
+    assert journal.survival() == {"restarts": 3, "wasted_steps": 5}, (
+        "a group that dies before its first step wastes none"
+    )
 
 
 def test_waiting_counts_the_time_until_items_come_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_blocks_that_the_object_stores_have_room_for_are_let_in() -> None:
 def test_blocks_that_the_object_stores_have_no_room_for_are_refused_with_the_arithmetic() -> None:
     with pytest.raises(
         RuntimeError,
-        match=r"4 blocks .* \(1 a worker, 1 a sampler\) of up to 200 MB take 0.80 GB; Ray Data may use 0.75 GB, 50% .* of 2 nodes",
+        match=r"4 blocks .* \(one a worker .*, one a sampler .*\) of up to 200 MB take 0.80 GB; Ray Data may use 0.75 GB, 50% .* of 2 nodes",
     ):
         check_object_store([{"object_store_memory": 1 * GB}, {"object_store_memory": 0.5 * GB}], 200_000_000, 2, 2)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,15 +30,9 @@ from rdl_core.pretraining import (
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 Metrics = dict[str, float]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def config(preset: str = "robust", **changes: Any) -> PretrainingConfig:

@@ -7,14 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 import ray
-import torch
 from safetensors.torch import load_file
 from sweep_plan import KILLED_STEPS, plan_to_kill, small_base, small_plan
 from test_tracking import logged, records
@@ -30,6 +29,7 @@ from tune.report import SweepResult, make_report, read_sweep
 from tune.sweep import SweepPlan, run_sweep
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.ray,
     # Of Ray's own code: Tune's result and resource objects, and deprecated fields of Ray Data's context.
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),
@@ -45,15 +45,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"learning_rate": 1e-5, "corruption.probability": 0.2},
 ]
 WELL, NAN, THROWS, HANGS, LATE = ("0", "1", "2"), "3", "4", "5", "6"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """As trials have: with more, sums may be split differently."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
