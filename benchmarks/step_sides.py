@@ -16,7 +16,6 @@ from rdl_core.batch import collate
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, paper
 from rdl_core.database import load_task, open_dataset
-from rdl_core.finetuning import TaskModel
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining import PretrainingModel, train_step
@@ -24,6 +23,7 @@ from rdl_core.row_encoder import RowModel
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
 from rdl_core.task_batch import TaskBatch, collate_trees, read_split
+from rdl_core.task_model import TaskModel
 from rdl_core.temporal_sampling import TemporalSampling
 
 CURSOR = (0, 0)

@@ -11,7 +11,7 @@ import tyro
 
 from distributed.checkpoint import CheckpointPolicy
 from distributed.evaluate import evaluate
-from distributed.finetune import FinetuneJob, as_deep_as, check_arm, run_data_parallel, run_job
+from distributed.finetune import FinetuneJob, check_arm, run_data_parallel, run_job
 from distributed.importing import ImportConfig, import_database
 from distributed.options import WORKERS, Common, SamplingOptions, StoreOptions, WorkerOptions, WorkerRange
 from distributed.preflight import start_ray
@@ -38,6 +38,7 @@ from rdl_core.backbone import BackboneConfig
 from rdl_core.balance import SAMPLES_OF_BALANCE, balance
 from rdl_core.config import PRESETS, Arm, FinetuningConfig, PresetName, PretrainingConfig, Regime
 from rdl_core.database import load_task
+from rdl_core.downstream import as_deep_as
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.model_io import from_pretrained, weights_digest
 

@@ -64,14 +64,6 @@ def check_arm(arm: Arm, checkpoint: object) -> None:
         raise ValueError(f"arm {arm!r} needs --checkpoint, what `pretrain` printed")
 
 
-def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> FinetuningConfig:
-    """The config with trees as deep as the backbone has layers: cut, or each further hop half as wide as the one before."""
-    wide = list(config.sampling.num_neighbors[: backbone.num_layers])
-    while len(wide) < backbone.num_layers:
-        wide.append(max(1, wide[-1] // 2))
-    return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, num_neighbors=tuple(wide)))
-
-
 def make_finetuning(
     job: FinetuneJob, communicator: Communicator | None = None, device: torch.device | None = None
 ) -> Finetuning:
@@ -148,12 +140,14 @@ def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, Finetun
         yield pending.pop(done), ray.get(done)
 
 
+def absolute(place: Place) -> Place:
+    """A path for workers, which start in folders of their own; a hub name or remote folder stays as it is."""
+    return str(Path(place).resolve()) if isinstance(place, str) and Path(place).exists() else place
+
+
 def _with_absolute_paths(job: FinetuneJob) -> FinetuneJob:
-    """Workers start in folders of their own; a hub name or remote folder stays as it is."""
-    places = {name: getattr(job, name) for name in ("data", "store_path", "checkpoint")}
-    paths = {name: Path(place) for name, place in places.items() if isinstance(place, str) and Path(place).exists()}
-    absolute: dict[str, Any] = {name: str(path.resolve()) for name, path in paths.items()}
-    return dataclasses.replace(job, **absolute)
+    checkpoint = None if job.checkpoint is None else str(absolute(job.checkpoint))
+    return dataclasses.replace(job, data=absolute(job.data), store_path=absolute(job.store_path), checkpoint=checkpoint)
 
 
 @ray.remote(num_cpus=1, max_retries=2)

@@ -19,6 +19,7 @@ from distributed.checkpoint import CheckpointPolicy, save_training
 from distributed.journal import Journal
 from distributed.throughput import Throughput
 from distributed.tracking import Tracker
+from rdl_core.downstream import Downstream
 from rdl_core.model_io import cpu_weights
 from rdl_core.pretraining import Counts, TrainState
 
@@ -36,6 +37,7 @@ class Recorder:
         policy: When to save.
         tracker: W&B, or one that does nothing.
         throughput: Of this worker.
+        downstream: Measured at validations, or None.
         board: Progress, or None.
         journal: On rank 0; None on the others.
     """
@@ -43,10 +45,11 @@ class Recorder:
     def __init__(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor],
         identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: Tracker, throughput: Throughput,
-        journal: Journal | None, board: Any,
+        journal: Journal | None, board: Any, downstream: Downstream | None = None,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.best, self.identity = model, optimizer, best, identity
         self.policy, self.tracker, self.throughput, self.journal = policy, tracker, throughput, journal
+        self.downstream = downstream
         self.board = board if journal is not None else None
         self._shown_s, self._saved_s = 0.0, time.monotonic()
         self._stepped, self._saw_preemption = False, False
@@ -88,9 +91,11 @@ class Recorder:
         """After each validation: a checkpoint, with the metrics."""
         if is_best:
             self.best = cpu_weights(self.model)
+        if self.downstream is not None:
+            self.downstream.measure(state, self.best)
         if self.journal is not None:
             self.journal.note("validated", step=state.step, **self._speed)
-            self.tracker.log({**metrics, **self._speed, **self.journal.survival()}, state.step)
+            self.tracker.log({**state.last, **self._speed, **self.journal.survival()}, state.step)
         if self.board is not None:
             self.board.show.remote(state.step, metrics, "validated")
         self.checkpoint(state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,11 +32,14 @@ from distributed.tracking import TrackingConfig, tracking
 from rdl_core.batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
+from rdl_core.downstream import Downstream, DownstreamConfig
 from rdl_core.model_io import cpu_weights
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
+
+ALIVE_INTERVAL_S = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,7 @@ class WorkerConfig:
         identity: What a checkpoint of this run says it is of (checkpoint.py).
         checkpoints: How often.
         board: Where rank 0 shows its progress, or None.
+        downstream: Measured at validations, or None.
     """
 
     placement: Placement
@@ -59,6 +64,7 @@ class WorkerConfig:
     identity: dict[str, Any]
     checkpoints: CheckpointPolicy
     board: Any = None
+    downstream: DownstreamConfig | None = None
 
 
 def train_loop_per_worker(worker: WorkerConfig) -> None:
@@ -107,7 +113,7 @@ def _train(worker: WorkerConfig) -> None:
         throughput = Throughput(communicator, next(model.parameters()).device)
         recorder = Recorder(
             model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
-            worker.board,
+            worker.board, _downstream(worker, store, communicator, journal if is_first else None),
         )  # fmt: skip
         samples = ray.train.get_dataset_shard("train")
         steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
@@ -121,6 +127,27 @@ def _train(worker: WorkerConfig) -> None:
             state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
             on_checkpoint=recorder.checkpoint,
         )  # fmt: skip
+
+
+def _downstream(
+    worker: WorkerConfig, store: Store, communicator: Communicator, journal: Journal | None
+) -> Downstream | None:
+    """What all workers measure together; each step of it is a sign of life in the journal, at most one in some seconds."""
+    if worker.downstream is None:
+        return None
+    told_s = time.monotonic()
+
+    def alive(task: str) -> None:
+        nonlocal told_s
+        if journal is not None and time.monotonic() - told_s > ALIVE_INTERVAL_S:
+            journal.note("downstream", task=task)
+            told_s = time.monotonic()
+
+    return Downstream(
+        store, worker.pretraining, worker.downstream, communicator, ray.train.torch.get_device(),
+        wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"find_unused_parameters": True}),
+        on_step=alive,
+    )  # fmt: skip
 
 
 def worker_steps(

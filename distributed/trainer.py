@@ -34,6 +34,7 @@ from distributed.shards import Placement, PlacementName, place
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
+from rdl_core.downstream import DownstreamConfig
 from rdl_core.hg_sampling import max_subgraph_bytes
 from rdl_core.model_io import save_pretrained
 from rdl_core.pretraining import TrainState, pretrained_checkpoint
@@ -75,6 +76,7 @@ def pretrain(
     num_shards: int | None = None,
     tracking: TrackingConfig,
     checkpoints: CheckpointPolicy = CheckpointPolicy(),  # noqa: B008  frozen
+    downstream: DownstreamConfig | None = None,
     callbacks: list[ray.train.UserCallback] | None = None,
 ) -> PretrainResult:
     """Pretrains a backbone on a store.
@@ -90,6 +92,7 @@ def pretrain(
         placement, num_shards: Where the graph is (shards.py).
         tracking: W&B on rank 0.
         checkpoints: How often, besides those at validations.
+        downstream: Tasks by which the backbone is measured at validations.
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
@@ -109,7 +112,7 @@ def pretrain(
                 say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
             worker = WorkerConfig(
                 placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
-                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, board=make_board(),
+                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, board=make_board(), downstream=downstream,
             )  # fmt: skip
             Journal(run_dir).note("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)

@@ -4,7 +4,7 @@ Promises
 - A tree holds rows strictly before its seed's time; early stopping and all choices use train and validation labels only; test labels are read
   once, by task.evaluate, after the weights are chosen.
 - A seed's tree is a function of (seed, epoch, row of the label), so evaluation does not depend on workers or batches.
-- In the frozen arm each seed's tree is drawn once and its vector computed once.
+- In the frozen arm each seed's tree is drawn once and its vector computed once, when it is first needed.
 - Same seed, same result; a step's batch is a function of (seed, step), shared among the workers.
 """
 
@@ -29,44 +29,9 @@ from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.optimizer import make_optimizer
 from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, numpy_generator
 from rdl_core.store import Store
-from rdl_core.task_batch import Split, TaskBatch, collate_trees, metric_name, read_split
-from rdl_core.temporal_sampling import TemporalSampling
-
-SPLITS = ("train", "val", "test")
-EVALUATION_EPOCH = 1 << 40
-"""Trees of evaluation and of the frozen arm belong to epochs from here on, one a split."""
-
-
-class TaskModel(torch.nn.Module):
-    """Backbone and head: an MLP with one hidden layer, batch norm and ReLU.
-
-    Args:
-        encoder: The backbone.
-        head_channels: Hidden layer.
-    """
-
-    def __init__(self, encoder: RelationalEncoder, head_channels: int) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = torch.nn.Sequential(
-            torch.nn.Linear(encoder.config.channels, head_channels),
-            torch.nn.BatchNorm1d(head_channels),
-            torch.nn.ReLU(),
-            torch.nn.Linear(head_channels, 1),
-        )
-
-    def embed(self, batch: TaskBatch) -> Tensor:
-        """Vectors of the seeds: [seeds, channels]."""
-        self.encoder.set_dropout_segments(None)
-        distinct = self.encoder.encode_rows(batch.frames)
-        x_dict, lookup = self.encoder.spread(distinct, batch.index, batch.age_days)
-        h = self.encoder.propagate(x_dict, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop, lookup)
-        return h[batch.entity_table][: batch.num_seeds]
-
-    def forward(self, batch: TaskBatch | Tensor) -> Tensor:
-        """Predictions in the head's unit (logit, or standardised target): [seeds]. Takes trees or vectors from `embed`."""
-        h = batch if isinstance(batch, Tensor) else self.embed(batch)
-        return self.head(h).squeeze(1)
+from rdl_core.task_batch import TaskBatch, metric_name
+from rdl_core.task_inputs import TaskInputs, refuse_visible_labels
+from rdl_core.task_model import TaskModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +49,15 @@ class FinetuningResult:
     steps: int
     best_step: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How training went: `val` is the selecting metric of the weights that were chosen, those after `best_step`."""
+
+    val: float
+    steps: int
+    best_step: int
 
 
 class Finetuning:
@@ -104,14 +78,14 @@ class Finetuning:
         self, store: Store, task: EntityTask, encoder: RelationalEncoder, arm: Arm, regime: Regime, config: FinetuningConfig,
         *, communicator: Communicator | None = None, device: torch.device | None = None,
     ) -> None:  # fmt: skip
-        _refuse_visible_labels(store, task)
+        refuse_visible_labels(store, task)
         self.store, self.task, self.arm, self.regime, self.config = store, task, arm, regime, config
         self.communicator = communicator or SingleProcess()
         self.device = device or torch.device("cpu")
-        self._splits: dict[str, Split] = {}
+        self.inputs = TaskInputs(store, task, regime, config, self.device)
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
-        target = self.split("train").target
+        target = self.inputs.split("train").target
         # A head's first output is near 0, so 0 stands for the best constant: the median for L1, the mean for MSE.
         centre = np.median if config.regression_loss == "l1" else np.mean
         self.target_centre, self.target_std = (
@@ -124,11 +98,9 @@ class Finetuning:
                 f"{len(target)} train rows in batches of {config.batch_size} leave {share} rows to each of "
                 f"{self.communicator.world_size} workers; batch norm needs 2. Remedy: fewer --workers"
             )
-        self.sampling = TemporalSampling(store.graph, config.sampling, seed=config.seed)
         self.model = TaskModel(encoder, config.head_channels).to(self.device)
         if arm == "frozen":
             encoder.requires_grad_(False)
-        self._vectors: dict[str, Tensor] = {}
 
     def run(
         self,
@@ -137,11 +109,31 @@ class Finetuning:
         on_step: Callable[[int, float], None] = lambda step, loss: None,
         on_validation: Callable[[int, float], None] = lambda step, metric: None,
     ) -> FinetuningResult:
-        """Trains, picks the weights that are best on validation, evaluates them on test.
+        """Trains and evaluates on validation and test; the arguments are those of `train`."""
+        begun = time.perf_counter()
+        trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
+        metrics = {split: self.evaluate(self.model, split) for split in ("val", "test")}
+        return FinetuningResult(
+            task=self.task.name, arm=self.arm, regime=self.regime, seed=self.config.seed, metric=self.metric,
+            val=metrics["val"][self.metric], test=metrics["test"][self.metric], metrics=metrics, steps=trained.steps,
+            best_step=trained.best_step, seconds=time.perf_counter() - begun,
+        )  # fmt: skip
+
+    def train(
+        self,
+        *,
+        wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
+        on_step: Callable[[int, float], None] = lambda step, loss: None,
+        on_validation: Callable[[int, float], None] = lambda step, metric: None,
+    ) -> Trained:
+        """Trains, and leaves in `model` the weights that are best on validation; test labels stay unread.
 
         Args:
             wrap: Makes the model data parallel.
             on_step, on_validation: Called with (step, loss) and (step, metric).
+
+        Raises:
+            FloatingPointError: No validation metric is finite.
         """
         begun = time.perf_counter()
         torch.manual_seed(self.config.seed)  # dropout draws from the global generator
@@ -150,7 +142,7 @@ class Finetuning:
         average = None
         if config.ema_decay is not None:
             average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
-        best, best_step, best_weights, since_best, step = -np.inf, 0, None, 0, 0
+        best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
         while step < config.max_steps:
             loss = self._step(model, optimizer, step)
             step += 1
@@ -165,7 +157,7 @@ class Finetuning:
             score = value if self.is_binary else -value
             since_best = 0 if score > best else since_best + 1
             if score > best:
-                best, best_step, best_weights = score, step, copy.deepcopy(chosen.state_dict())
+                best, best_val, best_step, best_weights = score, value, step, copy.deepcopy(chosen.state_dict())
             if since_best >= config.patience or self._out_of_time(begun):
                 break
         if best_weights is None:
@@ -173,22 +165,11 @@ class Finetuning:
                 f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
             )
         self.model.load_state_dict(best_weights)
-        metrics = {split: self.evaluate(self.model, split) for split in ("val", "test")}
-        return FinetuningResult(
-            task=self.task.name, arm=self.arm, regime=self.regime, seed=config.seed, metric=self.metric,
-            val=metrics["val"][self.metric], test=metrics["test"][self.metric], metrics=metrics, steps=step,
-            best_step=best_step, seconds=time.perf_counter() - begun,
-        )  # fmt: skip
-
-    def split(self, name: str) -> Split:
-        """Seeds and labels of a split, read when they are first asked for: those of test after training."""
-        if name not in self._splits:
-            self._splits[name] = read_split(self.task, name, self.regime, self.store.test_timestamp_s)
-        return self._splits[name]
+        return Trained(val=best_val, steps=step, best_step=best_step)
 
     def predict(self, model: TaskModel, split: str) -> NDArray[np.float64]:
         """Probabilities or targets of a split: float64 [seeds]."""
-        mine = np.arange(len(self.split(split)))[self.communicator.rank :: self.communicator.world_size]
+        mine = np.arange(len(self.inputs.split(split)))[self.communicator.rank :: self.communicator.world_size]
         model.eval()
         parts = [torch.zeros(0, device=self.device)]
         with torch.no_grad():
@@ -196,7 +177,7 @@ class Finetuning:
                 parts.append(model(self._inputs(split, rows)))
         model.train()
         shares = self.communicator.gather(torch.cat(parts))
-        out = torch.empty(len(self.split(split)), dtype=torch.float64)
+        out = torch.empty(len(self.inputs.split(split)), dtype=torch.float64)
         for rank, share in enumerate(shares):
             out[rank :: self.communicator.world_size] = share.double().cpu()
         if self.is_binary:
@@ -210,7 +191,7 @@ class Finetuning:
             raise FloatingPointError(
                 f"predictions for {self.task.name} ({split}) are not finite; lower the learning rate"
             )
-        if np.isnan(self.split(split).target).any():  # hidden labels: there is nothing to score against
+        if np.isnan(self.inputs.split(split).target).any():  # hidden labels: there is nothing to score against
             return {self.metric: float("nan")}
         metrics = list(self.task.metrics) + ([] if self.is_binary else [_mae])
         named = self.task.evaluate(prediction, table, metrics=metrics)
@@ -223,7 +204,7 @@ class Finetuning:
         if self.arm == "frozen":
             self.model.encoder.eval()
         inputs = self._inputs("train", mine, epoch=epoch)
-        target = torch.from_numpy(self.split("train").target[mine]).float().to(self.device)
+        target = torch.from_numpy(self.inputs.split("train").target[mine]).float().to(self.device)
         optimizer.zero_grad(set_to_none=True)
         losses = self._losses(model(inputs), (target - self.target_centre) / self.target_std)
         (losses.sum() / len(rows) * self.communicator.world_size).backward()
@@ -244,7 +225,7 @@ class Finetuning:
 
     def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int]:
         """(train rows of a step, epoch): a shuffled pass per epoch; a last partial batch is left for the next shuffle."""
-        num_rows = len(self.split("train"))
+        num_rows = len(self.inputs.split("train"))
         size = min(self.config.batch_size, num_rows)
         epoch, batch = divmod(step, num_rows // size)
         order = numpy_generator(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch).permutation(num_rows)
@@ -252,24 +233,8 @@ class Finetuning:
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TaskBatch | Tensor:
         if self.arm == "frozen":
-            if split not in self._vectors:
-                self._vectors[split] = self._embed_split(split)
-            return self._vectors[split][torch.from_numpy(rows).to(self.device)]
-        return self._trees(split, rows, EVALUATION_EPOCH + SPLITS.index(split) if epoch is None else epoch)
-
-    def _embed_split(self, split: str) -> Tensor:
-        self.model.encoder.eval()
-        rows, epoch = np.arange(len(self.split(split))), EVALUATION_EPOCH + SPLITS.index(split)
-        with torch.no_grad():
-            parts = [self.model.embed(self._trees(split, r, epoch)) for r in _chunks(rows, self.config.batch_size)]
-        return torch.cat(parts)
-
-    def _trees(self, split: str, rows: NDArray[np.int64], epoch: int) -> TaskBatch:
-        seeds = self.split(split)
-        trees = self.sampling.sample(
-            self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=rows
-        )
-        return collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features).to(self.device)
+            return self.inputs.vectors(self.model, split, rows)
+        return self.inputs.trees(split, rows, epoch)
 
     def _out_of_time(self, begun: float) -> bool:
         if self.config.max_hours is None:
@@ -285,17 +250,3 @@ def _mae(true: NDArray, pred: NDArray) -> float:
 
 def _chunks(rows: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:
     return [rows[i : i + size] for i in range(0, len(rows), size)]
-
-
-def _refuse_visible_labels(store: Store, task: EntityTask) -> None:
-    visible = [
-        f"{table}.{column}"
-        for table, column in getattr(task, "remove_columns", None) or []
-        if table in store.schema.tables and any(c.name == column for c in store.schema.tables[table].columns)
-    ]
-    if visible:
-        flags = " ".join(f"--exclude-columns {v}" for v in visible)
-        raise ValueError(
-            f"task {task.name!r} must not see {', '.join(visible)}, which its label is made of, but the store holds them.\n"
-            f"Remedy: materialize and pretrain with {flags}"
-        )

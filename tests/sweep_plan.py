@@ -10,10 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rdl_core.config import PretrainingConfig, robust
+from ray.tune import loguniform
+
+from rdl_core.config import FinetuningConfig, PretrainingConfig, robust
+from rdl_core.downstream import DownstreamConfig
 from rdl_core.hg_sampling import HGSamplingConfig
-from tune.search_space import Setting
-from tune.sweep import SweepPlan, base_config, run_sweep, trials_of
+from rdl_core.temporal_sampling import TemporalSamplingConfig
+from tune.plan import SweepPlan, base_config, rung_steps, with_trials
+from tune.search_space import SearchSpace, Setting
+from tune.sweep import run_sweep
 
 HANG_AFTER_S = 12.0
 KILLED_STEPS = 32
@@ -35,9 +40,28 @@ def small_plan(
 ) -> SweepPlan:
     """Two trials at a time."""
     values: dict[str, Any] = {"max_concurrent": 2, "hang_after_s": HANG_AFTER_S, "wandb": False}
-    return SweepPlan(
-        folder=folder, store_path=str(store_path), trials=trials_of(base, found, seeds=1), **values | changes
+    plan = SweepPlan(folder=folder, store_path=str(store_path), base=base, trials=[], **values | changes)
+    return with_trials(plan, found, seeds=1)
+
+
+def suggested_plan(store_path: Path, folder: Path, data: Path, samples: int) -> SweepPlan:
+    """Trials one after another, suggested by how frozen backbones do on two tasks."""
+    base = small_base(8)
+    space = SearchSpace(
+        preset="robust", values={"learning_rate": loguniform(1e-4, 1e-2), "corruption.probability": [0.2, 0.6]}
     )
+    finetuning = FinetuningConfig(
+        sampling=TemporalSamplingConfig(num_neighbors=(4,), strategy="recent"), batch_size=10, max_steps=6,
+        validation_interval_steps=2, head_channels=8,
+    )  # fmt: skip
+    downstream = DownstreamConfig(
+        data=str(data), tasks=("team-wins", "team-points"), arm="frozen", regime="rolling", finetuning=finetuning,
+        steps=rung_steps(base, "asha", 2.0),
+    )  # fmt: skip
+    return SweepPlan(
+        folder=folder, store_path=str(store_path), base=base, trials=[], space=space, samples=samples,
+        downstream=downstream, max_concurrent=1, wandb=False,
+    )  # fmt: skip
 
 
 def plan_to_kill(store_path: Path, folder: Path) -> SweepPlan:

@@ -13,6 +13,7 @@ from ray.tune.schedulers import TrialScheduler
 from tune.asha import ResumableASHA
 from tune.ledger import MAX_DEATHS, Ledger, TrialRecord
 from tune.live_table import LiveTable
+from tune.plan import SweepPlan, Trial, base_config
 from tune.recorder import Recorder, why_it_ended
 from tune.trial import is_machines
 from tune.wandb_runs import TrialRuns
@@ -104,9 +105,10 @@ def test_only_what_machines_did_to_a_trial_leaves_it_resumable(
 
 def test_a_trial_that_dies_again_and_again_has_failed_and_none_is_forgotten(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "events.jsonl", ["a", "b"])
-    settings: dict[str, dict[str, Any]] = {"a": {}, "b": {}}
-    table = LiveTable(ledger, settings, max_steps=8, first_rung=1, reduction_factor=2.0)
-    recorder = Recorder(ledger, tmp_path, TrialRuns(tmp_path, {}, False), table, None)
+    base = base_config("robust", max_steps=8)
+    trials = [Trial(id=name, setting={}, seed=0, config=base) for name in ("a", "b")]
+    plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=trials, wandb=False)
+    recorder = Recorder(ledger, tmp_path, TrialRuns(plan), LiveTable(ledger, plan), None)
     lost: Any = SimpleNamespace(config={"trial": "a"}, error_file=None)
     for deaths in range(1, MAX_DEATHS):
         recorder.on_trial_error(0, [], lost)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from tune.ledger import Ledger
 from tune.live_table import LiveTable
+from tune.plan import SweepPlan, base_config, with_trials
 
 
 def test_the_table_is_a_screen_with_running_trials_first_and_reasons_as_they_are(
@@ -24,8 +25,9 @@ def test_the_table_is_a_screen_with_running_trials_first_and_reasons_as_they_are
         ledger.append("result", name, step=100, best_loss=1.0, stop=True, finished="", seconds=4.0)
     ledger.append("failed", "40", status="failed", reason="ValueError: [/red] is no\ntag " + 200 * "x")
     ledger.append("started", "41")
-    settings = {name: {"backbone.num_layers": 2, "backbone.rows.model": "linear"} for name in names}
-    table = LiveTable(ledger, settings, max_steps=400, first_rung=50, reduction_factor=2.0)
+    setting = {"backbone.num_layers": 2, "backbone.rows.model": "linear"}
+    plan = SweepPlan(folder=tmp_path, store_path="", base=base_config("robust", max_steps=400), trials=[])
+    table = LiveTable(ledger, with_trials(plan, [setting] * 48, seeds=1))
     screen.print(table.render())
     lines = screen.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(lines) <= 24

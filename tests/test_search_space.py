@@ -9,8 +9,8 @@ import pytest
 import ray.tune
 
 from rdl_core.config import paper, robust
+from tune.plan import SweepPlan, base_config, with_trials
 from tune.search_space import SearchSpace, paper_grid, read_space, settings, with_rows, with_setting
-from tune.sweep import base_config, trials_of
 
 
 def grid_file(tmp_path: Path, text: str) -> str:
@@ -116,7 +116,8 @@ def test_a_grid_over_a_distribution_is_refused() -> None:
 
 def test_all_trials_of_a_sweep_are_validated_alike() -> None:
     base = base_config("paper", max_steps=400, seed=3)
-    trials = trials_of(base, settings(paper_grid(), "grid", 0, 0), seeds=2)
+    plan = SweepPlan(folder=Path(), store_path="", base=base, trials=[])
+    trials = with_trials(plan, settings(paper_grid(), "grid", 0, 0), seeds=2).trials
     assert [t.id for t in trials] == [f"{k:02d}" for k in range(48)]
     assert {t.seed for t in trials} == {3, 4}
     assert {t.config.corruption.probability for t in trials} == {0.2, 0.4, 0.6}

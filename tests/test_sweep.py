@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,19 +15,25 @@ from typing import Any
 import psutil
 import pytest
 import ray
+from relbench.load import RelBenchDataset
 from safetensors.torch import load_file
-from sweep_plan import KILLED_STEPS, plan_to_kill, small_base, small_plan
+from sweep_plan import KILLED_STEPS, plan_to_kill, small_base, small_plan, suggested_plan
 from test_tracking import logged, records
 
+from distributed.finetune import FinetuneJob, run_job
 from distributed.preset_file import read_preset_file
+from distributed.runs import write_json
 from distributed.tracking import TrackingConfig
 from distributed.trainer import pretrain
+from rdl_core.downstream import as_deep_as
+from rdl_core.model_io import from_pretrained
 from rdl_core.pretraining import pretrain_here
 from rdl_core.store import Store
 from tune.__main__ import exit_status
 from tune.ledger import Ledger
-from tune.report import SweepResult, make_report, read_sweep
-from tune.sweep import SweepPlan, run_sweep
+from tune.plan import SweepPlan
+from tune.report import SweepResult, make_report, markdown, read_sweep
+from tune.sweep import run_sweep
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
@@ -169,13 +176,16 @@ def _left_in_the_end(before: set[tuple[str, str]]) -> set[tuple[str, str]]:
 
 @pytest.mark.slow
 def test_trials_with_ray_train_workers_all_end_and_leave_nothing(
-    nasty_store: Store, ray_session: None, tmp_path: Path
+    nasty_store: Store, nasty_dataset: RelBenchDataset, ray_session: None, tmp_path: Path
 ) -> None:
     left_before, cpus = _left(), ray.available_resources()["CPU"]
     found = [{"learning_rate": rate} for rate in (1e-3, 1e-6)]
-    ledger = run_sweep(
-        small_plan(nasty_store.path, tmp_path / "workers", found, small_base(8), workers=2, max_concurrent=1)
+    downstream = suggested_plan(nasty_store.path, tmp_path, nasty_dataset.dataset_dir, 1).downstream
+    plan = small_plan(
+        nasty_store.path, tmp_path / "workers", found, small_base(8), workers=2, max_concurrent=1, downstream=downstream
     )
+    ledger = run_sweep(plan)
+    assert [r["step"] for r in ledger.records["0"].results if "objective" in r] == [1, 2, 4, 8]
     assert [(r.status, r.steps) for r in ledger.records.values()] == [("finished", 8), ("stopped", 1)]
     assert (tmp_path / "workers" / "trials" / "0" / "model" / "model.safetensors").exists()
     assert _left_in_the_end(left_before) == set()
@@ -224,6 +234,45 @@ def test_a_sweep_goes_on_after_its_driver_and_a_trial_were_killed_without_repeat
         resumed = [r["validation/row"] for r in after.records[trial].results]
         whole = [entry["validation/row"] for entry in state.history]
         assert resumed == whole[: len(resumed)], "it goes on with the same bits"
+
+
+def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_finetune_gives(
+    nasty_store: Store, nasty_dataset: RelBenchDataset, ray_session: None, tmp_path: Path
+) -> None:
+    data = nasty_dataset.dataset_dir
+    whole = run_sweep(suggested_plan(nasty_store.path, tmp_path / "whole", data, 5))
+    assert len(whole.records) == 5
+    killed = tmp_path / "killed"  # what a driver leaves that dies while the fourth trial runs
+    shutil.copytree(tmp_path / "whole", killed)
+    lines = (killed / "events.jsonl").read_text().splitlines(keepends=True)
+    (at,) = [n for n, line in enumerate(lines) if '"trial": "3"' in line and '"step": 1,' in line]
+    (killed / "events.jsonl").write_text("".join(lines[: at + 1]) + lines[at + 1][:20])
+    plan = json.loads((killed / "sweep.json").read_text())
+    write_json(killed / "sweep.json", {**plan, "trials": plan["trials"][:4]})
+    for trial, checkpoints in (("3", "checkpoint_*"), ("4", "*")):  # the fourth starts over
+        for path in (killed / "trials" / trial).glob(checkpoints):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    after = run_sweep(suggested_plan(nasty_store.path, killed, data, 5))
+    assert read_sweep(killed).settings == read_sweep(tmp_path / "whole").settings
+    assert after.events[: at + 1] == whole.events[: at + 1]
+    assert {t: (r.status, r.steps, r.metric) for t, r in after.records.items()} == {
+        t: (r.status, r.steps, r.metric) for t, r in whole.records.items()
+    }
+    best = read_sweep(killed).best()
+    assert best is not None
+    of_best = suggested_plan(nasty_store.path, killed, data, 5).downstream
+    assert of_best is not None
+    checkpoint = killed / "trials" / best.id / "model"
+    backbone = from_pretrained(checkpoint).backbone
+    for task in of_best.tasks:
+        job = FinetuneJob(
+            data=str(data), store_path=nasty_store.path, task=task, arm="frozen", regime="rolling",
+            config=as_deep_as(of_best.finetuning, backbone), checkpoint=str(checkpoint), backbone=backbone,
+        )  # fmt: skip
+        assert run_job(job).val == best.results[-1][f"downstream/{task}"]
+    text = markdown(read_sweep(killed), best)
+    assert "| rank | trials | setting | objective | team-wins | team-points | status | steps |" in text
+    assert "distributed finetune" in text
 
 
 def _until(driver: psutil.Popen, plan: SweepPlan, reached: Callable[[Ledger], bool]) -> None:

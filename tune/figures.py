@@ -23,25 +23,33 @@ COLORS = {
 
 
 def draw_curves(
-    records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path, best: TrialRecord | None
-) -> None:
-    """Validation loss (sum of levels) over steps, a line a trial."""
-    figure, axes = plt.subplots(figsize=(8, 4.5), constrained_layout=True)
+    records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path, best: TrialRecord | None,
+    objective: str,
+) -> None:  # fmt: skip
+    """Validation loss (sum of levels) over steps, a line a trial; beside it the downstream objective, where that is what trials are compared by."""
+    panels = 1 if objective == "loss" else 2
+    figure, all_axes = plt.subplots(1, panels, figsize=(8 * panels, 4.5), constrained_layout=True, squeeze=False)
     for record in records:
-        losses = [sum(v for k, v in r.items() if k.startswith("validation/")) for r in record.results]
         is_best = best is not None and record.id == best.id
-        label = f"best: {record.id} ({short(settings[record.id])})" if is_best else None
-        axes.plot(
-            [r["step"] for r in record.results], losses, color="black" if is_best else COLORS[record.status], label=label,
-            linewidth=2.2 if is_best else 0.9, zorder=3 if is_best else 2,
-        )  # fmt: skip
-    axes.set(xlabel="step", ylabel="validation loss, sum of levels", title=f"{len(records)} trials")
-    _legend(figure, records, axes.get_legend_handles_labels()[0])
+        style: dict[str, Any] = {
+            "color": "black" if is_best else COLORS[record.status], "linewidth": 2.2 if is_best else 0.9,
+            "zorder": 3 if is_best else 2, "label": f"best: {record.id} ({short(settings[record.id])})" if is_best else None,
+        }  # fmt: skip
+        losses = [sum(v for k, v in r.items() if k.startswith("validation/")) for r in record.results]
+        all_axes[0][0].plot([r["step"] for r in record.results], losses, **style)
+        measured = [(r["step"], r["objective"]) for r in record.results if "objective" in r]
+        if panels > 1 and measured:
+            all_axes[0][1].plot(*zip(*measured, strict=True), marker="o", markersize=3, **style)
+    for axes, label in zip(all_axes[0], ("validation loss, sum of levels", "downstream objective"), strict=False):
+        axes.set(xlabel="step", ylabel=label, title=f"{len(records)} trials")
+    _legend(figure, records, all_axes[0][0].get_legend_handles_labels()[0])
     _save(figure, path)
 
 
-def draw_marginals(records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """The loss of every trial against each hyperparameter that varies."""
+def draw_marginals(
+    records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path, objective: str
+) -> None:
+    """The objective of every trial against each hyperparameter that varies."""
     values: dict[str, list[Any]] = {}
     for setting in settings.values():
         for name, value in setting.items():
@@ -66,7 +74,7 @@ def draw_marginals(records: Sequence[TrialRecord], settings: Mapping[str, Mappin
             axes.set_xticks(range(len(values[name])), [str(v) for v in values[name]])
             axes.set_xlim(-0.5, len(values[name]) - 0.5)
         axes.set_xlabel(name, fontsize=9)
-    all_axes[0][0].set_ylabel("lowest validation loss")
+    all_axes[0][0].set_ylabel("lowest validation loss" if objective == "loss" else "downstream objective")
     _legend(figure, records, [])
     _save(figure, path)
 

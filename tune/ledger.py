@@ -32,6 +32,7 @@ class TrialRecord:
 
     Args:
         id: Its name in the sweep.
+        metric_name: What trials are compared by, in results that have it.
         status: "stopped" by early stopping; "failed" threw; "hung" made no step for too long; "died" will go on.
         reason: Of a failure.
         deaths: How often its process died, over all sessions.
@@ -41,6 +42,7 @@ class TrialRecord:
     """
 
     id: str
+    metric_name: str = "best_loss"
     status: Status = "pending"
     reason: str = ""
     deaths: int = 0
@@ -53,8 +55,8 @@ class TrialRecord:
 
     @property
     def metric(self) -> float | None:
-        """The lowest validation loss so far (sum of levels)."""
-        return float(self.results[-1]["best_loss"]) if self.results else None
+        """The lowest validation loss so far (sum of levels), or the downstream objective when it was measured last."""
+        return next((float(r[self.metric_name]) for r in reversed(self.results) if self.metric_name in r), None)
 
     @property
     def seconds(self) -> float:
@@ -95,13 +97,14 @@ class Ledger:
 
     Args:
         path: Made at the first event.
-        trials: Ids of all trials of the sweep.
+        trials: Ids of the trials of the sweep.
+        metric: What they are compared by.
         mend: Whether to cut off half a last line in the file, too; for the driver, which goes on writing. A report only reads.
     """
 
-    def __init__(self, path: Path, trials: Iterable[str], *, mend: bool = False) -> None:
-        self.path = path
-        self.records = {trial: TrialRecord(trial) for trial in trials}
+    def __init__(self, path: Path, trials: Iterable[str], metric: str = "best_loss", *, mend: bool = False) -> None:
+        self.path, self.metric = path, metric
+        self.records = {trial: TrialRecord(trial, metric) for trial in trials}
         self.events: list[dict[str, Any]] = []
         for event in _read(path, mend):
             self._take(event)
@@ -112,6 +115,10 @@ class Ledger:
         with self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         self._take(entry)
+
+    def add(self, trial: str) -> None:
+        """One more trial."""
+        self.records[trial] = TrialRecord(trial, self.metric)
 
     def _take(self, entry: dict[str, Any]) -> None:
         self.events.append(entry)

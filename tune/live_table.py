@@ -14,6 +14,8 @@ from rich.table import Table
 
 from distributed.progress import console, say
 from tune.ledger import ENDED, Ledger, TrialRecord
+from tune.plan import SweepPlan
+from tune.search_space import Setting
 
 LINES_BESIDE_ROWS = 8
 """Of a screen: the table's title, head and caption, and the prompt."""
@@ -35,19 +37,12 @@ class LiveTable:
 
     Args:
         ledger: Of the sweep.
-        settings: By trial, what it varies.
-        max_steps: Of a trial.
-        first_rung, reduction_factor: Of early stopping.
+        plan: Of the sweep.
     """
 
-    def __init__(
-        self, ledger: Ledger, settings: Mapping[str, Mapping[str, Any]], *, max_steps: int, first_rung: int,
-        reduction_factor: float,
-    ) -> None:  # fmt: skip
-        self.ledger, self.settings, self.max_steps = ledger, settings, max_steps
-        self.first_rung, self.reduction_factor = first_rung, reduction_factor
-        paths = {tuple(setting) for setting in settings.values()}
-        self._names = [short_name(path) for path in paths.pop()] if len(paths) == 1 else []
+    def __init__(self, ledger: Ledger, plan: SweepPlan) -> None:
+        self.ledger, self.plan, self.max_steps = ledger, plan, plan.base.max_steps
+        self.loss = "loss" if plan.downstream is None else "objective"
         self._live: Live | None = None
         self._began_s, self._steps_before = time.time(), self._steps()
 
@@ -69,18 +64,19 @@ class LiveTable:
     def ended(self, record: TrialRecord) -> None:
         """Off a terminal: a line."""
         if self._live is None:
-            loss = "no loss" if record.metric is None else f"loss {record.metric:.4f}"
-            told = f"{loss} {short(self.settings[record.id])} {' '.join(record.reason.split())}".strip()
+            loss = f"no {self.loss}" if record.metric is None else f"{self.loss} {record.metric:.4f}"
+            told = f"{loss} {short(self._settings[record.id])} {' '.join(record.reason.split())}".strip()
             say(f"trial {record.id} {record.status} at step {record.steps}: {told}")
 
     def render(self) -> Table:
         """The trials that run, then the best of those that ended, then what waits, in a screen."""
         records = sorted(self.ledger.records.values(), key=_order)
-        ended, pending = (sum(r.status in kind for r in records) for kind in (ENDED, ("pending",)))
-        table = Table(
-            title=f"{ended} of {len(records)} trials ended, {pending} waiting{self._eta()}", box=box.SIMPLE_HEAD
-        )
-        for name in ("trial", "status", "step", "rung", "loss", "steps/s"):
+        ended, begun = (sum(r.status in kind for r in records) for kind in (ENDED, (*ENDED, "running", "died")))
+        total = self.plan.num_trials
+        title = f"{ended} of {total} trials ended, {total - begun} waiting{self._eta()}"
+        names, settings = self._names(), self._settings
+        table = Table(title=title, box=box.SIMPLE_HEAD)
+        for name in ("trial", "status", "step", "rung", self.loss, "steps/s"):
             table.add_column(name, justify="left" if name in ("trial", "status") else "right", no_wrap=True)
         table.add_column("setting, or why", no_wrap=True)
         room = max(20, console.size.width - COLUMNS_BESIDE_SETTING)
@@ -89,23 +85,27 @@ class LiveTable:
             table.add_row(
                 record.id, f"[{COLORS[record.status]}]{record.status}[/]", f"{record.steps}/{self.max_steps}",
                 str(self.rung(record.steps)), "" if record.metric is None else f"{record.metric:.4f}", _rate(record),
-                escape(_cut(" ".join(record.reason.split()) or self._setting(record.id), room)),
+                escape(_cut(" ".join(record.reason.split()) or _values(settings[record.id], names), room)),
             )  # fmt: skip
-        captions = [f"setting: {', '.join(self._names)}"] if self._names else []
+        captions = [f"setting: {', '.join(names)}"] if names else []
         captions += [f"and {len(records) - rows} more"] if len(records) > rows else []
         table.caption = "\n".join(captions)
         return table
 
-    def _setting(self, trial: str) -> str:
-        """Values only where all trials have the same names, which the caption tells."""
-        setting = self.settings[trial]
-        return ", ".join(map(str, setting.values())) if self._names else short(setting)
+    @property
+    def _settings(self) -> dict[str, Setting]:
+        return {trial.id: trial.setting for trial in self.plan.trials}
+
+    def _names(self) -> list[str]:
+        """Those of what varies, where all trials have the same."""
+        paths = {tuple(setting) for setting in self._settings.values()}
+        return [short_name(path) for path in paths.pop()] if len(paths) == 1 else []
 
     def rung(self, step: int) -> int:
         """How many rungs a trial at this step has passed."""
-        passed, rung = 0, float(self.first_rung)
+        passed, rung = 0, float(self.plan.base.validation_interval_steps)
         while rung <= step:
-            passed, rung = passed + 1, rung * self.reduction_factor
+            passed, rung = passed + 1, rung * self.plan.reduction_factor
         return passed
 
     def _steps(self) -> int:
@@ -115,9 +115,15 @@ class LiveTable:
         """A bound: as if nothing more were stopped early."""
         elapsed, done = time.time() - self._began_s, self._steps() - self._steps_before
         left = sum(self.max_steps - r.steps for r in self.ledger.records.values() if r.status not in ENDED)
+        left += self.max_steps * (self.plan.num_trials - len(self.ledger.records))  # still to be suggested
         if not left:
             return ""
         return f"; at most {left / (done / elapsed) / 60:.0f} min left" if done else "; time left unknown"
+
+
+def _values(setting: Setting, names: list[str]) -> str:
+    """Values only where the caption tells the names."""
+    return ", ".join(map(str, setting.values())) if names else short(setting)
 
 
 def short(setting: Mapping[str, Any]) -> str:

@@ -8,12 +8,13 @@ from typing import Any
 
 import ray.tune
 
+from rdl_core.downstream import OBJECTIVE, PREFIX
 from tune.ledger import ENDED, MAX_DEATHS, Ledger
 from tune.leftovers import Leftovers
 from tune.live_table import LiveTable
 from tune.wandb_runs import TrialRuns
 
-FROM_TRIAL = ("validation/", "train/", "effective_rank")
+FROM_TRIAL = ("validation/", "train/", "effective_rank", PREFIX, OBJECTIVE)
 """Beginnings of the names of metrics."""
 
 

@@ -1,7 +1,7 @@
 """What a sweep found, as one folder: report.md, trials.csv, three pictures and the best setting as a preset file.
 
 Promises: everything follows from sweep.json and the ledger, so a report can be made while the sweep runs and again later; the best setting is the
-one with the lowest mean over its seeds among those whose trials all went to the end (a trial that was stopped early has another
+one with the lowest mean objective over its seeds among those whose trials all went to the end (a trial that was stopped early has another
 number of steps, so that its preset would not give its loss again).
 """
 
@@ -13,11 +13,12 @@ import json
 import shlex
 import shutil
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rdl_core.downstream import OBJECTIVE, PREFIX
 from tune.figures import draw_curves, draw_marginals, draw_timeline
 from tune.ledger import ENDED, Ledger, TrialRecord
 from tune.live_table import short
@@ -36,6 +37,16 @@ class SweepResult:
     folder: Path
     plan: Mapping[str, Any]
     ledger: Ledger
+
+    @property
+    def objective(self) -> str:
+        """What trials are compared by, in a word."""
+        return "loss" if self.tasks == [] else "objective"
+
+    @property
+    def tasks(self) -> list[str]:
+        """Downstream tasks of the objective, if it is not the validation loss."""
+        return list((self.plan["downstream"] or {"tasks": []})["tasks"])
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -82,7 +93,7 @@ def read_sweep(folder: Path) -> SweepResult:
         there = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json"))
         raise FileNotFoundError(f"no sweep {folder.name!r} in {folder.parent}; there are: {', '.join(there) or 'none'}")
     plan = json.loads((folder / "sweep.json").read_text())
-    ledger = Ledger(folder / "events.jsonl", [t["id"] for t in plan["trials"]])
+    ledger = Ledger(folder / "events.jsonl", [t["id"] for t in plan["trials"]], plan["metric"])
     return SweepResult(folder=folder, plan=plan, ledger=ledger)
 
 
@@ -97,8 +108,8 @@ def make_report(sweep: SweepResult) -> dict[str, Any]:
         shutil.copyfile(sweep.folder / "trials" / best.id / "preset.yaml", partial)
         partial.replace(preset)
     records, settings = list(sweep.ledger.records.values()), sweep.settings
-    draw_curves(records, settings, folder / "curves.png", best)
-    draw_marginals(records, settings, folder / "marginals.png")
+    draw_curves(records, settings, folder / "curves.png", best, sweep.objective)
+    draw_marginals(records, settings, folder / "marginals.png", sweep.objective)
     draw_timeline(records, settings, folder / "timeline.png")
     _write(folder / "trials.csv", csv_text(sweep))
     _write(folder / "report.md", markdown(sweep, best))
@@ -120,11 +131,22 @@ def csv_text(sweep: SweepResult) -> str:
     """One row a trial."""
     paths = list(dict.fromkeys(path for setting in sweep.settings.values() for path in setting))
     lines: list[list[Any]] = [
-        ["trial", *paths, "seed", "status", "steps", "validation_loss", "seconds", "start_up_s", "reason"]
+        [
+            "trial",
+            *paths,
+            "seed",
+            "status",
+            "steps",
+            sweep.plan["metric"],
+            *sweep.tasks,
+            "seconds",
+            "start_up_s",
+            "reason",
+        ]
     ]
     for record in (r for group in sweep.groups() for r in group):
         setting = sweep.settings[record.id]
-        numbers = [record.metric, round(record.seconds, 2), record.start_up_s]
+        numbers = [record.metric, *task_metrics(record, sweep.tasks), round(record.seconds, 2), record.start_up_s]
         lines.append(
             [record.id, *(setting.get(p) for p in paths), sweep.seeds[record.id], record.status, record.steps, *numbers]
             + [" ".join(record.reason.split())]
@@ -157,8 +179,7 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
             f"- Start-up of a trial: median {statistics.median(start_ups):.2f} s, most {max(start_ups):.2f} s."
         )
     parts += [
-        "- Loss: lowest validation loss, sum of the three levels (chance is 3), at corruption "
-        "0.4 on the same samples and draws for all trials. Stopped trials: at the step where they were stopped.\n",
+        f"- {_objective_text(sweep)} Stopped trials: at the step where they were stopped.\n",
         *_table(sweep),
         "",
         *(f"- trial {r.id} {r.status}: {' '.join(r.reason.split())}" for r in records if r.reason),
@@ -183,22 +204,50 @@ def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:
     options = [*sweep.plan.get("store_options", ("--data", "DATA")), "--preset", str(preset)]
     options += ["--workers", str(workers)] if workers > 1 else []
     command = shlex.join(["python", "-m", "distributed", "pretrain", *options])
-    return f"trial {best.id} ({short(sweep.settings[best.id])}), loss {best.metric:.4f}. Again: `{command}`."
+    text = (
+        f"trial {best.id} ({short(sweep.settings[best.id])}), {sweep.objective} {best.metric:.4f}. Again: `{command}`."
+    )
+    for task in sweep.tasks:
+        options = [*sweep.plan["store_options"], "--task", task, *sweep.plan["finetune_options"]]
+        text += f" Then `{shlex.join(['python', '-m', 'distributed', 'finetune', *options])} --checkpoint …/model`."
+    return text
+
+
+def _objective_text(sweep: SweepResult) -> str:
+    at = "at corruption 0.4 on the same samples and draws for all trials"
+    if not sweep.tasks:
+        return f"Loss: lowest validation loss, sum of the three levels (chance is 3), {at}."
+    arm, regime = sweep.plan["downstream"]["arm"], sweep.plan["downstream"]["regime"]
+    return (
+        f"Objective: mean validation error of {', '.join(sweep.tasks)} ({arm}, {regime}): 1 - AUROC, or MAE over that of the train median; "
+        f"of the weights with the lowest validation loss, {at}."
+    )
+
+
+def task_metrics(record: TrialRecord, tasks: Sequence[str]) -> list[float | None]:
+    """The validation metric of each task where it was measured last."""
+    last: Mapping[str, float] = next((r for r in reversed(record.results) if OBJECTIVE in r), {})
+    return [last.get(PREFIX + task) for task in tasks]
 
 
 def _table(sweep: SweepResult) -> list[str]:
-    lines = ["| rank | trials | setting | loss | status | steps |", "|---|---|---|---|---|---|"]
+    names = ["rank", "trials", "setting", sweep.objective, *sweep.tasks, "status", "steps"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for rank, group in enumerate(sweep.groups(), 1):
-        found = [r.metric for r in group if r.metric is not None]
-        loss = f"{statistics.mean(found):.4f}" if found else ""
-        if len(found) > 1:
-            loss += f" ± {statistics.stdev(found):.4f}"
+        measured = [[r.metric for r in group], *zip(*(task_metrics(r, sweep.tasks) for r in group), strict=True)]
         cells = (
-            ", ".join(r.id for r in group), short(sweep.settings[group[0].id]), loss,
+            ", ".join(r.id for r in group), short(sweep.settings[group[0].id]), *map(_mean_text, measured),
             ", ".join(sorted({r.status for r in group})), ", ".join(str(r.steps) for r in group),
         )  # fmt: skip
         lines.append(f"| {rank} | " + " | ".join(cells) + " |")
     return lines
+
+
+def _mean_text(values: Sequence[float | None]) -> str:
+    """Mean ± standard deviation."""
+    found = [value for value in values if value is not None]
+    mean = f"{statistics.mean(found):.4f}" if found else ""
+    return f"{mean} ± {statistics.stdev(found):.4f}" if len(found) > 1 else mean
 
 
 def _whole(group: list[TrialRecord]) -> bool:

@@ -3,7 +3,7 @@
     preset: robust                                  what is not varied
     space:
       backbone.num_layers: [2, 3]                   each of them (grid), or one at random (random search)
-      learning_rate: {loguniform: [1e-4, 1e-2]}     random search only: uniform, loguniform, quniform, randint, choice
+      learning_rate: {loguniform: [1e-4, 1e-2]}     random and optuna only: uniform, loguniform, quniform, randint, choice
 
 Promises: a path that does not exist, a value of another type and a path that would make the trials' validation losses incomparable are
 refused by name before anything runs; the same space, search and seed give the same settings in the same order.
@@ -29,7 +29,7 @@ from ray.tune.search.sample import Domain
 from distributed.preset_file import typed
 from rdl_core.config import PRESETS, PretrainingConfig
 
-Search = Literal["grid", "random"]
+Search = Literal["grid", "random", "optuna"]
 Setting = dict[str, Any]
 """{dotted path: value}."""
 
@@ -172,7 +172,7 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
         continuous = [path for path, values in space.values.items() if not isinstance(values, list)]
         if continuous:
             raise ValueError(
-                f"a grid needs lists of values; {', '.join(continuous)} has a distribution: --search random"
+                f"a grid needs lists of values; {', '.join(continuous)} has a distribution: --search random or optuna"
             )
         combinations = itertools.product(*(v for v in space.values.values() if isinstance(v, list)))
         return [dict(zip(space.values, values, strict=True)) for values in combinations]

@@ -59,6 +59,9 @@ def _quiet_tune() -> None:
     """What Tune would write and print besides is left out."""
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints a box on stdout at any verbosity
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault(
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING", "1"
+    )  # a downstream objective is measured at rungs only
     os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
     # Tracebacks across the table; it says why itself, and so does the report.
     os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")

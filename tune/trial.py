@@ -31,11 +31,13 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from distributed.checkpoint import load_state, load_training, run_identity, save_training
 from distributed.commits import committed_checkpoint, repair
 from distributed.failures import cause
+from distributed.preset_file import read_preset_file
 from distributed.runs import write_json
 from distributed.tracking import TrackingConfig
 from distributed.trainer import pretrain
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig
+from rdl_core.downstream import Downstream, DownstreamConfig
 from rdl_core.model_io import cpu_weights, save_pretrained
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining import (
@@ -65,20 +67,20 @@ class TrialJob:
     Args:
         store_path: The store that all trials map.
         folder: Of the sweep, readable on every node.
-        configs: By trial.
         reported: By trial, the last step that the ledger has; -1: none.
         workers: Of a trial.
         in_process: Whether a trial trains in its own process.
         hang_after_s: Without a step for so long, a trial has hung.
+        downstream: Tasks by which it is measured, or None.
     """
 
     store_path: Place
     folder: str
-    configs: Mapping[str, PretrainingConfig]
     reported: Mapping[str, int]
     workers: int
     in_process: bool
     hang_after_s: float
+    downstream: DownstreamConfig | None = None
 
 
 def run_trial(job: TrialJob, trial: str) -> None:
@@ -87,7 +89,7 @@ def run_trial(job: TrialJob, trial: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("error.json", "hang.txt"):
         (folder / name).unlink(missing_ok=True)
-    last = job.reported[trial]
+    last = job.reported.get(trial, -1)
 
     def report(result: dict[str, Any]) -> None:
         nonlocal last
@@ -97,7 +99,7 @@ def run_trial(job: TrialJob, trial: str) -> None:
 
     train = train_in_process if job.in_process else train_with_ray
     try:
-        train(open_store(job.store_path), job.configs[trial], folder, report, job)
+        train(open_store(job.store_path), read_preset_file(folder / "preset.yaml"), folder, report, job)
     except Exception as error:
         inner = cause(error)
         thrown = {"type": type(inner).__name__, "message": str(inner), "by_machine": is_machines(inner)}
@@ -122,18 +124,24 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
         state, best = load_training(checkpoint, model, optimizer, identity)
     report_missed(state, report)
     validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
-    began_s = time.time()
+    began_s, downstream = time.time(), None
 
     def on_report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
         nonlocal best
         best = cpu_weights(model) if is_best else best
         require_finite(metrics)
+        if downstream is not None:
+            downstream.measure(state, best)
         if state.finished:  # first the model: a finished checkpoint is not trained again
             save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
         save_checkpoint(folder, model, best, optimizer, state, identity)
         report(results_of(state)[-1] | {"fit_began_s": began_s})
 
     with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
+        if job.downstream is not None:
+            downstream = Downstream(
+                store, config, job.downstream, SingleProcess(), torch.device("cpu"), on_step=lambda task: alive()
+            )
         steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
         fit(
             model, optimizer, steps, store, config, validation, state=state, on_report=on_report,
@@ -151,7 +159,10 @@ def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report
     leave_out_cleaner()
     tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
     with ended_when_silent(folder, job.hang_after_s):
-        done = pretrain(store, config, folder, workers=job.workers, tracking=tracking, callbacks=[ReportToTune()])
+        done = pretrain(
+            store, config, folder, workers=job.workers, tracking=tracking, downstream=job.downstream,
+            callbacks=[ReportToTune()],
+        )  # fmt: skip
     ray.tune.report(results_of(done.state)[-1])
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import wandb
 
 from distributed.tracking import Tracker, TrackingConfig, run_id, tracking
-from rdl_core.config import PretrainingConfig
 from tune.ledger import TrialRecord
+from tune.plan import SweepPlan
 
 NOT_METRICS = ("event", "trial", "time_s", "stop", "finished", "step", "fit_began_s")
 
@@ -25,22 +25,21 @@ class TrialRuns:
     """The open runs of a sweep's trials.
 
     Args:
-        folder: Of the sweep; its name is the group's.
-        configs: By trial.
-        enabled: False: nothing is tracked.
+        plan: Of the sweep; its folder's name is the group's.
     """
 
-    def __init__(self, folder: Path, configs: Mapping[str, PretrainingConfig], enabled: bool) -> None:
-        self.folder, self.configs, self.enabled = folder, configs, enabled
+    def __init__(self, plan: SweepPlan) -> None:
+        self.plan = plan
         self._open: dict[str, tuple[ExitStack, Tracker]] = {}
 
     def start(self, trial: str) -> None:
         """Opens a trial's run; one that is open already ended with a process that Tune replaced."""
         if trial in self._open:
             self._open.pop(trial)[0].close()
-        run = _tracking(self.folder, self.folder / "trials" / trial, f"{self.folder.name}-{trial}", self.enabled)
+        folder = self.plan.folder
+        run = _tracking(folder, folder / "trials" / trial, f"{folder.name}-{trial}", self.plan.wandb)
         stack = ExitStack()
-        self._open[trial] = stack, stack.enter_context(tracking(run, dataclasses.asdict(self.configs[trial])))
+        self._open[trial] = stack, stack.enter_context(tracking(run, dataclasses.asdict(self.plan.configs[trial])))
 
     def log(self, trial: str, result: Mapping[str, Any]) -> None:
         """A validation of a trial."""
@@ -51,7 +50,12 @@ class TrialRuns:
         if record.id in self._open:
             stack, tracker = self._open.pop(record.id)
             tracker.summarize(
-                {"status": record.status, "reason": record.reason, "best_loss": record.metric, "steps": record.steps}
+                {
+                    "status": record.status,
+                    "reason": record.reason,
+                    self.plan.metric: record.metric,
+                    "steps": record.steps,
+                }  # fmt: skip
             )
             stack.close()
 

@@ -1,0 +1,78 @@
+"""Settings suggested by Optuna's TPE sampler, each from what the trials before it found.
+
+Promises: a suggestion is a function of (space, seed, its number, what is known of the other trials), so nothing is to be kept besides the ledger; no
+setting is suggested twice; a sweep of one trial at a time has the same trials whether it was killed or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from ray.tune.search.optuna import OptunaSearch
+
+from rdl_core.random_streams import PURPOSE_SUGGESTION, numpy_generator
+from tune.ledger import TrialRecord
+from tune.search_space import SearchSpace, Setting
+
+DRAWS = 20
+"""Of one suggestion; when all of them are settings that there are, no new one is suggested."""
+
+
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """By path; a list is a choice among its places, so that values may be of any type."""
+    return {
+        path: CategoricalDistribution(tuple(range(len(values))))
+        if isinstance(values, list)
+        else OptunaSearch.convert_search_space({path: values})[path]
+        for path, values in space.values.items()
+    }
+
+
+def suggest(space: SearchSpace, seed: int, known: Sequence[tuple[Setting, TrialRecord]]) -> Setting | None:
+    """The next setting; None where there seem to be no new ones.
+
+    Args:
+        space: Where from.
+        seed: Of the sweep.
+        known: Settings so far, with what is known of their trials.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    distributions = distributions_of(space)
+    trials = [_trial(space, distributions, setting, record) for setting, record in known]
+    generator = numpy_generator(seed, PURPOSE_SUGGESTION, len(known))
+    for _ in range(DRAWS):
+        sampler = optuna.samplers.TPESampler(seed=int(generator.integers(1 << 31)), constant_liar=True)
+        study = optuna.create_study(sampler=sampler)
+        study.add_trials(trials)
+        drawn = study.ask(distributions).params
+        setting = {path: _value(space, path, value) for path, value in drawn.items()}
+        if all(setting != other for other, _ in known):
+            return setting
+    return None
+
+
+def _value(space: SearchSpace, path: str, drawn: Any) -> Any:
+    values = space.values[path]
+    return values[drawn] if isinstance(values, list) else drawn
+
+
+def _trial(
+    space: SearchSpace, distributions: dict[str, BaseDistribution], setting: Setting, record: TrialRecord
+) -> FrozenTrial:
+    """A trial that was stopped early is one that Optuna would have pruned; of one under way only the setting is known."""
+    params = {
+        path: values.index(setting[path]) if isinstance(values, list) else setting[path]
+        for path, values in space.values.items()
+    }
+    known: dict[str, Any] = {"state": TrialState.RUNNING}
+    if record.status in ("failed", "hung"):
+        known = {"state": TrialState.FAIL}
+    elif record.status == "finished":
+        known = {"state": TrialState.COMPLETE, "value": record.metric}
+    elif record.status == "stopped":
+        known = {"state": TrialState.PRUNED, "intermediate_values": {record.steps: record.metric}}
+    return create_trial(params=params, distributions=distributions, **known)
