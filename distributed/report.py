@@ -19,9 +19,9 @@ from rich.table import Table
 
 from distributed.progress import console
 from rdl_core.balance import Balance
+from rdl_core.existence import existence_rules
 from rdl_core.finetuning import FinetuningResult
 from rdl_core.pretraining import LEVELS, TrainState
-from rdl_core.reg import existence_rules
 from rdl_core.schema import TableSchema
 from rdl_core.store import Store
 

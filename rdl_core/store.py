@@ -30,8 +30,9 @@ from relbench.load import RelBenchDataset
 
 from rdl_core.checksums import content_hash, file_entries
 from rdl_core.database import read_table
+from rdl_core.existence import existence_times
 from rdl_core.features import Arrays, TableFeatures, encode
-from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph, existence_times
+from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.remote_folder import Place, RemoteFolder, local_folder
 from rdl_core.schema import Schema, TableSchema, fit_columns
 from rdl_core.text_embedding import text_embedder

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from rdl_core.reg import (
-    ALWAYS,
-    EdgeType,
-    RelationalEntityGraph,
-    build_graph,
-    existence_rules,
-    existence_times,
-)
+from rdl_core.existence import existence_rules, existence_times
+from rdl_core.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.timestamps import NO_TIME
 
 Parents = dict[EdgeType, NDArray[np.int32]]
