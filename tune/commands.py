@@ -21,11 +21,13 @@ from rdl_core.remote_folder import Place
 from rdl_core.store import StoreConfig, store_name
 from rdl_core.task_inputs import refuse_visible_labels
 from tune.plan import VALIDATION_SAMPLES, EarlyStopping, SweepPlan, base_config, rung_steps, with_trials
-from tune.report import make_report, markdown, read_sweep
+from tune.report import make_report
+from tune.report_text import markdown
 from tune.search_space import Search, SearchSpace, read_space, settings, with_rows
 from tune.slots import Execution
 from tune.suggestions import distributions_of
 from tune.sweep import run_sweep
+from tune.sweep_result import read_sweep
 from tune.wandb_runs import log_sweep
 
 
