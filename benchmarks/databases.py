@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from rdl_core.existence import existence_times
 from rdl_core.features import encode
+from rdl_core.materialization import StoreConfig
 from rdl_core.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.schema import Schema, TableSchema
-from rdl_core.store import Store, StoreConfig, open_store, write_manifest
+from rdl_core.store import Store, open_store, write_manifest
 from rdl_core.text_embedding import text_embedder
 from rdl_core.timestamps import NO_TIME
 

@@ -30,7 +30,8 @@ from distributed.progress import console  # noqa: E402
 from rdl_core.database import open_dataset  # noqa: E402
 from rdl_core.hg_sampling import HGSampling  # noqa: E402
 from rdl_core.hg_seeds import HGSamplingConfig  # noqa: E402
-from rdl_core.store import Store, materialize  # noqa: E402
+from rdl_core.materialization import materialize  # noqa: E402
+from rdl_core.store import Store  # noqa: E402
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig  # noqa: E402
 
 PAPER = HGSamplingConfig()  # 64 seeds, 64 rows a table and hop, 3 hops

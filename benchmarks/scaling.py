@@ -27,7 +27,8 @@ from distributed.tracking import TrackingConfig  # noqa: E402
 from distributed.trainer import pretrain  # noqa: E402
 from rdl_core.config import robust  # noqa: E402
 from rdl_core.database import open_dataset  # noqa: E402
-from rdl_core.store import Store, materialize  # noqa: E402
+from rdl_core.materialization import materialize  # noqa: E402
+from rdl_core.store import Store  # noqa: E402
 
 SAMPLES_PER_RANK = 4
 WINDOW_STEPS = 20

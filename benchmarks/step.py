@@ -41,10 +41,11 @@ from step_sides import (
 
 from rdl_core.batch import collate
 from rdl_core.database import open_dataset
+from rdl_core.materialization import materialize
 from rdl_core.pretraining import LEVELS, PretrainingModel
 from rdl_core.products import product
 from rdl_core.row_encoder import RowModel
-from rdl_core.store import Store, materialize
+from rdl_core.store import Store
 
 LIMIT_MS = 330.0
 """A plain ResNet step slower than this voids the run: the machine is busy, or the plain step a straw man."""

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
 from rdl_core.database import open_dataset
+from rdl_core.materialization import StoreConfig, encode_table, materialize
 from rdl_core.remote_folder import Place
 from rdl_core.schema import TableSchema
-from rdl_core.store import Store, StoreConfig, encode_table, materialize
+from rdl_core.store import Store
 
 
 def materialize_in_parallel(
@@ -25,7 +26,7 @@ def materialize_in_parallel(
     data: Place | None = None,
     progress: Callable[[str], None] = lambda table: None,
 ) -> Store:
-    """As `rdl_core.store.materialize`, one Ray task a table.
+    """As `rdl_core.materialization.materialize`, one Ray task a table.
 
     Args:
         data: Where other nodes find the dataset; None: in the folder where it is here.

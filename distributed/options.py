@@ -16,10 +16,11 @@ from distributed.runs import Run, open_run, resolve_data
 from distributed.shards import PlacementName
 from rdl_core.database import open_dataset
 from rdl_core.folder_cache import DEFAULT_MAX_BYTES, FolderCache
+from rdl_core.materialization import StoreConfig, materialize, store_name
 from rdl_core.remote_files import is_url
 from rdl_core.remote_folder import Place, find_folder
 from rdl_core.remote_store import materialize_at_url
-from rdl_core.store import Store, StoreConfig, materialize, store_name
+from rdl_core.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)

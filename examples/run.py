@@ -30,7 +30,8 @@ from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
 from rdl_core.config import FinetuningConfig, robust
 from rdl_core.database import open_dataset
 from rdl_core.finetuning import FinetuningResult
-from rdl_core.store import Store, StoreConfig
+from rdl_core.materialization import StoreConfig
+from rdl_core.store import Store
 from rdl_core.temporal_sampling import TemporalSamplingConfig
 
 TASK_NAMES = ("customer-churn", "customer-spend")

@@ -8,15 +8,16 @@ from typing import Any
 from relbench.load import RelBenchDataset
 
 from rdl_core.folder_cache import FolderCache
+from rdl_core.materialization import StoreConfig, materialize, store_name
 from rdl_core.remote_files import below, upload_store
 from rdl_core.remote_folder import RemoteFolder, find_folder
-from rdl_core.store import Store, StoreConfig, materialize, open_store, store_name
+from rdl_core.store import Store, open_store
 
 
 def materialize_at_url(
     dataset: RelBenchDataset, stores_url: str, config: StoreConfig, cache: FolderCache, **options: Any
 ) -> Store:
-    """As `rdl_core.store.materialize`, with the store in an object store and a copy of it here.
+    """As `rdl_core.materialization.materialize`, with the store in an object store and a copy of it here.
 
     Args:
         stores_url: The store becomes a folder below it, of the same name as in a local folder.

@@ -12,7 +12,8 @@ from nasty_database import write_nasty_database
 from relbench.load import RelBenchDataset
 
 from rdl_core.database import open_dataset
-from rdl_core.store import Store, materialize
+from rdl_core.materialization import materialize
+from rdl_core.store import Store
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

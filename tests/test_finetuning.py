@@ -18,8 +18,9 @@ from rdl_core.backbone import BackboneConfig, RelationalEncoder
 from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.database import load_task
 from rdl_core.finetuning import Finetuning, FinetuningResult
+from rdl_core.materialization import StoreConfig, materialize
 from rdl_core.row_encoder import RowEncoderConfig
-from rdl_core.store import Store, StoreConfig, materialize
+from rdl_core.store import Store
 from rdl_core.task_batch import collate_trees, read_split
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig
 

@@ -34,7 +34,7 @@ from rdl_core.config import robust
 from rdl_core.database import open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
 from rdl_core.pretraining import PretrainingModel, Validation, fit, local_steps
-from rdl_core.store import materialize
+from rdl_core.materialization import materialize
 
 folder = Path(sys.argv[1])
 store = materialize(open_dataset(write_nasty_database(folder / "nasty")), folder)

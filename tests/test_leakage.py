@@ -26,8 +26,9 @@ from torch_frame import stype
 from rdl_core.batch import CorruptionConfig, PretrainingBatch, collate
 from rdl_core.database import load_task, open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.materialization import StoreConfig, materialize
 from rdl_core.reg import RelationalEntityGraph
-from rdl_core.store import Store, StoreConfig, materialize
+from rdl_core.store import Store
 from rdl_core.task_batch import TaskBatch, collate_trees, read_split
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig, TemporalSubgraph
 

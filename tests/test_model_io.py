@@ -18,11 +18,12 @@ from torch import Tensor
 import rdl_core.model_io
 from rdl_core.backbone import RelationalEncoder
 from rdl_core.config import robust
+from rdl_core.materialization import StoreConfig, materialize
 from rdl_core.model_io import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.pretraining import PretrainingModel
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.schema import Schema
-from rdl_core.store import Store, StoreConfig, materialize
+from rdl_core.store import Store
 from rdl_core.task_batch import collate_trees
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig
 

@@ -20,10 +20,11 @@ from distributed.__main__ import main
 from rdl_core.checksums import content_hash
 from rdl_core.database import open_dataset
 from rdl_core.folder_cache import FolderCache
+from rdl_core.materialization import StoreConfig
 from rdl_core.remote_files import CorruptObjectError, RemoteFile, check_url, list_store, open_filesystem, upload_store
 from rdl_core.remote_folder import RemoteFolder, find_folder
 from rdl_core.remote_store import materialize_at_url
-from rdl_core.store import Store, StoreConfig, open_store, write_manifest
+from rdl_core.store import Store, open_store, write_manifest
 
 ROOT = Path(__file__).resolve().parent.parent
 pytest.importorskip("moto", reason="moto's S3 server is in the dev extra")

@@ -16,10 +16,11 @@ from rdl_core.features import TableFeatures
 from rdl_core.graph_share import GraphShare, Ownership, Request, Response, cell_bytes, ownership
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.hg_seeds import HGSamplingConfig
+from rdl_core.materialization import materialize
 from rdl_core.reg import RelationalEntityGraph
 from rdl_core.schema import Schema, TableSchema
 from rdl_core.sharded_sampling import ShardedHGSampling
-from rdl_core.store import Store, materialize
+from rdl_core.store import Store
 
 
 class Shares:

@@ -15,9 +15,10 @@ from nasty_database import write_database, write_nasty_database
 from relbench.load import RelBenchDataset
 
 from rdl_core.database import open_dataset
+from rdl_core.materialization import StoreConfig, encode_table, materialize
 from rdl_core.reg import ALWAYS
 from rdl_core.schema import TableSchema
-from rdl_core.store import Store, StoreConfig, encode_table, materialize, open_store
+from rdl_core.store import Store, open_store
 from rdl_core.timestamps import NO_TIME
 
 

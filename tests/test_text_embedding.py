@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from relbench.load import RelBenchDataset
 
-from rdl_core.store import StoreConfig, materialize
+from rdl_core.materialization import StoreConfig, materialize
 from rdl_core.text_embedding import HashedNgramEmbedder, TextEmbedder, text_embedder
 
 TEXTS = ["Ferrari", "ferrari SpA", "McLaren", "žluťoučký kůň", "订单 🚚", "line\nbreak", "a"]

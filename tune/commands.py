@@ -16,9 +16,9 @@ from distributed.progress import console, say
 from distributed.runs import open_run
 from rdl_core.config import PRESETS, PretrainingConfig, Regime
 from rdl_core.downstream import DownstreamConfig
+from rdl_core.materialization import StoreConfig, store_name
 from rdl_core.pretraining import local_sampler
 from rdl_core.remote_folder import Place
-from rdl_core.store import StoreConfig, store_name
 from rdl_core.task_inputs import refuse_visible_labels
 from tune.plan import VALIDATION_SAMPLES, EarlyStopping, SweepPlan, base_config, rung_steps, with_trials
 from tune.report import make_report
