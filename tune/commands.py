@@ -33,7 +33,19 @@ from tune.wandb_runs import log_sweep
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep(StoreOptions):
-    """Many pretraining settings on one database, with early stopping; the same command goes on after a kill."""
+    """Many pretraining settings on one database, with early stopping; the same command goes on after a kill.
+
+    By the validation loss, and by how well a task goes:
+
+        python -m tune sweep --data shop --grid robust --name first
+        python -m tune sweep --data shop --grid space.yaml --search optuna --samples 32 --tasks customer-churn --name churn
+
+    space.yaml names the configuration's fields by dotted path, each with a list of values or a distribution:
+
+        preset: robust
+        space:
+          backbone.num_layers: [2, 3]
+          learning_rate: {loguniform: [1e-4, 1e-2]}"""
 
     run_name: tyro.conf.Suppress[str | None] = None
     name: str | None = None
