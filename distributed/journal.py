@@ -1,6 +1,6 @@
 """What happened to a run, through all its crashes: one JSON line an event, and how far it had come.
 
-    <run>/journal.jsonl   {"time_s", "event", ...}: driver, nodes, group, resumed, stepped, validated,
+    <run>/journal.jsonl   {"time_s", "event", ...}: driver, nodes, group, resumed, stepped, downstream, validated,
                           committed, failure, gave_up, finished
     <run>/reached         the newest step of rank 0, overwritten at each step
 

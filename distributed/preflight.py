@@ -130,8 +130,8 @@ def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
         )
 
 
-def check_every_node(run_dir: Path, store: Place) -> None:
-    """Sees to it that every node has the store, and that it sees the run's folder.
+def check_every_node(run_dir: Path, store: Place, data: Place | None = None) -> None:
+    """Sees to it that every node has the store and, if workers read it, the data, and that it sees the run's folder.
 
     Raises:
         RuntimeError: A folder is not shared.
@@ -140,8 +140,11 @@ def check_every_node(run_dir: Path, store: Place) -> None:
     if len(ray.nodes()) > 1:
         for folder in (run_dir, *([] if isinstance(store, RemoteFolder) else [Path(store)])):
             check_shared(folder)
-    if isinstance(store, RemoteFolder):
-        say(fetch_on_every_node(store))
+        if isinstance(data, str | Path) and (manifest := Path(data) / "manifest.yaml").exists():  # else a hub's name
+            _require_seen(manifest, f"{data} is not on", "--data on storage that all nodes mount, or at a URL")
+    for place in (store, data):
+        if isinstance(place, RemoteFolder):
+            say(fetch_on_every_node(place))
 
 
 def check_shared(folder: Path) -> None:
@@ -154,16 +157,20 @@ def check_shared(folder: Path) -> None:
     marker = folder / f".shared-{uuid.uuid4().hex}"
     marker.touch()
     try:
-        nodes = [(n["NodeID"], n["NodeManagerHostname"]) for n in ray.nodes() if n["Alive"]]
-        on = [NodeAffinitySchedulingStrategy(node_id, soft=False) for node_id, _ in nodes]
-        seen = ray.get([_exists.options(scheduling_strategy=s).remote(str(marker)) for s in on])
+        remedy = "--runs-dir (and the store in it) on storage that all nodes mount"
+        _require_seen(marker, f"{folder} is not the same folder on", remedy)
     finally:
         marker.unlink()
-    if not all(seen):
-        missing = [host for (_, host), is_seen in zip(nodes, seen, strict=True) if not is_seen]
+
+
+def _require_seen(path: Path, what: str, remedy: str) -> None:
+    nodes = [(n["NodeID"], n["NodeManagerHostname"]) for n in ray.nodes() if n["Alive"]]
+    on = [NodeAffinitySchedulingStrategy(node_id, soft=False) for node_id, _ in nodes]
+    seen = ray.get([_exists.options(scheduling_strategy=s).remote(str(path)) for s in on])
+    if missing := [host for (_, host), is_seen in zip(nodes, seen, strict=True) if not is_seen]:
         raise RuntimeError(
-            f"{folder} is not the same folder on {len(missing)} of {len(nodes)} nodes: {', '.join(missing)} do not see what this node writes there.\n"
-            f"Remedy: --runs-dir (and the store in it) on storage that all nodes mount"
+            f"{what} {len(missing)} of {len(nodes)} nodes: {', '.join(missing)} do not see what this node has there.\n"
+            f"Remedy: {remedy}"
         )
 
 

@@ -39,7 +39,7 @@ from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
 
-ALIVE_INTERVAL_S = 5.0
+ALIVE_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ def _train(worker: WorkerConfig) -> None:
 def _downstream(
     worker: WorkerConfig, store: Store, communicator: Communicator, journal: Journal | None
 ) -> Downstream | None:
-    """What all workers measure together; each step of it is a sign of life in the journal, at most one in some seconds."""
+    """What all workers measure together; rank 0's batches are signs of life in the journal, at most one a second."""
     if worker.downstream is None:
         return None
     told_s = time.monotonic()
@@ -146,7 +146,7 @@ def _downstream(
     return Downstream(
         store, worker.pretraining, worker.downstream, communicator, ray.train.torch.get_device(),
         wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"find_unused_parameters": True}),
-        on_step=alive,
+        on_batch=alive,
     )  # fmt: skip
 
 

@@ -53,10 +53,22 @@ class DownstreamConfig:
     finetuning: FinetuningConfig
     steps: tuple[int, ...]
 
+    def __post_init__(self) -> None:
+        if len(set(self.tasks)) < len(self.tasks):
+            raise ValueError(f"tasks must be named once each, got {', '.join(self.tasks)}")
+
     def open_tasks(self) -> list[EntityTask]:
-        """Reads the tasks; raises what `load_task` raises of names that do not exist."""
+        """Reads the tasks.
+
+        Raises:
+            DatabaseError: What `load_task` says of names that do not exist.
+            ValueError: Train and validation labels that cannot be told apart by a metric.
+        """
         dataset = open_dataset(self.data)
-        return [load_task(dataset, name) for name in self.tasks]
+        tasks = [load_task(dataset, name) for name in self.tasks]
+        for task in tasks:
+            _require_labels(task)
+        return tasks
 
 
 def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> FinetuningConfig:
@@ -75,16 +87,16 @@ class Downstream:
         config: What to measure.
         communicator, device: Of the run's workers, which share each task's seeds.
         wrap: Makes a model data parallel.
-        on_step: Called after each update of a task with its name.
+        on_batch: Called with the task's name at each batch of training and evaluation.
     """
 
     def __init__(
         self, store: Store, pretraining: PretrainingConfig, config: DownstreamConfig, communicator: Communicator,
         device: torch.device, *, wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
-        on_step: Callable[[str], None] = lambda task: None,
+        on_batch: Callable[[str], None] = lambda task: None,
     ) -> None:  # fmt: skip
         self.store, self.pretraining, self.config = store, pretraining, config
-        self.communicator, self.device, self.wrap, self.on_step = communicator, device, wrap, on_step
+        self.communicator, self.device, self.wrap, self.on_batch = communicator, device, wrap, on_batch
         self.finetuning = as_deep_as(config.finetuning, pretraining.backbone)
         self.tasks: Sequence[EntityTask] = config.open_tasks()
 
@@ -108,11 +120,24 @@ class Downstream:
         torch.manual_seed(self.finetuning.seed)  # the head starts alike for every backbone, and as `finetune` starts it
         run = Finetuning(
             self.store, task, encoder, self.config.arm, self.config.regime, self.finetuning,
-            communicator=self.communicator, device=self.device,
+            communicator=self.communicator, device=self.device, on_batch=lambda: self.on_batch(task.name),
         )  # fmt: skip
-        value = run.train(wrap=self.wrap, on_step=lambda step, loss: self.on_step(task.name)).val
+        value = run.train(wrap=self.wrap).val
         if run.is_binary:
             return value, 1.0 - value
         constant = np.median(run.inputs.split("train").target)
-        of_constant = float(np.abs(run.inputs.split("val").target - constant).mean())
-        return value, value / (of_constant or 1.0)
+        return value, value / float(np.abs(run.inputs.split("val").target - constant).mean())
+
+
+def _require_labels(task: EntityTask) -> None:
+    """Raises ValueError if the validation metric would be undefined, or nothing can be learned."""
+    for split in ("train", "val"):
+        labels = task.get_table(split, mask_input_cols=False).df[task.target_col]
+        if labels.isna().any():
+            raise ValueError(
+                f"task {task.name!r} has hidden labels in {split}; an objective needs them. Remedy: another task"
+            )
+        if labels.nunique() < 2:
+            raise ValueError(
+                f"all {len(labels)} {split} labels of task {task.name!r} are {labels.iloc[0]}: no metric tells backbones apart. Remedy: another task"
+            )

@@ -69,6 +69,7 @@ class Finetuning:
         encoder: Backbone: fresh for "scratch", pretrained for the others. Changed in place.
         arm, regime, config: What to do.
         communicator: The workers of the run.
+        on_batch: Called at each batch of training and evaluation.
 
     Raises:
         ValueError: The store holds columns that the task must not see.
@@ -77,12 +78,13 @@ class Finetuning:
     def __init__(
         self, store: Store, task: EntityTask, encoder: RelationalEncoder, arm: Arm, regime: Regime, config: FinetuningConfig,
         *, communicator: Communicator | None = None, device: torch.device | None = None,
+        on_batch: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         refuse_visible_labels(store, task)
         self.store, self.task, self.arm, self.regime, self.config = store, task, arm, regime, config
         self.communicator = communicator or SingleProcess()
         self.device = device or torch.device("cpu")
-        self.inputs = TaskInputs(store, task, regime, config, self.device)
+        self.inputs, self.on_batch = TaskInputs(store, task, regime, config, self.device), on_batch
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
         target = self.inputs.split("train").target
@@ -232,6 +234,7 @@ class Finetuning:
         return order[batch * size : (batch + 1) * size], epoch
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TaskBatch | Tensor:
+        self.on_batch()
         if self.arm == "frozen":
             return self.inputs.vectors(self.model, split, rows)
         return self.inputs.trees(split, rows, epoch)

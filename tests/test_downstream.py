@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from relbench.load import RelBenchDataset
@@ -15,6 +18,7 @@ from test_finetuning import POINTS, WINS, WatchedTask, labels
 from distributed.finetune import FinetuneJob, run_job
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import FinetuningConfig, PretrainingConfig, robust
+from rdl_core.database import open_dataset
 from rdl_core.downstream import Downstream, DownstreamConfig
 from rdl_core.hg_sampling import HGSamplingConfig
 from rdl_core.model_io import cpu_weights, save_pretrained
@@ -50,7 +54,10 @@ def measured(down: Downstream, store: Store, seed: int = 0) -> dict[str, float]:
     """Of first weights drawn from a seed."""
     torch.manual_seed(seed)
     state = TrainState(step=2, history=[{"step": 2}], best_step=2)
-    down.measure(state, cpu_weights(PretrainingModel(store, pretraining())))
+    weights = cpu_weights(PretrainingModel(store, pretraining()))
+    given = {name: weight.clone() for name, weight in weights.items()}
+    down.measure(state, weights)
+    assert all(weights[name].equal(weight) for name, weight in given.items())
     assert state.last == {k: v for k, v in state.history[-1].items() if k != "step"}
     return state.last
 
@@ -98,6 +105,56 @@ def test_measuring_changes_neither_the_run_nor_later_measurements(
     assert all(torch.equal(w, watched.state_dict()[name]) for name, w in plain.state_dict().items())
     assert measured(down, nasty_store, seed=5) == first
     assert measured(down, nasty_store, seed=6) != first, "it is of the weights"
+
+
+class ShiftedValidation(WatchedTask):
+    """Its validation labels are larger than those of training."""
+
+    def get_table(self, split: str, *args: Any, **kwargs: Any) -> Any:
+        table = super().get_table(split, *args, **kwargs)
+        if split == "val":
+            table.df[self.target_col] += 3.0
+        return table
+
+
+def test_the_constant_that_regression_is_measured_by_is_of_train_labels(
+    nasty_store: Store, nasty_dataset: RelBenchDataset
+) -> None:
+    down = downstream(nasty_store, nasty_dataset, tasks=(POINTS,))
+    task: Any = ShiftedValidation(down.tasks[0])
+    down.tasks = [task]
+    found = measured(down, nasty_store)
+    median = np.median(labels(task, "train"))
+    assert median != np.median(labels(task, "val"))
+    assert found["objective"] == found[f"downstream/{POINTS}"] / np.abs(labels(task, "val") - median).mean()
+
+
+@pytest.mark.parametrize("arm", ["frozen", "finetuned"])
+def test_every_batch_is_a_sign_of_life(
+    nasty_store: Store, nasty_dataset: RelBenchDataset, arm: Literal["frozen", "finetuned"]
+) -> None:
+    seen: list[str] = []
+    down = downstream(nasty_store, nasty_dataset, arm)
+    down.on_batch = seen.append
+    measured(down, nasty_store)
+    batches = {task.name: -(-len(labels(task, "val")) // FINETUNING.batch_size) for task in down.tasks}
+    assert seen == [task for task, n in batches.items() for _ in range(3 * (2 + n))], "two steps, a validation"
+
+
+def test_labels_that_no_metric_tells_apart_are_refused_before_anything_runs(
+    nasty_store: Store, nasty_dataset: RelBenchDataset, tmp_path: Path
+) -> None:
+    folder = tmp_path / "data"
+    shutil.copytree(nasty_dataset.dataset_dir, folder)
+    (path,) = folder.glob(f"tasks/{WINS}/val.parquet")
+    table = pq.read_table(path)
+    place = table.schema.get_field_index("wins")
+    column = pa.array(np.ones(table.num_rows), table.schema.field(place).type)
+    pq.write_table(table.set_column(place, table.schema.field(place), column), path)
+    with pytest.raises(ValueError, match="all .* val labels of task 'team-wins' are 1"):
+        downstream(nasty_store, open_dataset(str(folder)))
+    with pytest.raises(ValueError, match="named once each"):
+        downstream(nasty_store, nasty_dataset, tasks=(WINS, WINS))
 
 
 def test_no_test_label_is_read(nasty_store: Store, nasty_dataset: RelBenchDataset) -> None:

@@ -22,6 +22,7 @@ from rdl_core.materialization import StoreConfig, materialize
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store
 from rdl_core.task_batch import collate_trees, read_split
+from rdl_core.task_inputs import EVALUATION_EPOCH, SPLITS
 from rdl_core.temporal_sampling import TemporalSampling, TemporalSamplingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,6 +120,24 @@ def test_the_same_seed_gives_the_same_bits(nasty_store: Store, tasks: dict[str, 
     assert one[0] == again[0]
     assert all(torch.equal(w, again[1][n]) for n, w in one[1].items())
     assert any(not torch.equal(w, other[1][n]) for n, w in one[1].items())
+
+
+def test_a_frozen_backbone_sees_each_seed_once_in_trees_of_evaluation(
+    nasty_store: Store, tasks: dict[str, EntityTask], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, drawn = make(nasty_store, tasks[WINS], "frozen", max_steps=20), []
+    sample = run.inputs.sampling.sample
+
+    def watched(*args: Any, epoch: int, numbers: np.ndarray, **kwargs: Any) -> Any:
+        drawn.extend((epoch, int(number)) for number in numbers)
+        return sample(*args, epoch=epoch, numbers=numbers, **kwargs)
+
+    monkeypatch.setattr(run.inputs.sampling, "sample", watched)
+    run.run()
+    sizes = {split: len(labels(tasks[WINS], split)) for split in SPLITS}
+    of_split = {split: [n for epoch, n in drawn if epoch == EVALUATION_EPOCH + k] for k, split in enumerate(SPLITS)}
+    assert {split: sorted(rows) for split, rows in of_split.items()} == {s: list(range(n)) for s, n in sizes.items()}
+    assert len(drawn) == sum(sizes.values())
 
 
 def test_what_is_drawn_before_a_run_does_not_change_it(nasty_store: Store, tasks: dict[str, EntityTask]) -> None:

@@ -103,6 +103,15 @@ def test_only_what_machines_did_to_a_trial_leaves_it_resumable(
     assert reason.startswith(expected[1])
 
 
+def test_a_report_leaves_out_a_trial_that_was_added_while_it_read(tmp_path: Path) -> None:
+    driver = Ledger(tmp_path / "events.jsonl", ["a", "b"])
+    for trial in ("a", "b"):
+        driver.append("started", trial)
+    assert list(Ledger(tmp_path / "events.jsonl", ["a"]).records) == ["a"]
+    with pytest.raises(KeyError):
+        Ledger(tmp_path / "events.jsonl", ["a"], mend=True)  # a driver knows its trials
+
+
 def test_a_trial_that_dies_again_and_again_has_failed_and_none_is_forgotten(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "events.jsonl", ["a", "b"])
     base = base_config("robust", max_steps=8)

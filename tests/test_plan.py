@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from distributed.preset_file import read_preset_file
 from tune.asha import ResumableASHA
 from tune.plan import SweepPlan, base_config, rung_steps, with_known_trials
 from tune.search_space import paper_grid
@@ -41,3 +43,21 @@ def test_a_search_by_suggestions_goes_on_with_the_trials_it_had(tmp_path: Path) 
     assert with_known_trials(again).trials == plan.trials
     assert [t.id for t in plan.trials] == ["00", "01"]
     assert len(json.loads((tmp_path / "sweep.json").read_text())["trials"]) == 2
+    assert [read_preset_file(tmp_path / "trials" / t.id / "preset.yaml") for t in plan.trials] == [
+        t.config for t in plan.trials
+    ]
+
+
+def test_a_driver_killed_while_it_writes_a_trial_down_leaves_no_preset_that_the_sweep_does_not_know(
+    tmp_path: Path,
+) -> None:
+    base = base_config("paper", max_steps=8)
+    plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=paper_grid(), samples=12)
+    plan.trials.append(plan.trial(0, {"backbone.num_layers": 3}, 0))
+    (tmp_path / "trials").write_text("the disk's end")  # where presets would go
+    with pytest.raises(OSError, match="trials"):
+        plan.write()
+    (tmp_path / "trials").unlink()
+    again = with_known_trials(dataclasses.replace(plan, trials=[]))
+    again.write()
+    assert read_preset_file(tmp_path / "trials" / "00" / "preset.yaml") == plan.trials[0].config

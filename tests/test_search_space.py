@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 import ray.tune
+import yaml
 
 from rdl_core.config import paper, robust
 from tune.plan import SweepPlan, base_config, with_trials
@@ -112,6 +114,23 @@ def test_a_grid_over_a_distribution_is_refused() -> None:
     space = SearchSpace(preset="robust", values={"learning_rate": ray.tune.loguniform(1e-4, 1e-2)})
     with pytest.raises(ValueError, match="learning_rate has a distribution: --search random"):
         settings(space, "grid", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "distribution", "message"),
+    [
+        ("corruption.probability", {"uniform": [0, 2]}, r"must be in \[0, 1\], got 2.0"),
+        ("backbone.num_layers", {"choice": [2, "three", 3]}, "backbone.num_layers"),
+        ("backbone.num_layers", {"randint": [0, 4]}, "num_layers must be at least 1, got 0"),
+    ],
+)
+def test_a_distribution_is_refused_if_any_of_its_draws_would_be(
+    tmp_path: Path, path: str, distribution: dict[str, list[Any]], message: str
+) -> None:
+    file = tmp_path / "space.yaml"
+    file.write_text(yaml.safe_dump({"space": {path: distribution}}))
+    with pytest.raises(ValueError, match=message):
+        read_space(str(file))
 
 
 def test_all_trials_of_a_sweep_are_validated_alike() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
+import pytest
 import ray.tune
 
 from rdl_core.config import robust
 from tune.ledger import TrialRecord
-from tune.search_space import SearchSpace, Setting, with_setting
-from tune.suggestions import suggest
+from tune.search_space import GRIDS, SearchSpace, Setting, settings, with_setting
+from tune.suggestions import STARTUP_TRIALS, suggest
 
 RATES = SearchSpace(
     preset="robust",
@@ -41,6 +43,8 @@ def test_a_suggestion_is_a_function_of_seed_number_and_what_is_known() -> None:
     assert suggest(RATES, 0, known[:-1]) != first
     assert suggest(RATES, 0, finished_near(1e-1, 12)) != first
     assert first is not None
+    drawn_first = suggest(RATES, 0, finished_near(1e-3, STARTUP_TRIALS - 1))
+    assert drawn_first == suggest(RATES, 0, finished_near(1e-1, STARTUP_TRIALS - 1)), "at random"
     config = with_setting(robust().pretraining, first)
     assert 1e-4 <= config.learning_rate <= 1e-1
     assert config.backbone.num_layers in (2, 3)
@@ -63,10 +67,23 @@ def test_trials_that_were_stopped_early_count_as_worse_than_those_that_finished(
     assert np.median(rates("finished", "stopped")) > 3e-3 > np.median(rates("stopped", "finished"))
 
 
-def test_no_setting_is_suggested_twice_and_an_exhausted_space_suggests_none() -> None:
-    space = SearchSpace(preset="robust", values={"backbone.num_layers": [2, 3], "learning_rate": [1e-3, 2e-3]})
-    known: list[tuple[Setting, TrialRecord]] = []
+def test_settings_like_those_that_failed_are_left_alone() -> None:
+    def share_beside(*statuses: str) -> float:
+        """Of suggestions where trials of these statuses lie, beside the best of the others."""
+        known = finished_near(8e-3, 10)
+        for status in statuses:
+            known += [({**known[0][0], "learning_rate": 1e-2 * 1.2**k}, record(status, None)) for k in range(8)]
+        found = [suggest(RATES, seed, known) for seed in range(24)]
+        return float(np.mean([1e-2 < s["learning_rate"] < 3.6e-2 for s in found if s is not None]))
+
+    assert share_beside("failed") < 0.6 * share_beside()
+
+
+@pytest.mark.parametrize("status", ["finished", "stopped", "running"])
+@pytest.mark.parametrize("name", ["paper", "robust"])
+def test_no_setting_of_a_grid_is_suggested_twice_and_none_is_left_out(name: str, status: str) -> None:
+    space, known = GRIDS[name](), []
     while (setting := suggest(space, 0, known)) is not None:
-        known.append((setting, record(["finished", "stopped", "failed", "running"][len(known)], 1.0)))
-    found = [tuple(setting.values()) for setting, _ in known]
-    assert sorted(found) == [(2, 1e-3), (2, 2e-3), (3, 1e-3), (3, 2e-3)]
+        known.append((setting, record(status, setting["backbone.num_layers"] + len(known) % 7)))
+    found = [json.dumps(setting) for setting, _ in known]
+    assert sorted(found) == sorted(json.dumps(setting) for setting in settings(space, "grid", 0, 0))

@@ -34,6 +34,7 @@ from tune.ledger import Ledger
 from tune.plan import SweepPlan
 from tune.report import make_report
 from tune.report_text import markdown
+from tune.suggestions import STARTUP_TRIALS
 from tune.sweep import run_sweep
 from tune.sweep_result import SweepResult, read_sweep
 
@@ -243,19 +244,19 @@ def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_
     nasty_store: Store, nasty_dataset: RelBenchDataset, ray_session: None, tmp_path: Path
 ) -> None:
     data = nasty_dataset.dataset_dir
-    whole = run_sweep(suggested_plan(nasty_store.path, tmp_path / "whole", data, 5))
-    assert len(whole.records) == 5
-    killed = tmp_path / "killed"  # what a driver leaves that dies while the fourth trial runs
+    whole = run_sweep(suggested_plan(nasty_store.path, tmp_path / "whole", data, 8))
+    assert len(whole.records) == 8 > STARTUP_TRIALS + 1
+    killed = tmp_path / "killed"  # what a driver leaves that dies while the seventh trial runs
     shutil.copytree(tmp_path / "whole", killed)
     lines = (killed / "events.jsonl").read_text().splitlines(keepends=True)
-    (at,) = [n for n, line in enumerate(lines) if '"trial": "3"' in line and '"step": 1,' in line]
+    (at,) = [n for n, line in enumerate(lines) if '"trial": "6"' in line and '"step": 1,' in line]
     (killed / "events.jsonl").write_text("".join(lines[: at + 1]) + lines[at + 1][:20])
     plan = json.loads((killed / "sweep.json").read_text())
-    write_json(killed / "sweep.json", {**plan, "trials": plan["trials"][:4]})
-    for trial, checkpoints in (("3", "checkpoint_*"), ("4", "*")):  # the fourth starts over
+    write_json(killed / "sweep.json", {**plan, "trials": plan["trials"][:7]})
+    for trial, checkpoints in (("6", "checkpoint_*"), ("7", "*")):  # the seventh starts over
         for path in (killed / "trials" / trial).glob(checkpoints):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    after = run_sweep(suggested_plan(nasty_store.path, killed, data, 5))
+    after = run_sweep(suggested_plan(nasty_store.path, killed, data, 8))
     assert read_sweep(killed).settings == read_sweep(tmp_path / "whole").settings
     assert after.events[: at + 1] == whole.events[: at + 1]
     assert {t: (r.status, r.steps, r.metric) for t, r in after.records.items()} == {
@@ -263,7 +264,7 @@ def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_
     }
     best = read_sweep(killed).best()
     assert best is not None
-    of_best = suggested_plan(nasty_store.path, killed, data, 5).downstream
+    of_best = suggested_plan(nasty_store.path, killed, data, 8).downstream
     assert of_best is not None
     checkpoint = killed / "trials" / best.id / "model"
     backbone = from_pretrained(checkpoint).backbone

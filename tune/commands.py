@@ -53,7 +53,7 @@ class Sweep(StoreOptions):
     grid: str = "paper"
     """'paper' (layers, aggregation, corruption, rows: 24 settings), 'robust' (12), or a YAML file."""
     search: Search = "grid"
-    """'grid': every setting; 'random': --samples of them; 'optuna': --samples, each suggested (TPE) from what those before it found."""
+    """'grid': every setting; 'random': --samples of them; 'optuna': --samples, suggested (TPE) from those before, five random ones."""
     samples: int = 16
     """Settings of a random or optuna search."""
     rows: Literal["linear", "resnet"] | None = None
@@ -118,11 +118,11 @@ class Sweep(StoreOptions):
             space_said = {path: str(distribution) for path, distribution in distributions_of(plan.space).items()}
             identity |= {"samples": self.samples, "space": {**space_said, **_lists(plan.space)}}
         tasks = [] if plan.downstream is None else plan.downstream.open_tasks()
-        run = open_run(self.runs_dir, self.name, "sweep", dataset.manifest.name, identity)
         store = self.open_store(dataset)
-        plan = dataclasses.replace(plan, folder=run.folder, store_path=store.place)
         for task in tasks:
             refuse_visible_labels(store, task)
+        run = open_run(self.runs_dir, self.name, "sweep", dataset.manifest.name, identity)
+        plan = dataclasses.replace(plan, folder=run.folder, store_path=store.place)
         # A database with too few rows for one sample is refused here, and not by every trial; all have the same sampling.
         seeds = local_sampler(store, plan.base, plan.base.seed).seeds
         say(

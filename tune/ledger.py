@@ -107,7 +107,10 @@ class Ledger:
         self.records = {trial: TrialRecord(trial, metric) for trial in trials}
         self.events: list[dict[str, Any]] = []
         for event in _read(path, mend):
-            self._take(event)
+            if (
+                mend or event["trial"] in self.records
+            ):  # a sweep that runs may have added a trial since its file was read
+                self._take(event)
 
     def append(self, event: str, trial: str, **values: Any) -> None:
         """Writes an event of now."""

@@ -94,12 +94,7 @@ class SweepPlan:
         return "best_loss" if self.downstream is None else OBJECTIVE
 
     def write(self) -> None:
-        """Writes sweep.json and the preset files of trials that have none."""
-        for trial in self.trials:
-            path = self.folder / "trials" / trial.id / "preset.yaml"
-            about = {"sweep": self.folder.name, "trial": trial.id, "setting": trial.setting, "workers": self.workers}
-            if not path.exists():
-                write_preset_file(path, trial.config, about)
+        """Writes sweep.json, and after it the preset files of trials that have none: a preset is always of a trial that the sweep knows."""
         description: Mapping[str, Any] = {
             "store": str(self.store_path), "max_steps": self.base.max_steps, "early_stopping": self.early_stopping,
             "validation_interval_steps": self.base.validation_interval_steps, "reduction_factor": self.reduction_factor,
@@ -109,6 +104,11 @@ class SweepPlan:
             "trials": [{"id": t.id, "config": t.setting, "seed": t.seed} for t in self.trials],
         }  # fmt: skip
         write_json(self.folder / "sweep.json", description)
+        for trial in self.trials:
+            path = self.folder / "trials" / trial.id / "preset.yaml"
+            about = {"sweep": self.folder.name, "trial": trial.id, "setting": trial.setting, "workers": self.workers}
+            if not path.exists():
+                write_preset_file(path, trial.config, about)
 
     def trial(self, number: int, setting: Setting, seed: int) -> Trial:
         """The trial of this number; ids follow from the order."""

@@ -58,9 +58,9 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         + ", ".join(f"{n} {status}" for status, n in counts.items() if n)
         + ".\n",
         f"- Best: {_best_text(sweep, best)}",
-        f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of the full grid's"
+        f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of what they would be without early stopping"
         + (f", without the {failed} trials that failed or hung." if failed else "."),
-        f"- Worker time: {used / 3600:.3f} CPU-hours; about {saved / 3600:.3f} saved against the full grid (at each trial's own rate).",
+        f"- Worker time: {used / 3600:.3f} CPU-hours; about {saved / 3600:.3f} saved by early stopping (at each trial's own rate).",
     ]
     if start_ups:
         parts.append(
@@ -91,13 +91,14 @@ def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:
         return "no trial has finished."
     preset, workers = sweep.folder / "report" / "preset.yaml", sweep.plan["workers_per_trial"]
     options = [*sweep.plan.get("store_options", ("--data", "DATA")), "--preset", str(preset)]
-    options += ["--workers", str(workers)] if workers > 1 else []
+    of_workers = ["--workers", str(workers)] if workers > 1 else []
+    options += of_workers
     command = shlex.join(["python", "-m", "distributed", "pretrain", *options])
     text = (
         f"trial {best.id} ({short(sweep.settings[best.id])}), {sweep.objective} {best.metric:.4f}. Again: `{command}`."
     )
     for task in sweep.tasks:
-        options = [*sweep.plan["store_options"], "--task", task, *sweep.plan["finetune_options"]]
+        options = [*sweep.plan["store_options"], "--task", task, *sweep.plan["finetune_options"], *of_workers]
         text += f" Then `{shlex.join(['python', '-m', 'distributed', 'finetune', *options])} --checkpoint …/model`."
     return text
 

@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import ray.tune
 import yaml
-from ray.tune.search.sample import Domain
+from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
 from distributed.preset_file import typed
 from rdl_core.config import PRESETS, PretrainingConfig
@@ -75,7 +75,7 @@ class SearchSpace:
             raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
         for path, values in self.values.items():
             check_path(path)
-            for value in values if isinstance(values, list) else []:
+            for value in values if isinstance(values, list) else _extremes(values):
                 with_setting(PRESETS[self.preset]().pretraining, {path: value})
             if isinstance(values, list) and not values:
                 raise ValueError(f"{path} has no value to try")
@@ -193,6 +193,16 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
         if len(found) == samples:
             break
     return found
+
+
+def _extremes(domain: Domain) -> list[Any]:
+    """Values between which all draws lie; of a choice, all."""
+    if isinstance(domain, Categorical):
+        return list(domain.categories)
+    if isinstance(domain, Integer):
+        return [domain.lower, domain.upper - 1]
+    assert isinstance(domain, Float)
+    return [float(domain.lower), float(domain.upper)]
 
 
 def _draw(values: list[Any] | Domain, generator: np.random.Generator) -> Any:

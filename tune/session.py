@@ -16,7 +16,13 @@ from tune.slots import Execution, Node, trains_in_process, trials_at_a_time
 
 
 def start_ray_for(
-    trials: int, workers: int, execution: Execution, max_concurrent: int | None, folder: Path, store: Place
+    trials: int,
+    workers: int,
+    execution: Execution,
+    max_concurrent: int | None,
+    folder: Path,
+    store: Place,
+    data: Place | None,
 ) -> tuple[int, bool]:
     """Connects to or starts Ray with room for the trials; returns (trials at a time, whether they train in their own processes).
 
@@ -24,7 +30,7 @@ def start_ray_for(
         trials: That are to run.
         workers: Of a trial.
         execution, max_concurrent: As asked for.
-        folder, store: Of the sweep, for all nodes to see; a remote store is fetched by each.
+        folder, store, data: Of the sweep, for all nodes to see; what is remote is fetched by each. Data is for downstream tasks only.
 
     Raises:
         RuntimeError: Not even one trial fits, or not as many as asked for, or folders that not all nodes share.
@@ -41,7 +47,7 @@ def start_ray_for(
         start_ray(0 if gpus else slots, slots if gpus else 0)
     else:
         start_ray(slots * workers, slots * needed_cpus(0, 1) - 1)
-    check_every_node(folder, store)
+    check_every_node(folder, store, data)
     return slots, in_process
 
 

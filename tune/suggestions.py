@@ -1,7 +1,8 @@
 """Settings suggested by Optuna's TPE sampler, each from what the trials before it found.
 
 Promises: a suggestion is a function of (space, seed, its number, what is known of the other trials), so nothing is to be kept besides the ledger; no
-setting is suggested twice; a sweep of one trial at a time has the same trials whether it was killed or not.
+setting is suggested twice, and none stays out while there are places for it; a sweep of one trial at a time has the same trials whether it was
+killed or not. The first STARTUP_TRIALS are drawn at random.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from rdl_core.random_streams import PURPOSE_SUGGESTION, numpy_generator
 from tune.ledger import TrialRecord
 from tune.search_space import SearchSpace, Setting
 
-DRAWS = 20
+STARTUP_TRIALS = 5
+DRAWS = 100
 """Of one suggestion; when all of them are settings that there are, no new one is suggested."""
 
 
@@ -42,12 +44,12 @@ def suggest(space: SearchSpace, seed: int, known: Sequence[tuple[Setting, TrialR
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = distributions_of(space)
-    trials = [_trial(space, distributions, setting, record) for setting, record in known]
-    generator = numpy_generator(seed, PURPOSE_SUGGESTION, len(known))
+    seed_of_number = int(numpy_generator(seed, PURPOSE_SUGGESTION, len(known)).integers(1 << 31))
+    # constant_liar: what is under way, and what this study was asked for in vain, counts as bad, so the next answer is another.
+    sampler = optuna.samplers.TPESampler(seed=seed_of_number, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials([_trial(space, distributions, setting, record) for setting, record in known])
     for _ in range(DRAWS):
-        sampler = optuna.samplers.TPESampler(seed=int(generator.integers(1 << 31)), constant_liar=True)
-        study = optuna.create_study(sampler=sampler)
-        study.add_trials(trials)
         drawn = study.ask(distributions).params
         setting = {path: _value(space, path, value) for path, value in drawn.items()}
         if all(setting != other for other, _ in known):
@@ -63,14 +65,14 @@ def _value(space: SearchSpace, path: str, drawn: Any) -> Any:
 def _trial(
     space: SearchSpace, distributions: dict[str, BaseDistribution], setting: Setting, record: TrialRecord
 ) -> FrozenTrial:
-    """A trial that was stopped early is one that Optuna would have pruned; of one under way only the setting is known."""
+    """Stopped early is what Optuna calls pruned, failed the worst of these; of a trial under way the setting is known."""
     params = {
         path: values.index(setting[path]) if isinstance(values, list) else setting[path]
         for path, values in space.values.items()
     }
     known: dict[str, Any] = {"state": TrialState.RUNNING}
     if record.status in ("failed", "hung"):
-        known = {"state": TrialState.FAIL}
+        known = {"state": TrialState.PRUNED}  # Optuna would forget a failure, and suggest its like again
     elif record.status == "finished":
         known = {"state": TrialState.COMPLETE, "value": record.metric}
     elif record.status == "stopped":

@@ -53,8 +53,9 @@ def run_sweep(plan: SweepPlan) -> Ledger:
         if plan.wandb and tracking_mode() == "offline":
             say("W&B: offline (no key, or WANDB_MODE); `wandb sync` takes the runs later")
         slots, in_process = start_ray_for(
-            num_left, plan.workers, plan.execution, plan.max_concurrent, plan.folder.resolve(), plan.store_path
-        )
+            num_left, plan.workers, plan.execution, plan.max_concurrent, plan.folder.resolve(), plan.store_path,
+            None if plan.downstream is None else plan.downstream.data,
+        )  # fmt: skip
         while num_left:
             _run(plan, ledger, left, num_left, slots, in_process)
             left = ledger.died()

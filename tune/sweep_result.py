@@ -38,7 +38,7 @@ class SweepResult:
     @property
     def tasks(self) -> list[str]:
         """Downstream tasks of the objective, if it is not the validation loss."""
-        return list((self.plan["downstream"] or {"tasks": []})["tasks"])
+        return list((self.plan.get("downstream") or {"tasks": []})["tasks"])
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -85,7 +85,7 @@ def read_sweep(folder: Path) -> SweepResult:
         there = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json"))
         raise FileNotFoundError(f"no sweep {folder.name!r} in {folder.parent}; there are: {', '.join(there) or 'none'}")
     plan = json.loads((folder / "sweep.json").read_text())
-    ledger = Ledger(folder / "events.jsonl", [t["id"] for t in plan["trials"]], plan["metric"])
+    ledger = Ledger(folder / "events.jsonl", [t["id"] for t in plan["trials"]], plan.get("metric", "best_loss"))
     return SweepResult(folder=folder, plan=plan, ledger=ledger)
 
 

@@ -124,7 +124,7 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
         state, best = load_training(checkpoint, model, optimizer, identity)
     report_missed(state, report)
     validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
-    began_s, downstream = time.time(), None
+    downstream: Downstream | None = None
 
     def on_report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
         nonlocal best
@@ -140,8 +140,9 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
     with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
         if job.downstream is not None:
             downstream = Downstream(
-                store, config, job.downstream, SingleProcess(), torch.device("cpu"), on_step=lambda task: alive()
+                store, config, job.downstream, SingleProcess(), torch.device("cpu"), on_batch=lambda task: alive()
             )
+        began_s = time.time()
         steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
         fit(
             model, optimizer, steps, store, config, validation, state=state, on_report=on_report,
