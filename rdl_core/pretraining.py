@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rdl_core.backbone import RelationalEncoder
@@ -30,6 +31,7 @@ from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
 from rdl_core.model_io import Checkpoint
 from rdl_core.optimizer import make_optimizer
+from rdl_core.prefetch import made_of
 from rdl_core.row_source import RowSource, mapped_rows
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
@@ -44,11 +46,12 @@ class PretrainingModel(torch.nn.Module):
 
     Args:
         store: Its schema and keys shape the model.
-        config: Sizes and loss.
+        config: Sizes, loss and precision.
     """
 
     def __init__(self, store: Store, config: PretrainingConfig) -> None:
         super().__init__()
+        self.is_bfloat16 = config.precision == "bfloat16"
         edge_types = store.graph.edge_types
         self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
@@ -61,15 +64,16 @@ class PretrainingModel(torch.nn.Module):
         communicator: Over whose workers negatives are gathered, if they are; None: this batch's only.
         """
         self.encoder.set_dropout_segments(batch.segments)
-        x_dict = self.encoder.encode_rows(batch.frames)
-        if batch.age_days is not None:
-            x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
-        h_dict = self.encoder.propagate(x_dict, batch.edges)
+        device = next(self.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
+            x_dict = self.encoder.encode_rows(batch.frames)
+            if batch.age_days is not None:
+                x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
+            h_dict = self.encoder.propagate(x_dict, batch.edges)
         clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
         numbers = (batch.sample, batch.rank, batch.num_samples, batch.identity, communicator)
         sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
-        device = next(self.parameters()).device
         counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
         return {level: s.total for level, s in sums.items()}, counts, clean
 
@@ -244,22 +248,27 @@ def fit(
         state.first = dict(metrics)
         _note(state, metrics, config, on_report, communicator)
     begun, before = time.perf_counter(), state.seconds
-    iterator = iter(steps)
-    while not state.finished:
-        item = next(iterator, None)
-        if item is None:
-            raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
+
+    def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[PretrainingBatch, NDArray[np.int64], list[Cursor]]:
         subgraphs, cursors = item
         batch = collate(
             subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed,
             with_identity=config.loss.negatives == "gathered",
         )  # fmt: skip
-        losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
+        return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
+
+    batches = made_of(steps, ready, ahead=device.type == "cuda")
+    while not state.finished:
+        made = next(batches, None)
+        if made is None:
+            raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
+        batch, sampled, cursors = made
+        losses = train_step(model, batch, optimizer, communicator, config.gradient_clip_norm)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
         state.since += cursors
         # Whether a checkpoint is due travels with the counts: workers agree on it without a collective of its own.
-        counts = np.append(np.sum([s.counts for s in subgraphs], axis=0), checkpoint_due(state.step))
+        counts = np.append(sampled, checkpoint_due(state.step))
         *totals, due = communicator.sum(torch.from_numpy(counts).to(device)).tolist()
         on_step(state.step, losses, _add_counts(state, store, totals))
         is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
