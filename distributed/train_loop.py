@@ -37,6 +37,9 @@ from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
 
+DATA_PARALLEL = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+"""Of DDP. Buffers are constants, the same on every worker; a gradient lies where it is reduced, not in a copy."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
@@ -88,9 +91,7 @@ def _train(worker: WorkerConfig) -> None:
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    # Without relative time the encoder's time maps are unused. Buffers are constants, the same on every worker.
-    ddp = {"find_unused_parameters": True, "broadcast_buffers": False}
-    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=ddp)
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
     checkpoint = ray.train.get_checkpoint()

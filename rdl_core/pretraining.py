@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -54,6 +54,8 @@ class PretrainingModel(torch.nn.Module):
         self.is_bfloat16 = config.precision == "bfloat16"
         edge_types = store.graph.edge_types
         self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
+        # Unused without relative time. What learns gets a gradient in every step, so DDP need not look for what does not.
+        self.encoder.time_maps.requires_grad_(config.corruption.relative_time)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
 
     def forward(
@@ -123,29 +125,33 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     communicator: Communicator,
     gradient_clip_norm: float | None = None,
-) -> dict[str, float]:
-    """One update; returns the normalised loss per level over all workers.
+    carried: Sequence[float] = (),
+) -> tuple[dict[str, float], list[float]]:
+    """One update; returns (the normalised loss per level, the sums of `carried`), both over all workers.
 
     The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
-    one place of that scale.
+    one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own
+    and those of gathered negatives, since at each the workers wait for the slowest.
 
     Raises:
         FloatingPointError: The loss is not finite.
-    """  # fmt: skip
+    """
     optimizer.zero_grad(set_to_none=True)
     totals, counts, _ = model(batch, communicator)
-    all_counts = communicator.sum(torch.stack([counts[level] for level in LEVELS]).double())
-    loss = sum(totals[level] / all_counts[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
+    mine = [torch.stack([one[level].detach() for level in LEVELS]).double() for one in (counts, totals)]
+    sums = communicator.sum(torch.cat([*mine, mine[0].new_tensor(carried)]))
+    loss = sum(totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
     assert isinstance(loss, Tensor)
     (loss * communicator.world_size).backward()
-    all_totals = communicator.sum(torch.stack([totals[level].detach() for level in LEVELS]).double())
-    losses = {level: float(all_totals[i] / all_counts[i].clamp(min=1)) for i, level in enumerate(LEVELS)}
+    numbers = sums.tolist()  # of a GPU: after the backward pass is under way
+    parts = zip(LEVELS, numbers[: len(LEVELS)], numbers[len(LEVELS) : 2 * len(LEVELS)], strict=True)
+    losses = {level: total / max(count, 1.0) for level, count, total in parts}
     if not all(map(_is_finite, losses.values())):
         raise FloatingPointError(f"pretraining loss is not finite: {losses}; lower the learning rate or clip gradients")
     if gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
     optimizer.step()
-    return losses
+    return losses, numbers[2 * len(LEVELS) :]
 
 
 class Validation:
@@ -233,7 +239,7 @@ def fit(
         state: To go on from; changed in place.
         on_report: Called after each validation; saves checkpoints.
         on_step: Called after each update with the losses and counts of all workers, for progress.
-        checkpoint_due: Asked after each update on every worker; one that says yes is enough.
+        checkpoint_due: Asked on every worker before each update with its number, for after it; one that says yes is enough.
         on_checkpoint: Called on all workers at the same steps, when one was due and no validation is.
 
     Raises:
@@ -263,13 +269,13 @@ def fit(
         if made is None:
             raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
         batch, sampled, cursors = made
-        losses = train_step(model, batch, optimizer, communicator, config.gradient_clip_norm)
+        # Whether a checkpoint is due after this step travels with the counts: workers agree on it without a collective of its own.
+        carried = [*sampled.tolist(), checkpoint_due(state.step + 1)]
+        losses, sums = train_step(model, batch, optimizer, communicator, config.gradient_clip_norm, carried)
+        *totals, due = map(int, sums)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
         state.since += cursors
-        # Whether a checkpoint is due travels with the counts: workers agree on it without a collective of its own.
-        counts = np.append(sampled, checkpoint_due(state.step))
-        *totals, due = communicator.sum(torch.from_numpy(counts).to(device)).tolist()
         on_step(state.step, losses, _add_counts(state, store, totals))
         is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
         if due or is_validated:
