@@ -46,8 +46,8 @@ from rdl_core.pretraining import PretrainingModel, local_sampler, local_steps, t
 from rdl_core.row_source import mapped_rows  # noqa: E402
 from rdl_core.store import Store  # noqa: E402
 
-SMALL_COLLECTIVES = 3
-"""Of a step, besides the gradients: counts, totals and rows (`train_step`, `fit`)."""
+SMALL_COLLECTIVES = 1
+"""Of a step, besides the gradients: counts, totals and rows together (`train_step`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

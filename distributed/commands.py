@@ -36,7 +36,7 @@ from distributed.tracking import TrackingConfig, run_id
 from distributed.trainer import pretrain
 from rdl_core.backbone import BackboneConfig
 from rdl_core.balance import SAMPLES_OF_BALANCE, balance
-from rdl_core.config import PRESETS, Arm, FinetuningConfig, PresetName, PretrainingConfig, Regime
+from rdl_core.config import PRESETS, Arm, FinetuningConfig, Precision, PresetName, PretrainingConfig, Regime
 from rdl_core.database import load_task
 from rdl_core.downstream import as_deep_as
 from rdl_core.finetuning import FinetuningResult
@@ -164,6 +164,8 @@ class Pretrain(SamplingOptions, StoreOptions):
     the subgraph. Default: the preset's."""
     max_negatives: int | None = None
     """Most negatives of a row; gathered, raise it with --samples-per-step. Default: the preset's."""
+    precision: Precision | None = None
+    """Of the encoder's matrix products: 'float32', or 'bfloat16' by autocast; weights, Adam, norms and losses stay float32. Default: the preset's."""
     validation_interval_steps: int | None = None
     """Steps between validations. Default: the preset's."""
     validation_samples: int | None = None
@@ -194,7 +196,7 @@ class Pretrain(SamplingOptions, StoreOptions):
         return _replaced(
             config, backbone=backbone, corruption=_replaced(config.corruption, probability=self.corruption),
             loss=_replaced(config.loss, negatives=self.negatives, max_negatives=self.max_negatives),
-            seed=self.seed,
+            seed=self.seed, precision=self.precision,
             max_steps=self.max_steps, samples_per_step=self.samples_per_step, validation_samples=self.validation_samples,
             validation_interval_steps=self.validation_interval_steps,
         )  # fmt: skip

@@ -40,6 +40,8 @@ from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
 
 ALIVE_INTERVAL_S = 1.0
+DATA_PARALLEL = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+"""Of DDP. Buffers are constants, the same on every worker; a gradient lies where it is reduced, not in a copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,9 +96,7 @@ def _train(worker: WorkerConfig) -> None:
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    # Without relative time the encoder's time maps are unused. Buffers are constants, the same on every worker.
-    ddp = {"find_unused_parameters": True, "broadcast_buffers": False}
-    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=ddp)
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
     checkpoint = ray.train.get_checkpoint()

@@ -9,6 +9,7 @@ target is hidden from message passing in both directions and both views.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,19 +90,22 @@ class PretrainingBatch:
     identity: RowIdentity | None = None
 
     def to(self, device: torch.device) -> PretrainingBatch:
-        """The batch on a device."""
+        """The batch on a device, from pinned memory, without waiting for the copies; edges stay here, where message passing is planned."""
         if device.type == "cpu":
             return self
         moved: dict[str, Any] = {
             name: _moved(getattr(self, name), device)
-            for name in ("frames", "edges", "links", "targets", "sample", "rank", "age_days")
+            for name in ("frames", "links", "targets", "sample", "rank", "age_days")
         }
-        identity = None if self.identity is None else self.identity.to(device)
-        return PretrainingBatch(**moved, segments=self.segments, num_samples=self.num_samples, identity=identity)
+        identity = None
+        if (one := self.identity) is not None:
+            parts: dict[str, Any] = {name: _moved(getattr(one, name), device) for name in ("row", "parent", "draw")}
+            identity = RowIdentity(**parts)
+        return dataclasses.replace(self, **moved, identity=identity)
 
 
 def _moved(values: dict | None, device: torch.device) -> dict | None:
-    return None if values is None else {k: v.to(device) for k, v in values.items()}
+    return None if values is None else {k: v.pin_memory().to(device, non_blocking=True) for k, v in values.items()}
 
 
 def collate(

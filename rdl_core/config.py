@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from rdl_core.backbone import BackboneConfig
 from rdl_core.batch import CorruptionConfig
@@ -21,6 +21,7 @@ from rdl_core.temporal_sampling import TemporalSamplingConfig
 PresetName = Literal["robust", "paper"]
 Arm = Literal["scratch", "frozen", "finetuned"]
 Regime = Literal["rolling", "snapshot"]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class PretrainingConfig:
         samples_per_step: G, samples of a step over all workers.
         learning_rate: Adam's.
         gradient_clip_norm: None: no clipping.
+        precision: "bfloat16": the encoder's products have operands rounded to it (autocast); weights, Adam, norms and losses stay float32.
         max_steps: Updates.
         max_hours: None: no limit.
         validation_interval_steps, validation_samples: How often, on how many samples.
@@ -55,6 +57,7 @@ class PretrainingConfig:
     samples_per_step: int = 1
     learning_rate: float = 1e-3
     gradient_clip_norm: float | None = None
+    precision: Precision = "float32"
     max_steps: int = 2000
     max_hours: float | None = 4.0
     validation_interval_steps: int = 50
@@ -71,6 +74,8 @@ class PretrainingConfig:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"PretrainingConfig.{name} must be at least 1, got {value}")
         _require_positive(self, "learning_rate", "gradient_clip_norm", "max_hours")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"PretrainingConfig.precision must be 'float32' or 'bfloat16', got {self.precision!r}")
         if self.validation_corruption is not None and not 0.0 <= self.validation_corruption <= 1.0:
             raise ValueError(
                 f"PretrainingConfig.validation_corruption must be in [0, 1], got {self.validation_corruption}"

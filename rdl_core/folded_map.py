@@ -26,7 +26,7 @@ from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.nn import StypeWiseFeatureEncoder, TimestampEncoder
 from torch_frame.nn.encoding import CyclicEncoding
 
-from rdl_core.products import pad_rows, product
+from rdl_core.products import pad_rows, product, product_dtype
 from rdl_core.row_sums import RowSums
 
 
@@ -182,14 +182,14 @@ class _Fold(Function):
     ) -> Tensor:
         weight, bias = (torch.cat(p) if len(p) > 1 else p[0] for p in _halves(parameters))
         ctx.runs, ctx.picks, ctx.heights = cells.runs, cells.picks, [len(b) for b in _halves(parameters)[1]]
-        ctx.columns = slice(cells.first_vector * e.shape[1], None)
+        ctx.columns, ctx.dtype = slice(cells.first_vector * e.shape[1], None), product_dtype(e)
         height, g = numbers.shape[1], e.new_empty(len(e), len(weight))
         for part, w, of_g in _runs(ctx.runs, e, weight, g):
             torch.bmm(part, w.mT, out=of_g)
-        z = product(numbers, g[:height].T, bias)[:rows] if height else bias.expand(rows, -1).clone()
+        z = product(numbers, g[:height].T, bias, dtype=ctx.dtype)[:rows] if height else bias.expand(rows, -1).clone()
         if vectors is not None:
             ctx.columns = slice(ctx.columns.start, ctx.columns.start + vectors.shape[1])
-            z.add_(product(vectors, weight[:, ctx.columns].contiguous()))
+            z.add_(product(vectors, weight[:, ctx.columns].contiguous(), dtype=ctx.dtype))
         if ctx.picks is not None:
             g[-1] = 0.0
             z.add_(ctx.picks(g[height:]))
@@ -202,7 +202,7 @@ class _Fold(Function):
         height, grad, grad_vectors = numbers.shape[1], grad.contiguous(), None
         grad_e, grad_g, grad_weight = torch.empty_like(e), e.new_empty(len(e), len(weight)), torch.empty_like(weight)
         if height:
-            grad_g[:height] = product(numbers.T, pad_rows(grad).T)
+            grad_g[:height] = product(numbers.T, pad_rows(grad).T, dtype=ctx.dtype)
         if ctx.picks is not None:
             grad_g[height:], grad_e[-1] = ctx.picks.transposed(grad), 0.0
         both = zip(_runs(ctx.runs, e, weight, grad_g), _runs(ctx.runs, grad_e, grad_weight, grad_g), strict=True)
@@ -210,8 +210,8 @@ class _Fold(Function):
             torch.bmm(of_g, w, out=of_part)
             of_w.copy_(of_g.mT @ part)
         if vectors is not None:
-            grad_vectors = product(grad, weight[:, ctx.columns].contiguous().T)
-            grad_weight[:, ctx.columns] = product(grad.T, vectors.T)
+            grad_vectors = product(grad, weight[:, ctx.columns].contiguous().T, dtype=ctx.dtype)
+            grad_weight[:, ctx.columns] = product(grad.T, vectors.T, dtype=ctx.dtype)
         return None, None, None, grad_vectors, grad_e, *grad_weight.split(ctx.heights), *grad.sum(0).split(ctx.heights)
 
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
-from rdl_core.products import product
+from rdl_core.products import product, product_dtype
 from rdl_core.reg import EdgeType
 from rdl_core.row_sums import RowSums, numpy_of
 
@@ -178,13 +178,13 @@ class _Layer(Function):
 
     @staticmethod
     def forward(ctx: Any, plan: Plan, x: Tensor, *weights: Tensor) -> Tensor:
-        channels = x.shape[1]
+        channels, dtype = x.shape[1], product_dtype(x)
         products = x.new_empty(plan.sums_before.num_sources, channels)
         at = 0
         for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
             if blocks:
                 out = products[at : at + (end - begin) * len(blocks)]
-                out.view(end - begin, -1).copy_(product(x[begin:end], _stacked(blocks, weights, channels)))
+                out.view(end - begin, -1).copy_(product(x[begin:end], _stacked(blocks, weights, channels), dtype=dtype))
                 at += out.shape[0]
         y = plan.sums_before(products)
         del products
@@ -196,12 +196,13 @@ class _Layer(Function):
             mine.add_(bias)
             if relations:
                 part = sums[at : at + (end - begin) * len(relations)]
-                mine.add_(product(part.view(end - begin, -1), _side_by_side(t, relations, weights, channels)))
+                matrices = _side_by_side(t, relations, weights, channels)
+                mine.add_(product(part.view(end - begin, -1), matrices, dtype=dtype))
                 at += part.shape[0]
             out, mean, rstd = torch.native_layer_norm(mine, (channels,), scale, shift, 1e-5)
             torch.clamp_min(out, 0.0, out=h[begin:end])
             saved += [mean, rstd]
-        ctx.plan = plan
+        ctx.plan, ctx.dtype = plan, dtype
         ctx.save_for_backward(x, sums, y, h, *saved, *weights)
         return h
 
@@ -209,7 +210,7 @@ class _Layer(Function):
     def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         plan: Plan = ctx.plan
         x, sums, y, h, *rest = ctx.saved_tensors
-        num_tables, channels = len(plan.rows_in), x.shape[1]
+        num_tables, channels, dtype = len(plan.rows_in), x.shape[1], ctx.dtype
         moments, weights = rest[: 2 * num_tables], rest[2 * num_tables :]
         grads = [torch.zeros_like(w) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
         grad_h = torch.ops.aten.threshold_backward(grad_h.contiguous(), h, 0.0)
@@ -225,8 +226,8 @@ class _Layer(Function):
                 rows = slice(at, at + (end - begin) * len(relations))
                 at = rows.stop
                 of_rows = grad_sums[rows].view(end - begin, -1)
-                of_rows.copy_(product(grad, _side_by_side(t, relations, weights, channels).T))
-                both = product(grad.T, sums[rows].view(end - begin, -1).T)
+                of_rows.copy_(product(grad, _side_by_side(t, relations, weights, channels).T, dtype=dtype))
+                both = product(grad.T, sums[rows].view(end - begin, -1).T, dtype=dtype)
                 for relation, block in zip(relations, both.split(channels, dim=1), strict=True):
                     _block(t, relation, grads, channels).copy_(block)
         grad_x = plan.sums_after.transposed(grad_sums)
@@ -235,8 +236,8 @@ class _Layer(Function):
             if blocks:
                 rows = slice(at, at + (end - begin) * len(blocks))
                 at, grad = rows.stop, grad_products[rows].view(end - begin, -1)
-                grad_x[begin:end].add_(product(grad, _stacked(blocks, weights, channels).T))
-                every = product(grad.T, x[begin:end].T)
+                grad_x[begin:end].add_(product(grad, _stacked(blocks, weights, channels).T, dtype=dtype))
+                every = product(grad.T, x[begin:end].T, dtype=dtype)
                 for (target, relation), block in zip(blocks, every.split(channels), strict=True):
                     _block(target, relation, grads, channels).copy_(block)
         return None, grad_x, *grads

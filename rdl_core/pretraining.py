@@ -13,11 +13,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rdl_core.backbone import RelationalEncoder
@@ -30,6 +31,7 @@ from rdl_core.hg_sampling import HGSampling
 from rdl_core.loss import ThreeLevelLoss
 from rdl_core.model_io import Checkpoint
 from rdl_core.optimizer import make_optimizer
+from rdl_core.prefetch import made_of
 from rdl_core.row_source import RowSource, mapped_rows
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
@@ -44,13 +46,16 @@ class PretrainingModel(torch.nn.Module):
 
     Args:
         store: Its schema and keys shape the model.
-        config: Sizes and loss.
+        config: Sizes, loss and precision.
     """
 
     def __init__(self, store: Store, config: PretrainingConfig) -> None:
         super().__init__()
+        self.is_bfloat16 = config.precision == "bfloat16"
         edge_types = store.graph.edge_types
         self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
+        # Unused without relative time. What learns gets a gradient in every step, so DDP need not look for what does not.
+        self.encoder.time_maps.requires_grad_(config.corruption.relative_time)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
 
     def forward(
@@ -61,15 +66,16 @@ class PretrainingModel(torch.nn.Module):
         communicator: Over whose workers negatives are gathered, if they are; None: this batch's only.
         """
         self.encoder.set_dropout_segments(batch.segments)
-        x_dict = self.encoder.encode_rows(batch.frames)
-        if batch.age_days is not None:
-            x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
-        h_dict = self.encoder.propagate(x_dict, batch.edges)
+        device = next(self.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
+            x_dict = self.encoder.encode_rows(batch.frames)
+            if batch.age_days is not None:
+                x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
+            h_dict = self.encoder.propagate(x_dict, batch.edges)
         clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
         numbers = (batch.sample, batch.rank, batch.num_samples, batch.identity, communicator)
         sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
-        device = next(self.parameters()).device
         counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
         return {level: s.total for level, s in sums.items()}, counts, clean
 
@@ -119,29 +125,33 @@ def train_step(
     optimizer: torch.optim.Optimizer,
     communicator: Communicator,
     gradient_clip_norm: float | None = None,
-) -> dict[str, float]:
-    """One update; returns the normalised loss per level over all workers.
+    carried: Sequence[float] = (),
+) -> tuple[dict[str, float], list[float]]:
+    """One update; returns (the normalised loss per level, the sums of `carried`), both over all workers.
 
     The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
-    one place of that scale.
+    one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own
+    and those of gathered negatives, since at each the workers wait for the slowest.
 
     Raises:
         FloatingPointError: The loss is not finite.
-    """  # fmt: skip
+    """
     optimizer.zero_grad(set_to_none=True)
     totals, counts, _ = model(batch, communicator)
-    all_counts = communicator.sum(torch.stack([counts[level] for level in LEVELS]).double())
-    loss = sum(totals[level] / all_counts[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
+    mine = [torch.stack([one[level].detach() for level in LEVELS]).double() for one in (counts, totals)]
+    sums = communicator.sum(torch.cat([*mine, mine[0].new_tensor(carried)]))
+    loss = sum(totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
     assert isinstance(loss, Tensor)
     (loss * communicator.world_size).backward()
-    all_totals = communicator.sum(torch.stack([totals[level].detach() for level in LEVELS]).double())
-    losses = {level: float(all_totals[i] / all_counts[i].clamp(min=1)) for i, level in enumerate(LEVELS)}
+    numbers = sums.tolist()  # of a GPU: after the backward pass is under way
+    parts = zip(LEVELS, numbers[: len(LEVELS)], numbers[len(LEVELS) : 2 * len(LEVELS)], strict=True)
+    losses = {level: total / max(count, 1.0) for level, count, total in parts}
     if not all(map(_is_finite, losses.values())):
         raise FloatingPointError(f"pretraining loss is not finite: {losses}; lower the learning rate or clip gradients")
     if gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
     optimizer.step()
-    return losses
+    return losses, numbers[2 * len(LEVELS) :]
 
 
 class Validation:
@@ -229,7 +239,7 @@ def fit(
         state: To go on from; changed in place.
         on_report: Called after each validation; saves checkpoints.
         on_step: Called after each update with the losses and counts of all workers, for progress.
-        checkpoint_due: Asked after each update on every worker; one that says yes is enough.
+        checkpoint_due: Asked on every worker before each update with its number, for after it; one that says yes is enough.
         on_checkpoint: Called on all workers at the same steps, when one was due and no validation is.
 
     Raises:
@@ -244,23 +254,28 @@ def fit(
         state.first = dict(metrics)
         _note(state, metrics, config, on_report, communicator)
     begun, before = time.perf_counter(), state.seconds
-    iterator = iter(steps)
-    while not state.finished:
-        item = next(iterator, None)
-        if item is None:
-            raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
+
+    def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[PretrainingBatch, NDArray[np.int64], list[Cursor]]:
         subgraphs, cursors = item
         batch = collate(
             subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed,
             with_identity=config.loss.negatives == "gathered",
         )  # fmt: skip
-        losses = train_step(model, batch.to(device), optimizer, communicator, config.gradient_clip_norm)
+        return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
+
+    batches = made_of(steps, ready, ahead=device.type == "cuda")
+    while not state.finished:
+        made = next(batches, None)
+        if made is None:
+            raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
+        batch, sampled, cursors = made
+        # Whether a checkpoint is due after this step travels with the counts: workers agree on it without a collective of its own.
+        carried = [*sampled.tolist(), checkpoint_due(state.step + 1)]
+        losses, sums = train_step(model, batch, optimizer, communicator, config.gradient_clip_norm, carried)
+        *totals, due = map(int, sums)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
         state.since += cursors
-        # Whether a checkpoint is due travels with the counts: workers agree on it without a collective of its own.
-        counts = np.append(np.sum([s.counts for s in subgraphs], axis=0), checkpoint_due(state.step))
-        *totals, due = communicator.sum(torch.from_numpy(counts).to(device)).tolist()
         on_step(state.step, losses, _add_counts(state, store, totals))
         is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
         if due or is_validated:

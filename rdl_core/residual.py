@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch_frame.nn import ResNet
 
-from rdl_core.products import pad_rows, product
+from rdl_core.products import pad_rows, product, product_dtype
 
 EPSILON = 1e-5
 
@@ -47,23 +47,24 @@ class _Blocks(Function):
     @staticmethod
     def forward(ctx: Any, both: Tensor, masks: Tensor | None, scale: float, *parameters: Tensor) -> Tensor:
         saved: list[Tensor] = []
+        dtype = product_dtype(both)
         z, x = pad_rows(both).chunk(2, dim=1)  # whatever is in rows of padding, no gradient comes from there
         rows, at, num_blocks = len(both), 0, (len(parameters) - 2) // 8
         z = z.contiguous()
         for block in range(num_blocks):
             if block:
-                z = product(x, parameters[at], parameters[at + 1])
+                z = product(x, parameters[at], parameters[at + 1], dtype=dtype)
                 saved.append(x)
                 at += 2
             y = _norm_relu(z, parameters[at : at + 2], None if masks is None else masks[2 * block], saved)
-            z = product(y, parameters[at + 2], parameters[at + 3])
+            z = product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)
             y = _norm_relu(z, parameters[at + 4 : at + 6], None if masks is None else masks[2 * block + 1], saved)
             x = y + x
             at += 6
         y = _norm_relu(x, parameters[at : at + 2], None, saved)
-        ctx.scale, ctx.num_saved = scale, len(saved)
+        ctx.scale, ctx.num_saved, ctx.dtype = scale, len(saved), dtype
         ctx.save_for_backward(*saved, *parameters)
-        return product(y, parameters[at + 2], parameters[at + 3])[:rows]
+        return product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)[:rows]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
@@ -72,8 +73,8 @@ class _Blocks(Function):
 
         def linear(grad: Tensor, x: Tensor) -> Tensor:
             weight = parameters[len(parameters) - len(grads) - 2]
-            grads.extend((grad.sum(0), product(grad.T, x.T)))
-            return product(grad, weight.T)
+            grads.extend((grad.sum(0), product(grad.T, x.T, dtype=ctx.dtype)))
+            return product(grad, weight.T, dtype=ctx.dtype)
 
         def norm(grad: Tensor, scale: float) -> Tensor:
             y, rstd, mean, x = (saved.pop() for _ in range(4))

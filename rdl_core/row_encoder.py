@@ -154,7 +154,7 @@ class RowEncoder(torch.nn.Module):
         first: Any = self.model.backbone[0]
         if first.shortcut is None:  # one column, whose cell vector is the shortcut
             shortcut = self.model.encoder(_as_parameter_dtype(frame, first.lin1.weight.dtype))[0].squeeze(1)
-            both = torch.cat([first.lin1(shortcut), shortcut], dim=1)
+            both = torch.cat([first.lin1(shortcut), shortcut], dim=1).to(first.lin1.weight.dtype)  # of autocast's
         else:
             both = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
         num_masks, rows = 2 * len(self.model.backbone), frame.num_rows

@@ -33,14 +33,6 @@ class RowIdentity:
     parent: Mapping[EdgeType, Tensor]
     draw: Mapping[str, Tensor]
 
-    def to(self, device: torch.device) -> RowIdentity:
-        """The same on a device."""
-        return RowIdentity(
-            row={t: x.to(device) for t, x in self.row.items()},
-            parent={e: x.to(device) for e, x in self.parent.items()},
-            draw={t: x.to(device) for t, x in self.draw.items()},
-        )
-
 
 def row_identity(
     rows: Mapping[str, Sequence[NDArray[np.integer]]],

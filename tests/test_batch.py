@@ -264,3 +264,18 @@ def test_dropout_segments_cover_both_views_in_order(nasty_store: Store, sampler:
         counts = torch.bincount(batch.sample[table], minlength=len(CURSORS)).tolist()
         assert [n for n, _ in segments] == counts * 2
         assert [stream for _, stream in segments] == [(7, *c, view) for view in range(2) for c in CURSORS]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_batch_on_a_gpu_holds_the_same_numbers(nasty_store: Store, sampler: HGSampling) -> None:
+    one = batch_of(nasty_store, sampler, CURSORS)
+    other = one.to(torch.device("cuda"))
+    for table, frame in other.frames.items():
+        rows = torch.arange(frame.num_rows)
+        assert frame.device is not None and frame.device.type == "cuda"
+        assert_same_cells(cells(one.frames[table], rows), cells(frame.to("cpu"), rows))
+    for name in ("links", "targets", "sample", "rank", "age_days"):
+        for key, values in getattr(other, name).items():
+            assert values.device.type == "cuda"
+            assert torch.equal(values.cpu(), getattr(one, name)[key])
+    assert all(edges.device.type == "cpu" for edges in other.edges.values())  # message passing is planned on the host

@@ -56,6 +56,7 @@ REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
     (pretraining_config, "learning_rate", 0.0, "positive"),
     (pretraining_config, "gradient_clip_norm", 0.0, "positive"),
     (pretraining_config, "max_hours", -1.0, "positive"),
+    (pretraining_config, "precision", "float16", "'float32' or 'bfloat16'"),
     *((FinetuningConfig, name, 0, "at least 1") for name in (
         "max_steps", "validation_interval_steps", "patience", "head_channels",
     )),

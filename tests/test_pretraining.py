@@ -133,7 +133,9 @@ def test_a_steps_gradient_is_the_sum_over_its_samples(nasty_store: Store, preset
     assert isinstance(loss, Tensor)
     loss.backward()
     expected = {n: None if p.grad is None else p.grad.clone() for n, p in run.model.named_parameters()}
-    losses = train_step(run.model, batch([0, 1, 2]), torch.optim.SGD(run.model.parameters(), lr=0.0), SingleProcess())
+    losses, _ = train_step(
+        run.model, batch([0, 1, 2]), torch.optim.SGD(run.model.parameters(), lr=0.0), SingleProcess()
+    )
     assert sum(losses.values()) == pytest.approx(loss.item(), abs=1e-10)
     for name, parameter in run.model.named_parameters():
         gradient = expected[name]
@@ -327,7 +329,7 @@ def test_huge_logits_stay_finite(nasty_store: Store, preset: str) -> None:
             matrix.mul_(1e3 / run.config.loss.initial_scale)
     subgraphs, cursors = next(iter(local_steps(run.sampler, run.config)))
     batch = collate(subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0)
-    losses = train_step(run.model, batch, run.optimizer, SingleProcess())
+    losses, _ = train_step(run.model, batch, run.optimizer, SingleProcess())
     assert max(losses.values()) > 100  # so the logits were huge indeed
     for name, parameter in run.model.named_parameters():
         assert parameter.grad is None or parameter.grad.isfinite().all(), name

@@ -35,12 +35,12 @@ def test_a_step_waits_for_the_slowest_rank() -> None:
 
 def test_gradients_go_round_a_ring() -> None:
     cluster = Cluster(nodes=4, workers=2, bandwidth_bytes_per_s=1e9, latency_s=0.001)
-    assert ring_s(100_000_000, cluster) == pytest.approx(2 * 7 / 8 * 0.1 + 4 * 2 * 7 * 0.001)
+    assert ring_s(100_000_000, cluster) == pytest.approx(2 * 7 / 8 * 0.1 + 2 * 2 * 7 * 0.001)
     assert ring_s(100_000_000, Cluster(nodes=1)) == 0.0
     even = dataclasses.replace(MEASURED, step_s=(2.0,))
     found = predict(even, cluster)
-    assert 1 / found.steps_per_s == pytest.approx(2.0 + 0.175 + 0.056)
-    assert found.collective_share == pytest.approx(0.231 / 2.231)
+    assert 1 / found.steps_per_s == pytest.approx(2.0 + 0.175 + 0.028)
+    assert found.collective_share == pytest.approx(0.203 / 2.203)
 
 
 @pytest.mark.parametrize(

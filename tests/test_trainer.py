@@ -31,7 +31,7 @@ from distributed.seeds import StepPlan, seed_tables, step_plan
 from distributed.shards import Placement
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import worker_steps
-from distributed.trainer import PretrainResult, pretrain
+from distributed.trainer import BACKEND, PretrainResult, pretrain
 from rdl_core.config import PretrainingConfig, robust
 from rdl_core.consumed import num_samples
 from rdl_core.database import open_dataset
@@ -162,6 +162,16 @@ def test_a_worker_refuses_samples_that_begin_after_its_checkpoint(dealt: Dealt, 
 
 
 # ------------------------------------------------------------------------------------------------------- whole runs
+
+
+@pytest.mark.parametrize(("use_gpu", "expected"), [(False, {"cpu": "gloo"}), (True, {"cpu": "gloo", "cuda": "nccl"})])
+def test_with_gpus_what_is_on_them_goes_through_nccl_and_the_rest_through_gloo(
+    use_gpu: bool, expected: dict[str, str]
+) -> None:
+    backends = torch.distributed.distributed_c10d.BackendConfig(torch.distributed.Backend(BACKEND[use_gpu]))
+    found = backends.get_device_backend_map()
+    assert {device: found[device] for device in expected} == expected
+    assert use_gpu or "nccl" not in found.values()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,35 @@
+"""What the next step needs, made while this one runs on a device.
+
+Promises: the same things in the same order, made ahead or not; never more than one ahead; what making raises, the step that needs it raises. Items
+are taken in the caller's thread, so what waits for them and counts its waiting does so there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+def made_of(items: Iterable[Item], make: Callable[[Item], Made], *, ahead: bool) -> Iterator[Made]:
+    """make(item) of each item.
+
+    Args:
+        ahead: The next one is made on a thread of its own while the caller uses this one, which pays where the caller waits for a device; on a CPU
+            the thread would take the core from the step.
+    """
+    if not ahead:
+        yield from map(make, items)
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
+        iterator = iter(items)
+        future = None
+        for item in iterator:
+            made, future = future, thread.submit(make, item)
+            if made is not None:
+                yield made.result()
+        if future is not None:
+            yield future.result()
