@@ -26,9 +26,8 @@ def norm_relu(
     y = torch.empty_like(x) if out is None else out
     if x.device.type == "cpu":
         moments, no_mask = x.new_empty(2, x.shape[0]), x if mask is None else mask
-        _forward(
-            *(t.detach().numpy() for t in (x, scale, shift, no_mask)), mask is not None, y.numpy(), moments.numpy()
-        )
+        rows, scales, shifts, masks = (t.detach().numpy() for t in (x, scale, shift, no_mask))
+        _forward(rows, scales, shifts, masks, mask is not None, y.numpy(), moments.numpy())
         return y, moments
     normed, mean, rstd = torch.native_layer_norm(x, x.shape[1:], scale, shift, EPSILON)
     torch.clamp_min(normed, 0.0, out=y)
