@@ -19,7 +19,7 @@ from torch.nn import Module, Parameter, ParameterList
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.loss_batch import SampleLayout, check_links, check_rows, sample_layouts
 from rdl_core.loss_config import LossConfig
-from rdl_core.loss_contexts import context_sums
+from rdl_core.loss_contexts import context_sums, projected_sums
 from rdl_core.loss_gathered import MyRows, checked_identity, gathered_losses
 from rdl_core.loss_pairs import Pairs
 from rdl_core.loss_terms import Contrast, LossSum, contrasts
@@ -206,13 +206,10 @@ class ThreeLevelLoss(Module):
         """Per table with a key ([rows, channels], Eq. 3; bool [rows], whether a row has a context)."""
         if not self.linked_node_types:
             return {}, {}
-        projected = []
-        for index, table in enumerate(self.linked_node_types):
-            z = rows[table] @ self.context_matrices[index]
-            projected.append(z + self.context_biases[index] if self.config.context_bias else z)
         sizes = {table: len(rows[table]) for table in self.linked_node_types}
         sums, has_context = context_sums(links_dict, target_dict, sizes, self.config.context_form)
-        contexts = sums.differentiable(torch.cat(projected))
+        kept = [rows[table] for table in self.linked_node_types]
+        contexts = projected_sums(sums, kept, self.context_matrices, self.context_biases)
         parts = (contexts.split(list(sizes.values())), has_context.split(list(sizes.values())))
         found, has = (dict(zip(self.linked_node_types, part, strict=True)) for part in parts)
         return found, has
