@@ -4,8 +4,9 @@
 
 Times are medians of interleaved repetitions in one process on one thread; the samples are drawn before and none is seen twice; both sides gather
 their cells from memory, corrupt, and update with Adam. The FLOPs needed (step_flops.py) are set against the rate of a 256 x 128 x 128 product
-(torch.mm and the kernel that the step uses, the faster one counts) measured between the repetitions. Peak memory is that of a process of its own
-per side, above what it held before the step. Ends with one line of JSON.
+(torch.mm and the kernel that the step uses, the faster one counts) measured between the repetitions. The process starts again with the environment
+of our workers (rdl_core/allocator.py), which serves both sides. Peak memory is that of a process of its own per side, without that environment, above
+what it held before the step. Ends with one line of JSON.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -39,6 +41,7 @@ from step_sides import (
     task_batch,
 )
 
+from rdl_core import allocator
 from rdl_core.batch import collate
 from rdl_core.database import open_dataset
 from rdl_core.materialization import materialize
@@ -169,7 +172,8 @@ def peak_bytes(what: str, side: str, data: Path, store: Store) -> int:
         what,
         side,
     ]
-    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    plain = {k: v for k, v in os.environ.items() if k not in allocator.ENVIRONMENT}
+    return int(subprocess.run(command, check=True, capture_output=True, text=True, env=plain).stdout.splitlines()[-1])
 
 
 def measure_peak(store: Store, data: Path, what: str, side: str) -> int:
@@ -208,6 +212,8 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="the JSON line alone; the table goes to the error stream")
     parser.add_argument("--peak", nargs=2, metavar=("WHAT", "SIDE"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if not arguments.peak and any(os.environ.get(k) != v for k, v in allocator.ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | allocator.ENVIRONMENT)
     torch.set_num_threads(1)
     data = arguments.data / "rel-f1"
     with tempfile.TemporaryDirectory() as folder:

@@ -33,6 +33,7 @@ from distributed.seeds import SAMPLES_PER_BLOCK, step_plan, with_samples_for
 from distributed.shards import Placement, PlacementName, place
 from distributed.tracking import TrackingConfig
 from distributed.train_loop import WorkerConfig, train_loop_per_worker
+from rdl_core import allocator
 from rdl_core.config import PretrainingConfig
 from rdl_core.downstream import DownstreamConfig
 from rdl_core.hg_sampling import max_subgraph_bytes
@@ -164,7 +165,9 @@ def _trainer(
             ),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=worker.checkpoints.num_to_keep),
             callbacks=[CommitCopies(run_dir / "train"), GiveUp(run_dir), *callbacks],  # type: ignore[list-item]
-            worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true"}},
+            worker_runtime_env={
+                "env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true", **allocator.ENVIRONMENT}
+            },
         ),
     )
 

@@ -19,10 +19,10 @@ from torch.nn import Module, Parameter, ParameterList
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.loss_batch import SampleLayout, check_links, check_rows, sample_layouts
 from rdl_core.loss_config import LossConfig
-from rdl_core.loss_contexts import context_sums
+from rdl_core.loss_contexts import context_sums, projected_sums
 from rdl_core.loss_gathered import MyRows, checked_identity, gathered_losses
 from rdl_core.loss_pairs import Pairs
-from rdl_core.loss_terms import LossSum, contrast, sum_losses
+from rdl_core.loss_terms import Contrast, LossSum, contrasts
 from rdl_core.reg import EdgeType
 from rdl_core.row_identity import RowIdentity
 
@@ -111,8 +111,7 @@ class ThreeLevelLoss(Module):
         check_links(links_dict, target_dict, self.edge_types)
         layouts = sample_layouts(links_dict, sample_dict, rank_dict, num_samples)
         rows = {table: _at_least_float32(h_dict[table]) for table in self.node_types}
-        zero = rows[self.node_types[0]][:0].sum()  # keeps a graph when a database has no key at all
-        with torch.autocast(zero.device.type, enabled=False):
+        with torch.autocast(rows[self.node_types[0]].device.type, enabled=False):
             if self.config.negatives == "gathered":
                 corrupted = {table: _at_least_float32(h_corrupted_dict[table]) for table in self.node_types}
                 mine = MyRows(
@@ -121,23 +120,21 @@ class ThreeLevelLoss(Module):
                 )  # fmt: skip
                 return gathered_losses(self, mine, communicator or SingleProcess())
             h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
-            return {
-                "row": sum_losses(self._row_losses(h, h_corrupted_dict, layouts), zero),
-                "link": sum_losses(self._link_losses(h, links_dict, target_dict, layouts), zero),
-                "context": sum_losses(self._context_losses(rows, h, links_dict, target_dict, layouts), zero),
-            }
+            corrupted = {t: layouts[t].pad(_at_least_float32(h_corrupted_dict[t])) for t in self.node_types}
+            parts = self._row_parts(h, corrupted, layouts) + self._link_parts(h, links_dict, target_dict, layouts)
+            return contrasts(parts + self._context_parts(rows, h, links_dict, target_dict, layouts))
 
-    def _row_losses(
-        self, h: dict[str, Tensor], corrupted: Mapping[str, Tensor], layouts: dict[str, SampleLayout]
-    ) -> list[LossSum]:
-        losses = []
-        for table, matrix in zip(self.node_types, self.row_matrices, strict=True):
-            layout = layouts[table]
-            candidates = layout.pad(_at_least_float32(corrupted[table]))
-            if self.config.row_form == "code":
-                candidates = candidates @ matrix.T
-            losses.append(contrast(h[table] @ matrix.T, candidates, self._self_pairs(layout, layout.is_row)))
-        return losses
+    def _row_parts(
+        self, h: dict[str, Tensor], corrupted: dict[str, Tensor], layouts: dict[str, SampleLayout]
+    ) -> list[Contrast]:
+        is_code = self.config.row_form == "code"
+        return [
+            Contrast(
+                level="row", anchors=h[table], of_anchors=matrix, candidates=corrupted[table],
+                of_candidates=matrix if is_code else None, pairs=self._self_pairs(layouts[table], layouts[table].is_row),
+            )
+            for table, matrix in zip(self.node_types, self.row_matrices, strict=True)
+        ]  # fmt: skip
 
     def _self_pairs(self, layout: SampleLayout, is_input: Tensor) -> Pairs:
         """Row and context level: the positive of a row is the row itself, seen in another way."""
@@ -147,14 +144,14 @@ class ThreeLevelLoss(Module):
             is_self_reference=False, max_negatives=self.config.max_negatives, skip_without_negative=False,
         )  # fmt: skip
 
-    def _link_losses(
+    def _link_parts(
         self,
         h: dict[str, Tensor],
         links_dict: Mapping[EdgeType, Tensor],
         target_dict: Mapping[EdgeType, Tensor] | None,
         layouts: dict[str, SampleLayout],
-    ) -> list[LossSum]:
-        losses = []
+    ) -> list[Contrast]:
+        parts = []
         for index, edge_type in enumerate(self.edge_types):
             child, _, parent = edge_type
             child_rows, parent_rows = links_dict[edge_type]
@@ -169,29 +166,36 @@ class ThreeLevelLoss(Module):
                 max_negatives=self.config.max_negatives,
                 skip_without_negative=self.config.skip_edge_type_without_negative,
             )
-            if self.config.link_matrix == "shared":
-                losses.append(contrast(h[parent] @ self.link_matrices[index].T, h[child], to_parent, both_ways=True))
-                continue
-            w_to_parent, w_to_child = self.link_matrices[2 * index : 2 * index + 2]
-            losses.append(contrast(h[parent] @ w_to_parent.T, h[child], to_parent))
-            # (h_v W^T) . h_u = h_v . (h_u W): the product runs on the parents' side, which is the smaller one.
-            losses.append(contrast(h[child], h[parent] @ w_to_child, to_parent.turned()))
-        return losses
+            is_shared = self.config.link_matrix == "shared"
+            matrix = self.link_matrices[index if is_shared else 2 * index]
+            parts.append(Contrast(
+                level="link", anchors=h[parent], of_anchors=matrix, candidates=h[child], of_candidates=None,
+                pairs=to_parent, both_ways=is_shared,
+            ))  # fmt: skip
+            if not is_shared:
+                # (h_v W^T) . h_u = h_v . (h_u W): the product runs on the parents' side, which is the smaller one.
+                parts.append(Contrast(
+                    level="link", anchors=h[child], of_anchors=None, candidates=h[parent],
+                    of_candidates=self.link_matrices[2 * index + 1].T, pairs=to_parent.turned(),
+                ))  # fmt: skip
+        return parts
 
-    def _context_losses(
+    def _context_parts(
         self,
         rows: dict[str, Tensor],
         h: dict[str, Tensor],
         links_dict: Mapping[EdgeType, Tensor],
         target_dict: Mapping[EdgeType, Tensor] | None,
         layouts: dict[str, SampleLayout],
-    ) -> list[LossSum]:
+    ) -> list[Contrast]:
         contexts, has_context = self.contexts(rows, links_dict, target_dict)
-        losses = []
-        for table, context in contexts.items():
-            layout, has = layouts[table], has_context[table]
-            losses.append(contrast(h[table], layout.pad(context), self._self_pairs(layout, layout.pad(has))))
-        return losses
+        return [
+            Contrast(
+                level="context", anchors=h[table], of_anchors=None, candidates=layouts[table].pad(context),
+                of_candidates=None, pairs=self._self_pairs(layouts[table], layouts[table].pad(has_context[table])),
+            )
+            for table, context in contexts.items()
+        ]  # fmt: skip
 
     def contexts(
         self,
@@ -202,13 +206,10 @@ class ThreeLevelLoss(Module):
         """Per table with a key ([rows, channels], Eq. 3; bool [rows], whether a row has a context)."""
         if not self.linked_node_types:
             return {}, {}
-        projected = []
-        for index, table in enumerate(self.linked_node_types):
-            z = rows[table] @ self.context_matrices[index]
-            projected.append(z + self.context_biases[index] if self.config.context_bias else z)
         sizes = {table: len(rows[table]) for table in self.linked_node_types}
         sums, has_context = context_sums(links_dict, target_dict, sizes, self.config.context_form)
-        contexts = sums.differentiable(torch.cat(projected))
+        kept = [rows[table] for table in self.linked_node_types]
+        contexts = projected_sums(sums, kept, self.context_matrices, self.context_biases)
         parts = (contexts.split(list(sizes.values())), has_context.split(list(sizes.values())))
         found, has = (dict(zip(self.linked_node_types, part, strict=True)) for part in parts)
         return found, has

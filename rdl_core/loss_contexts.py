@@ -13,12 +13,14 @@ numbered table after table. In loops:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
+from rdl_core.products import pad_rows, product
 from rdl_core.reg import EdgeType
 from rdl_core.row_sums import RowSums
 
@@ -58,3 +60,34 @@ def context_sums(
         num_kinds = (per_kind.view(len(kinds), total) > 0).sum(0)
         weight = 1.0 / (per_kind[cell] * num_kinds[target]).double()
     return RowSums.of(target, source, weight, total, total), degree > 0
+
+
+def projected_sums(
+    sums: RowSums, rows: Sequence[Tensor], matrices: Iterable[Tensor], biases: Iterable[Tensor]
+) -> Tensor:
+    """[all rows, channels]: the sums of z = x W + b over all tables, with a gradient; no biases: b = 0. x: [rows, channels] per table."""
+    out: Tensor = _ProjectedSums.apply(sums, len(rows), *rows, *matrices, *biases)
+    return out
+
+
+class _ProjectedSums(Function):
+    @staticmethod
+    def forward(ctx: Any, sums: RowSums, number: int, *tensors: Tensor) -> Tensor:
+        ctx.sums, ctx.number = sums, number
+        ctx.save_for_backward(*tensors)
+        rows, matrices, biases = tensors[:number], tensors[number : 2 * number], tensors[2 * number :]
+        parts = zip(rows, matrices, biases or (None,) * number, strict=True)
+        return sums(torch.cat([product(pad_rows(x), w.T, b)[: len(x)] for x, w, b in parts]))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        tensors, number = ctx.saved_tensors, ctx.number
+        rows, matrices = tensors[:number], tensors[number : 2 * number]
+        parts = ctx.sums.transposed(grad.contiguous()).split([len(x) for x in rows])
+        of_rows, of_matrices = [], []
+        for x, w, part in zip(rows, matrices, parts, strict=True):
+            padded = pad_rows(part)
+            of_rows.append(product(padded, w)[: len(x)])
+            of_matrices.append(product(pad_rows(x).T, padded.T))
+        of_biases = [part.sum(0) for part in parts] if len(tensors) > 2 * number else []
+        return None, None, *of_rows, *of_matrices, *of_biases

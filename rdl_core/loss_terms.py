@@ -1,14 +1,14 @@
 """The three contrastive levels as sums over inputs, with their gradient computed on the way.
 
-In: rows padded to [num_samples, max_rows, channels] by a `SampleLayout`, and which pairs (anchor, candidate) are positive. Out: a `LossSum`,
-that is, the sum over inputs of L / mu with mu = log(number of negatives + 1) of that input, and the number of inputs. 1.0 is chance.
+In: rows padded to [num_samples, max_rows, channels] by a `SampleLayout`, their matrices, and which pairs (anchor, candidate) are positive. Out: a
+`LossSum` per level: the sum over inputs of L / mu with mu = log(number of negatives + 1) of that input, and the number of inputs. 1.0 is chance.
 
 Invariants: negatives never leave their sample, so the sum of a batch of samples is the sum of their sums. An input without a negative leaves both
 total and count. No exponential is taken outside a log-sum-exp, and masked logits are the smallest finite number, not -inf, so that no gradient
 is ever NaN.
 Cost: the loss is a plain sum, so its gradient with respect to logits is known as soon as the logits are: with n = log-sum-exp of v's negatives,
 s = sigmoid(n - positive) / mu summed over v's inputs, d logits[v, w] = s exp(logits[v, w] - n). The logits are dropped at once; what is kept is as
-large as the rows. Beyond max_negatives candidates, only the columns of smallest rank that can matter are gathered, and anchors go in chunks.
+large as the rows, per level. All tables and keys are one autograd node; its backward pass multiplies by what comes from above, level by level.
 Source: arXiv 2506.22530, Eq. 1-6. A row u joined to v by two keys counts twice in the mean of Eq. 3, once per link.
 """
 
@@ -23,7 +23,11 @@ from torch import Tensor
 from torch.autograd import Function
 
 from rdl_core.loss_columns import by_columns
-from rdl_core.loss_pairs import Pairs, terms
+from rdl_core.loss_dense import Number, block
+from rdl_core.loss_pairs import Pairs
+from rdl_core.products import pad_rows, product
+
+LEVELS = ("row", "link", "context")
 
 
 @dataclass(frozen=True)
@@ -42,107 +46,144 @@ class LossSum:
         return self.total / (self.count.clamp(min=1) if isinstance(self.count, Tensor) else max(1, self.count))
 
 
-def contrast(a: Tensor, c: Tensor, pairs: Pairs, *, both_ways: bool = False) -> LossSum:
-    """The loss of `pairs`, logits[s, v, u] = a[s, v] . c[s, u]; `both_ways` adds that of `pairs.turned()` on the same logits.
+@dataclass(frozen=True, kw_only=True)
+class Contrast:
+    """One table or key of a level: logits[s, v, u] = a[s, v] . c[s, u], where a and c are rows x, or x W^T.
 
-    a: [num_samples, max_anchors, channels]; c: [num_samples, max_candidates, channels], float32 or float64. In loops:
-
-        for position, (v, u) in enumerate(pairs):  # v's sample is s
-            if is_target[position]:
-                negatives = [w for w in candidates(s) if (v, w) not in pairs]
-                if is_self_reference:
-                    negatives = [w for w in negatives if w != v]
-                negatives = sorted(negatives, key=rank)[:max_negatives]
-                if not negatives and skip_without_negative:
-                    skipped_samples.add(s)
-                inputs.append((s, v, u, negatives))
-        for s, v, u, negatives in inputs:
-            if negatives and s not in skipped_samples:
-                denominator = exp(logits[s, v, u]) + sum(exp(logits[s, v, w]) for w in negatives)
-                total += -log(exp(logits[s, v, u]) / denominator) / log(len(negatives) + 1)
-                count += 1
+    Args:
+        level: Of LEVELS.
+        anchors, candidates: [num_samples, max_rows, channels], float32 or float64.
+        of_anchors, of_candidates: Their matrices W [channels, channels], or None.
+        pairs: Which are positive.
+        both_ways: Adds the loss of `pairs.turned()` on the same logits.
     """
-    total, count = _Contrast.apply(a, c, pairs, both_ways, torch.is_grad_enabled())
-    return LossSum(total, count)
+
+    level: str
+    anchors: Tensor
+    candidates: Tensor
+    of_anchors: Tensor | None
+    of_candidates: Tensor | None
+    pairs: Pairs
+    both_ways: bool = False
 
 
-def sum_losses(parts: Sequence[LossSum], zero: Tensor) -> LossSum:
-    """The sum of the parts; with no part, `zero` (0-dim, with a graph) and count 0."""
-    if not parts:
-        return LossSum(zero, torch.zeros((), dtype=torch.int64, device=zero.device))
-    return LossSum(torch.stack([p.total for p in parts]).sum(), torch.stack([p.count for p in parts]).sum())  # type: ignore[misc]
+def contrasts(parts: Sequence[Contrast]) -> dict[str, LossSum]:
+    """Per level the loss of its parts. In loops, for each part:
+
+    for position, (v, u) in enumerate(pairs):  # v's sample is s
+        if is_target[position]:
+            negatives = [w for w in candidates(s) if (v, w) not in pairs]
+            if is_self_reference:
+                negatives = [w for w in negatives if w != v]
+            negatives = sorted(negatives, key=rank)[:max_negatives]
+            if not negatives and skip_without_negative:
+                skipped_samples.add(s)
+            inputs.append((s, v, u, negatives))
+    for s, v, u, negatives in inputs:
+        if negatives and s not in skipped_samples:
+            denominator = exp(logits[s, v, u]) + sum(exp(logits[s, v, w]) for w in negatives)
+            total += -log(exp(logits[s, v, u]) / denominator) / log(len(negatives) + 1)
+            count += 1
+    """
+    tensors: dict[int, Tensor] = {}
+    for part in parts:
+        tensors |= {id(x): x for x in _tensors_of(part) if x is not None}
+    totals, counts = _Contrasts.apply(parts, list(tensors), torch.is_grad_enabled(), *tensors.values())
+    both = zip(LEVELS, totals.unbind(), counts.unbind(), strict=True)
+    return {level: LossSum(total, count) for level, total, count in both}
 
 
-class _Contrast(Function):
+def _tensors_of(part: Contrast) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    return part.anchors, part.candidates, part.of_anchors, part.of_candidates
+
+
+class _Contrasts(Function):
     @staticmethod
     def forward(
-        ctx: Any, a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: bool
+        ctx: Any, parts: Sequence[Contrast], names: list[int], with_gradient: bool, *tensors: Tensor
     ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(a.device.type, enabled=False):
-            if pairs.is_small and (not both_ways or pairs.turned().is_small):
-                total, count, *gradients = _dense(a, c, pairs, both_ways, with_gradient)
-            else:
-                total, count, *gradients = by_columns(a, c, pairs, with_gradient)
-                if both_ways:
-                    total_2, count_2, grad_c, grad_a = by_columns(c, a, pairs.turned(), with_gradient)
-                    total, count = total + total_2, count + count_2
-                    gradients = [gradients[0] + grad_a, gradients[1] + grad_c] if with_gradient else gradients
-        ctx.save_for_backward(*gradients)
+        """names: the id, in `parts`, of each tensor."""
+        totals: list[Number] = [0.0] * len(LEVELS)
+        counts: list[Number] = [0] * len(LEVELS)
+        padded = {name: _padded(x) if x.dim() == 3 else x for name, x in zip(names, tensors, strict=True)}
+        grads: dict[str, dict[int, Tensor]] = {level: {} for level in LEVELS}
+        for part in parts:
+            a, c = id(part.anchors), id(part.candidates)
+            of_a, of_c = (None if w is None else id(w) for w in (part.of_anchors, part.of_candidates))
+            mapped_a, mapped_c = (
+                _mapped(padded[x], None if m is None else padded[m]) for x, m in ((a, of_a), (c, of_c))
+            )
+            total, count, *both = _one(mapped_a, mapped_c, part.pairs, part.both_ways, with_gradient)
+            level = LEVELS.index(part.level)
+            totals[level], counts[level] = totals[level] + total, counts[level] + count
+            if with_gradient:
+                _add_gradients(grads[part.level], padded, a, of_a, both[0])
+                _add_gradients(grads[part.level], padded, c, of_c, both[1])
+        ctx.names, ctx.sizes = names, [x.shape[1] if x.dim() == 3 else None for x in tensors]
+        ctx.kept = {level: list(of_level) for level, of_level in grads.items()}
+        ctx.save_for_backward(*(grad for of_level in grads.values() for grad in of_level.values()))
+        device = tensors[0].device
+        total = torch.stack([torch.as_tensor(x, dtype=torch.float64, device=device) for x in totals])
+        count = torch.stack([torch.as_tensor(x, dtype=torch.int64, device=device) for x in counts])
         ctx.mark_non_differentiable(count)
-        return total, count
+        return total.to(tensors[0].dtype), count
 
     @staticmethod
-    def backward(ctx: Any, grad_total: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        grad_a, grad_c = ctx.saved_tensors
-        return grad_a * grad_total, grad_c * grad_total, None, None, None
+    def backward(ctx: Any, grad_totals: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        saved = iter(ctx.saved_tensors)
+        sums: dict[int, Tensor] = {}
+        for level, from_above in zip(LEVELS, grad_totals.unbind(), strict=True):
+            for name in ctx.kept[level]:
+                scaled = next(saved) * from_above
+                sums[name] = sums[name].add_(scaled) if name in sums else scaled
+        sized = zip(ctx.names, ctx.sizes, strict=True)
+        return None, None, None, *(sums[name] if size is None else sums[name][:, :size] for name, size in sized)
 
 
-def _dense(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: bool) -> tuple[Tensor, ...]:
-    """(total, count, gradients of a and c) from all logits at once."""
-    logits = a @ c.mT
-    place = pairs.anchor * pairs.candidates.max_rows + pairs.candidate % pairs.candidates.max_rows
-    positive = logits.view(-1).index_select(0, place)
-    _mask(logits, pairs, place, both_ways)
-    total, count, weights, slopes = [], [], None, []
-    for way, dim in ((pairs, 2), (pairs.turned(), 1))[: 1 + both_ways]:
-        share, negative = _softmax(logits, dim)
-        part, number, slope = terms(way, positive, negative, _num_negatives(way))
-        total.append(part)
-        count.append(number)
-        slopes.append(slope)
-        if with_gradient:
-            of_anchor = slope.new_zeros(negative.numel()).index_add_(0, way.anchor, slope)
-            weight = share.mul_(of_anchor.view(logits.shape[0], -1).unsqueeze(dim))
-            weights = weight if weights is None else weights.add_(weight)
-    if weights is None:
-        return sum(total), sum(count)  # type: ignore[return-value]
-    weights.view(-1).index_copy_(0, place, -sum(slopes))  # type: ignore[arg-type]
-    return sum(total), sum(count), weights @ c, weights.mT @ a  # type: ignore[return-value]
+def _padded(x: Tensor) -> Tensor:
+    """[1, padded rows, channels] of one sample, for `product`; of several, x itself."""
+    return pad_rows(x[0]).unsqueeze(0) if len(x) == 1 else x
 
 
-def _mask(logits: Tensor, pairs: Pairs, place: Tensor, both_ways: bool) -> None:
-    """Makes what is no negative the smallest number; the rows of padding anchors stay as they are, unless they are candidates too."""
-    lowest = torch.finfo(logits.dtype).min
-    logits.view(-1).index_fill_(0, place, lowest)
-    if pairs.is_candidate is not pairs.candidates.is_row or not pairs.candidates.is_full:
-        logits.masked_fill_(~pairs.is_candidate.unsqueeze(1), lowest)
-    if both_ways and not pairs.anchors.is_full:
-        logits.masked_fill_(~pairs.anchors.is_row.unsqueeze(2), lowest)
-    if pairs.is_self_reference:
-        logits.diagonal(dim1=1, dim2=2).fill_(lowest)
+def _mapped(x: Tensor, matrix: Tensor | None) -> Tensor:
+    """x matrix^T."""
+    if matrix is None:
+        return x
+    rows = x.flatten(0, 1)
+    return product(pad_rows(rows), matrix)[: len(rows)].view(x.shape)
 
 
-def _softmax(logits: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """(softmax, log-sum-exp [flat]): where the largest logit m is, softmax is e^(m - n), so n = m - log of it, one pass saved."""
-    share = logits.softmax(dim)
-    return share, (logits.amax(dim) - share.amax(dim).log_()).view(-1)
+def _add_gradients(
+    grads: dict[int, Tensor], padded: dict[int, Tensor], x: int, matrix: int | None, grad: Tensor
+) -> None:
+    """Adds what the gradient of x matrix^T gives for x and the matrix to what is there."""
+    if matrix is not None:
+        rows, w = pad_rows(grad.flatten(0, 1)), padded[matrix]
+        of_matrix = product(rows.T, pad_rows(padded[x].flatten(0, 1)).T)
+        grads[matrix] = grads[matrix].add_(of_matrix) if matrix in grads else of_matrix
+        grad = product(rows, w.T)[: grad.shape[0] * grad.shape[1]].view(grad.shape)
+    grads[x] = grads[x].add_(grad) if x in grads else grad
 
 
-def _num_negatives(pairs: Pairs) -> Tensor:
-    """int64 [anchors]; of an anchor without pair it does not matter."""
-    left_out = torch.bincount(pairs.anchor, minlength=pairs.anchors.is_row.numel())
-    if pairs.is_self_reference:
-        itself = torch.ones_like(left_out)
-        left_out = left_out + itself.index_fill_(0, pairs.anchor[pairs.anchor == pairs.candidate], 0)
-    candidates = pairs.is_candidate.sum(1, keepdim=True)
-    return (candidates - left_out.view(candidates.shape[0], -1)).view(-1)
+def _one(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: bool) -> tuple[Any, ...]:
+    """(total, count, and with_gradient the gradients of a and c) of one part."""
+    if pairs.is_small and (not both_ways or pairs.turned().is_small):
+        total, count, weights = block(_times(a, c.mT), pairs, both_ways)
+        return (total, count, _times(weights, c), _times(weights.mT, a)) if with_gradient else (total, count)
+    kept_a, kept_c = a[:, : pairs.anchors.max_rows], c[:, : pairs.candidates.max_rows]
+    total, count, *gradients = by_columns(kept_a, kept_c, pairs, with_gradient)
+    if both_ways:
+        total_2, count_2, *turned = by_columns(kept_c, kept_a, pairs.turned(), with_gradient)
+        total, count = total + total_2, count + count_2
+        gradients = [x.add_(y) for x, y in zip(gradients, reversed(turned), strict=True)]
+    sizes = (a.shape[1], c.shape[1])
+    return total, count, *(_with_padding(x, size) for x, size in zip(gradients, sizes, strict=False))
+
+
+def _with_padding(x: Tensor, size: int) -> Tensor:
+    return torch.nn.functional.pad(x, (0, 0, 0, size - x.shape[1]))
+
+
+def _times(x: Tensor, y: Tensor) -> Tensor:
+    """x y, sample by sample."""
+    return product(x[0], y[0].T).unsqueeze(0) if len(x) == 1 else x @ y

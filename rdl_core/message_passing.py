@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
 
+from rdl_core.norm_relu import norm_relu, norm_relu_gradients
 from rdl_core.products import product, product_dtype
 from rdl_core.reg import EdgeType
 from rdl_core.row_sums import RowSums, numpy_of
@@ -199,9 +200,7 @@ class _Layer(Function):
                 matrices = _side_by_side(t, relations, weights, channels)
                 mine.add_(product(part.view(end - begin, -1), matrices, dtype=dtype))
                 at += part.shape[0]
-            out, mean, rstd = torch.native_layer_norm(mine, (channels,), scale, shift, 1e-5)
-            torch.clamp_min(out, 0.0, out=h[begin:end])
-            saved += [mean, rstd]
+            saved.append(norm_relu(mine, scale, shift, None, out=h[begin:end])[1])
         ctx.plan, ctx.dtype = plan, dtype
         ctx.save_for_backward(x, sums, y, h, *saved, *weights)
         return h
@@ -211,17 +210,15 @@ class _Layer(Function):
         plan: Plan = ctx.plan
         x, sums, y, h, *rest = ctx.saved_tensors
         num_tables, channels, dtype = len(plan.rows_in), x.shape[1], ctx.dtype
-        moments, weights = rest[: 2 * num_tables], rest[2 * num_tables :]
+        moments, weights = rest[:num_tables], rest[num_tables:]
         grads = [torch.zeros_like(w) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
-        grad_h = torch.ops.aten.threshold_backward(grad_h.contiguous(), h, 0.0)
+        grad_h = grad_h.contiguous()
         grad_y, grad_sums, at = torch.empty_like(y), torch.empty_like(sums), 0
         for t, ((begin, end), relations) in enumerate(zip(plan.rows_out, plan.after, strict=True)):
-            scale, shift = weights[5 * t + 3 : 5 * t + 5]
-            grad, grads[5 * t + 3], grads[5 * t + 4] = torch.ops.aten.native_layer_norm_backward(
-                grad_h[begin:end], y[begin:end], (channels,), *moments[2 * t : 2 * t + 2], scale, shift, [True] * 3
+            grad, of_norm = norm_relu_gradients(
+                grad_h[begin:end], y[begin:end], h[begin:end], moments[t], weights[5 * t + 3], 1.0, grad_y[begin:end]
             )
-            grad_y[begin:end] = grad
-            grads[5 * t + 1] = grad.sum(0)
+            grads[5 * t + 3], grads[5 * t + 4], grads[5 * t + 1] = of_norm.unbind()
             if relations:
                 rows = slice(at, at + (end - begin) * len(relations))
                 at = rows.stop

@@ -10,7 +10,6 @@ times 1 / (1 - p). Rows are padded to few sizes (products.py); no gradient comes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,9 +17,8 @@ from torch import Tensor
 from torch.autograd import Function
 from torch_frame.nn import ResNet
 
+from rdl_core.norm_relu import norm_relu, norm_relu_gradients
 from rdl_core.products import pad_rows, product, product_dtype
-
-EPSILON = 1e-5
 
 
 def residual_blocks(model: ResNet, both: Tensor, masks: Tensor | None, probability: float) -> Tensor:
@@ -45,24 +43,29 @@ def residual_blocks(model: ResNet, both: Tensor, masks: Tensor | None, probabili
 
 class _Blocks(Function):
     @staticmethod
-    def forward(ctx: Any, both: Tensor, masks: Tensor | None, scale: float, *parameters: Tensor) -> Tensor:
+    def forward(ctx: Any, both: Tensor, masks: Tensor | None, factor: float, *parameters: Tensor) -> Tensor:
         saved: list[Tensor] = []
         dtype = product_dtype(both)
         z, x = pad_rows(both).chunk(2, dim=1)  # whatever is in rows of padding, no gradient comes from there
         rows, at, num_blocks = len(both), 0, (len(parameters) - 2) // 8
         z = z.contiguous()
+
+        def normed(x: Tensor, at: int, mask: Tensor | None) -> Tensor:
+            y, moments = norm_relu(x, parameters[at], parameters[at + 1], mask)
+            saved.extend((x, moments, y))
+            return y
+
         for block in range(num_blocks):
             if block:
                 z = product(x, parameters[at], parameters[at + 1], dtype=dtype)
                 saved.append(x)
                 at += 2
-            y = _norm_relu(z, parameters[at : at + 2], None if masks is None else masks[2 * block], saved)
+            y = normed(z, at, None if masks is None else masks[2 * block])
             z = product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)
-            y = _norm_relu(z, parameters[at + 4 : at + 6], None if masks is None else masks[2 * block + 1], saved)
-            x = y + x
+            x = normed(z, at + 4, None if masks is None else masks[2 * block + 1]) + x
             at += 6
-        y = _norm_relu(x, parameters[at : at + 2], None, saved)
-        ctx.scale, ctx.num_saved, ctx.dtype = scale, len(saved), dtype
+        y = normed(x, at, None)
+        ctx.factor, ctx.num_saved, ctx.dtype = factor, len(saved), dtype
         ctx.save_for_backward(*saved, *parameters)
         return product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)[:rows]
 
@@ -71,38 +74,24 @@ class _Blocks(Function):
         saved, parameters = list(ctx.saved_tensors[: ctx.num_saved]), ctx.saved_tensors[ctx.num_saved :]
         grads: list[Tensor] = []  # last parameter first
 
-        def linear(grad: Tensor, x: Tensor) -> Tensor:
+        def linear(grad: Tensor, of_bias: Tensor, x: Tensor) -> Tensor:
             weight = parameters[len(parameters) - len(grads) - 2]
-            grads.extend((grad.sum(0), product(grad.T, x.T, dtype=ctx.dtype)))
+            grads.extend((of_bias, product(grad.T, x.T, dtype=ctx.dtype)))
             return product(grad, weight.T, dtype=ctx.dtype)
 
-        def norm(grad: Tensor, scale: float) -> Tensor:
-            y, rstd, mean, x = (saved.pop() for _ in range(4))
-            at = len(parameters) - len(grads)
-            grad = torch.ops.aten.threshold_backward(grad, y, 0.0)
-            if scale != 1.0:
-                grad.mul_(scale)
-            grad, *both = torch.ops.aten.native_layer_norm_backward(
-                grad, x, x.shape[1:], mean, rstd, parameters[at - 2], parameters[at - 1], [True] * 3
-            )
-            grads.extend(reversed(both))
-            return grad
+        def norm(grad: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+            y, moments, x = (saved.pop() for _ in range(3))
+            scale = parameters[len(parameters) - len(grads) - 2]
+            grad, sums = norm_relu_gradients(grad, x, y, moments, scale, factor)
+            of_scale, of_shift, of_bias = sums.unbind()
+            grads.extend((of_shift, of_scale))
+            return grad, of_bias
 
         rows, grad = grad.shape[0], pad_rows(grad.contiguous())
-        grad_x = norm(linear(grad, saved[-1]), 1.0)
+        grad_x, _ = norm(linear(grad, grad.sum(0), saved[-1]), 1.0)
         while len(grads) < len(parameters):
-            inner = norm(grad_x, ctx.scale)
-            inner = norm(linear(inner, saved[-1]), ctx.scale)
+            inner, of_bias = norm(grad_x, ctx.factor)
+            inner, of_bias = norm(linear(inner, of_bias, saved[-1]), ctx.factor)
             if len(grads) < len(parameters):
-                grad_x = linear(inner, saved.pop()).add_(grad_x)
+                grad_x = linear(inner, of_bias, saved.pop()).add_(grad_x)
         return torch.cat([inner[:rows], grad_x[:rows]], dim=1), None, None, *reversed(grads)
-
-
-def _norm_relu(x: Tensor, affine: Sequence[Tensor], mask: Tensor | None, saved: list[Tensor]) -> Tensor:
-    """relu(norm(x)) times the mask; keeps (x, mean, rstd, y)."""
-    y, mean, rstd = torch.native_layer_norm(x, x.shape[1:], affine[0], affine[1], EPSILON)
-    y.relu_()
-    if mask is not None:
-        y.mul_(mask)
-    saved += [x, mean, rstd, y]
-    return y

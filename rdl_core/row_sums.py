@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.autograd import Function
 
 
 @njit(cache=True, nogil=True)
@@ -77,22 +75,6 @@ class RowSums:
             return x.new_zeros(self.offset.shape[0] - 1, x.shape[1])
         weight = None if self.weight is None else self.weight.to(x.dtype)
         return torch.embedding_bag(x, self.index, self.offset, False, 0, False, weight, True)[0]
-
-    def differentiable(self, x: Tensor) -> Tensor:
-        """The same with a gradient."""
-        out: Tensor = _RowSums.apply(self, x)
-        return out
-
-
-class _RowSums(Function):
-    @staticmethod
-    def forward(ctx: Any, sums: RowSums, x: Tensor) -> Tensor:
-        ctx.sums = sums
-        return sums(x)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
-        return None, ctx.sums.transposed(grad.contiguous())
 
 
 def numpy_of(values: Tensor) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import layer_norm
 
-from rdl_core import loss_columns
+from rdl_core import loss_columns, loss_dense, loss_terms
 from rdl_core.loss import LossConfig, LossSum, ThreeLevelLoss
 from rdl_core.loss_batch import sample_layouts
 
@@ -221,6 +221,24 @@ def test_anchors_in_chunks_equal_all_at_once(form: tuple[Any, ...], monkeypatch:
     assert results[0][0] > 0
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS[::9], ids=str)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_kernels_equal_operations(num_samples: int, form: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    torch.manual_seed(0)
+    loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(**dict(zip(fields, form, strict=True)))).double()
+    for seed, max_rows in ((5, 5), (6, 40)):
+        batch, results = random_batch(seed, num_samples, with_targets=True, max_rows=max_rows), []
+        for block in (loss_dense.by_kernels, loss_dense.by_operations):
+            monkeypatch.setattr(loss_terms, "block", block)
+            sums = loss(**batch)
+            total = sum((level.total for level in sums.values()), torch.zeros(()))
+            counts = torch.stack([torch.as_tensor(level.count) for level in sums.values()])
+            results.append([total, counts, *gradients(total, leaves(loss, batch))])
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
 def small(

@@ -26,13 +26,12 @@ def random_sums(
 @pytest.mark.parametrize(("entries", "targets", "sources"), [(40, 7, 5), (3, 30, 9), (0, 4, 6), (0, 0, 3), (0, 3, 0)])
 def test_equals_the_dense_product_both_ways(entries: int, targets: int, sources: int, weighted: bool) -> None:
     sums, matrix = random_sums(entries, targets, sources, weighted=weighted)
-    x = torch.randn(sources, 6, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(sources, 6, dtype=torch.float64)
     expected = matrix @ x
-    torch.testing.assert_close(sums.differentiable(x), expected, rtol=0, atol=1e-12)
+    torch.testing.assert_close(sums(x), expected, rtol=0, atol=1e-12)
     upstream = torch.randn(targets, 6, dtype=torch.float64)
-    (gradient,) = torch.autograd.grad(sums.differentiable(x), x, upstream)
-    torch.testing.assert_close(gradient, matrix.T @ upstream, rtol=0, atol=1e-12)
-    torch.testing.assert_close(sums(x.detach().float()), expected.float(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(sums.transposed(upstream), matrix.T @ upstream, rtol=0, atol=1e-12)
+    torch.testing.assert_close(sums(x.float()), expected.float(), rtol=1e-5, atol=1e-5)
 
 
 def test_sorting_keeps_the_order_of_ties_and_counts_empty_keys() -> None:
