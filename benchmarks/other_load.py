@@ -17,6 +17,12 @@ import psutil
 LOOK_S = 0.25
 
 
+def machine_s() -> float:
+    """CPU seconds of all processes on this machine since it started."""
+    of_all = psutil.cpu_times()
+    return sum(getattr(of_all, kind, 0.0) for kind in ("user", "system", "nice", "irq", "softirq", "steal"))
+
+
 class OtherLoad:
     """Looks as long as it is entered."""
 
@@ -54,9 +60,7 @@ class OtherLoad:
             self._looks.append((time.time(), self._others_s()))
 
     def _others_s(self) -> float:
-        of_all = psutil.cpu_times()
-        busy_s = sum(getattr(of_all, kind, 0.0) for kind in ("user", "system", "nice", "irq", "softirq", "steal"))
-        me = psutil.Process()
+        busy_s, me = machine_s(), psutil.Process()
         for process in [me, *me.children(recursive=True)]:
             with contextlib.suppress(psutil.NoSuchProcess):  # ended since: what it used up to the last look counts
                 used = process.cpu_times()

@@ -2,8 +2,8 @@
 
 The same samples a rank, so twice the samples a step with two workers: efficiency is steps/s of two over steps/s of one. Samplers and workers share
 the machine's cores. Each run's first window, and the group's first step, are not counted, nor are windows in which other processes took more than
-5 % of the machine: two workers lose more by them than one, which has a core to spare. Of the others the median is taken, and the runs are repeated in
-turns. Target on two otherwise idle cores: efficiency of at least 0.85, less than 5 % of the time spent waiting for samples.
+5 % of the machine (unless all are such): two workers lose more by them than one, which has a core to spare. Of the others the median is taken, the
+runs come in turns. Target on two otherwise idle cores: efficiency of at least 0.85, less than 5 % of the time spent waiting for samples.
 """
 
 from __future__ import annotations
@@ -59,12 +59,13 @@ def speeds(store: Store, folder: Path, config: PretrainingConfig, workers: int) 
     ]
 
 
-def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: int) -> dict[str, object]:
-    """What is printed.
+def quiet(windows: list[dict[str, float]]) -> list[dict[str, float]]:
+    """Those in which others took at most OTHERS_SHARE of the machine; all, where there is none."""
+    return [w for w in windows if w["others_share"] <= OTHERS_SHARE] or windows
 
-    Raises:
-        RuntimeError: Other processes left no window to count.
-    """
+
+def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: int) -> dict[str, object]:
+    """What is printed."""
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     at_start = conditions()
     for number in range(rounds):
@@ -72,15 +73,10 @@ def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: in
             config = run_config(preset, workers, windows)
             found[workers] += speeds(store, folder / f"{workers}-{number}", config, workers)
             ray.shutdown()
-    counted = {workers: [w for w in all_ if w["others_share"] <= OTHERS_SHARE] for workers, all_ in found.items()}
-    for workers, some in counted.items():
-        shares = [round(w["others_share"], 2) for w in found[workers]]
-        say(f"{workers} workers: {len(some)} of {len(shares)} windows counted; other processes' shares {shares}")
-        if not some:
-            raise RuntimeError(
-                f"no window with {workers} workers in which others took at most {OTHERS_SHARE:.0%} of the machine: {shares}.\n"
-                "Remedy: stop what else runs, or --windows 20 to wait for calmer ones"
-            )
+    counted = {workers: quiet(all_) for workers, all_ in found.items()}
+    others = {workers: statistics.median(w["others_share"] for w in some) for workers, some in counted.items()}
+    if max(others.values()) > OTHERS_SHARE:
+        say(f"other processes took {max(others.values()):.0%} of the machine in every window: these figures say little")
     rate = {workers: statistics.median(w["steps_per_s"] for w in some) for workers, some in counted.items()}
     wait = {workers: statistics.median(w["data_wait_share"] for w in some) for workers, some in counted.items()}
     model = PretrainingModel(store, run_config(preset, 1, windows))
@@ -89,6 +85,7 @@ def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: in
         "steps_per_s": {str(workers): round(r, 3) for workers, r in rate.items()},
         "data_wait_share_1": round(wait[1], 4), "preset": preset,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "samples_per_rank": SAMPLES_PER_RANK,
+        "others_share": {str(workers): round(share, 3) for workers, share in others.items()},
         "windows": {str(workers): len(some) for workers, some in counted.items()}, "windows_run": windows * rounds,
         "window_steps": WINDOW_STEPS, "database": store.schema.database, "conditions": at_start,
     }  # fmt: skip

@@ -9,7 +9,7 @@ import time
 import psutil
 import pytest
 
-from benchmarks.other_load import OtherLoad
+from benchmarks.other_load import OtherLoad, machine_s
 
 SECONDS, SLACK = 1.5, 0.05
 SPIN = "import time; end = time.time() + 60\nwhile time.time() < end: pass"
@@ -20,16 +20,15 @@ def shares_beside(spinning: psutil.Process) -> tuple[float, float, float]:
     """Shares of the machine while a process spins: (others', all that was used, the spinning process's)."""
 
     def used_s() -> tuple[float, float]:
-        every = psutil.cpu_times()
-        return every.user + every.system, spinning.cpu_times().user
+        return machine_s(), spinning.cpu_times().user
 
     with OtherLoad() as load:
         begin_s, before = time.time(), used_s()
         time.sleep(SECONDS)
         end_s, after = time.time(), used_s()
     spinning.kill()
-    machine_s = (end_s - begin_s) * (psutil.cpu_count() or 1)
-    return load.share(begin_s, end_s), (after[0] - before[0]) / machine_s, (after[1] - before[1]) / machine_s
+    cores_s = (end_s - begin_s) * (psutil.cpu_count() or 1)
+    return load.share(begin_s, end_s), (after[0] - before[0]) / cores_s, (after[1] - before[1]) / cores_s
 
 
 def test_a_process_beside_counts() -> None:
