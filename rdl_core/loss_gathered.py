@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from rdl_core.communicator import Communicator
-from rdl_core.loss_step_terms import LEVELS, StepPairs, contrast_step
-from rdl_core.loss_terms import LossSum
+from rdl_core.loss_step_terms import StepPairs, contrast_step
+from rdl_core.loss_terms import LEVELS, LossSum
 from rdl_core.reg import EdgeType
 from rdl_core.row_identity import RowIdentity
 from rdl_core.step_rows import StepRows, step_rows

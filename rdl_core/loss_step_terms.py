@@ -21,11 +21,8 @@ from torch.autograd import Function
 
 from rdl_core.loss_columns import CHUNK_LOGITS
 from rdl_core.loss_pairs import slopes, without_skipped
-from rdl_core.loss_terms import LossSum
+from rdl_core.loss_terms import LEVELS, LossSum
 from rdl_core.step_rows import StepRows
-
-LEVELS = ("row", "link", "context")
-"""Also the parts of a row's values as a candidate: corrupted view, clean view, context."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class StepPairs:
     """One direction of one key, or one table: who has which positive, and whom not to take for a negative.
 
     Args:
-        level: Position in LEVELS.
+        level: Position in LEVELS, and of the candidates' values: corrupted view, clean view, context.
         anchor, positive: int64 [inputs], this worker's rows: in the anchors, and among all its rows.
         sample: int64 [inputs].
         num_samples: Of this worker.
