@@ -42,7 +42,8 @@ from rdl_core.config import robust  # noqa: E402
 from rdl_core.database import open_dataset  # noqa: E402
 from rdl_core.materialization import materialize  # noqa: E402
 from rdl_core.optimizer import make_optimizer  # noqa: E402
-from rdl_core.pretraining import PretrainingModel, local_sampler, local_steps, train_step  # noqa: E402
+from rdl_core.pretraining import local_sampler, local_steps, train_step  # noqa: E402
+from rdl_core.pretraining_model import PretrainingModel  # noqa: E402
 from rdl_core.row_source import mapped_rows  # noqa: E402
 from rdl_core.store import Store  # noqa: E402
 

@@ -31,7 +31,7 @@ from distributed.trainer import pretrain  # noqa: E402
 from rdl_core.config import PRESETS, PretrainingConfig  # noqa: E402
 from rdl_core.database import open_dataset  # noqa: E402
 from rdl_core.materialization import materialize  # noqa: E402
-from rdl_core.pretraining import PretrainingModel  # noqa: E402
+from rdl_core.pretraining_model import PretrainingModel  # noqa: E402
 from rdl_core.store import Store  # noqa: E402
 
 SAMPLES_PER_RANK = 4

@@ -44,8 +44,9 @@ from step_sides import (
 from rdl_core import allocator
 from rdl_core.batch import collate
 from rdl_core.database import open_dataset
+from rdl_core.loss_terms import LEVELS
 from rdl_core.materialization import materialize
-from rdl_core.pretraining import LEVELS, PretrainingModel
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.products import product
 from rdl_core.row_encoder import RowModel
 from rdl_core.store import Store

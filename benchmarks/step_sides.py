@@ -18,7 +18,8 @@ from rdl_core.config import PretrainingConfig, paper
 from rdl_core.database import load_task, open_dataset
 from rdl_core.hg_sampling import HGSampling
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import PretrainingModel, train_step
+from rdl_core.pretraining import train_step
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_encoder import RowModel
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from distributed.runs import describe_differences
 from rdl_core.config import PretrainingConfig
-from rdl_core.pretraining import TrainState
+from rdl_core.train_state import TrainState
 
 NOT_COMPARED = ("wandb_id", "config_sha256")
 """Of run.json: the W&B id says where figures went; the hash has nothing that `config` has not."""

@@ -21,7 +21,8 @@ from distributed.throughput import Throughput
 from distributed.tracking import Tracker
 from rdl_core.downstream import Downstream
 from rdl_core.model_io import cpu_weights
-from rdl_core.pretraining import Counts, TrainState
+from rdl_core.pretraining import Counts
+from rdl_core.train_state import TrainState
 
 BOARD_INTERVAL_S = 0.5
 PREEMPTION_INTERVAL_STEPS = 20

@@ -21,9 +21,10 @@ from distributed.progress import console
 from rdl_core.balance import Balance
 from rdl_core.existence import existence_rules
 from rdl_core.finetuning import FinetuningResult
-from rdl_core.pretraining import LEVELS, TrainState
+from rdl_core.loss_terms import LEVELS
 from rdl_core.schema import TableSchema
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
 
 ARMS = ("scratch", "frozen", "finetuned")
 

@@ -18,7 +18,7 @@ from distributed.checkpoint import load_state
 from distributed.commits import committed_checkpoint
 from distributed.journal import Journal
 from distributed.progress import loss_text
-from rdl_core.pretraining import TrainState
+from rdl_core.train_state import TrainState
 
 SILENT_S = 300.0
 """Without a step or an event for so long. Longer than a long validation and the start of a worker group."""

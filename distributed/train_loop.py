@@ -35,9 +35,12 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.downstream import Downstream, DownstreamConfig
 from rdl_core.model_io import cpu_weights
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit
+from rdl_core.pretraining import fit
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
+from rdl_core.train_state import TrainState
+from rdl_core.validation import Validation
 
 ALIVE_INTERVAL_S = 1.0
 DATA_PARALLEL = {"broadcast_buffers": False, "gradient_as_bucket_view": True}

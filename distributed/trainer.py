@@ -38,8 +38,9 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.downstream import DownstreamConfig
 from rdl_core.hg_sampling import max_subgraph_bytes
 from rdl_core.model_io import save_pretrained
-from rdl_core.pretraining import TrainState, pretrained_checkpoint
+from rdl_core.pretraining import pretrained_checkpoint
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
 
 MAX_FAILURES = 3
 """Of a fine-tuning run."""

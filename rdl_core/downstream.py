@@ -25,9 +25,10 @@ from rdl_core.communicator import Communicator
 from rdl_core.config import FinetuningConfig, PretrainingConfig, Regime
 from rdl_core.database import load_task, open_dataset
 from rdl_core.finetuning import Finetuning
-from rdl_core.pretraining import TrainState, pretrained_checkpoint
+from rdl_core.pretraining import pretrained_checkpoint
 from rdl_core.remote_folder import Place
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
 
 OBJECTIVE = "objective"
 PREFIX = "downstream/"

@@ -11,107 +11,29 @@ Promises
 from __future__ import annotations
 
 import copy
-import dataclasses
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdl_core.backbone import RelationalEncoder
 from rdl_core.batch import Cursor, PretrainingBatch, collate
-from rdl_core.collapse import effective_rank
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
-from rdl_core.consumed import Ranges, with_samples
+from rdl_core.consumed import with_samples
 from rdl_core.hg_sampling import HGSampling
-from rdl_core.loss import ThreeLevelLoss
+from rdl_core.loss_terms import LEVELS
 from rdl_core.model_io import Checkpoint
 from rdl_core.optimizer import make_optimizer
 from rdl_core.prefetch import made_of
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_source import RowSource, mapped_rows
 from rdl_core.store import Store
 from rdl_core.subgraph import Subgraph
-
-LEVELS = ("row", "link", "context")
-VALIDATION_EPOCH = 1 << 40
-"""Validation samples are those of epochs from this number on, which training never reaches."""
-
-
-class PretrainingModel(torch.nn.Module):
-    """The backbone with the loss of three levels.
-
-    Args:
-        store: Its schema and keys shape the model.
-        config: Sizes, loss and precision.
-    """
-
-    def __init__(self, store: Store, config: PretrainingConfig) -> None:
-        super().__init__()
-        self.is_bfloat16 = config.precision == "bfloat16"
-        edge_types = store.graph.edge_types
-        self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
-        # Unused without relative time. What learns gets a gradient in every step, so DDP need not look for what does not.
-        self.encoder.time_maps.requires_grad_(config.corruption.relative_time)
-        self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
-
-    def forward(
-        self, batch: PretrainingBatch, communicator: Communicator | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples.
-
-        communicator: Over whose workers negatives are gathered, if they are; None: this batch's only.
-        """
-        self.encoder.set_dropout_segments(batch.segments)
-        device = next(self.parameters()).device
-        with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
-            x_dict = self.encoder.encode_rows(batch.frames)
-            if batch.age_days is not None:
-                x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
-            h_dict = self.encoder.propagate(x_dict, batch.edges)
-        clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
-        corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
-        numbers = (batch.sample, batch.rank, batch.num_samples, batch.identity, communicator)
-        sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
-        counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
-        return {level: s.total for level, s in sums.items()}, counts, clean
-
-
-@dataclass
-class TrainState:
-    """All that changes in a run besides weights and optimizer.
-
-    Args:
-        step: Updates done.
-        best_loss: Lowest validation loss (sum of levels) so far.
-        best_step: Its step.
-        validations_since_best: For patience.
-        seconds: Training time so far, over all restarts.
-        first, last, best: Validation metrics before the first update, latest, at the best step.
-        history: One entry a validation: {"step": ..., metrics}.
-        sampled: {"rows": {table: n}, "links": {key: n}} over all samples of all workers.
-        consumed: The samples of these updates, of all workers (consumed.py), as of the last report or checkpoint.
-        since: This worker's samples after that.
-        finished: Why the run ended, or "".
-    """
-
-    step: int = 0
-    best_loss: float = float("inf")
-    best_step: int = -1
-    validations_since_best: int = 0
-    seconds: float = 0.0
-    first: dict[str, float] = field(default_factory=dict)
-    last: dict[str, float] = field(default_factory=dict)
-    best: dict[str, float] = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
-    sampled: dict[str, dict[str, int]] = field(default_factory=dict)
-    consumed: Ranges = field(default_factory=list)
-    since: list[Cursor] = field(default_factory=list)
-    finished: str = ""
-
+from rdl_core.train_state import TrainState
+from rdl_core.validation import Validation
 
 Counts = dict[str, dict[str, int]]
 """{"rows": {table: n}, "links": {key: n}}."""
@@ -152,65 +74,6 @@ def train_step(
         torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
     optimizer.step()
     return losses, numbers[2 * len(LEVELS) :]
-
-
-class Validation:
-    """Loss per level and effective rank on samples that training never sees, each alone: its negatives lie within it, gathered or not.
-
-    Args:
-        store, config: As the run's.
-        sampler: HGSampling with the run's sampling and `config.seed_of_validation`.
-        communicator: Samples are shared among its workers.
-        rows: Where times and cells are; by default the mapped store.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        config: PretrainingConfig,
-        sampler: HGSampling,
-        communicator: Communicator,
-        rows: RowSource | None = None,
-    ) -> None:
-        self.store, self.config, self.sampler, self.communicator = store, config, sampler, communicator
-        self.rows = rows or mapped_rows(store)
-        p = config.validation_corruption
-        self.corruption = config.corruption if p is None else dataclasses.replace(config.corruption, probability=p)
-
-    def cursors(self, step: int) -> list[Cursor]:
-        """Which samples: always the same, or fresh ones at every validation."""
-        number = -(-step // self.config.validation_interval_steps) if self.config.validation_fresh else 0
-        per_epoch, first = self.sampler.samples_per_epoch, number * self.config.validation_samples
-        return [
-            (VALIDATION_EPOCH + k // per_epoch, k % per_epoch)
-            for k in range(first, first + self.config.validation_samples)
-        ]
-
-    @torch.no_grad()
-    def __call__(self, model: torch.nn.Module, step: int) -> dict[str, float]:
-        """{"validation/row": ..., "validation/link": ..., "validation/context": ..., "effective_rank": ...}."""
-        model.eval()
-        device = next(model.parameters()).device
-        sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)
-        seed_rows = [torch.zeros(0, self.config.backbone.channels, device=device)]
-        for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
-            subgraphs = self.sampler.sample(epoch, [sample])
-            cursors = [(epoch, sample)]
-            batch = collate(
-                subgraphs, cursors, *self.rows(subgraphs), self.corruption, seed=self.config.seed_of_validation,
-                with_identity=self.config.loss.negatives == "gathered",
-            )  # fmt: skip
-            totals, counts, h = model(batch.to(device))
-            sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
-            sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
-            seed_rows.append(h[self.sampler.seeds.table])
-        model.train()
-        h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
-        totals_all, counts_all = self.communicator.sum(sums)
-        metrics = {
-            f"validation/{level}": float(totals_all[i] / counts_all[i].clamp(min=1)) for i, level in enumerate(LEVELS)
-        }
-        return {**metrics, "effective_rank": effective_rank(h)}
 
 
 def fit(

@@ -17,9 +17,12 @@ from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, robust
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
 from rdl_core.model_io import cpu_weights
-from rdl_core.pretraining import PretrainingModel, TrainState, Validation, fit, local_steps
+from rdl_core.pretraining import fit, local_steps
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
+from rdl_core.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

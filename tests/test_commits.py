@@ -18,7 +18,7 @@ from distributed.commits import (
     repair,
 )
 from distributed.journal import Journal
-from rdl_core.pretraining import TrainState
+from rdl_core.train_state import TrainState
 
 
 def upload(folder: Path, step: int) -> str:

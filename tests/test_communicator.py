@@ -30,13 +30,16 @@ from rdl_core.config import FinetuningConfig, PretrainingConfig, paper, robust
 from rdl_core.database import load_task, open_dataset
 from rdl_core.finetuning import Finetuning
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.loss_terms import LEVELS
 from rdl_core.materialization import materialize
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import LEVELS, PretrainingModel, Validation, fit, local_steps, train_step
+from rdl_core.pretraining import fit, local_steps, train_step
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store, open_store
 from rdl_core.subgraph import Subgraph
 from rdl_core.temporal_sampling import TemporalSamplingConfig
+from rdl_core.validation import Validation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

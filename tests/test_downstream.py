@@ -22,9 +22,11 @@ from rdl_core.database import open_dataset
 from rdl_core.downstream import Downstream, DownstreamConfig
 from rdl_core.hg_sampling import HGSamplingConfig
 from rdl_core.model_io import cpu_weights, save_pretrained
-from rdl_core.pretraining import PretrainingModel, TrainState, pretrain_here, pretrained_checkpoint
+from rdl_core.pretraining import pretrain_here, pretrained_checkpoint
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.store import Store
 from rdl_core.temporal_sampling import TemporalSamplingConfig
+from rdl_core.train_state import TrainState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

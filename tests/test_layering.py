@@ -33,7 +33,9 @@ from rdl_core.communicator import SingleProcess
 from rdl_core.config import robust
 from rdl_core.database import open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
-from rdl_core.pretraining import PretrainingModel, Validation, fit, local_steps
+from rdl_core.pretraining import fit, local_steps
+from rdl_core.pretraining_model import PretrainingModel
+from rdl_core.validation import Validation
 from rdl_core.materialization import materialize
 
 folder = Path(sys.argv[1])

@@ -20,7 +20,7 @@ from rdl_core.backbone import RelationalEncoder
 from rdl_core.config import robust
 from rdl_core.materialization import StoreConfig, materialize
 from rdl_core.model_io import Checkpoint, cpu_weights, from_pretrained, save_pretrained
-from rdl_core.pretraining import PretrainingModel
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.schema import Schema
 from rdl_core.store import Store

@@ -15,10 +15,13 @@ from distributed.checkpoint import run_identity
 from rdl_core.batch import PretrainingBatch, collate
 from rdl_core.config import PRESETS, PretrainingConfig
 from rdl_core.hg_sampling import HGSamplingConfig
+from rdl_core.loss_terms import LEVELS
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import LEVELS, PretrainingModel, TrainState, fit, local_sampler, local_steps
+from rdl_core.pretraining import fit, local_sampler, local_steps
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_source import mapped_rows
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

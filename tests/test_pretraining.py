@@ -17,18 +17,13 @@ from rdl_core.batch import CorruptionConfig, collate
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, paper, robust
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
-from rdl_core.pretraining import (
-    LEVELS,
-    VALIDATION_EPOCH,
-    PretrainingModel,
-    TrainState,
-    Validation,
-    fit,
-    local_steps,
-    train_step,
-)
+from rdl_core.loss_terms import LEVELS
+from rdl_core.pretraining import fit, local_steps, train_step
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_encoder import RowEncoderConfig
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
+from rdl_core.validation import VALIDATION_EPOCH, Validation
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

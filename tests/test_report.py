@@ -19,8 +19,9 @@ from distributed.report import (
     show_store,
 )
 from rdl_core.finetuning import FinetuningResult
-from rdl_core.pretraining import LEVELS, TrainState
+from rdl_core.loss_terms import LEVELS
 from rdl_core.store import Store
+from rdl_core.train_state import TrainState
 
 
 def result(arm: str, val: float, *, metric: str = "roc_auc", task: str = "wins", seed: int = 0) -> FinetuningResult:

@@ -14,7 +14,7 @@ from distributed.failures import GiveUp, RunFailedError
 from distributed.journal import Journal
 from distributed.status import SILENT_S, duration, run_status, status_text
 from distributed.watch import Watch
-from rdl_core.pretraining import TrainState
+from rdl_core.train_state import TrainState
 
 RESIZED = """\
 {"time_s": 1795281476.3, "event": "driver", "workers": 1, "max_workers": 2}

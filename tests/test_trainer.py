@@ -36,9 +36,9 @@ from rdl_core.config import PretrainingConfig, robust
 from rdl_core.consumed import num_samples
 from rdl_core.database import open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.loss_terms import LEVELS
 from rdl_core.materialization import StoreConfig
 from rdl_core.model_io import from_pretrained
-from rdl_core.pretraining import LEVELS
 from rdl_core.store import Store, open_store
 
 # Of Ray's own code: deprecated fields of its DataContext, read whenever the context is copied.

@@ -38,20 +38,15 @@ from distributed.trainer import pretrain
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.downstream import Downstream, DownstreamConfig
+from rdl_core.loss_terms import LEVELS
 from rdl_core.model_io import cpu_weights, save_pretrained
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import (
-    LEVELS,
-    PretrainingModel,
-    TrainState,
-    Validation,
-    fit,
-    local_sampler,
-    local_steps,
-    pretrained_checkpoint,
-)
+from rdl_core.pretraining import fit, local_sampler, local_steps, pretrained_checkpoint
+from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.remote_folder import Place
 from rdl_core.store import Store, open_store
+from rdl_core.train_state import TrainState
+from rdl_core.validation import Validation
 from tune.hang import ended_when_hung, ended_when_silent
 from tune.leftovers import leave_out_cleaner
 
