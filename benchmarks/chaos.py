@@ -13,9 +13,7 @@ and the steps done while a checkpoint is on its way to storage.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import logging
 import os
 import random
 import shutil
@@ -24,20 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
-import ray
 import torch
-from ray.cluster_utils import Cluster
-from ray.util import placement_group_table
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a file, this folder is the first of the path
 
+from benchmarks.chaos_nodes import Nodes  # noqa: E402
+from benchmarks.left_behind import left_in_memory, left_processes, open_placement_groups  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
 from distributed.checkpoint import load_state  # noqa: E402
 from distributed.commits import committed_checkpoint  # noqa: E402
@@ -46,57 +41,10 @@ from rdl_core.consumed import num_samples  # noqa: E402
 
 KINDS = ("driver", "worker", "raylet")
 WORKERS, SAMPLES_PER_STEP = 2, 2
-HEAD_CPUS, NODE_CPUS = 1, 3
-"""So that the two nodes left after a kill have the four CPUs of the run, and workers are not on the head."""
-SETTLE_S = 20.0
-"""What Ray's own processes get to end after the session."""
 
 
 def say(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
-
-
-@dataclass
-class Nodes:
-    """The cluster; the head is never killed (it holds Ray's state)."""
-
-    cluster: Cluster = field(
-        default_factory=lambda: Cluster(
-            initialize_head=True, head_node_args={"num_cpus": HEAD_CPUS, "include_dashboard": False}
-        )
-    )
-
-    def __post_init__(self) -> None:
-        for _ in range(2):
-            self.cluster.add_node(num_cpus=NODE_CPUS)
-
-    def raylets(self) -> dict[int, Any]:
-        """{pid: node} of the nodes that may be killed."""
-        return {
-            int(node.all_processes["raylet"][0].process.pid): node
-            for node in self.cluster.worker_nodes
-            if node.all_processes.get("raylet")
-        }
-
-    def train_workers(self) -> list[psutil.Process]:
-        """Processes of the training function on these nodes."""
-        found = []
-        for pid in self.raylets():
-            with contextlib.suppress(psutil.NoSuchProcess):
-                found += [p for p in psutil.Process(pid).children(recursive=True) if "RayTrainWorker" in _title(p)]
-        return found
-
-    def kill_one(self, chance: random.Random, kind: str) -> None:
-        """kill -9 of a worker or of its node's raylet, with what else ran on that node, which is then replaced."""
-        victim = chance.choice(sorted(self.train_workers(), key=lambda p: p.pid))
-        if kind == "worker":
-            victim.kill()
-            return
-        pid = next(p.pid for p in victim.parents() if p.pid in self.raylets())
-        node = self.raylets()[pid]
-        psutil.Process(pid).kill()
-        self.cluster.remove_node(node, allow_graceful=False)
-        self.cluster.add_node(num_cpus=NODE_CPUS)
 
 
 def command(options: argparse.Namespace, runs_dir: Path, name: str) -> list[str]:
@@ -193,54 +141,6 @@ def recoveries(journal: Journal, kills: list[dict[str, Any]]) -> list[dict[str, 
         parts = [after - before for before, after in zip(times, times[1:], strict=False)]
         found.append(dict(zip(("detect", "restart", "reload"), parts, strict=True)))
     return found
-
-
-def open_placement_groups(address: str) -> list[str]:
-    """Placement groups that nobody removed."""
-    ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    table = placement_group_table()
-    ray.shutdown()
-    return [f"placement group {i} {g['state']}" for i, g in table.items() if g["state"] != "REMOVED"]
-
-
-def left_processes(session: str) -> list[str]:
-    """Processes of the session, after they had time to end."""
-    end_s, left = time.monotonic() + SETTLE_S, list[str]()
-    while time.monotonic() < end_s:
-        left = [
-            f"process {p.pid} {_title(p)[:80]}"
-            for p in psutil.process_iter()
-            if p.pid != os.getpid() and _is_of(p, session)
-        ]
-        if not left:
-            break
-        time.sleep(0.5)
-    return left
-
-
-def left_in_memory(before: set[str]) -> list[str]:
-    """Files in /dev/shm that are new and that no process holds."""
-    new = {p.name for p in Path("/dev/shm").iterdir()} - before
-    for maps in Path("/proc").glob("[0-9]*/maps"):
-        with contextlib.suppress(OSError):
-            text = maps.read_text() if new else ""
-            new -= {name for name in new if f"/dev/shm/{name}" in text}
-    return [f"/dev/shm/{name}" for name in sorted(new)]
-
-
-def _is_of(process: psutil.Process, session: str) -> bool:
-    """By its command line, or by the session's files that it holds: Ray names its workers anew."""
-    try:
-        return session in _title(process) or any(session in file.path for file in process.open_files())
-    except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
-        return False
-
-
-def _title(process: psutil.Process) -> str:
-    try:
-        return " ".join(process.cmdline())
-    except (psutil.NoSuchProcess, psutil.ZombieProcess):
-        return ""
 
 
 def equal_weights(left: Path, right: Path) -> bool:

@@ -14,9 +14,11 @@ import tyro
 from ray.exceptions import RayError
 from ray.train import TrainingFailedError
 
-from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample, Status
+from distributed.data_commands import Import, Materialize, Sample
 from distributed.failures import last_screen
+from distributed.pretrain_commands import Pretrain, Status
 from distributed.progress import console
+from distributed.task_commands import Evaluate, Finetune
 
 LAST_LINES = 12
 

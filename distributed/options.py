@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -179,3 +180,8 @@ class WorkerOptions(StoreOptions):
         super().__post_init__()
         if self.workers < 1:
             raise ValueError(f"--workers must be at least 1, got {self.workers}")
+
+
+def replaced(config: Any, **changes: Any) -> Any:
+    """The configuration with the changes that are not None: options that were not given."""
+    return dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})

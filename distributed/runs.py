@@ -145,6 +145,13 @@ def _lock(descriptor: int, folder: Path) -> None:
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
 
 
+def finish(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes result.json, with the run's folder, and returns what it holds."""
+    result = {"run": str(run.folder), **result}
+    run.finish(result)
+    return result
+
+
 def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:
     """One line for each differing leaf: "pretraining.max_steps: 100 -> 200"."""
     if isinstance(old, dict) and isinstance(new, dict):

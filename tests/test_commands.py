@@ -16,7 +16,10 @@ from nasty_database import write_database, write_nasty_database
 from relbench.load import RelBenchDataset
 
 from distributed.__main__ import main
-from distributed.commands import Common, Evaluate, Finetune, Import, Materialize, Pretrain, Sample
+from distributed.data_commands import Import, Materialize, Sample
+from distributed.options import Common
+from distributed.pretrain_commands import Pretrain
+from distributed.task_commands import Evaluate, Finetune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

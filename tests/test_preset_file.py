@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distributed.commands import Pretrain
 from distributed.preset_file import pretraining_preset, read_preset_file, write_preset_file
+from distributed.pretrain_commands import Pretrain
 from rdl_core.config import PRESETS, PretrainingConfig, robust
 from tune.search_space import with_setting
 

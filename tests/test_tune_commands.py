@@ -8,7 +8,7 @@ import pytest
 import tyro
 from relbench.load import RelBenchDataset
 
-from distributed.commands import Pretrain
+from distributed.pretrain_commands import Pretrain
 from tune.__main__ import main
 from tune.commands import Sweep
 
