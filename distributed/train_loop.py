@@ -43,7 +43,7 @@ from rdl_core.train_state import TrainState
 from rdl_core.validation import Validation
 
 ALIVE_INTERVAL_S = 1.0
-DATA_PARALLEL = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+DATA_PARALLEL = {"forward_sync_buffers": False, "gradient_as_bucket_view": True}
 """Of DDP. Buffers are constants, the same on every worker; a gradient lies where it is reduced, not in a copy."""
 
 

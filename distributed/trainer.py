@@ -9,6 +9,7 @@ elastic run (`max_workers`) goes on with the workers that there is place for, on
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,6 +148,7 @@ def _placed(store: Store, config: PretrainingConfig, placement: PlacementName, n
 def _trainer(
     worker: WorkerConfig, scaling: ray.train.ScalingConfig, samplers: int, callbacks: list[ray.train.UserCallback]
 ) -> ray.train.torch.TorchTrainer:
+    memory = {} if "GLIBC_TUNABLES" in os.environ else allocator.ENVIRONMENT  # a user's own stay
     run_dir = Path(worker.run_folder)
     samples = _samples(worker, samplers, run_dir / "train", is_elastic=isinstance(scaling.num_workers, tuple))
     return ray.train.torch.TorchTrainer(
@@ -166,9 +168,7 @@ def _trainer(
             ),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=worker.checkpoints.num_to_keep),
             callbacks=[CommitCopies(run_dir / "train"), GiveUp(run_dir), *callbacks],  # type: ignore[list-item]
-            worker_runtime_env={
-                "env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true", **allocator.ENVIRONMENT}
-            },
+            worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true", **memory}},
         ),
     )
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch_frame import TensorFrame, stype
 from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.nn import StypeWiseFeatureEncoder, TimestampEncoder
@@ -197,6 +198,7 @@ class _Fold(Function):
         return z
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         numbers, vectors, e, weight = ctx.saved_tensors
         height, grad, grad_vectors = numbers.shape[1], grad.contiguous(), None

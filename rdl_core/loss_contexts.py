@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from rdl_core.products import pad_rows, product
 from rdl_core.reg import EdgeType
@@ -80,6 +81,7 @@ class _ProjectedSums(Function):
         return sums(torch.cat([product(pad_rows(x), w.T, b)[: len(x)] for x, w, b in parts]))
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         tensors, number = ctx.saved_tensors, ctx.number
         rows, matrices = tensors[:number], tensors[number : 2 * number]

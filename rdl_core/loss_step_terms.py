@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from rdl_core.loss_columns import CHUNK_LOGITS
 from rdl_core.loss_pairs import slopes, without_skipped
@@ -109,6 +110,7 @@ class _ContrastStep(Function):
         return *totals.unbind(), counts
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         grad_own, *grad_anchors = ctx.saved_tensors
         of_anchors = [grad * grads[level] for grad, level in zip(grad_anchors, ctx.levels, strict=True)]

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from rdl_core.loss_columns import by_columns
 from rdl_core.loss_dense import Number, block
@@ -129,6 +130,7 @@ class _Contrasts(Function):
         return total.to(tensors[0].dtype), count
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_totals: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         saved = iter(ctx.saved_tensors)
         sums: dict[int, Tensor] = {}

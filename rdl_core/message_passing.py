@@ -24,6 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from rdl_core.norm_relu import norm_relu, norm_relu_gradients
 from rdl_core.products import product, product_dtype
@@ -206,6 +207,7 @@ class _Layer(Function):
         return h
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad_h: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         plan: Plan = ctx.plan
         x, sums, y, h, *rest = ctx.saved_tensors

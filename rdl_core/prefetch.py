@@ -1,7 +1,8 @@
 """What the next step needs, made while this one runs on a device.
 
-Promises: the same things in the same order, made ahead or not; never more than one ahead; what making raises, the step that needs it raises. Items
-are taken in the caller's thread, so what waits for them and counts its waiting does so there.
+Promises: the same things in the same order, made ahead or not, also before an error: what taking or making an item raises, the step that needs it
+raises; never more than one ahead. Items are taken in the caller's thread, so what waits for them and counts its waiting does so there; made ahead, a
+step therefore begins when the next one's item has come.
 """
 
 from __future__ import annotations
@@ -25,9 +26,16 @@ def made_of(items: Iterable[Item], make: Callable[[Item], Made], *, ahead: bool)
         yield from map(make, items)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="prefetch") as thread:
-        iterator = iter(items)
-        future = None
-        for item in iterator:
+        iterator, future = iter(items), None
+        while True:
+            try:
+                item = next(iterator)
+            except StopIteration:
+                break
+            except Exception:
+                if future is not None:
+                    yield future.result()
+                raise
             made, future = future, thread.submit(make, item)
             if made is not None:
                 yield made.result()

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch_frame.nn import ResNet
 
 from rdl_core.norm_relu import norm_relu, norm_relu_gradients
@@ -70,6 +71,7 @@ class _Blocks(Function):
         return product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)[:rows]
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         saved, parameters = list(ctx.saved_tensors[: ctx.num_saved]), ctx.saved_tensors[ctx.num_saved :]
         grads: list[Tensor] = []  # last parameter first

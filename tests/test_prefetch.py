@@ -23,6 +23,19 @@ def test_all_are_made_once_in_order(ahead: bool, number: int) -> None:
     assert made == list(range(number))
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_all_that_came_before_an_error_are_given_before_it(ahead: bool) -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise ConnectionError("lost")
+
+    seen: list[int] = []
+    with pytest.raises(ConnectionError, match="lost"):
+        for item in made_of(items(), lambda n: n, ahead=ahead):
+            seen.append(item)
+    assert seen == [0, 1, 2]
+
+
 def test_the_next_is_made_while_this_one_is_used_and_no_more() -> None:
     begun = [threading.Event() for _ in range(4)]
 
