@@ -70,6 +70,7 @@ class Finetune(WorkerOptions):
         )  # fmt: skip
         result = run_data_parallel(job, run.folder, self.workers) if self.workers > 1 else _run_with_bar(job)
         show_results([result])
+        say(f"checkpoint {run.folder / 'model'}")
         return finish(run, {**dataclasses.asdict(result), "checkpoint": str(run.folder / "model")})
 
     def config(self) -> FinetuningConfig:
