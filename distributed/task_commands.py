@@ -11,9 +11,7 @@ from distributed.evaluate import evaluate
 from distributed.finetune import FinetuneJob, check_arm, run_data_parallel, run_job
 from distributed.options import StoreOptions, WorkerOptions, replaced
 from distributed.progress import bar, say
-from distributed.report import (
-    show_results,
-)
+from distributed.report import show_results
 from distributed.runs import finish
 from rdl_core.backbone import BackboneConfig
 from rdl_core.config import PRESETS, Arm, FinetuningConfig, PresetName, Regime
