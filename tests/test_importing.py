@@ -537,7 +537,7 @@ def test_many_keys_are_mapped_by_columns(tmp_path: Path) -> None:
         pq.write_table(con.sql(query).to_arrow_table(), tmp_path / "in" / "t.parquet")
     (tmp_path / "schema.yaml").write_text("t: {pkey: id, fkeys: {up: t}}")
     report = import_database(config(str(tmp_path / "in"), tmp_path / "out", schema_file=tmp_path / "schema.yaml"), None)
-    assert report.wall_s < 10
+    assert report.wall_s < 60
     found = pd.read_parquet(tmp_path / "out" / "db" / "t.parquet")
     keys = pd.read_parquet(tmp_path / "out" / "keys" / "t.parquet")["source_key"]
     source = pd.read_parquet(tmp_path / "in" / "t.parquet").set_index("id")["up"]

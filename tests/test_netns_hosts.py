@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchmarks.hosts import Network, network, why_not
+from benchmarks.hosts import Namespace, Network, network, why_not
 
 ROOT = Path(__file__).resolve().parent.parent
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"several hosts cannot be made here: {why_not()}")
@@ -42,14 +42,19 @@ def test_hosts_reach_each_other_by_name_until_a_link_is_cut_and_after_it_is_back
     left.round_trip_s(right.name)
 
 
+def _fastest_s(here: Namespace, there: Namespace) -> float:
+    """Of several: a first packet that is lost on a link just moved is sent again after a second, and the machine may be busy."""
+    return min(here.round_trip_s(there.name) for _ in range(5))
+
+
 def test_a_slow_link_delays_each_way_and_only_that_host(pair: Network, tmp_path: Path) -> None:
     left, right = pair.hosts.values()
-    assert left.round_trip_s(right.name) < 0.06
+    assert _fastest_s(left, right) < 0.06
     assert pair.add_slow_bridge(30.0, tmp_path / "log") is None
     pair.plug("right", "far")
-    assert 0.06 <= left.round_trip_s(right.name) < 0.5
+    assert 0.06 <= _fastest_s(left, right) < 0.5
     pair.plug("right", "bridge")
-    assert left.round_trip_s(right.name) < 0.06
+    assert _fastest_s(left, right) < 0.06
 
 
 def test_killing_all_of_a_host_ends_nothing_elsewhere(pair: Network) -> None:
