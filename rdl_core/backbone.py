@@ -17,7 +17,6 @@ from torch_geometric.nn import PositionalEncoding
 
 from rdl_core.dropout import Segments
 from rdl_core.message_passing import Aggregation, HeteroSAGELayer
-from rdl_core.products import pad_rows, padded_size
 from rdl_core.reg import EdgeType
 from rdl_core.row_encoder import RowEncoder, RowEncoderConfig
 from rdl_core.schema import Schema
@@ -141,23 +140,20 @@ class RelationalEncoder(torch.nn.Module):
             [rows, channels] per table; with hops, rows of hop 0 only.
         """
         rows = {t: len(x_dict[t] if lookup is None else lookup[t]) for t in self.tables}
-        x = torch.cat([pad_rows(x_dict[t]) for t in self.tables])
-        num_in = {t: padded_size(len(x_dict[t])) for t in self.tables}
-        num_out = {t: padded_size(n) for t, n in rows.items()}
+        x = torch.cat([x_dict[t] for t in self.tables])
+        num_in, num_out = {t: len(x_dict[t]) for t in self.tables}, rows
         plan, has_hops = None, num_nodes_per_hop is not None and num_edges_per_hop is not None
         layers: Any = self.layers
         for number, layer in enumerate(layers):
             remaining, kept = len(self.layers) - number, edges
             if num_nodes_per_hop is not None and num_edges_per_hop is not None:
-                rows = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
-                num_out = {t: padded_size(n) for t, n in rows.items()}
+                num_out = {t: sum(num_nodes_per_hop[t][:remaining]) for t in self.tables}
                 kept = {e: index[:, : sum(num_edges_per_hop[e][:remaining])] for e, index in edges.items()}
             if plan is None or has_hops or (number == 1 and lookup is not None):  # else all layers are alike
                 plan = layer.plan(num_in, kept, num_out, lookup if number == 0 else None)
             num_in = num_out
             x = layer.run(x, plan)
-        parts = x.split([num_out[t] for t in self.tables])
-        return {t: part[: rows[t]] for t, part in zip(self.tables, parts, strict=True)}
+        return dict(zip(self.tables, x.split([num_out[t] for t in self.tables]), strict=True))
 
     def set_dropout_segments(self, segments: Mapping[str, Segments] | None) -> None:
         """Ties the dropout of each table's rows to their samples; None: to the global generator."""

@@ -49,18 +49,15 @@ class SampleDropout(torch.nn.Module):
         self.probability, self.number = probability, number
         self.segments: Segments | None = None
 
-    def masks(self, num_masks: int, rows: int, channels: int, like: Tensor, padded_rows: int = 0) -> Tensor | None:
-        """[num_masks, rows, channels] of 0 and 1 / (1 - probability), as `like` in dtype and device; None: nothing is dropped.
-
-        With `padded_rows`, zeros follow up to that many rows.
-        """
+    def masks(self, num_masks: int, rows: int, channels: int, like: Tensor) -> Tensor | None:
+        """[num_masks, rows, channels] of 0 and 1 / (1 - probability), as `like` in dtype and device; None: nothing is dropped."""
         if not self.training or self.probability == 0.0:
             return None
         segments = self.segments
         if segments is None:
             segments = [(rows, (int(torch.randint(2**63 - 1, ())),))]
         threshold, scale = np.uint64(round(self.probability * 65536)), np.float32(1.0 / (1.0 - self.probability))
-        first, cells = 0, max(rows, padded_rows) * channels
+        first, cells = 0, rows * channels
         masks = np.empty(
             (num_masks, cells + 3), np.float32
         )  # a segment may end within four cells, which the next one overwrites
@@ -68,7 +65,6 @@ class SampleDropout(torch.nn.Module):
             key = np.uint64(stream(PURPOSE_DROPOUT, *numbers, self.number))
             _fill(masks, first * channels, length * channels, key, threshold, scale)
             first += length
-        masks[:, rows * channels :] = 0.0
         if first != rows:
             raise ValueError(f"dropout segments cover {first} rows of {rows}; set them for this batch")
-        return torch.from_numpy(masks)[:, :cells].unflatten(1, (max(rows, padded_rows), channels)).to(like)
+        return torch.from_numpy(masks)[:, :cells].unflatten(1, (rows, channels)).to(like)

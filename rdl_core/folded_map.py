@@ -27,7 +27,7 @@ from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.nn import StypeWiseFeatureEncoder, TimestampEncoder
 from torch_frame.nn.encoding import CyclicEncoding
 
-from rdl_core.products import pad_rows, product, product_dtype
+from rdl_core.products import product, product_dtype
 from rdl_core.row_sums import RowSums
 
 
@@ -65,7 +65,7 @@ def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequ
     numbers = torch.cat(cells.numbers, dim=1) if cells.numbers else weight.new_zeros(frame.num_rows, 0)
     e = torch.cat(cells.encoders) if cells.encoders else weight.new_zeros(0, weight.shape[1] // frame.num_cols)
     parameters = [m.weight for m in maps] + [m.bias for m in maps]
-    out: Tensor = _Fold.apply(cells, pad_rows(numbers), frame.num_rows, cells.vectors, e, *parameters)
+    out: Tensor = _Fold.apply(cells, numbers, cells.vectors, e, *parameters)
     return out
 
 
@@ -175,11 +175,11 @@ def _add_categories(cells: Cells, first: Any, modules: Any, features: Any, num_r
 
 
 class _Fold(Function):
-    """All maps as one, of their weights below each other; numbers are padded below `rows`; parameters: the weights, the biases."""
+    """All maps as one, of their weights below each other; parameters: the weights, the biases."""
 
     @staticmethod
     def forward(
-        ctx: Any, cells: Cells, numbers: Tensor, rows: int, vectors: Tensor | None, e: Tensor, *parameters: Tensor
+        ctx: Any, cells: Cells, numbers: Tensor, vectors: Tensor | None, e: Tensor, *parameters: Tensor
     ) -> Tensor:
         weight, bias = (torch.cat(p) if len(p) > 1 else p[0] for p in _halves(parameters))
         ctx.runs, ctx.picks, ctx.heights = cells.runs, cells.picks, [len(b) for b in _halves(parameters)[1]]
@@ -187,10 +187,10 @@ class _Fold(Function):
         height, g = numbers.shape[1], e.new_empty(len(e), len(weight))
         for part, w, of_g in _runs(ctx.runs, e, weight, g):
             torch.bmm(part, w.mT, out=of_g)
-        z = product(numbers, g[:height].T, bias, dtype=ctx.dtype)[:rows] if height else bias.expand(rows, -1).clone()
+        z = product(numbers, g[:height].T, bias, dtype=ctx.dtype) if height else bias.repeat(len(numbers), 1)
         if vectors is not None:
             ctx.columns = slice(ctx.columns.start, ctx.columns.start + vectors.shape[1])
-            z.add_(product(vectors, weight[:, ctx.columns].contiguous(), dtype=ctx.dtype))
+            product(vectors, weight[:, ctx.columns], dtype=ctx.dtype, out=z, is_added=True)
         if ctx.picks is not None:
             g[-1] = 0.0
             z.add_(ctx.picks(g[height:]))
@@ -204,7 +204,7 @@ class _Fold(Function):
         height, grad, grad_vectors = numbers.shape[1], grad.contiguous(), None
         grad_e, grad_g, grad_weight = torch.empty_like(e), e.new_empty(len(e), len(weight)), torch.empty_like(weight)
         if height:
-            grad_g[:height] = product(numbers.T, pad_rows(grad).T, dtype=ctx.dtype)
+            product(numbers.T, grad.T, dtype=ctx.dtype, out=grad_g[:height])
         if ctx.picks is not None:
             grad_g[height:], grad_e[-1] = ctx.picks.transposed(grad), 0.0
         both = zip(_runs(ctx.runs, e, weight, grad_g), _runs(ctx.runs, grad_e, grad_weight, grad_g), strict=True)
@@ -212,9 +212,9 @@ class _Fold(Function):
             torch.bmm(of_g, w, out=of_part)
             of_w.copy_(of_g.mT @ part)
         if vectors is not None:
-            grad_vectors = product(grad, weight[:, ctx.columns].contiguous().T, dtype=ctx.dtype)
-            grad_weight[:, ctx.columns] = product(grad.T, vectors.T, dtype=ctx.dtype)
-        return None, None, None, grad_vectors, grad_e, *grad_weight.split(ctx.heights), *grad.sum(0).split(ctx.heights)
+            grad_vectors = product(grad, weight[:, ctx.columns].T, dtype=ctx.dtype)
+            product(grad.T, vectors.T, dtype=ctx.dtype, out=grad_weight[:, ctx.columns])
+        return None, None, grad_vectors, grad_e, *grad_weight.split(ctx.heights), *grad.sum(0).split(ctx.heights)
 
 
 def _halves(parameters: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:

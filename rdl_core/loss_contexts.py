@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from rdl_core.products import pad_rows, product
+from rdl_core.products import product
 from rdl_core.reg import EdgeType
 from rdl_core.row_sums import RowSums
 
@@ -78,7 +78,7 @@ class _ProjectedSums(Function):
         ctx.save_for_backward(*tensors)
         rows, matrices, biases = tensors[:number], tensors[number : 2 * number], tensors[2 * number :]
         parts = zip(rows, matrices, biases or (None,) * number, strict=True)
-        return sums(torch.cat([product(pad_rows(x), w.T, b)[: len(x)] for x, w, b in parts]))
+        return sums(torch.cat([product(x, w.T, b) for x, w, b in parts]))
 
     @staticmethod
     @once_differentiable
@@ -88,8 +88,7 @@ class _ProjectedSums(Function):
         parts = ctx.sums.transposed(grad.contiguous()).split([len(x) for x in rows])
         of_rows, of_matrices = [], []
         for x, w, part in zip(rows, matrices, parts, strict=True):
-            padded = pad_rows(part)
-            of_rows.append(product(padded, w)[: len(x)])
-            of_matrices.append(product(pad_rows(x).T, padded.T))
+            of_rows.append(product(part, w))
+            of_matrices.append(product(x.T, part.T))
         of_biases = [part.sum(0) for part in parts] if len(tensors) > 2 * number else []
         return None, None, *of_rows, *of_matrices, *of_biases

@@ -26,7 +26,7 @@ from torch.autograd.function import once_differentiable
 from rdl_core.loss_columns import by_columns
 from rdl_core.loss_dense import Number, block
 from rdl_core.loss_pairs import Pairs
-from rdl_core.products import pad_rows, product
+from rdl_core.products import product
 
 LEVELS = ("row", "link", "context")
 
@@ -106,21 +106,19 @@ class _Contrasts(Function):
         """names: the id, in `parts`, of each tensor."""
         totals: list[Number] = [0.0] * len(LEVELS)
         counts: list[Number] = [0] * len(LEVELS)
-        padded = {name: _padded(x) if x.dim() == 3 else x for name, x in zip(names, tensors, strict=True)}
+        named = dict(zip(names, tensors, strict=True))
         grads: dict[str, dict[int, Tensor]] = {level: {} for level in LEVELS}
         for part in parts:
             a, c = id(part.anchors), id(part.candidates)
             of_a, of_c = (None if w is None else id(w) for w in (part.of_anchors, part.of_candidates))
-            mapped_a, mapped_c = (
-                _mapped(padded[x], None if m is None else padded[m]) for x, m in ((a, of_a), (c, of_c))
-            )
+            mapped_a, mapped_c = (_mapped(named[x], None if m is None else named[m]) for x, m in ((a, of_a), (c, of_c)))
             total, count, *both = _one(mapped_a, mapped_c, part.pairs, part.both_ways, with_gradient)
             level = LEVELS.index(part.level)
             totals[level], counts[level] = totals[level] + total, counts[level] + count
             if with_gradient:
-                _add_gradients(grads[part.level], padded, a, of_a, both[0])
-                _add_gradients(grads[part.level], padded, c, of_c, both[1])
-        ctx.names, ctx.sizes = names, [x.shape[1] if x.dim() == 3 else None for x in tensors]
+                _add_gradients(grads[part.level], named, a, of_a, both[0])
+                _add_gradients(grads[part.level], named, c, of_c, both[1])
+        ctx.names = names
         ctx.kept = {level: list(of_level) for level, of_level in grads.items()}
         ctx.save_for_backward(*(grad for of_level in grads.values() for grad in of_level.values()))
         device = tensors[0].device
@@ -138,32 +136,24 @@ class _Contrasts(Function):
             for name in ctx.kept[level]:
                 scaled = next(saved) * from_above
                 sums[name] = sums[name].add_(scaled) if name in sums else scaled
-        sized = zip(ctx.names, ctx.sizes, strict=True)
-        return None, None, None, *(sums[name] if size is None else sums[name][:, :size] for name, size in sized)
-
-
-def _padded(x: Tensor) -> Tensor:
-    """[1, padded rows, channels] of one sample, for `product`; of several, x itself."""
-    return pad_rows(x[0]).unsqueeze(0) if len(x) == 1 else x
+        return None, None, None, *(sums[name] for name in ctx.names)
 
 
 def _mapped(x: Tensor, matrix: Tensor | None) -> Tensor:
     """x matrix^T."""
     if matrix is None:
         return x
-    rows = x.flatten(0, 1)
-    return product(pad_rows(rows), matrix)[: len(rows)].view(x.shape)
+    return product(x.flatten(0, 1), matrix).view(x.shape)
 
 
 def _add_gradients(
-    grads: dict[int, Tensor], padded: dict[int, Tensor], x: int, matrix: int | None, grad: Tensor
+    grads: dict[int, Tensor], named: dict[int, Tensor], x: int, matrix: int | None, grad: Tensor
 ) -> None:
     """Adds what the gradient of x matrix^T gives for x and the matrix to what is there."""
     if matrix is not None:
-        rows, w = pad_rows(grad.flatten(0, 1)), padded[matrix]
-        of_matrix = product(rows.T, pad_rows(padded[x].flatten(0, 1)).T)
-        grads[matrix] = grads[matrix].add_(of_matrix) if matrix in grads else of_matrix
-        grad = product(rows, w.T)[: grad.shape[0] * grad.shape[1]].view(grad.shape)
+        rows, w = grad.flatten(0, 1), named[matrix]
+        grads[matrix] = product(rows.T, named[x].flatten(0, 1).T, out=grads.get(matrix), is_added=matrix in grads)
+        grad = product(rows, w.T).view(grad.shape)
     grads[x] = grads[x].add_(grad) if x in grads else grad
 
 
@@ -172,18 +162,12 @@ def _one(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: boo
     if pairs.is_small and (not both_ways or pairs.turned().is_small):
         total, count, weights = block(_times(a, c.mT), pairs, both_ways)
         return (total, count, _times(weights, c), _times(weights.mT, a)) if with_gradient else (total, count)
-    kept_a, kept_c = a[:, : pairs.anchors.max_rows], c[:, : pairs.candidates.max_rows]
-    total, count, *gradients = by_columns(kept_a, kept_c, pairs, with_gradient)
+    total, count, *gradients = by_columns(a, c, pairs, with_gradient)
     if both_ways:
-        total_2, count_2, *turned = by_columns(kept_c, kept_a, pairs.turned(), with_gradient)
+        total_2, count_2, *turned = by_columns(c, a, pairs.turned(), with_gradient)
         total, count = total + total_2, count + count_2
         gradients = [x.add_(y) for x, y in zip(gradients, reversed(turned), strict=True)]
-    sizes = (a.shape[1], c.shape[1])
-    return total, count, *(_with_padding(x, size) for x, size in zip(gradients, sizes, strict=False))
-
-
-def _with_padding(x: Tensor, size: int) -> Tensor:
-    return torch.nn.functional.pad(x, (0, 0, 0, size - x.shape[1]))
+    return total, count, *gradients
 
 
 def _times(x: Tensor, y: Tensor) -> Tensor:

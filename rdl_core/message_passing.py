@@ -186,7 +186,8 @@ class _Layer(Function):
         for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
             if blocks:
                 out = products[at : at + (end - begin) * len(blocks)]
-                out.view(end - begin, -1).copy_(product(x[begin:end], _stacked(blocks, weights, channels), dtype=dtype))
+                matrices = _stacked(blocks, weights, channels)
+                product(x[begin:end], matrices, dtype=dtype, out=out.view(end - begin, -1))
                 at += out.shape[0]
         y = plan.sums_before(products)
         del products
@@ -199,7 +200,7 @@ class _Layer(Function):
             if relations:
                 part = sums[at : at + (end - begin) * len(relations)]
                 matrices = _side_by_side(t, relations, weights, channels)
-                mine.add_(product(part.view(end - begin, -1), matrices, dtype=dtype))
+                product(part.view(end - begin, -1), matrices, dtype=dtype, out=mine, is_added=True)
                 at += part.shape[0]
             saved.append(norm_relu(mine, scale, shift, None, out=h[begin:end])[1])
         ctx.plan, ctx.dtype = plan, dtype
@@ -225,7 +226,7 @@ class _Layer(Function):
                 rows = slice(at, at + (end - begin) * len(relations))
                 at = rows.stop
                 of_rows = grad_sums[rows].view(end - begin, -1)
-                of_rows.copy_(product(grad, _side_by_side(t, relations, weights, channels).T, dtype=dtype))
+                product(grad, _side_by_side(t, relations, weights, channels).T, dtype=dtype, out=of_rows)
                 both = product(grad.T, sums[rows].view(end - begin, -1).T, dtype=dtype)
                 for relation, block in zip(relations, both.split(channels, dim=1), strict=True):
                     _block(t, relation, grads, channels).copy_(block)
@@ -235,7 +236,8 @@ class _Layer(Function):
             if blocks:
                 rows = slice(at, at + (end - begin) * len(blocks))
                 at, grad = rows.stop, grad_products[rows].view(end - begin, -1)
-                grad_x[begin:end].add_(product(grad, _stacked(blocks, weights, channels).T, dtype=dtype))
+                matrices = _stacked(blocks, weights, channels)
+                product(grad, matrices.T, dtype=dtype, out=grad_x[begin:end], is_added=True)
                 every = product(grad.T, x[begin:end].T, dtype=dtype)
                 for (target, relation), block in zip(blocks, every.split(channels), strict=True):
                     _block(target, relation, grads, channels).copy_(block)

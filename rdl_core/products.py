@@ -1,8 +1,7 @@
 """Matrix products of the hand-written functions: x weight^T + bias on the fastest kernel that PyTorch has for it.
 
-On a CPU in float32, PyTorch's `mm` is MKL, which uses half of the vector width on processors of another maker; oneDNN, which is in the same PyTorch,
-uses all of it (1.3 to 2.2 times the rate on an AMD EPYC). The operation is the one that torch.compile writes for a linear map; where it is missing,
-and for other types and devices, `mm` does the same. Not for use under autograd.
+On a CPU in float32 that is oneDNN's (product_kernels.py): PyTorch's `mm` is MKL, which uses half of the vector width on processors of another
+maker. For other types and devices, or without that kernel, it is `mm`. Not for use under autograd.
 
 Under autocast, operands are rounded to its type, a kernel adds up in float32, and the result has x's type again: norms, sums of rows and residuals
 between products stay float32. The hand-written functions ask `product_dtype` in their forward pass, where autocast is on, and keep the answer for
@@ -13,9 +12,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
-HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+from rdl_core.product_kernels import HAS_KERNEL, multiply
 
 
 def product_dtype(x: Tensor) -> torch.dtype:
@@ -24,33 +22,55 @@ def product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if x.dtype == torch.float32 and torch.is_autocast_enabled(kind) else x.dtype
 
 
-def product(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, dtype: torch.dtype | None = None) -> Tensor:
-    """[rows, out] from x [rows, in], weight [out, in] and bias [out]; any of them may be a transposed view.
+def product(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    dtype: torch.dtype | None = None,
+    out: Tensor | None = None,
+    is_added: bool = False,
+) -> Tensor:
+    """[rows, out] from x [rows, in], weight [out, in] and bias [out].
 
-    dtype: What operands are rounded to (`product_dtype`); None: nothing is.
+    x and weight may be transposed views or parts of wider rows.
+
+    Args:
+        dtype: What operands are rounded to (`product_dtype`); None: nothing is.
+        out: Takes the result; its cells in a row lie beside each other.
+        is_added: To what `out` holds.
     """
     if dtype is not None and dtype != x.dtype:
-        out = (x.to(dtype) @ weight.to(dtype).T).to(x.dtype)
-        return out if bias is None else out.add_(bias)
-    is_fast = HAS_ONEDNN and x.dtype == torch.float32 and x.device.type == "cpu"
-    if is_fast and x.numel() and weight.numel():
-        if not (weight.is_contiguous() or weight.T.is_contiguous()):  # a part of wider rows
-            weight = weight.contiguous()  # else oneDNN takes its reference kernel: a thousand times slower
-        linear: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return linear
-    return x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
+        return _put((x.to(dtype) @ weight.to(dtype).T).to(x.dtype), bias, out, is_added)
+    rows, inner, columns = x.shape[0], x.shape[1], weight.shape[0]
+    is_fast = HAS_KERNEL and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
+    if not (is_fast and rows and inner == weight.shape[1] and inner and columns):
+        return _put(x @ weight.T, bias, out, is_added)
+    if out is None:
+        out = x.new_empty(rows, columns)
+    x, x_stride, is_x_across = _layout(x)
+    weight, weight_stride, is_weight_across = _layout(weight)
+    of_bias = 0 if bias is None else bias.data_ptr()
+    multiply(
+        rows, columns, inner, x.data_ptr(), x_stride, is_x_across, weight.data_ptr(), weight_stride, not is_weight_across,
+        of_bias, out.data_ptr(), out.stride(0), is_added,
+    )  # fmt: skip
+    return out
 
 
-def padded_size(rows: int) -> int:
-    """The next multiple of 32, of many rows that of an eighth to a sixteenth of them.
+def _layout(x: Tensor) -> tuple[Tensor, int, bool]:
+    """(x or a copy that lies well, cells from row to row in memory, whether memory's rows are x's columns)."""
+    (rows, columns), (row_stride, column_stride) = x.shape, x.stride()
+    if column_stride == 1 and row_stride >= columns:
+        return x, row_stride, False
+    if row_stride == 1 and column_stride >= rows:
+        return x, column_stride, True
+    return x.contiguous(), columns, False
 
-    oneDNN compiles a kernel for every new shape (a millisecond) and keeps the last thousand, so there should be few.
-    """
-    multiple = max(32, 1 << max(0, rows.bit_length() - 4))
-    return -(-rows // multiple) * multiple
 
-
-def pad_rows(x: Tensor) -> Tensor:
-    """Rows of zeros below, up to the padded size; x itself where there are none to add."""
-    missing = padded_size(x.shape[0]) - x.shape[0]
-    return pad(x, (0, 0, 0, missing)) if missing else x
+def _put(product: Tensor, bias: Tensor | None, out: Tensor | None, is_added: bool) -> Tensor:
+    if bias is not None:
+        product.add_(bias)
+    if out is None:
+        return product
+    return out.add_(product) if is_added else out.copy_(product)

@@ -5,7 +5,7 @@
     out = W relu(norm(x)) + b
 
 Why by hand: nothing is recorded per operation, and masks are not kept: after ReLU and dropout a cell is positive exactly where its gradient passes,
-times 1 / (1 - p). Rows are padded to few sizes (products.py); no gradient comes from the padding.
+times 1 / (1 - p).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch_frame.nn import ResNet
 
 from rdl_core.norm_relu import norm_relu, norm_relu_gradients
-from rdl_core.products import pad_rows, product, product_dtype
+from rdl_core.products import product, product_dtype
 
 
 def residual_blocks(model: ResNet, both: Tensor, masks: Tensor | None, probability: float) -> Tensor:
@@ -28,7 +28,7 @@ def residual_blocks(model: ResNet, both: Tensor, masks: Tensor | None, probabili
     Args:
         model: Holds the parameters.
         both: [rows, 2 * channels], the first block's lin1 and its shortcut of the cells, side by side.
-        masks: [2 * blocks, padded rows, channels] of 0 and 1 / (1 - probability), or None: no dropout.
+        masks: [2 * blocks, rows, channels] of 0 and 1 / (1 - probability), or None: no dropout.
     """
     parameters: list[Tensor] = []
     for i, block in enumerate(model.backbone):
@@ -47,8 +47,8 @@ class _Blocks(Function):
     def forward(ctx: Any, both: Tensor, masks: Tensor | None, factor: float, *parameters: Tensor) -> Tensor:
         saved: list[Tensor] = []
         dtype = product_dtype(both)
-        z, x = pad_rows(both).chunk(2, dim=1)  # whatever is in rows of padding, no gradient comes from there
-        rows, at, num_blocks = len(both), 0, (len(parameters) - 2) // 8
+        z, x = both.chunk(2, dim=1)
+        at, num_blocks = 0, (len(parameters) - 2) // 8
         z = z.contiguous()
 
         def normed(x: Tensor, at: int, mask: Tensor | None) -> Tensor:
@@ -68,7 +68,7 @@ class _Blocks(Function):
         y = normed(x, at, None)
         ctx.factor, ctx.num_saved, ctx.dtype = factor, len(saved), dtype
         ctx.save_for_backward(*saved, *parameters)
-        return product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)[:rows]
+        return product(y, parameters[at + 2], parameters[at + 3], dtype=dtype)
 
     @staticmethod
     @once_differentiable
@@ -89,11 +89,11 @@ class _Blocks(Function):
             grads.extend((of_shift, of_scale))
             return grad, of_bias
 
-        rows, grad = grad.shape[0], pad_rows(grad.contiguous())
+        grad = grad.contiguous()
         grad_x, _ = norm(linear(grad, grad.sum(0), saved[-1]), 1.0)
         while len(grads) < len(parameters):
             inner, of_bias = norm(grad_x, ctx.factor)
             inner, of_bias = norm(linear(inner, of_bias, saved[-1]), ctx.factor)
             if len(grads) < len(parameters):
                 grad_x = linear(inner, of_bias, saved.pop()).add_(grad_x)
-        return torch.cat([inner[:rows], grad_x[:rows]], dim=1), None, None, *reversed(grads)
+        return torch.cat([inner, grad_x], dim=1), None, None, *reversed(grads)

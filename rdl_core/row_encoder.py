@@ -28,7 +28,6 @@ from torch_frame.nn import (
 from rdl_core.dropout import SampleDropout
 from rdl_core.features import calendar, col_names_dict
 from rdl_core.folded_map import folded_maps
-from rdl_core.products import padded_size
 from rdl_core.residual import residual_blocks
 from rdl_core.schema import ColumnSchema, TableSchema
 
@@ -158,7 +157,7 @@ class RowEncoder(torch.nn.Module):
         else:
             both = folded_maps(self.model.encoder, frame, [first.lin1, first.shortcut])
         num_masks, rows = 2 * len(self.model.backbone), frame.num_rows
-        masks = self.dropout.masks(num_masks, rows, first.lin2.in_features, both, padded_size(rows))
+        masks = self.dropout.masks(num_masks, rows, first.lin2.in_features, both)
         return residual_blocks(self.model, both, masks, self.dropout.probability)
 
 

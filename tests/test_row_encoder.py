@@ -208,15 +208,6 @@ def test_masks_of_odd_sizes_agree_in_any_batch(channels: int) -> None:
     assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
 
 
-def test_padding_is_dropped_and_changes_no_other_cell() -> None:
-    dropout = SampleDropout(0.4, 0)
-    dropout.segments = [(6, (3, 1, 7, 0))]
-    padded, plain = (dropout.masks(2, 6, 8, torch.ones(()), rows) for rows in (32, 0))
-    assert padded is not None and padded.shape == (2, 32, 8)
-    assert torch.equal(padded[:, :6], plain)
-    assert (padded[:, 6:] == 0).all()
-
-
 def test_segments_of_another_batch_are_refused() -> None:
     dropout = SampleDropout(0.4, 0)
     dropout.segments = [(6, (3, 1, 7, 0))]
