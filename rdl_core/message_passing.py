@@ -5,9 +5,9 @@ This is PyG's HeteroConv of SAGEConv with sum over edge types, with the root mat
 that counts). Two facts make it cheap:
 
   W (A x) = A (W x): each product runs on the side with fewer rows: before the sums when the source table is smaller, else after them.
-  [W_1; W_2; R] x and [W_1 | W_2] [g_1; g_2] are one product each: a table costs at most one product before and one after the sums.
+  The root matrices take part like one more edge type, from each row to itself.
 
-So a layer is two products a table, two sparse sums for all tables together (RowSums), and a norm a table. `Plan` says which rows meet where.
+So a layer is a product a relation, two sparse sums for all tables together (RowSums), and a norm a table. `Plan` says which rows meet where.
 The rows of x need not be the nodes: a node may be a sum of rows (a distinct row and a distinct age), which then are multiplied once, not where
 they occur.
 """
@@ -45,6 +45,7 @@ class Plan:
         rows_in, rows_out: Per table (begin, end) in x and in the result.
         before: Per source table the (table of the result, relation) whose products run on its rows of x.
         after: Per table of the result the relations whose products run on summed rows.
+        unused: (table of the result, relation) without edges.
         sums_before: From the products' rows, [rows of x * relations] table after table, to the result.
         sums_after: From x to [rows of the result * relations], table after table.
     """
@@ -53,6 +54,7 @@ class Plan:
     rows_out: list[tuple[int, int]]
     before: list[list[tuple[int, Relation]]]
     after: list[list[Relation]]
+    unused: list[tuple[int, Relation]]
     sums_before: RowSums
     sums_after: RowSums
 
@@ -117,6 +119,7 @@ class HeteroSAGELayer(torch.nn.Module):
         number = {t: i for i, t in enumerate(self.tables)}
         before: list[list[tuple[int, Relation]]] = [[] for _ in self.tables]
         after: list[list[Relation]] = [[] for _ in self.tables]
+        unused: list[tuple[int, Relation]] = []
         entries: list[tuple[bool, int, int, int, Any, Any, Any]] = []
         for target, table in enumerate(self.tables):
             everyone = np.arange(num_out[table] if lookup is None else min(num_out[table], len(lookup[table])))
@@ -125,6 +128,7 @@ class HeteroSAGELayer(torch.nn.Module):
             for relation, source_table, u, v in pairs:
                 source = number[source_table]
                 if not len(u):
+                    unused.append((target, relation))
                     continue
                 is_before = num_in[source_table] <= num_out[table]
                 block = len(before[source] if is_before else after[target])
@@ -149,6 +153,7 @@ class HeteroSAGELayer(torch.nn.Module):
             rows_out=list(zip(first_out[:-1], first_out[1:], strict=True)),
             before=before,
             after=after,
+            unused=unused,
             sums_before=self._sums(ends[0], first_out[-1], first_product[-1]),
             sums_after=self._sums(ends[1], first_sum[-1], first_in[-1]),
         )
@@ -182,26 +187,21 @@ class _Layer(Function):
     def forward(ctx: Any, plan: Plan, x: Tensor, *weights: Tensor) -> Tensor:
         channels, dtype = x.shape[1], product_dtype(x)
         products = x.new_empty(plan.sums_before.num_sources, channels)
-        at = 0
-        for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
-            if blocks:
-                out = products[at : at + (end - begin) * len(blocks)]
-                matrices = _stacked(blocks, weights, channels)
-                product(x[begin:end], matrices, dtype=dtype, out=out.view(end - begin, -1))
-                at += out.shape[0]
+        parts = _parts(products, plan.rows_in, plan.before)
+        for (begin, end), blocks, outs in zip(plan.rows_in, plan.before, parts, strict=True):
+            for (target, relation), out in zip(blocks, outs, strict=True):
+                product(x[begin:end], _block(target, relation, weights, channels), dtype=dtype, out=out)
         y = plan.sums_before(products)
         del products
-        sums, at = plan.sums_after(x), 0
+        sums = plan.sums_after(x)
         h, saved = torch.empty_like(y), []
+        parts = _parts(sums, plan.rows_out, plan.after)
         for t, ((begin, end), relations) in enumerate(zip(plan.rows_out, plan.after, strict=True)):
             _, bias, _, scale, shift = weights[5 * t : 5 * t + 5]
             mine = y[begin:end]
             mine.add_(bias)
-            if relations:
-                part = sums[at : at + (end - begin) * len(relations)]
-                matrices = _side_by_side(t, relations, weights, channels)
-                product(part.view(end - begin, -1), matrices, dtype=dtype, out=mine, is_added=True)
-                at += part.shape[0]
+            for relation, part in zip(relations, parts[t], strict=True):
+                product(part, _block(t, relation, weights, channels), dtype=dtype, out=mine, is_added=True)
             saved.append(norm_relu(mine, scale, shift, None, out=h[begin:end])[1])
         ctx.plan, ctx.dtype = plan, dtype
         ctx.save_for_backward(x, sums, y, h, *saved, *weights)
@@ -214,33 +214,27 @@ class _Layer(Function):
         x, sums, y, h, *rest = ctx.saved_tensors
         num_tables, channels, dtype = len(plan.rows_in), x.shape[1], ctx.dtype
         moments, weights = rest[:num_tables], rest[num_tables:]
-        grads = [torch.zeros_like(w) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
+        grads = [torch.empty_like(w) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
+        for t, relation in plan.unused:
+            _block(t, relation, grads, channels).zero_()
         grad_h = grad_h.contiguous()
-        grad_y, grad_sums, at = torch.empty_like(y), torch.empty_like(sums), 0
+        grad_y, grad_sums = torch.empty_like(y), torch.empty_like(sums)
+        parts, of_parts = (_parts(s, plan.rows_out, plan.after) for s in (sums, grad_sums))
         for t, ((begin, end), relations) in enumerate(zip(plan.rows_out, plan.after, strict=True)):
             grad, of_norm = norm_relu_gradients(
                 grad_h[begin:end], y[begin:end], h[begin:end], moments[t], weights[5 * t + 3], 1.0, grad_y[begin:end]
             )
             grads[5 * t + 3], grads[5 * t + 4], grads[5 * t + 1] = of_norm.unbind()
-            if relations:
-                rows = slice(at, at + (end - begin) * len(relations))
-                at = rows.stop
-                of_rows = grad_sums[rows].view(end - begin, -1)
-                product(grad, _side_by_side(t, relations, weights, channels).T, dtype=dtype, out=of_rows)
-                both = product(grad.T, sums[rows].view(end - begin, -1).T, dtype=dtype)
-                for relation, block in zip(relations, both.split(channels, dim=1), strict=True):
-                    _block(t, relation, grads, channels).copy_(block)
+            for relation, part, of_part in zip(relations, parts[t], of_parts[t], strict=True):
+                product(grad, _block(t, relation, weights, channels).T, dtype=dtype, out=of_part)
+                product(grad.T, part.T, dtype=dtype, out=_block(t, relation, grads, channels))
         grad_x = plan.sums_after.transposed(grad_sums)
-        grad_products, at = plan.sums_before.transposed(grad_y), 0
-        for (begin, end), blocks in zip(plan.rows_in, plan.before, strict=True):
-            if blocks:
-                rows = slice(at, at + (end - begin) * len(blocks))
-                at, grad = rows.stop, grad_products[rows].view(end - begin, -1)
-                matrices = _stacked(blocks, weights, channels)
-                product(grad, matrices.T, dtype=dtype, out=grad_x[begin:end], is_added=True)
-                every = product(grad.T, x[begin:end].T, dtype=dtype)
-                for (target, relation), block in zip(blocks, every.split(channels), strict=True):
-                    _block(target, relation, grads, channels).copy_(block)
+        parts = _parts(plan.sums_before.transposed(grad_y), plan.rows_in, plan.before)
+        for (begin, end), blocks, of_products in zip(plan.rows_in, plan.before, parts, strict=True):
+            for (target, relation), grad in zip(blocks, of_products, strict=True):
+                matrix = _block(target, relation, weights, channels)
+                product(grad, matrix.T, dtype=dtype, out=grad_x[begin:end], is_added=True)
+                product(grad.T, x[begin:end].T, dtype=dtype, out=_block(target, relation, grads, channels))
         return None, grad_x, *grads
 
 
@@ -251,9 +245,10 @@ def _block(table: int, relation: Relation, weights: Sequence[Tensor], channels: 
     return weights[5 * table + 2][:, relation * channels : (relation + 1) * channels]
 
 
-def _stacked(blocks: Sequence[tuple[int, Relation]], weights: Sequence[Tensor], channels: int) -> Tensor:
-    return torch.cat([_block(target, relation, weights, channels) for target, relation in blocks])
-
-
-def _side_by_side(table: int, relations: Sequence[Relation], weights: Sequence[Tensor], channels: int) -> Tensor:
-    return torch.cat([_block(table, relation, weights, channels) for relation in relations], dim=1)
+def _parts(x: Tensor, rows: Sequence[tuple[int, int]], relations: Sequence[Sequence[Any]]) -> list[Sequence[Tensor]]:
+    """Per table and relation [rows, channels], views of x [rows * relations, channels], table after table."""
+    parts = x.split([(end - begin) * len(some) for (begin, end), some in zip(rows, relations, strict=True)])
+    return [
+        part.view(-1, len(some), x.shape[1]).unbind(1) if some else ()
+        for part, some in zip(parts, relations, strict=True)
+    ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numba import njit
+from numpy.typing import NDArray
 from torch import Tensor
 
 EPSILON = 1e-5
@@ -26,7 +27,7 @@ def norm_relu(
     y = torch.empty_like(x) if out is None else out
     if x.device.type == "cpu":
         moments, no_mask = x.new_empty(2, x.shape[0]), x if mask is None else mask
-        rows, scales, shifts, masks = (t.detach().numpy() for t in (x, scale, shift, no_mask))
+        rows, scales, shifts, masks = (_array(t) for t in (x, scale, shift, no_mask))
         _forward(rows, scales, shifts, masks, mask is not None, y.numpy(), moments.numpy())
         return y, moments
     normed, mean, rstd = torch.native_layer_norm(x, x.shape[1:], scale, shift, EPSILON)
@@ -45,7 +46,7 @@ def norm_relu_gradients(
     """
     if grad.device.type == "cpu":
         grad_x, sums = torch.empty_like(x) if out is None else out, x.new_zeros(3, x.shape[1])
-        above, rows, seen, of_rows, scales = (t.detach().numpy() for t in (grad, x, y, moments, scale))
+        above, rows, seen, of_rows, scales = (_array(t) for t in (grad, x, y, moments, scale))
         _backward(above, rows, seen, of_rows, scales, factor, grad_x.numpy(), sums.numpy())
         return grad_x, sums
     grad = torch.ops.aten.threshold_backward(grad, y, 0.0) * factor
@@ -54,6 +55,10 @@ def norm_relu_gradients(
         grad, x, x.shape[1:], mean, rstd, scale, scale, [True] * 3
     )
     return grad_x if out is None else out.copy_(grad_x), torch.stack([grad_scale, grad_shift, grad_x.sum(0)])
+
+
+def _array(x: Tensor) -> NDArray:
+    return (x.detach() if x.requires_grad else x).numpy()
 
 
 @njit(cache=True, nogil=True, fastmath=SUMS_IN_ANY_ORDER)

@@ -44,7 +44,8 @@ def product(
         return _put((x.to(dtype) @ weight.to(dtype).T).to(x.dtype), bias, out, is_added)
     rows, inner, columns = x.shape[0], x.shape[1], weight.shape[0]
     is_fast = HAS_KERNEL and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
-    if not (is_fast and rows and inner == weight.shape[1] and inner and columns):
+    fits = inner == weight.shape[1]  # else `mm` says what does not
+    if not (is_fast and fits and rows and inner and columns):
         return _put(x @ weight.T, bias, out, is_added)
     if out is None:
         out = x.new_empty(rows, columns)
