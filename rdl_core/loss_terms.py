@@ -24,11 +24,15 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
 from rdl_core.loss_columns import by_columns
+from rdl_core.loss_contrast import contrast
 from rdl_core.loss_dense import Number, block
 from rdl_core.loss_pairs import Pairs
+from rdl_core.product_kernels import HAS_KERNEL
 from rdl_core.products import product
 
 LEVELS = ("row", "link", "context")
+Named = dict[int, Tensor]
+"""Tensors by the id that they have in the parts."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ class Contrast:
     of_candidates: Tensor | None
     pairs: Pairs
     both_ways: bool = False
+
+    @property
+    def is_small(self) -> bool:
+        """Whether all logits are made at once."""
+        return self.pairs.is_small and (not self.both_ways or self.pairs.turned().is_small)
 
 
 def contrasts(parts: Sequence[Contrast]) -> dict[str, LossSum]:
@@ -106,18 +115,14 @@ class _Contrasts(Function):
         """names: the id, in `parts`, of each tensor."""
         totals: list[Number] = [0.0] * len(LEVELS)
         counts: list[Number] = [0] * len(LEVELS)
-        named = dict(zip(names, tensors, strict=True))
+        named = {name: _dense(x) for name, x in zip(names, tensors, strict=True)}
         grads: dict[str, dict[int, Tensor]] = {level: {} for level in LEVELS}
+        is_plain = HAS_KERNEL and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in tensors)
         for part in parts:
-            a, c = id(part.anchors), id(part.candidates)
-            of_a, of_c = (None if w is None else id(w) for w in (part.of_anchors, part.of_candidates))
-            mapped_a, mapped_c = (_mapped(named[x], None if m is None else named[m]) for x, m in ((a, of_a), (c, of_c)))
-            total, count, *both = _one(mapped_a, mapped_c, part.pairs, part.both_ways, with_gradient)
+            by = _by_kernel if is_plain and part.is_small else _by_operations
+            total, count = by(part, named, grads[part.level] if with_gradient else None)
             level = LEVELS.index(part.level)
             totals[level], counts[level] = totals[level] + total, counts[level] + count
-            if with_gradient:
-                _add_gradients(grads[part.level], named, a, of_a, both[0])
-                _add_gradients(grads[part.level], named, c, of_c, both[1])
         ctx.names = names
         ctx.kept = {level: list(of_level) for level, of_level in grads.items()}
         ctx.save_for_backward(*(grad for of_level in grads.values() for grad in of_level.values()))
@@ -139,6 +144,56 @@ class _Contrasts(Function):
         return None, None, None, *(sums[name] for name in ctx.names)
 
 
+def _dense(x: Tensor) -> Tensor:
+    """Rows lie one after another; a matrix may lie across."""
+    return x if x.dim() == 2 and x.T.is_contiguous() else x.contiguous()
+
+
+def _by_kernel(part: Contrast, named: Named, grads: Named | None) -> tuple[Number, Number]:
+    """(total, count) of one part; adds to the gradients that are wanted."""
+    pairs = part.pairs
+    anchors = _side(pairs.anchors.max_rows, part.anchors, part.of_anchors, named, grads)
+    candidates = _side(pairs.candidates.max_rows, part.candidates, part.of_candidates, named, grads)
+    is_target = pairs.is_candidate.new_empty(0) if pairs.is_target is None else pairs.is_target.contiguous()
+    total, count, _ = contrast(
+        pairs.anchors.num_samples, part.anchors.shape[2], anchors, candidates, pairs.anchor.contiguous().numpy(),
+        pairs.candidate.contiguous().numpy(), is_target.numpy(), pairs.anchors.is_row.numpy(), pairs.is_candidate.numpy(),
+        pairs.is_self_reference, pairs.skip_without_negative, part.both_ways, grads is not None,
+    )  # fmt: skip
+    return total, count
+
+
+def _side(rows: int, x: Tensor, matrix: Tensor | None, named: Named, grads: Named | None) -> tuple[int, ...]:
+    """As loss_contrast.py takes it; makes room for gradients."""
+    at_x, of_x, is_x_added = _addresses(x, named, grads)
+    at_matrix, of_matrix, is_matrix_added = (0, 0, 0) if matrix is None else _addresses(matrix, named, grads)
+    is_across = matrix is not None and not named[id(matrix)].is_contiguous()
+    return rows, at_x, at_matrix, int(is_across), of_x, is_x_added, of_matrix, is_matrix_added
+
+
+def _addresses(x: Tensor, named: Named, grads: Named | None) -> tuple[int, int, int]:
+    """Of the values, of their gradient, and whether there is one already."""
+    name = id(x)
+    if grads is None:
+        return named[name].data_ptr(), 0, 0
+    is_added = name in grads
+    if not is_added:
+        grads[name] = torch.empty_like(named[name])
+    return named[name].data_ptr(), grads[name].data_ptr(), int(is_added)
+
+
+def _by_operations(part: Contrast, named: Named, grads: Named | None) -> tuple[Number, Number]:
+    """As `_by_kernel`."""
+    a, c = id(part.anchors), id(part.candidates)
+    of_a, of_c = (None if w is None else id(w) for w in (part.of_anchors, part.of_candidates))
+    mapped_a, mapped_c = (_mapped(named[x], None if m is None else named[m]) for x, m in ((a, of_a), (c, of_c)))
+    total, count, *both = _one(mapped_a, mapped_c, part, grads is not None)
+    if grads is not None:
+        _add_gradients(grads, named, a, of_a, both[0])
+        _add_gradients(grads, named, c, of_c, both[1])
+    return total, count
+
+
 def _mapped(x: Tensor, matrix: Tensor | None) -> Tensor:
     """x matrix^T."""
     if matrix is None:
@@ -146,9 +201,7 @@ def _mapped(x: Tensor, matrix: Tensor | None) -> Tensor:
     return product(x.flatten(0, 1), matrix).view(x.shape)
 
 
-def _add_gradients(
-    grads: dict[int, Tensor], named: dict[int, Tensor], x: int, matrix: int | None, grad: Tensor
-) -> None:
+def _add_gradients(grads: Named, named: Named, x: int, matrix: int | None, grad: Tensor) -> None:
     """Adds what the gradient of x matrix^T gives for x and the matrix to what is there."""
     if matrix is not None:
         rows, w = grad.flatten(0, 1), named[matrix]
@@ -157,14 +210,14 @@ def _add_gradients(
     grads[x] = grads[x].add_(grad) if x in grads else grad
 
 
-def _one(a: Tensor, c: Tensor, pairs: Pairs, both_ways: bool, with_gradient: bool) -> tuple[Any, ...]:
+def _one(a: Tensor, c: Tensor, part: Contrast, with_gradient: bool) -> tuple[Any, ...]:
     """(total, count, and with_gradient the gradients of a and c) of one part."""
-    if pairs.is_small and (not both_ways or pairs.turned().is_small):
-        total, count, weights = block(_times(a, c.mT), pairs, both_ways)
+    if part.is_small:
+        total, count, weights = block(_times(a, c.mT), part.pairs, part.both_ways)
         return (total, count, _times(weights, c), _times(weights.mT, a)) if with_gradient else (total, count)
-    total, count, *gradients = by_columns(a, c, pairs, with_gradient)
-    if both_ways:
-        total_2, count_2, *turned = by_columns(c, a, pairs.turned(), with_gradient)
+    total, count, *gradients = by_columns(a, c, part.pairs, with_gradient)
+    if part.both_ways:
+        total_2, count_2, *turned = by_columns(c, a, part.pairs.turned(), with_gradient)
         total, count = total + total_2, count + count_2
         gradients = [x.add_(y) for x, y in zip(gradients, reversed(turned), strict=True)]
     return total, count, *gradients
