@@ -131,16 +131,15 @@ class ThreeLevelLoss(Module):
         return [
             Contrast(
                 level="row", anchors=h[table], of_anchors=matrix, candidates=corrupted[table],
-                of_candidates=matrix if is_code else None, pairs=self._self_pairs(layouts[table], layouts[table].is_row),
+                of_candidates=matrix if is_code else None, pairs=self._self_pairs(layouts[table], None, layouts[table].is_row),
             )
             for table, matrix in zip(self.node_types, self.row_matrices, strict=True)
         ]  # fmt: skip
 
-    def _self_pairs(self, layout: SampleLayout, is_input: Tensor) -> Pairs:
+    def _self_pairs(self, layout: SampleLayout, is_target: Tensor | None, is_candidate: Tensor) -> Pairs:
         """Row and context level: the positive of a row is the row itself, seen in another way."""
-        place = layout.cell if is_input is layout.is_row else layout.cell[is_input.view(-1)[layout.cell]]
         return Pairs(
-            anchors=layout, candidates=layout, anchor=place, candidate=place, is_target=None, is_candidate=is_input,
+            anchors=layout, candidates=layout, anchor=layout.cell, candidate=layout.cell, is_target=is_target, is_candidate=is_candidate,
             is_self_reference=False, max_negatives=self.config.max_negatives, skip_without_negative=False,
         )  # fmt: skip
 
@@ -158,8 +157,8 @@ class ThreeLevelLoss(Module):
             to_parent = Pairs(
                 anchors=layouts[parent],
                 candidates=layouts[child],
-                anchor=layouts[parent].cell[parent_rows],
-                candidate=layouts[child].cell[child_rows],
+                anchor=layouts[parent].place(parent_rows),
+                candidate=layouts[child].place(child_rows),
                 is_target=None if target_dict is None else target_dict[edge_type],
                 is_candidate=layouts[child].is_row,
                 is_self_reference=child == parent,
@@ -192,7 +191,8 @@ class ThreeLevelLoss(Module):
         return [
             Contrast(
                 level="context", anchors=h[table], of_anchors=None, candidates=layouts[table].pad(context),
-                of_candidates=None, pairs=self._self_pairs(layouts[table], layouts[table].pad(has_context[table])),
+                of_candidates=None,
+                pairs=self._self_pairs(layouts[table], has_context[table], layouts[table].pad(has_context[table])),
             )
             for table, context in contexts.items()
         ]  # fmt: skip
