@@ -119,10 +119,9 @@ class ThreeLevelLoss(Module):
                     num_samples=num_samples, identity=checked_identity(identity, sample_dict, links_dict),
                 )  # fmt: skip
                 return gathered_losses(self, mine, communicator or SingleProcess())
-            h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
-            corrupted = {t: layouts[t].pad(_at_least_float32(h_corrupted_dict[t])) for t in self.node_types}
-            parts = self._row_parts(h, corrupted, layouts) + self._link_parts(h, links_dict, target_dict, layouts)
-            return contrasts(parts + self._context_parts(rows, h, links_dict, target_dict, layouts))
+            corrupted = {table: _at_least_float32(h_corrupted_dict[table]) for table in self.node_types}
+            parts = self._row_parts(rows, corrupted, layouts) + self._link_parts(rows, links_dict, target_dict, layouts)
+            return contrasts(parts + self._context_parts(rows, links_dict, target_dict, layouts))
 
     def _row_parts(
         self, h: dict[str, Tensor], corrupted: dict[str, Tensor], layouts: dict[str, SampleLayout]
@@ -181,17 +180,15 @@ class ThreeLevelLoss(Module):
 
     def _context_parts(
         self,
-        rows: dict[str, Tensor],
         h: dict[str, Tensor],
         links_dict: Mapping[EdgeType, Tensor],
         target_dict: Mapping[EdgeType, Tensor] | None,
         layouts: dict[str, SampleLayout],
     ) -> list[Contrast]:
-        contexts, has_context = self.contexts(rows, links_dict, target_dict)
+        contexts, has_context = self.contexts(h, links_dict, target_dict)
         return [
             Contrast(
-                level="context", anchors=h[table], of_anchors=None, candidates=layouts[table].pad(context),
-                of_candidates=None,
+                level="context", anchors=h[table], of_anchors=None, candidates=context, of_candidates=None,
                 pairs=self._self_pairs(layouts[table], has_context[table], layouts[table].pad(has_context[table])),
             )
             for table, context in contexts.items()

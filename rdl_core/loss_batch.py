@@ -39,6 +39,10 @@ class SampleLayout:
         """[num_rows, ...] -> [num_samples, max_rows, ...], zeros in the padding; a view where there is none."""
         return _pad(values, self.cell, self.num_samples, self.max_rows)
 
+    def unpad(self, grid: Tensor) -> Tensor:
+        """The inverse of `pad`, without autograd; a view where there is no padding."""
+        return grid.flatten(0, 1) if self.is_full else grid.flatten(0, 1).index_select(0, self.cell)
+
     def place(self, rows: Tensor) -> Tensor:
         """The flat position of these rows (int64, any shape)."""
         return rows if self.num_samples == 1 else self.cell[rows]
