@@ -119,10 +119,9 @@ class ThreeLevelLoss(Module):
                     num_samples=num_samples, identity=checked_identity(identity, sample_dict, links_dict),
                 )  # fmt: skip
                 return gathered_losses(self, mine, communicator or SingleProcess())
-            h = {table: layouts[table].pad(rows[table]) for table in self.node_types}
-            corrupted = {t: layouts[t].pad(_at_least_float32(h_corrupted_dict[t])) for t in self.node_types}
-            parts = self._row_parts(h, corrupted, layouts) + self._link_parts(h, links_dict, target_dict, layouts)
-            return contrasts(parts + self._context_parts(rows, h, links_dict, target_dict, layouts))
+            corrupted = {table: _at_least_float32(h_corrupted_dict[table]) for table in self.node_types}
+            parts = self._row_parts(rows, corrupted, layouts) + self._link_parts(rows, links_dict, target_dict, layouts)
+            return contrasts(parts + self._context_parts(rows, links_dict, target_dict, layouts))
 
     def _row_parts(
         self, h: dict[str, Tensor], corrupted: dict[str, Tensor], layouts: dict[str, SampleLayout]
@@ -131,16 +130,15 @@ class ThreeLevelLoss(Module):
         return [
             Contrast(
                 level="row", anchors=h[table], of_anchors=matrix, candidates=corrupted[table],
-                of_candidates=matrix if is_code else None, pairs=self._self_pairs(layouts[table], layouts[table].is_row),
+                of_candidates=matrix if is_code else None, pairs=self._self_pairs(layouts[table], None, layouts[table].is_row),
             )
             for table, matrix in zip(self.node_types, self.row_matrices, strict=True)
         ]  # fmt: skip
 
-    def _self_pairs(self, layout: SampleLayout, is_input: Tensor) -> Pairs:
+    def _self_pairs(self, layout: SampleLayout, is_target: Tensor | None, is_candidate: Tensor) -> Pairs:
         """Row and context level: the positive of a row is the row itself, seen in another way."""
-        place = layout.cell if is_input is layout.is_row else layout.cell[is_input.view(-1)[layout.cell]]
         return Pairs(
-            anchors=layout, candidates=layout, anchor=place, candidate=place, is_target=None, is_candidate=is_input,
+            anchors=layout, candidates=layout, anchor=layout.cell, candidate=layout.cell, is_target=is_target, is_candidate=is_candidate,
             is_self_reference=False, max_negatives=self.config.max_negatives, skip_without_negative=False,
         )  # fmt: skip
 
@@ -158,8 +156,8 @@ class ThreeLevelLoss(Module):
             to_parent = Pairs(
                 anchors=layouts[parent],
                 candidates=layouts[child],
-                anchor=layouts[parent].cell[parent_rows],
-                candidate=layouts[child].cell[child_rows],
+                anchor=layouts[parent].place(parent_rows),
+                candidate=layouts[child].place(child_rows),
                 is_target=None if target_dict is None else target_dict[edge_type],
                 is_candidate=layouts[child].is_row,
                 is_self_reference=child == parent,
@@ -182,17 +180,16 @@ class ThreeLevelLoss(Module):
 
     def _context_parts(
         self,
-        rows: dict[str, Tensor],
         h: dict[str, Tensor],
         links_dict: Mapping[EdgeType, Tensor],
         target_dict: Mapping[EdgeType, Tensor] | None,
         layouts: dict[str, SampleLayout],
     ) -> list[Contrast]:
-        contexts, has_context = self.contexts(rows, links_dict, target_dict)
+        contexts, has_context = self.contexts(h, links_dict, target_dict)
         return [
             Contrast(
-                level="context", anchors=h[table], of_anchors=None, candidates=layouts[table].pad(context),
-                of_candidates=None, pairs=self._self_pairs(layouts[table], layouts[table].pad(has_context[table])),
+                level="context", anchors=h[table], of_anchors=None, candidates=context, of_candidates=None,
+                pairs=self._self_pairs(layouts[table], has_context[table], layouts[table].pad(has_context[table])),
             )
             for table, context in contexts.items()
         ]  # fmt: skip

@@ -39,6 +39,14 @@ class SampleLayout:
         """[num_rows, ...] -> [num_samples, max_rows, ...], zeros in the padding; a view where there is none."""
         return _pad(values, self.cell, self.num_samples, self.max_rows)
 
+    def unpad(self, grid: Tensor) -> Tensor:
+        """The inverse of `pad`, without autograd; a view where there is no padding."""
+        return grid.flatten(0, 1) if self.is_full else grid.flatten(0, 1).index_select(0, self.cell)
+
+    def place(self, rows: Tensor) -> Tensor:
+        """The flat position of these rows (int64, any shape)."""
+        return rows if self.num_samples == 1 else self.cell[rows]
+
     def slot(self, rows: Tensor) -> Tensor:
         """The position within their sample of these rows (int64, any shape)."""
         return self.cell[rows] % self.max_rows
@@ -64,11 +72,9 @@ def sample_layouts(
     device = samples.device
     table_of = torch.arange(len(tables), device=device).repeat_interleave(torch.tensor(sizes, device=device))
     in_range = samples.clamp(0, num_samples - 1)  # so that counting cannot fail before the check
-    counts = torch.bincount(table_of * num_samples + in_range, minlength=len(tables) * num_samples)
-    counts = counts.view(len(tables), num_samples)
-    is_bad = (samples != in_range) | (
-        (samples.diff(prepend=samples[:1]) < 0) & (table_of.diff(prepend=table_of[:1]) == 0)
-    )
+    cell = table_of * num_samples + in_range  # of a table and a sample: nondecreasing
+    counts = torch.bincount(cell, minlength=len(tables) * num_samples).view(len(tables), num_samples)
+    is_bad = torch.cat([samples != in_range, cell[1:] < cell[:-1]])
     is_bad_link = _is_bad_link(links_dict, first, sample_dict, samples)
     on_host = torch.cat([counts.amax(1), is_bad.any().view(1), is_bad_link.any().view(1)]).tolist()  # the one transfer
     if on_host[-2]:
@@ -77,17 +83,19 @@ def sample_layouts(
     if on_host[-1]:
         for edge_type, links in links_dict.items():
             _check_links({edge_type: links}, first, sample_dict, samples)
-    starts = counts.cumsum(1) - counts
+    starts, places = counts.cumsum(1) - counts, torch.arange(max(1, *sizes), device=device)
     return {
-        table: _layout(sample_dict[table], rank_dict[table], starts[i], counts[i], max(1, on_host[i]))
+        table: _layout(sample_dict[table], rank_dict[table], starts[i], counts[i], max(1, on_host[i]), places)
         for i, table in enumerate(tables)
     }
 
 
-def _layout(sample: Tensor, rank: Tensor, starts: Tensor, counts: Tensor, max_rows: int) -> SampleLayout:
-    num_samples, places = len(starts), torch.arange(max(len(sample), max_rows), device=sample.device)
+def _layout(
+    sample: Tensor, rank: Tensor, starts: Tensor, counts: Tensor, max_rows: int, places: Tensor
+) -> SampleLayout:
+    num_samples = len(starts)
     if num_samples == 1:
-        cell, is_row = places[: len(sample)], places[:max_rows].unsqueeze(0) < len(sample)
+        cell, is_row = places[: len(sample)], sample.new_full((1, max_rows), len(sample) > 0, dtype=torch.bool)
     else:
         cell = sample * max_rows + places[: len(sample)] - starts[sample]
         is_row = places[:max_rows] < counts.unsqueeze(1)

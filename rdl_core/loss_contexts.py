@@ -40,25 +40,22 @@ def context_sums(
     first, total = {}, 0
     for table, number in num_rows.items():
         first[table], total = total, total + number
-    sources: list[Tensor] = []
-    targets: list[Tensor] = []
-    kinds: list[Tensor] = []
-    for (child, _, parent), links in links_dict.items():
-        is_used = None if target_dict is None else target_dict[child, _, parent]
-        children, parents = links if is_used is None else links[:, is_used]
-        children, parents = children + first[child], parents + first[parent]
-        for u, v in ((children, parents), (parents, children)):
-            sources.append(u)
-            targets.append(v)
-            kinds.append(torch.full_like(v, len(kinds)))
-    source, target, kind = torch.cat(sources), torch.cat(targets), torch.cat(kinds)
+    links, number = torch.cat(list(links_dict.values()), dim=1), len(links_dict)
+    begins = torch.tensor([[first[e[0]] for e in links_dict], [first[e[2]] for e in links_dict], range(number)])
+    lengths = torch.tensor([x.shape[1] for x in links_dict.values()])
+    begins = begins.repeat_interleave(lengths, dim=1, output_size=links.shape[1]).to(links.device)
+    children, parents, key = links[0] + begins[0], links[1] + begins[1], begins[2]
+    if target_dict is not None:
+        is_used = torch.cat([target_dict[e] for e in links_dict])
+        children, parents, key = children[is_used], parents[is_used], key[is_used]
+    source, target = torch.cat([children, parents]), torch.cat([parents, children])
     degree = torch.bincount(target, minlength=total)
     if form == "neighbours":
         weight = 1.0 / degree[target].double()
     else:
-        cell = kind * total + target  # a row and one of its edge types
-        per_kind = torch.bincount(cell, minlength=len(kinds) * total)
-        num_kinds = (per_kind.view(len(kinds), total) > 0).sum(0)
+        cell = torch.cat([key, key + number]) * total + target  # a row and one of its edge types
+        per_kind = torch.bincount(cell, minlength=2 * number * total)
+        num_kinds = (per_kind.view(2 * number, total) > 0).sum(0)
         weight = 1.0 / (per_kind[cell] * num_kinds[target]).double()
     return RowSums.of(target, source, weight, total, total), degree > 0
 

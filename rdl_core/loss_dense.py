@@ -1,7 +1,7 @@
 """The loss of pairs with few candidates: all logits of a block at once, and their gradient in their place.
 
-Promises: `block` on a CPU (two kernels, loss_kernels.py) and elsewhere (PyTorch's operations) is one function; a test compares both. Masked logits
-are the smallest finite number. Cost: 3 passes over the block a way and one exponential a cell and way.
+Promises: `block` on a CPU (loss_kernels.py) and elsewhere (PyTorch's operations) is one function; a test compares both. Masked logits are the
+smallest finite number. In float32 on a CPU the products around it are part of the same call (loss_contrast.py).
 """
 
 from __future__ import annotations
@@ -9,17 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rdl_core.loss_kernels import shift, weigh
+from rdl_core.loss_kernels import weigh
 from rdl_core.loss_pairs import Pairs, terms
 
 Number = Tensor | float
 
 
 def block(logits: Tensor, pairs: Pairs, both_ways: bool) -> tuple[Number, Number, Tensor]:
-    """(sum of losses, their number, d sum / d logits) of logits [num_samples, anchors, candidates], which are overwritten.
-
-    There may be more anchors and candidates than the grids of `pairs` have: padding, whose gradient is 0.
-    """
+    """(sum of losses, their number, d sum / d logits) of logits [num_samples, anchors, candidates], which are overwritten."""
     if logits.device.type == "cpu":
         return by_kernels(logits, pairs, both_ways)
     return by_operations(logits, pairs, both_ways)
@@ -27,25 +24,20 @@ def block(logits: Tensor, pairs: Pairs, both_ways: bool) -> tuple[Number, Number
 
 def by_kernels(logits: Tensor, pairs: Pairs, both_ways: bool) -> tuple[Number, Number, Tensor]:
     """As `block`."""
-    out = logits.new_empty(1 + both_ways, *logits.shape)
-    is_row, is_column = pairs.anchors.is_row, pairs.is_candidate
-    row_top, column_top = (logits.new_empty(mask.shape).numpy() for mask in (is_row, is_column))
-    positive = logits.new_empty(len(pairs.anchor)).numpy()
-    is_target = is_row.new_empty(0) if pairs.is_target is None else pairs.is_target
-    anchor, candidate, target, rows, columns = (
-        x.numpy() for x in (pairs.anchor, pairs.candidate, is_target, is_row, is_column)
+    is_target = pairs.is_candidate.new_empty(0) if pairs.is_target is None else pairs.is_target
+    anchor, candidate, target, is_row, is_column = (
+        x.contiguous().numpy()
+        for x in (pairs.anchor, pairs.candidate, is_target, pairs.anchors.is_row, pairs.is_candidate)
     )
     of_self, skip = pairs.is_self_reference, pairs.skip_without_negative
-    shift(logits.numpy(), anchor, candidate, rows, columns, of_self, out.numpy(), row_top, column_top, positive)
-    e = out.exp_().numpy()
-    total, count = weigh(e, anchor, candidate, target, rows, columns, of_self, skip, row_top, column_top, positive)
-    return total, count, out[0]
+    logits = logits.contiguous()
+    total, count = weigh(logits.numpy(), anchor, candidate, target, is_row, is_column, of_self, skip, both_ways)
+    return total, count, logits
 
 
 def by_operations(logits: Tensor, pairs: Pairs, both_ways: bool) -> tuple[Number, Number, Tensor]:
     """As `block`."""
-    num_anchors, num_candidates = pairs.anchors.max_rows, pairs.candidates.max_rows
-    padded, logits = logits, logits[:, :num_anchors, :num_candidates].contiguous()
+    num_candidates, logits = pairs.candidates.max_rows, logits.contiguous()
     place = pairs.anchor * num_candidates + pairs.candidate % num_candidates
     positive = logits.view(-1).index_select(0, place)
     _mask(logits, pairs, place, both_ways)
@@ -58,9 +50,6 @@ def by_operations(logits: Tensor, pairs: Pairs, both_ways: bool) -> tuple[Number
         of_anchor = slope.new_zeros(len(negative)).index_add_(0, way.anchor, slope)
         weights.add_(share.mul_(of_anchor.view(len(logits), -1).unsqueeze(dim)))
     weights.view(-1).index_copy_(0, place, -slopes)
-    if padded.shape != logits.shape:
-        padded.zero_()[:, :num_anchors, :num_candidates] = weights
-        weights = padded
     return total, count, weights
 
 

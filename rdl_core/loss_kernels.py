@@ -1,138 +1,151 @@
-"""Both directions' softmax of a block of logits on a CPU: two kernels around one exponential, which PyTorch does in vectors.
+"""The loss of a block of logits in one or both directions and its gradient in their place, on a CPU.
 
-    shift:  out[way, v, w] = logits[v, w] - largest of the anchor's negatives; positives and what is no negative become the smallest number
-    weigh:  from e = exp(out), the loss terms (loss_pairs.py: `slopes`) and d loss / d logits
-
-Way 0 has the rows as anchors, way 1 the columns. Blocks are [num_samples, rows, columns] with padding right and below: sizes are those of masks.
+In: logits [num_samples, rows, columns] and which pairs are positive. Masked: positives and what is no negative become the smallest number, whose
+exponential is 0. Way 0 has the rows as anchors, way 1 the columns. With n = log-sum-exp of an anchor's negatives, the terms are those of `slopes`
+(loss_pairs.py).
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import njit, types
+from numba.extending import overload
 
-LANES = 16
-"""Partial maxima and sums of a row side by side: their loop becomes vector instructions, in one order on every machine."""
+LOG2_E = np.float32(1.44269504)
+LN2 = np.float32(0.693359375), np.float32(-2.12194440e-4)
+"""In two parts: a small whole number times the first is exact."""
+LEAST = np.float32(-87.0)
+"""The exponential of less is 0: it has no normal float32."""
 
 
-@njit(cache=True, nogil=True)
-def shift(logits, anchor, candidate, is_row, is_column, is_self_reference, out, top_of_rows, top_of_columns, positive):
-    """Fills out [ways, num_samples, rows, columns], top_of_rows, top_of_columns (as is_row, is_column) and positive [pairs]; masks logits."""
-    num_samples, num_rows = is_row.shape
-    num_columns, is_both_ways = is_column.shape[1], out.shape[0] == 2
-    lowest = np.finfo(logits.dtype).min
-    for p in range(len(anchor)):
-        s, v, w = anchor[p] // num_rows, anchor[p] % num_rows, candidate[p] % num_columns
-        positive[p] = logits[s, v, w]
-        logits[s, v, w] = lowest
-    lanes = np.empty(LANES, logits.dtype)
-    for s in range(num_samples):
-        no_columns = np.flatnonzero(~is_column[s])
-        top_of_columns[s] = lowest
-        for v in range(num_rows):
-            row, column_top = logits[s, v, :num_columns], top_of_columns[s]
-            if is_both_ways and not is_row[s, v]:
-                row[:] = lowest
-            row[no_columns] = lowest
-            if is_self_reference:
-                row[v] = lowest
-            lanes[:] = lowest
-            whole = num_columns // LANES * LANES
-            for begin in range(0, whole, LANES):
-                part = row[begin : begin + LANES]
-                for i in range(LANES):
-                    lanes[i] = part[i] if part[i] > lanes[i] else lanes[i]
-            top = lanes.max()
-            for w in range(whole, num_columns):
-                top = max(top, row[w])
-            top_of_rows[s, v] = top
-            shifted = out[0, s, v]
-            for w in range(num_columns):
-                shifted[w] = row[w] - top
-            if is_both_ways:
-                for w in range(num_columns):
-                    column_top[w] = row[w] if row[w] > column_top[w] else column_top[w]
-            out[:, s, v, num_columns:] = 0.0
-        out[:, s, num_rows:] = 0.0
-        if is_both_ways:
-            for v in range(num_rows):
-                row, shifted, column_top = logits[s, v], out[1, s, v], top_of_columns[s]
-                for w in range(num_columns):
-                    shifted[w] = row[w] - column_top[w]
+def _exp(x):
+    """Of a number <= 0."""
+
+
+@overload(_exp)
+def _exp_of(x):
+    """float32: Cephes' expf, 1 unit in the last place, without a branch or a call, so that loops over it become vector instructions."""
+    if x != types.float32:
+        return lambda x: np.exp(x)
+
+    def code(x):
+        y = LEAST if x < LEAST else x
+        n = np.floor(y * LOG2_E + np.float32(0.5))
+        r = y - n * LN2[0] - n * LN2[1]
+        p = np.float32(1.9875691500e-4)
+        p = p * r + np.float32(1.3981999507e-3)
+        p = p * r + np.float32(8.3334519073e-3)
+        p = p * r + np.float32(4.1665795894e-2)
+        p = p * r + np.float32(1.6666665459e-1)
+        p = p * r + np.float32(5.0000001201e-1)
+        p = p * r * r + r + np.float32(1.0)
+        power = np.int32((np.int32(n) + np.int32(127)) << np.int32(23)).view(np.float32)
+        return np.float32(0.0) if x < LEAST else p * power  # of NaN: NaN
+
+    return code
 
 
 @njit(cache=True, nogil=True)
 def weigh(
-    e,
-    anchor,
-    candidate,
-    is_target,
-    is_row,
-    is_column,
-    is_self_reference,
-    skip_without_negative,
-    top_of_rows,
-    top_of_columns,
-    positive,
+    logits, anchor, candidate, is_target, is_row, is_column, is_self_reference, skip_without_negative, is_both_ways
 ):
-    """(sum of losses, their number); e[0] becomes d sum / d logits. is_target: [pairs], or none for all."""
-    num_samples, num_rows = is_row.shape
-    num_columns = is_column.shape[1]
-    slope_of_pair = np.zeros(len(anchor), e.dtype)
-    total, count = 0.0, 0
-    of_row, sum_of_rows = np.zeros((num_samples, num_rows), e.dtype), _row_sums(e[0], num_rows, num_columns)
-    part, number = _terms(
+    """(sum of losses, their number); logits become d sum / d logits.
+
+    anchor, candidate: [pairs], flat places in is_row and is_column. is_target: [pairs], or none for all.
+    """
+    num_samples, num_rows, num_columns = logits.shape
+    positive, slope_of_pair = np.empty(len(anchor), logits.dtype), np.zeros(len(anchor), logits.dtype)
+    of_rows, of_columns = (
+        np.zeros((3, num_samples, num_rows), logits.dtype),
+        np.zeros((3, num_samples, num_columns), logits.dtype),
+    )
+    top_of_rows, sum_of_rows, of_row = of_rows[0], of_rows[1], of_rows[2]
+    top_of_columns, sum_of_columns, of_column = of_columns[0], of_columns[1], of_columns[2]
+    twin = np.empty((num_samples if is_both_ways else 0, num_rows, num_columns), logits.dtype)
+    _mask(logits, anchor, candidate, is_row, is_column, is_self_reference, is_both_ways, positive)
+    _exponentials(logits, twin, top_of_rows, sum_of_rows, top_of_columns, sum_of_columns)
+    total, count = _terms(
         anchor, candidate, is_target, is_column, is_self_reference, skip_without_negative, top_of_rows, sum_of_rows, positive, slope_of_pair, of_row,
     )  # fmt: skip
-    total, count = total + part, count + number
-    of_column, sum_of_columns = (
-        np.zeros((num_samples, num_columns), e.dtype),
-        np.ones((num_samples, num_columns), e.dtype),
-    )
-    if e.shape[0] == 2:
-        sum_of_columns[:] = 0.0
-        for s in range(num_samples):
-            for v in range(num_rows):
-                some, column_sum = e[1, s, v], sum_of_columns[s]
-                for w in range(num_columns):
-                    column_sum[w] += some[w]
+    if is_both_ways:
         part, number = _terms(
             candidate, anchor, is_target, is_row, is_self_reference, skip_without_negative, top_of_columns, sum_of_columns, positive,
             slope_of_pair, of_column,
         )  # fmt: skip
         total, count = total + part, count + number
+        of_column /= sum_of_columns
     of_row /= sum_of_rows
-    of_column /= sum_of_columns
     for s in range(num_samples):
-        e[0, s, num_rows:] = 0.0
+        by_column = of_column[s]
         for v in range(num_rows):
-            weights, by_column = e[0, s, v], of_column[s]
-            weights[num_columns:] = 0.0
-            if e.shape[0] == 2:
-                other = e[1, s, v]
+            weights, by_row = logits[s, v], of_row[s, v]
+            if is_both_ways:
+                other = twin[s, v]
                 for w in range(num_columns):
-                    weights[w] = weights[w] * of_row[s, v] + other[w] * by_column[w]
+                    weights[w] = weights[w] * by_row + other[w] * by_column[w]
             else:
                 for w in range(num_columns):
-                    weights[w] *= of_row[s, v]
+                    weights[w] *= by_row
     for p in range(len(anchor)):
-        e[0, anchor[p] // num_rows, anchor[p] % num_rows, candidate[p] % num_columns] = -slope_of_pair[p]
+        logits[anchor[p] // num_rows, anchor[p] % num_rows, candidate[p] % num_columns] = -slope_of_pair[p]
     return total, count
 
 
 @njit(cache=True, nogil=True)
-def _row_sums(e, num_rows, num_columns):
-    sums, lanes = np.empty((e.shape[0], num_rows), e.dtype), np.empty(LANES, e.dtype)
-    for s in range(e.shape[0]):
+def _mask(logits, anchor, candidate, is_row, is_column, is_self_reference, is_both_ways, positive):
+    """Fills positive [pairs]; what is no negative becomes the smallest number."""
+    num_samples, num_rows, num_columns = logits.shape
+    lowest = np.finfo(logits.dtype).min
+    for p in range(len(anchor)):
+        s, v, w = anchor[p] // num_rows, anchor[p] % num_rows, candidate[p] % num_columns
+        positive[p] = logits[s, v, w]
+        logits[s, v, w] = lowest
+    for s in range(num_samples):
+        for w in np.flatnonzero(~is_column[s]):
+            logits[s, :, w] = lowest
+        if is_both_ways:
+            for v in np.flatnonzero(~is_row[s]):
+                logits[s, v] = lowest
+        if is_self_reference:
+            for v in range(num_rows):
+                logits[s, v, v] = lowest
+
+
+@njit(cache=True, nogil=True)
+def _exponentials(logits, twin, top_of_rows, sum_of_rows, top_of_columns, sum_of_columns):
+    """logits become exp(logits - top of their row), twin exp(logits - top of their column) unless it is empty; fills tops and sums."""
+    num_samples, num_rows, num_columns = logits.shape
+    is_both_ways = len(twin) > 0
+    top_of_columns[:] = np.finfo(logits.dtype).min
+    for s in range(num_samples):
+        column_top, column_sum = top_of_columns[s], sum_of_columns[s]
+        for v in range(num_rows):  # a loop of its own: within the next one it would keep that from running in vectors
+            row, top = logits[s, v], logits[s, v, 0]
+            for w in range(num_columns):
+                top = row[w] if row[w] > top else top
+            top_of_rows[s, v] = top
+            if is_both_ways:
+                for w in range(num_columns):
+                    column_top[w] = row[w] if row[w] > column_top[w] else column_top[w]
         for v in range(num_rows):
-            row, whole = e[s, v], num_columns // LANES * LANES
-            lanes[:] = 0.0
-            for begin in range(0, whole, LANES):
-                part = row[begin : begin + LANES]
-                for i in range(LANES):
-                    lanes[i] += part[i]
-            sums[s, v] = lanes.sum() + row[whole:num_columns].sum()
-    return sums
+            row, top = logits[s, v], top_of_rows[s, v]
+            if is_both_ways:
+                other = twin[s, v]
+                for w in range(num_columns):
+                    other[w] = _exp(row[w] - column_top[w])
+                for w in range(num_columns):
+                    column_sum[w] += other[w]
+            for w in range(num_columns):
+                row[w] = _exp(row[w] - top)
+            sum_of_rows[s, v] = _sum(row)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})  # lets it run in vectors, in one order on one machine
+def _sum(row):
+    total = row.dtype.type(0.0)
+    for w in range(len(row)):
+        total += row[w]
+    return total
 
 
 @njit(cache=True, nogil=True)

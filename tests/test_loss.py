@@ -241,6 +241,32 @@ def test_kernels_equal_operations(num_samples: int, form: tuple[Any, ...], monke
             torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("form", FORMS[::9], ids=str)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_one_call_a_part_equals_its_operations_in_float64(num_samples: int, form: tuple[Any, ...]) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    torch.manual_seed(0)
+    changes = dict(zip(fields, form, strict=True))
+    for max_rows, max_negatives in (
+        (5, 256),
+        (140, 256),
+        (140, 60),
+    ):  # the last: some parts have more, and go another way
+        loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(max_negatives=max_negatives, **changes))
+        batch, results = random_batch(5, num_samples, with_targets=True, max_rows=max_rows), []
+        for dtype in (torch.float32, torch.float64):  # in float32 by one call a part where the machine has the kernel
+            loss = loss.to(dtype)
+            for view in ("h_dict", "h_corrupted_dict"):
+                batch[view] = {t: x.detach().to(dtype).requires_grad_() for t, x in batch[view].items()}
+            sums = loss(**batch)
+            total = sum((level.total for level in sums.values()), torch.zeros(()))
+            counts = torch.stack([torch.as_tensor(level.count) for level in sums.values()])
+            results.append([total.detach(), counts, *gradients(total, leaves(loss, batch))])
+        for one, other in zip(*results, strict=True):
+            size = max(1.0, float(other.abs().sum() / max(1, other.numel())))
+            torch.testing.assert_close(one.to(other.dtype), other, rtol=1e-4, atol=1e-5 * size)
+
+
 def small(
     h: dict[str, Tensor], edges: dict[tuple[str, str, str], list[tuple[int, int]]], **changes: Any
 ) -> tuple[ThreeLevelLoss, Batch]:
