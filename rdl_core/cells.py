@@ -25,6 +25,10 @@ Run = tuple[int, int, int, int, int, int, bool]
 """(first column, columns, first row of E, rows a column, step from column to column, from row to row, whether an earlier run has the columns)."""
 
 
+NUM_YEARS = 1 << 15
+"""Years are stored in 16 bits and begin at a column's oldest (features.py)."""
+
+
 @dataclass
 class Cells:
     """See the file's text.
@@ -119,25 +123,23 @@ def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torc
 
 
 @cache
-def time_table(out_size: int, years: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(encodings of all years from -years on, of all months, days, ..., one kind below the other, and zeros; where 0 of each kind is [7])."""
+def time_table(out_size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(encodings of all years from a column's first on, of all months, days, ..., kind below kind, then zeros; where each kind begins [7])."""
     sizes = TimestampTensorMapper.CYCLIC_VALUES_NORMALIZATION_CONSTANT
     values = torch.cat([torch.arange(n, dtype=torch.float32) / n for n in sizes.tolist()])
-    angle = torch.arange(-years, years + 1).unsqueeze(1) * PositionalEncoding(out_size).mult_term.to(dtype)
+    angle = torch.arange(NUM_YEARS).unsqueeze(1) * PositionalEncoding(out_size).mult_term.to(dtype)
     table = torch.cat([angle.sin(), angle.cos()], dim=1), CyclicEncoding(out_size)(values), torch.zeros(1, out_size)
-    begins = torch.cat([torch.tensor([years]), 2 * years + 1 + sizes.cumsum(0) - sizes])
+    begins = torch.cat([torch.tensor([0]), NUM_YEARS + sizes.cumsum(0) - sizes])
     return torch.cat(table).to(device, dtype), begins.to(device)
 
 
 def time_numbers(module: Any, feat: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """([rows, columns * 56]: the year's positional encoding, the other parts' cyclic ones; [rows, columns]: 1), zeros for null."""
-    absent, feat = feat[..., 0] < 0, feat.clone()
-    feat[..., 0] -= module.min_year
-    farthest = int(feat[..., 0].masked_fill_(absent, 0).abs().max()) if len(feat) else 0
-    table, begins = time_table(module.out_size, 1 << farthest.bit_length(), dtype, feat.device)
-    place = (feat + begins).masked_fill_(absent.unsqueeze(2), len(table) - 1)
-    numbers = torch.nn.functional.embedding(place, table)
-    return numbers.flatten(1), absent.logical_not_().to(dtype)
+    table, begins = time_table(module.out_size, dtype, feat.device)
+    absent, place = feat[..., 0] < 0, feat + begins
+    place[..., 0].sub_(module.min_year)
+    place.masked_fill_(absent.unsqueeze(2), len(table) - 1)
+    return torch.nn.functional.embedding(place, table).flatten(1), absent.logical_not_().to(dtype)
 
 
 def _add_embeddings(cells: Cells, column: int, module: Any, values: Tensor, num_out: int) -> None:
