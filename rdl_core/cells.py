@@ -116,8 +116,8 @@ def read_cells(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, dtype: torc
         cells.add_linear(first[stype.timestamp], [module.weight], module.bias, heights)
         cells.numbers += time_numbers(module, feat, dtype)
     if stype.embedding in first:
-        module, values = modules[stype.embedding], features[stype.embedding].values.to(dtype)
-        _add_embeddings(cells, first[stype.embedding], module, values, num_out)
+        module, values = modules[stype.embedding], features[stype.embedding].values
+        _add_embeddings(cells, first[stype.embedding], module, values, dtype, num_out)
     _add_categories(cells, first, modules, features)
     return cells
 
@@ -142,11 +142,11 @@ def time_numbers(module: Any, feat: Tensor, dtype: torch.dtype) -> tuple[Tensor,
     return torch.nn.functional.embedding(place, table).flatten(1), absent.logical_not_().to(dtype)
 
 
-def _add_embeddings(cells: Cells, column: int, module: Any, values: Tensor, num_out: int) -> None:
+def _add_embeddings(cells: Cells, column: int, module: Any, values: Tensor, dtype: torch.dtype, num_out: int) -> None:
     """As linear maps, or their cell vectors where that is less work."""
     rows, channels, height = len(values), module.biases.shape[1], max(module.emb_dim_list)
     weights, bias, widths = list(module.weight_list), module.biases, module.emb_dim_list
-    present = nonzero_cells(values, widths)
+    values, present = values.to(dtype), nonzero_cells(values, widths).to(dtype)
     # Per column: rows * channels * (height + num_out) against (rows + channels) * height * num_out multiplications.
     if rows * channels * (height + num_out) < (rows + channels) * height * num_out:
         cells.vectors = Embeddings(column, values, present, widths, weights, bias)
@@ -167,7 +167,7 @@ def _add_categories(cells: Cells, first: Any, modules: Any, features: Any) -> No
             cells.picks = RowSums(place.flatten(), offset, None, cells.height)
             return
         rows = torch.arange(len(place), device=place.device).unsqueeze(1).expand_as(place)
-        picks.append((rows.flatten(), place.flatten(), torch.ones(place.numel(), dtype=torch.float64)))
+        picks.append((rows.flatten(), place.flatten(), torch.ones_like(rows.flatten(), dtype=torch.float64)))
     if stype.multicategorical in first:
         lists = features[stype.multicategorical]
         for j, bag in enumerate(modules[stype.multicategorical].embs):
@@ -189,8 +189,8 @@ def _add_table(cells: Cells, column: int, weight: Tensor, begins: Tensor, codes:
     """
     at, used, height = cells.height, None, len(weight)
     if height > codes.numel():
-        used, places = torch.cat([codes.new_zeros(1), codes.flatten()]).unique(return_inverse=True)
-        begins, height, codes = torch.searchsorted(used, begins), len(used), places[1:].view_as(codes)
+        used, codes = codes.unique(return_inverse=True)
+        begins, height = torch.searchsorted(used, begins), len(used)
     bounds = [*begins.tolist(), height]
     cells.runs += [
         (column + j, 1, at + bounds[j], bounds[j + 1] - bounds[j], 0, 1, False) for j in range(len(bounds) - 1)

@@ -49,10 +49,9 @@ class _Fold(Function):
         is_fast = HAS_KERNEL and maps[0].dtype == torch.float32 and maps[0].device.type == "cpu"
         weights = [w.contiguous() for w in maps] if is_fast else [torch.cat(maps)]
         bias, channels = torch.cat(parameters[num_maps : 2 * num_maps]), _channels(cells)
-        e = bias.new_zeros(cells.height, channels)
-        if cells.height:
-            parts = zip(cells.parameters, cells.used, strict=True)
-            torch.cat([(p if u is None else p.index_select(0, u)).view(-1, channels) for p, u in parts], out=e)
+        parts = zip(cells.parameters, cells.used, strict=True)
+        rows = [(p if u is None else p.index_select(0, u)).reshape(-1, channels) for p, u in parts]
+        e = torch.cat(rows) if rows else bias.new_empty(0, channels)
         ctx.cells, ctx.heights, ctx.is_fast, ctx.dtype = cells, [len(w) for w in maps], is_fast, product_dtype(bias)
         g = _folded(cells, e, weights, is_fast)
         numbers = torch.cat(cells.numbers, dim=1) if cells.numbers else e.new_empty(cells.num_rows, 0)
@@ -135,9 +134,9 @@ def _made(of: Embeddings, dtype: torch.dtype) -> Tensor:
 
 
 def _gradients_of_made(of: Embeddings, grad: Tensor, dtype: torch.dtype) -> list[Tensor]:
-    columns = zip(of.values.split(of.widths, dim=1), grad.chunk(len(of.widths), dim=1), strict=True)
-    grads = [product(values.T, part.T, dtype=dtype) for values, part in columns]
-    return [*grads, torch.einsum("ij,ijk->jk", of.present, grad.view(len(grad), *of.bias.shape))]
+    columns = zip(of.values.split(of.widths, dim=1), of.present.T, grad.chunk(len(of.widths), dim=1), strict=True)
+    both = [(product(v.T, part.T, dtype=dtype), product(p.unsqueeze(0), part.T)) for v, p, part in columns]
+    return [*(of_weight for of_weight, _ in both), torch.cat([of_bias for _, of_bias in both])]
 
 
 def _addresses(weights: Sequence[Tensor]) -> np.ndarray:
