@@ -262,7 +262,7 @@ def test_dropouts_of_a_model_are_told_apart_across_tables(nasty_store: Store) ->
 
 @pytest.mark.parametrize("table", WITH_ATTRIBUTES)
 @pytest.mark.parametrize("model", ["linear", "resnet"])
-@pytest.mark.parametrize("num_rows", [1, 5, 40])
+@pytest.mark.parametrize("num_rows", [1, 5, 40, 200])
 def test_equals_pytorch_frames_own_forward_in_value_and_gradient(
     nasty_store: Store, table: str, model: RowModel, num_rows: int
 ) -> None:
