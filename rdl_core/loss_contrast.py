@@ -43,11 +43,8 @@ def contrast(  # type: ignore[no-untyped-def]
     if with_gradient:
         _add_gradients(anchors, num_samples, channels, weights, False, c, candidates[0])
         _add_gradients(candidates, num_samples, channels, weights, True, a, anchors[0])
-    return (
-        total,
-        count,
-        len(of_a) + len(of_c) + len(logits),
-    )  # they are in use until here: numba does not see it from their addresses
+    in_use = len(of_a) + len(of_c) + len(logits)  # until here: numba does not see it from their addresses
+    return total, count, in_use
 
 
 @njit(cache=True, nogil=True)
@@ -69,46 +66,21 @@ def _add_gradients(side, num_samples, channels, weights, is_across, other, num_o
     at = np.int64(out.ctypes.data) if matrix else grad
     is_put_over, stride = matrix == 0 and is_added == 1, rows if is_across else num_others
     for s in range(num_samples):
-        mine, others, here = (
-            weights + 4 * s * rows * num_others,
-            other + 4 * s * num_others * channels,
-            at + 4 * s * rows * channels,
-        )
+        mine, others = weights + 4 * s * rows * num_others, other + 4 * s * num_others * channels
+        here = at + 4 * s * rows * channels
         multiply(
-            rows, channels, num_others, mine, stride, is_across, others, channels, False, 0, here, channels, is_put_over
-        )
+            rows, channels, num_others, mine, stride, is_across, others, channels, False, 0, here, channels, is_put_over,
+        )  # fmt: skip
     if matrix:
         all_rows, left, right = num_samples * rows, at, x
         if is_matrix_across == 1:
             left, right = x, at
         multiply(
-            channels,
-            channels,
-            all_rows,
-            left,
-            channels,
-            True,
-            right,
-            channels,
-            False,
-            0,
-            of_matrix,
-            channels,
+            channels, channels, all_rows, left, channels, True, right, channels, False, 0, of_matrix, channels,
             is_matrix_added == 1,
-        )
+        )  # fmt: skip
         multiply(
-            all_rows,
-            channels,
-            channels,
-            at,
-            channels,
-            False,
-            matrix,
-            channels,
-            is_matrix_across == 1,
-            0,
-            grad,
-            channels,
+            all_rows, channels, channels, at, channels, False, matrix, channels, is_matrix_across == 1, 0, grad, channels,
             is_added == 1,
-        )
+        )  # fmt: skip
     return len(out)
