@@ -1,6 +1,7 @@
 """Which column is the time of a row: as the user says, as the source declares, or by the rule in `importing`.
 
-In: plans and the staged or ordered rows in DuckDB. Out: column names, and the notes that the report repeats.
+In: plans and the staged or ordered rows in DuckDB. Out: column names, the notes that the report repeats, and the attributes that lie after the time
+of their row: a row counts as known from its time on, so what was filled in later tells its future.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import datetime
 import duckdb
 
 from distributed.import_keys import OrderedTable
+from distributed.import_report import LaterTimes
 from distributed.import_schema import ImportRefused, Kind, TablePlan
 from distributed.import_types import first_row, quoted
 
@@ -86,3 +88,26 @@ def notes_on_times(
     if lasts and datetime.fromisoformat(test_timestamp) > max(lasts):
         notes.append(f"test_timestamp {test_timestamp} is after the last row ({max(lasts)}): nothing to test on")
     return notes
+
+
+def times_after_rows(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> dict[str, LaterTimes]:
+    """The attributes of a table that are times and lie, in some row, after the row's own; none where rows have no time.
+
+    One pass over the table. Whether such a column is a plan (a due date) or a leak (a return) is not in the data.
+    """
+    if table.time_col is None:
+        return {}
+    attributes = [
+        c for c, kind in table.kinds.items() if kind == "timestamp" and c not in {table.time_col, *table.plan.key_cols}
+    ]
+    if not attributes:
+        return {}
+    leads = [f"epoch_us({quoted(c)}) - epoch_us({quoted(table.time_col)})" for c in attributes]
+    figures = ", ".join(f"count(*) FILTER ({lead} > 0), max({lead})" for lead in leads)
+    found = first_row(con, f"SELECT {figures} FROM {quoted('ordered_' + table.plan.name)}") or ()
+    pairs = zip(attributes, found[::2], found[1::2], strict=True)
+    return {
+        column: LaterTimes(num_later=num_later, largest_lead_s=lead_us / 1e6)
+        for column, num_later, lead_us in pairs
+        if num_later
+    }

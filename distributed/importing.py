@@ -9,7 +9,7 @@ the data.
 
 Time columns, where not given: the only column of dates or timestamps whose name does not contain "birth" or "dob" (a
 birthday is not when a row came to be) and that is at most half null. With several such columns the import is refused,
-saying what to set.
+saying what to set. Other times that lie after their row's are imported with a warning: they may be plans, or leaks.
 """
 
 from __future__ import annotations
@@ -33,11 +33,24 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 
 from distributed.import_folder import FolderSource
 from distributed.import_keys import OrderedTable, order_table, write_table
-from distributed.import_report import ImportReport, read_report, table_lines, table_report, write_import_json
+from distributed.import_report import (
+    ImportReport,
+    leak_warnings,
+    read_report,
+    table_lines,
+    table_report,
+    write_import_json,
+)
 from distributed.import_schema import ImportRefused, TablePlan, plan_tables
 from distributed.import_sql import SqlSource
 from distributed.import_tasks import check_task_tables, read_task_files, write_tasks
-from distributed.import_times import check_time_cols, given_time_col, notes_on_times, time_candidates
+from distributed.import_times import (
+    check_time_cols,
+    given_time_col,
+    notes_on_times,
+    time_candidates,
+    times_after_rows,
+)
 from distributed.import_types import ARROW_TYPES, quoted, type_expressions
 
 __all__ = ["ImportConfig", "ImportRefused", "ImportReport", "import_database"]
@@ -109,6 +122,8 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     if config.out.exists():
         report = read_report(config.out, identity)
         say(f"{config.out}: already imported from {source.display}; nothing to do")
+        for line in report.warnings:
+            say(line)
         return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
     with source:
         plans = plan_tables(source.schemas(), tables=config.tables, exclude=config.exclude)
@@ -155,6 +170,7 @@ def _import(
             name: write_table(con, table, ordered, folder, dangling=config.dangling) for name, table in ordered.items()
         }
         notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
+        later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
     shutil.rmtree(work)
     manifest = DatasetManifest(
         name=config.name,
@@ -165,13 +181,16 @@ def _import(
     )
     manifest.save(folder / "manifest.yaml")
     validate_dataset_manifest(manifest, folder / "db")
-    tables = {name: table_report(table, counts[name], folder) for name, table in ordered.items()}
-    for line in [*table_lines(tables), *notes]:
+    tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
+    warnings = leak_warnings(tables)
+    for line in [*table_lines(tables), *notes, *warnings]:
         say(line)
     labels = write_tasks(tasks, folder)
     for name, splits in labels.items():
         say(f"task {name}: " + ", ".join(f"{num_rows:,} {split}" for split, num_rows in splits.items()))
-    return ImportReport(manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes))
+    return ImportReport(
+        manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes), warnings=warnings
+    )
 
 
 def _order(
