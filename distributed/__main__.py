@@ -16,8 +16,9 @@ from ray.train import TrainingFailedError
 
 from distributed.data_commands import Import, Materialize, Sample
 from distributed.failures import last_screen
+from distributed.interruption import EXIT_STATUS
 from distributed.pretrain_commands import Pretrain, Status
-from distributed.progress import console
+from distributed.progress import console, say
 from distributed.task_commands import Evaluate, Finetune
 
 LAST_LINES = 12
@@ -58,6 +59,9 @@ def run_command(command: Any) -> tuple[int, dict[str, Any] | None]:
         console.print("\n".join(text), markup=False, highlight=False, soft_wrap=True)
         console.print("(RDL_TRACEBACK=1 shows all of it)", style="dim")
         return 1, None
+    except KeyboardInterrupt as interrupt:
+        say(f"interrupted {interrupt}".strip() if interrupt.args else "interrupted; the same command starts again")
+        return EXIT_STATUS, None
     if command.json:
         print(json.dumps(result, default=str), flush=True)
     return 0, result

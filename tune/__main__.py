@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import tyro
 
 from distributed.__main__ import run_command
-from distributed.progress import say
 from tune.commands import Report, Sweep
 
 Command = Annotated[Sweep, tyro.conf.subcommand("sweep")] | Annotated[Report, tyro.conf.subcommand("report")]
@@ -22,11 +21,7 @@ Command = Annotated[Sweep, tyro.conf.subcommand("sweep")] | Annotated[Report, ty
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
     command = tyro.cli(Command, prog="python -m tune", description=__doc__, args=arguments)  # type: ignore[call-overload]
-    try:
-        status, result = run_command(command)
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
-        return 130
+    status, result = run_command(command)
     return status if result is None else exit_status(result)
 
 
