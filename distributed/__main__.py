@@ -11,17 +11,12 @@ import sys
 from typing import Annotated, Any
 
 import tyro
-from ray.exceptions import RayError
-from ray.train import TrainingFailedError
 
-from distributed.data_commands import Import, Materialize, Sample
-from distributed.failures import last_screen
-from distributed.interruption import EXIT_STATUS
-from distributed.pretrain_commands import Pretrain, Status
-from distributed.progress import console, say
-from distributed.task_commands import Evaluate, Finetune
+from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample, Status, without_ignored
 
 LAST_LINES = 12
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
 
 Command = (
     Annotated[Import, tyro.conf.subcommand("import")]
@@ -36,12 +31,31 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; bad input gives a message of one screen and exit status 2."""
-    command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=arguments)  # type: ignore[call-overload]
+    words = without_ignored(sys.argv[1:] if arguments is None else arguments)
+    command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=words)  # type: ignore[call-overload]
     return run_command(command)[0]
 
 
 def run_command(command: Any) -> tuple[int, dict[str, Any] | None]:
     """Runs a command, shows what went wrong and, with --json, prints the result; returns (exit status, result)."""
+    try:
+        return _run(command)
+    except KeyboardInterrupt as interrupt:
+        # Not by Rich, which may not be imported yet.
+        print(
+            f"interrupted {interrupt}" if interrupt.args else "interrupted; the same command starts again",
+            file=sys.stderr,
+        )
+        return INTERRUPTED, None
+
+
+def _run(command: Any) -> tuple[int, dict[str, Any] | None]:
+    from ray.exceptions import RayError
+    from ray.train import TrainingFailedError
+
+    from distributed.failures import last_screen
+    from distributed.progress import console
+
     try:
         result = command.run()
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError, FloatingPointError) as error:
@@ -59,9 +73,6 @@ def run_command(command: Any) -> tuple[int, dict[str, Any] | None]:
         console.print("\n".join(text), markup=False, highlight=False, soft_wrap=True)
         console.print("(RDL_TRACEBACK=1 shows all of it)", style="dim")
         return 1, None
-    except KeyboardInterrupt as interrupt:
-        say(f"interrupted {interrupt}".strip() if interrupt.args else "interrupted; the same command starts again")
-        return EXIT_STATUS, None
     if command.json:
         print(json.dumps(result, default=str), flush=True)
     return 0, result

@@ -7,7 +7,7 @@ before a row is read, or left out with a reason that the report repeats. Pure fu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -77,7 +77,7 @@ class TablePlan:
 
 
 def plan_tables(
-    schemas: Mapping[str, TableSchema], *, tables: list[str] | None, exclude: Iterable[str]
+    schemas: Mapping[str, TableSchema], *, tables: Sequence[str] | None, exclude: Iterable[str]
 ) -> dict[str, TablePlan]:
     """Choose tables, leave out what is excluded, and settle every key.
 
@@ -106,7 +106,7 @@ def plan_tables(
     }
 
 
-def _choose(schemas: Mapping[str, TableSchema], tables: list[str] | None) -> dict[str, TableSchema]:
+def _choose(schemas: Mapping[str, TableSchema], tables: Sequence[str] | None) -> dict[str, TableSchema]:
     unknown = sorted(set(tables or ()) - set(schemas))
     if unknown:
         raise ImportRefused(

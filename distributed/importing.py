@@ -21,16 +21,15 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
+from distributed.import_config import ImportConfig
 from distributed.import_folder import FolderSource
 from distributed.import_keys import OrderedTable, order_table, write_table
 from distributed.import_report import (
@@ -56,51 +55,6 @@ from distributed.import_types import ARROW_TYPES, quoted, type_expressions
 __all__ = ["ImportConfig", "ImportRefused", "ImportReport", "import_database"]
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportConfig:
-    """What to import.
-
-    source: SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db) or a folder of CSV/Parquet files.
-    out: the folder to write; must not exist, unless it is this very import. name: of the dataset.
-    val_timestamp, test_timestamp: ISO 8601, UTC. time_cols: table -> time column, complete (a table not in it has
-    none); None: as schema_file says, else as the module says. An integer time column counts UNIX seconds. tables: None
-    for all. tasks: folder of RelBench TaskManifest YAML files. schema_file: keys of a folder's tables. dangling: what
-    to do with a foreign key value without a parent. exclude: `table.column`, or `table.a+b` for a composite foreign
-    key.
-    """
-
-    source: str
-    out: Path
-    name: str
-    val_timestamp: str
-    test_timestamp: str
-    time_cols: dict[str, str] | None = None
-    tables: list[str] | None = None
-    tasks: Path | None = None
-    schema_file: Path | None = None
-    dangling: Literal["error", "null"] = "error"
-    exclude: tuple[str, ...] = ()
-    batch_rows: int = 50_000
-
-    def __post_init__(self) -> None:
-        moments = {}
-        for option in ("val_timestamp", "test_timestamp"):
-            try:
-                moments[option] = datetime.fromisoformat(getattr(self, option))
-            except ValueError as error:
-                raise ImportRefused(f"{option}: {error}; expected a date such as 2024-06-01") from error
-            if moments[option].tzinfo is not None:
-                raise ImportRefused(f"{option} {getattr(self, option)}: expected UTC without an offset")
-        if moments["val_timestamp"] >= moments["test_timestamp"]:
-            raise ImportRefused(
-                f"val_timestamp {self.val_timestamp} must lie before test_timestamp {self.test_timestamp}"
-            )
-        if not self.name or self.batch_rows < 1 or self.dangling not in ("error", "null"):
-            raise ImportRefused("expected a name, batch_rows >= 1, and dangling of 'error' or 'null'")
-        if self.schema_file is not None and "://" in self.source:
-            raise ImportRefused("schema_file is for folders of files; a database declares its own keys")
 
 
 def import_database(config: ImportConfig, progress: Progress | None = print) -> ImportReport:

@@ -21,9 +21,6 @@ from ray.exceptions import RayActorError
 from distributed.commits import committed_step
 from distributed.journal import Journal
 
-EXIT_STATUS = 130
-"""Of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
-
 
 class InterruptibleTrainer(ray.train.torch.TorchTrainer):
     """A TorchTrainer whose `fit` raises KeyboardInterrupt at a Ctrl-C, after controller and workers have ended."""
