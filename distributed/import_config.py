@@ -9,7 +9,7 @@ from typing import Literal
 
 import tyro
 
-from distributed.import_schema import ImportRefused
+from distributed.import_refusals import ImportRefused, Refusals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,19 +42,27 @@ class ImportConfig:
     batch_rows: tyro.conf.Suppress[int] = 50_000
 
     def __post_init__(self) -> None:
-        moments = {}
-        for option in ("val_timestamp", "test_timestamp"):
-            try:
-                moments[option] = datetime.fromisoformat(getattr(self, option))
-            except ValueError as error:
-                raise ImportRefused(f"{option}: {error}; expected a date such as 2024-06-01") from error
-            if moments[option].tzinfo is not None:
-                raise ImportRefused(f"{option} {getattr(self, option)}: expected UTC without an offset")
-        if moments["val_timestamp"] >= moments["test_timestamp"]:
-            raise ImportRefused(
-                f"val_timestamp {self.val_timestamp} must lie before test_timestamp {self.test_timestamp}"
+        refusals = Refusals()
+        moments = []
+        for option, text in (("--val-timestamp", self.val_timestamp), ("--test-timestamp", self.test_timestamp)):
+            with refusals.each():
+                moments.append(_moment(option, text))
+        if len(moments) == 2 and moments[0] >= moments[1]:
+            refusals.problems.append(
+                f"--val-timestamp {self.val_timestamp} must lie before --test-timestamp {self.test_timestamp}"
             )
         if not self.name or self.batch_rows < 1 or self.dangling not in ("error", "null"):
-            raise ImportRefused("expected a name, batch_rows >= 1, and dangling of 'error' or 'null'")
+            refusals.problems.append("expected a --name, batch_rows >= 1, and --dangling of 'error' or 'null'")
         if self.schema_file is not None and "://" in self.source:
-            raise ImportRefused("schema_file is for folders of files; a database declares its own keys")
+            refusals.problems.append("--schema-file is for folders of files; a database declares its own keys")
+        refusals.refuse()
+
+
+def _moment(option: str, text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ImportRefused(f"{option}: {error}; expected a date such as 2024-06-01") from error
+    if moment.tzinfo is not None:
+        raise ImportRefused(f"{option} {text}: expected UTC without an offset")
+    return moment

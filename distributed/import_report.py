@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from distributed.import_keys import KeyCounts, OrderedTable
+from distributed.import_refusals import exclude_option
 
 _UNITS_S = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
 
@@ -101,14 +102,14 @@ def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
     ]
     if not lines:
         return ()
-    columns = " ".join(f"{name}.{column}" for name, table in tables.items() for column in table.later_times)
+    columns = exclude_option(*(f"{name}.{column}" for name, table in tables.items() for column in table.later_times))
     return (
         *lines,
         "A row's cells count as known from the time of the row on. So, of each of these columns:\n"
         "  - planned or promised at the row's time (a due date, a delivery date): it is known by then, keep it;\n"
         "  - filled in later (a return, a payment, a closing): it tells the future, and so does what is filled in with it "
         "(a status, a fine), which no check can see. Leave all of them out:\n"
-        f"      --exclude {columns}\n"
+        f"      {columns}\n"
         "    or date the row by it (--time-cols), or put them into a table of their own that has this time and a key to the row.",
     )
 
@@ -121,14 +122,14 @@ def _duration(seconds: float) -> str:
 def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
     path = out / "import.json"
     if not path.is_file():
-        raise FileExistsError(f"{out} exists and is no import; remove it, or choose another out")
+        raise FileExistsError(f"{out} exists and is no import; remove it, or choose another --out")
     found = json.loads(path.read_text(encoding="utf-8"))
     for key, what in (
         ("config_hash", "with other options or task files"),
         ("source_hashes", "before the source changed"),
     ):
         if found[key] != identity[key]:
-            raise FileExistsError(f"{out} was imported {what}; remove it, or choose another out")
+            raise FileExistsError(f"{out} was imported {what}; remove it, or choose another --out")
     report = found["report"]
     notes = tuple(report["notes"])
     tables = {name: _table(table) for name, table in report["tables"].items()}

@@ -31,7 +31,8 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 
 from distributed.import_config import ImportConfig
 from distributed.import_folder import FolderSource
-from distributed.import_keys import OrderedTable, order_table, write_table
+from distributed.import_keys import KeyCounts, OrderedTable, order_table, write_table
+from distributed.import_refusals import ImportRefused, Refusals
 from distributed.import_report import (
     ImportReport,
     leak_warnings,
@@ -40,7 +41,7 @@ from distributed.import_report import (
     table_report,
     write_import_json,
 )
-from distributed.import_schema import ImportRefused, TablePlan, plan_tables
+from distributed.import_schema import TablePlan, plan_tables
 from distributed.import_sql import SqlSource
 from distributed.import_tasks import check_task_tables, read_task_files, write_tasks
 from distributed.import_times import (
@@ -70,8 +71,13 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     """
     start_s = time.perf_counter()
     say = progress or (lambda line: None)
-    tasks = read_task_files(config.tasks)
-    source = _open(config)
+    refusals, tasks, source = Refusals(), {}, None
+    with refusals.each():
+        tasks = read_task_files(config.tasks)
+    with refusals.each():
+        source = _open(config)
+    refusals.refuse()
+    assert source is not None  # or it was refused
     identity = _identity(config, source)
     if config.out.exists():
         report = read_report(config.out, identity)
@@ -120,9 +126,7 @@ def _import(
         ordered = _order(con, config, source, plans, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
         check_task_tables(tasks, specs)
-        counts = {
-            name: write_table(con, table, ordered, folder, dangling=config.dangling) for name, table in ordered.items()
-        }
+        counts = _write_tables(con, config, ordered, folder)
         notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
     shutil.rmtree(work)
@@ -147,6 +151,17 @@ def _import(
     )
 
 
+def _write_tables(
+    con: duckdb.DuckDBPyConnection, config: ImportConfig, ordered: dict[str, OrderedTable], folder: Path
+) -> dict[str, KeyCounts]:
+    refusals, counts = Refusals(), {}
+    for name, table in ordered.items():
+        with refusals.each():
+            counts[name] = write_table(con, table, ordered, folder, dangling=config.dangling)
+    refusals.refuse()
+    return counts
+
+
 def _order(
     con: duckdb.DuckDBPyConnection,
     config: ImportConfig,
@@ -156,51 +171,59 @@ def _order(
     notes: list[str],
 ) -> dict[str, OrderedTable]:
     """Stage, type and sort every table."""
-    ordered, ambiguous = {}, {}
+    refusals, ordered = Refusals(), {}
+    ambiguous: dict[str, list[str]] = {}
     for name, plan in plans.items():
-        path = work / f"{name}.parquet"
-        _stage(source, plan, path)
-        staged = quoted(f"staged_{name}")
-        columns = ", ".join(quoted(column) for column in plan.columns)
-        # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
-        literal = str(path).replace("'", "''")
-        con.execute(
-            f"CREATE VIEW {staged} AS SELECT {columns}, file_row_number AS __row_source "
-            f"FROM read_parquet('{literal}', file_row_number = true)"
-        )
-        given = given_time_col(config.time_cols, plan)
-        expressions, kinds = type_expressions(con, plan, staged, given)
-        time_col = given
-        if given is None and config.time_cols is None and not plan.schema.time_col_is_declared:
-            candidates = time_candidates(con, plan, staged, expressions, kinds)
-            time_col = candidates[0] if len(candidates) == 1 else None
-            if len(candidates) > 1:
-                ambiguous[name] = candidates
-        ordered[name] = order_table(con, plan, staged, expressions, kinds, time_col)
-        con.execute(f"DROP VIEW {staged}")
-        path.unlink()
+        with refusals.each():
+            _stage(con, source, plan, work)
+            ordered[name] = _ordered(con, config, plan, ambiguous)
+            if not ordered[name].num_rows:
+                notes.append(f"{name}: no rows; it is imported empty (--tables with the others leaves it out)")
+            con.execute(f"DROP VIEW {quoted(f'staged_{name}')}")
+            (work / f"{name}.parquet").unlink()
     if ambiguous:
         # Taking none would date these rows by their parents, and so show them before they were there.
         known = {name: table.time_col for name, table in ordered.items() if table.time_col}
         choice = known | {name: columns[0] for name, columns in ambiguous.items()}
         several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
-        raise ImportRefused(
+        refusals.problems.append(
             f"more than one column could be the time from which a row is there: {several}\n"
-            f"Remedy: name the time column of every table that has one (a table not named has none), for example\n"
+            f"Remedy: name the time column of every table that has one (a table not named has none), in a schema file as time_col, or\n"
             f"  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
         )
+    refusals.refuse()
     return ordered
 
 
-def _stage(source: SqlSource | FolderSource, plan: TablePlan, path: Path) -> None:
-    num_rows = 0
+def _ordered(
+    con: duckdb.DuckDBPyConnection, config: ImportConfig, plan: TablePlan, ambiguous: dict[str, list[str]]
+) -> OrderedTable:
+    """Type and sort one staged table; several columns that could be its time go to `ambiguous`."""
+    staged = quoted(f"staged_{plan.name}")
+    time_col = given_time_col(config.time_cols, plan)
+    expressions, kinds = type_expressions(con, plan, staged, time_col)
+    if time_col is None and config.time_cols is None and not plan.schema.time_col_is_declared:
+        candidates = time_candidates(con, plan, staged, expressions, kinds)
+        time_col = candidates[0] if len(candidates) == 1 else None
+        if len(candidates) > 1:
+            ambiguous[plan.name] = candidates
+    return order_table(con, plan, staged, expressions, kinds, time_col)
+
+
+def _stage(con: duckdb.DuckDBPyConnection, source: SqlSource | FolderSource, plan: TablePlan, work: Path) -> None:
+    """The rows of the source as `staged_<name>`, with their numbers as __row_source."""
+    path = work / f"{plan.name}.parquet"
     schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in source.batches(plan):
             writer.write_batch(batch)
-            num_rows += batch.num_rows
-    if num_rows == 0:
-        raise ImportRefused(f"table {plan.name!r}: no rows; expected at least one; leave the table out with `tables`")
+    columns = ", ".join(quoted(column) for column in plan.columns)
+    # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
+    literal = str(path).replace("'", "''")
+    con.execute(
+        f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT {columns}, file_row_number AS __row_source "
+        f"FROM read_parquet('{literal}', file_row_number = true)"
+    )
 
 
 def _spec(table: OrderedTable) -> TableSpec:
