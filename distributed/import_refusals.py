@@ -7,7 +7,7 @@ stage have wrong, and refuses them together before the next stage, which could o
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 NUM_SHOWN = 10
@@ -22,18 +22,17 @@ class ImportRefused(ValueError):
 
     def __init__(self, *problems: str) -> None:
         self.problems = tuple(dict.fromkeys(problems))  # two keys may refer to the same bad column
-        super().__init__(*self.problems)
-
-    def __str__(self) -> str:
-        if len(self.problems) == 1:
-            return self.problems[0]
-        lines = [f"{number}. {problem}" for number, problem in enumerate(self.problems[:NUM_SHOWN], start=1)]
-        more = len(self.problems) - NUM_SHOWN
-        return "\n".join([f"{len(self.problems)} problems", *lines, *([f"... and {more} more"] if more > 0 else [])])
+        super().__init__(self.problems[0] if len(self.problems) == 1 else _numbered(self.problems))
 
 
 class SourceUnreadable(ImportRefused):
     """The source itself does not answer; whatever came after it would be a consequence."""
+
+
+def _numbered(problems: Sequence[str]) -> str:
+    lines = [f"{number}. {problem}" for number, problem in enumerate(problems[:NUM_SHOWN], start=1)]
+    more = len(problems) - NUM_SHOWN
+    return "\n".join([f"{len(problems)} problems", *lines, *([f"... and {more} more"] if more > 0 else [])])
 
 
 class Refusals:

@@ -268,7 +268,8 @@ def test_a_table_without_rows_is_imported_and_said(tmp_path: Path) -> None:
         CREATE TABLE of_void (void INTEGER REFERENCES void, at DATE); INSERT INTO of_void VALUES (NULL, '2020-01-01')"""
     )
     report = import_database(config(sqlite_file(tmp_path / "v.db", script), tmp_path / "out"), None)
-    assert report.notes[0].startswith("void: no rows; it is imported empty") and report.tables["void"].num_rows == 0
+    assert any(note.startswith("void: no rows; it is imported empty") for note in report.notes)
+    assert report.tables["void"].num_rows == 0
     assert (report.tables["void"].time_col, report.tables["of_void"].null_fkeys) == (None, {"void": 1})
     db = relbench.load_dataset(tmp_path / "out").get_db()
     assert len(db.table_dict["void"]) == 0 and db.table_dict["void"].fkey_col_to_pkey_table == {"order": "order"}
