@@ -55,10 +55,12 @@ def _run(command: Any) -> tuple[int, dict[str, Any] | None]:
 
     from distributed.failures import last_screen
     from distributed.progress import console
+    from distributed.runs import remove_unused_runs
 
     try:
         result = command.run()
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError, FloatingPointError) as error:
+        remove_unused_runs()
         if os.environ.get("RDL_TRACEBACK"):
             raise
         console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)

@@ -40,6 +40,7 @@ def run_materialize(options: Materialize) -> dict[str, Any]:
     store = open_store(options, dataset, workers=options.workers, data=data)
     show_store(store)
     picture = draw_schema(store, run.folder / "schema.png")
+    say(f"store      {store.remote or store.path}\nschema     {picture}")
     return finish(run, {
         "store": str(store.remote or store.path), "content_hash": store.content_hash, "bytes": store.num_bytes, "schema_picture": str(picture),
         "exists_from": row_existence(store),

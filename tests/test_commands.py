@@ -301,6 +301,23 @@ def test_materialize_reports_the_store_and_draws_the_schema(
     assert done(capsys, "materialize", *work) == result
 
 
+def test_materialize_shows_the_cutoff_each_columns_type_and_where_the_schema_lies(
+    work: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch, nasty_store: Any
+) -> None:
+    monkeypatch.setattr("distributed.progress.console.width", 200, raising=False)
+    capsys.readouterr()
+    assert main(["materialize", *work[:-1]]) == 0
+    err = capsys.readouterr().err
+    picture = next(runs_dir(work).glob("materialize-*/schema.png"))
+    assert f"schema     {picture}" in err.splitlines()
+    cutoff = datetime.datetime.fromtimestamp(nasty_store.schema.cutoff_s, datetime.UTC)
+    assert f"cutoff     {cutoff:%Y-%m-%d %H:%M:%S} UTC" in err
+    words = " ".join(err.split())
+    for table in nasty_store.schema.tables.values():
+        for stype in {column.stype for column in table.columns}:
+            assert f"{stype}: {', '.join(c.name for c in table.columns if c.stype == stype)}" in words
+
+
 def test_without_json_stdout_is_empty(work: list[str], capsys: Captured) -> None:
     assert main(["materialize", *work[:-1]]) == 0
     out, err = capsys.readouterr()
@@ -344,8 +361,12 @@ def test_sample_writes_both_files_and_their_counts(tmp_path: Path, capsys: Captu
 
 
 def test_a_database_too_small_for_a_sample_is_refused(work: list[str], capsys: Captured, tmp_path: Path) -> None:
+    before = set(runs_dir(work).iterdir()) | {runs_dir(work) / "stores"}
     assert "fewer than the 64 seeds" in refused(capsys, "sample", *work, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+    assert set(runs_dir(work).iterdir()) | {runs_dir(work) / "stores"} == before, (
+        "a refused command leaves no run folder"
+    )
 
 
 def test_finetune_from_scratch_then_evaluate_gives_the_same_numbers(work: list[str], capsys: Captured) -> None:

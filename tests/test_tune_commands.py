@@ -28,6 +28,10 @@ def test_a_sweep_that_cannot_run_or_is_another_is_refused_in_a_screen(
     command = ["sweep", "--data", str(nasty_dataset.dataset_dir), "--runs-dir", str(tmp_path), "--name", "small"]
     assert main(command) == 2
     assert "seed table 'order_line' has 40 rows up to the cutoff, fewer than the 64 seeds" in capsys.readouterr().err
+    assert not (tmp_path / "small").exists(), "a refused command leaves no run folder"
+    (tmp_path / "small").mkdir()  # which is not removed then
+    assert main(command) == 2
+    capsys.readouterr()
     assert main([*command, "--max-steps", "7"]) == 2
     text = capsys.readouterr().err
     assert "base.max_steps: 2000 -> 7" in text

@@ -21,7 +21,7 @@ from rdl_core.task_inputs import refuse_visible_labels
 from tune.commands import Sweep
 from tune.plan import SweepPlan, base_config, rung_steps, with_trials
 from tune.report import make_report
-from tune.report_text import markdown
+from tune.report_text import AGAIN, commands_again, markdown
 from tune.search_space import SearchSpace, read_space, settings, with_rows
 from tune.suggestions import distributions_of
 from tune.sweep import run_sweep
@@ -127,7 +127,10 @@ def changed_store_options(options: Sweep) -> list[str]:
 def reported(folder: Path) -> dict[str, Any]:
     sweep = read_sweep(folder)
     result = make_report(sweep)
-    console.print(Markdown(markdown(sweep, sweep.best()).split("\n![")[0]))
+    best = sweep.best()
+    console.print(Markdown(markdown(sweep, best).split(AGAIN)[0].split("\n![")[0]))
+    if best is not None:  # each on a line of its own, which Rich would break
+        say("\n".join([AGAIN, *commands_again(sweep, best)]))
     say(f"report {folder / 'report'}")
     return result
 
