@@ -12,7 +12,17 @@ from typing import Annotated, Any
 
 import tyro
 
-from distributed.commands import Evaluate, Finetune, Import, Materialize, Pretrain, Sample, Status, without_ignored
+from distributed.commands import (
+    Evaluate,
+    Finetune,
+    Import,
+    Materialize,
+    Pretrain,
+    Sample,
+    Status,
+    check_lists,
+    without_ignored,
+)
 
 LAST_LINES = 12
 INTERRUPTED = 130
@@ -31,9 +41,19 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; bad input gives a message of one screen and exit status 2."""
-    words = without_ignored(sys.argv[1:] if arguments is None else arguments)
-    command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=words)  # type: ignore[call-overload]
+    words = sys.argv[1:] if arguments is None else arguments
+    command = parsed(Command, "python -m distributed", __doc__, without_ignored(words))
     return run_command(command)[0]
+
+
+def parsed(command: Any, program: str, description: str | None, words: list[str]) -> Any:
+    """The command of a command line, or exit status 2 with what is wrong with it, or 0 with its help."""
+    try:
+        check_lists(words)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    return tyro.cli(command, prog=program, description=description, args=words)
 
 
 def run_command(command: Any) -> tuple[int, dict[str, Any] | None]:

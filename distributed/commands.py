@@ -24,6 +24,22 @@ IGNORED = {
 """Common options that have nothing to act on in a command: taken, so that a script may pass them to all, and left out of its help."""
 
 
+LISTS = ("--exclude", "--exclude-columns", "--tables", "--tasks", "--time-cols")
+
+
+def check_lists(arguments: list[str]) -> None:
+    """Of an option that takes several values and is given twice, the first would be lost, and an excluded column back in.
+
+    Raises:
+        ValueError: There is one.
+    """
+    names = [word.replace("_", "-").partition("=")[0] for word in arguments]
+    if twice := [name for name in LISTS if names.count(name) > 1]:
+        raise ValueError(
+            f"{twice[0]} is there {names.count(twice[0])} times; give it once, with all its values: {twice[0]} A B"
+        )
+
+
 def without_ignored(arguments: list[str]) -> list[str]:
     """The command line without the options that its command ignores, each with its value."""
     if not arguments:

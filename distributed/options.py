@@ -16,7 +16,8 @@ class Common:
     """Options of every command."""
 
     data: str | None = None
-    """RelBench-3 folder, its URL (s3://...), a name below RDL_DATA or ../shared/data, or a hub name. Default: RDL_DATA, else ../shared/data."""
+    """A RelBench-3 folder (it has manifest.yaml), its URL (s3://...), the name of a folder below RDL_DATA (else below ../shared/data), or a hub name,
+    which RelBench downloads: stanford-star/relbench-v1/rel-f1. Default: RDL_DATA itself, else the only dataset there."""
     run_name: str | None = None
     """Folder below runs-dir. Default: made from command, data and configuration; the same name continues."""
     runs_dir: Path = Path("runs")

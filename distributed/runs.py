@@ -59,7 +59,8 @@ def resolve_data(data: str | None) -> str:
         return data  # a hub name: relbench's own loader fetches it
     raise FileNotFoundError(
         f"no RelBench dataset at {data!r} (no manifest.yaml there, nor below {root}); below {root} there are: {', '.join(names) or 'none'}.\n"
-        f"Remedy: pass a folder with manifest.yaml, or make one with `python -m distributed import`"
+        f"Remedy: pass a folder with manifest.yaml, one of RelBench's by its hub name (stanford-star/relbench-v1/rel-f1), "
+        f"or make one with `python -m distributed import`"
     )
 
 

@@ -97,6 +97,7 @@ def refused(capsys: Captured, *arguments: str) -> str:
         ["pretrain", "--preset", "best"],
         ["finetune", "--task", "t", "--arm", "thawed"],
         ["nonsense"],
+        ["materialize", "--exclude-columns", "a.b", "--exclude_columns=c.d"],
         ["sample"],
         [],
     ],
