@@ -108,7 +108,7 @@ def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
         "A row's cells count as known from the time of the row on. So, of each of these columns:\n"
         "  - planned or promised at the row's time (a due date, a delivery date): it is known by then, keep it;\n"
         "  - filled in later (a return, a payment, a closing): it tells the future, and so does what is filled in with it "
-        "(a status, a fine), which no check can see. Leave all of them out:\n"
+        "(a status, a fine), which no check can see. Leave these out, here if it is all of them:\n"
         f"      {columns}\n"
         "    or date the row by it (--time-cols), or put them into a table of their own that has this time and a key to the row.",
     )

@@ -185,10 +185,11 @@ def _order(
         # Taking none would date these rows by their parents, and so show them before they were there.
         known = {name: table.time_col for name, table in ordered.items() if table.time_col}
         choice = known | {name: columns[0] for name, columns in ambiguous.items()}
+        of_schema = "give these tables a time_col in the schema file, or " if config.schema_file else ""
         several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
         refusals.problems.append(
             f"more than one column could be the time from which a row is there: {several}\n"
-            f"Remedy: name the time column of every table that has one (a table not named has none), in a schema file as time_col, or\n"
+            f"Remedy: {of_schema}name the time column of every table that has one (a table not named has none), for example\n"
             f"  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
         )
     refusals.refuse()
