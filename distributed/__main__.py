@@ -79,6 +79,9 @@ def _run(command: Any) -> tuple[int, dict[str, Any] | None]:
 
     try:
         result = command.run()
+    except KeyboardInterrupt:
+        remove_unused_runs()
+        raise
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError, FloatingPointError) as error:
         remove_unused_runs()
         if os.environ.get("RDL_TRACEBACK"):
