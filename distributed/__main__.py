@@ -11,16 +11,22 @@ import sys
 from typing import Annotated, Any
 
 import tyro
-from ray.exceptions import RayError
-from ray.train import TrainingFailedError
 
-from distributed.data_commands import Import, Materialize, Sample
-from distributed.failures import last_screen
-from distributed.pretrain_commands import Pretrain, Status
-from distributed.progress import console
-from distributed.task_commands import Evaluate, Finetune
+from distributed.commands import (
+    Evaluate,
+    Finetune,
+    Import,
+    Materialize,
+    Pretrain,
+    Sample,
+    Status,
+    check_lists,
+    without_ignored,
+)
 
 LAST_LINES = 12
+INTERRUPTED = 130
+"""Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
 
 Command = (
     Annotated[Import, tyro.conf.subcommand("import")]
@@ -35,15 +41,49 @@ Command = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; bad input gives a message of one screen and exit status 2."""
-    command = tyro.cli(Command, prog="python -m distributed", description=__doc__, args=arguments)  # type: ignore[call-overload]
+    words = sys.argv[1:] if arguments is None else arguments
+    command = parsed(Command, "python -m distributed", __doc__, without_ignored(words))
     return run_command(command)[0]
+
+
+def parsed(command: Any, program: str, description: str | None, words: list[str]) -> Any:
+    """The command of a command line, or exit status 2 with what is wrong with it, or 0 with its help."""
+    try:
+        check_lists(words)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    return tyro.cli(command, prog=program, description=description, args=words)
 
 
 def run_command(command: Any) -> tuple[int, dict[str, Any] | None]:
     """Runs a command, shows what went wrong and, with --json, prints the result; returns (exit status, result)."""
     try:
+        return _run(command)
+    except KeyboardInterrupt as interrupt:
+        # Not by Rich, which may not be imported yet.
+        print(
+            f"interrupted {interrupt}" if interrupt.args else "interrupted; the same command starts again",
+            file=sys.stderr,
+        )
+        return INTERRUPTED, None
+
+
+def _run(command: Any) -> tuple[int, dict[str, Any] | None]:
+    from ray.exceptions import RayError
+    from ray.train import TrainingFailedError
+
+    from distributed.failures import last_screen
+    from distributed.progress import console
+    from distributed.runs import remove_unused_runs
+
+    try:
         result = command.run()
+    except KeyboardInterrupt:
+        remove_unused_runs()
+        raise
     except (ValueError, OSError, ModuleNotFoundError, RuntimeError, FloatingPointError) as error:
+        remove_unused_runs()
         if os.environ.get("RDL_TRACEBACK"):
             raise
         console.print(f"[bold red]error:[/] {type(error).__name__}", highlight=False)

@@ -16,6 +16,7 @@ import ray.train.torch
 import torch
 
 from distributed.communicator import TorchCommunicator
+from distributed.interruption import InterruptibleTrainer
 from distributed.preflight import start_ray
 from distributed.trainer import BACKEND, MAX_FAILURES
 from rdl_core.backbone import BackboneConfig, RelationalEncoder
@@ -105,7 +106,7 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
     """Runs a job over several workers: a step's seeds are shared among them, gradients are averaged by DDP."""
     use_gpu = start_ray(workers, samplers=0)
     job = _with_absolute_paths(job)
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = InterruptibleTrainer(
         _finetune_worker,  # type: ignore[arg-type]
         train_loop_config=job,  # type: ignore[arg-type]
         torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),

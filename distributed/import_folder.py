@@ -17,7 +17,8 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import yaml
 
-from distributed.import_schema import ForeignKey, ImportRefused, Kind, TablePlan, TableSchema
+from distributed.import_refusals import ImportRefused, Refusals
+from distributed.import_schema import ForeignKey, Kind, TablePlan, TableSchema
 from distributed.import_sql import file_hash
 from distributed.import_types import ARROW_TYPES
 
@@ -44,12 +45,12 @@ class FolderSource:
         self.batch_rows = batch_rows
         if not self.folder.is_dir():
             raise ImportRefused(
-                f"source {source!r}: expected an SQLAlchemy URL (sqlite:///shop.db) or a folder of CSV/Parquet files"
+                f"--source {source!r}: expected an SQLAlchemy URL (sqlite:///shop.db) or a folder of CSV/Parquet files"
             )
         self._files = self._table_files()
         if schema_file is None:
             raise ImportRefused(
-                f"source {source!r}: files declare no keys; pass schema_file, a YAML that names them, for example:\n"
+                f"--source {source!r}: files declare no keys; pass --schema-file, a YAML that names them, for example:\n"
                 f"{_MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written "
                 f"`name: {{}}`)"
             )
@@ -75,7 +76,13 @@ class FolderSource:
 
     def schemas(self) -> dict[str, TableSchema]:
         """Every table of the schema file, by name."""
-        return {name: self._schema(name, declared) for name, declared in sorted(self._declared.items())}
+        refusals = Refusals()
+        schemas = {}
+        for name, declared in sorted(self._declared.items()):
+            with refusals.each():
+                schemas[name] = self._schema(name, declared)
+        refusals.refuse()
+        return schemas
 
     def _schema(self, name: str, declared: Mapping[str, Any]) -> TableSchema:
         path = self._files[name]
@@ -84,16 +91,22 @@ class FolderSource:
         pkey, time_col = declared.get("pkey"), declared.get("time_col")
         # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
         columns |= dict.fromkeys((str(k) for k in (pkey, *fkeys) if columns.get(str(k)) == "float"), "integer")
+        refusals = Refusals()
         for column in [c for c in (pkey, time_col, *fkeys) if c is not None]:
             if column not in columns:
-                raise ImportRefused(
-                    f"schema_file, table {name!r}: no column {column!r} in {path.name}: {list(columns)}"
+                refusals.problems.append(
+                    f"--schema-file, table {name!r}: no column {column!r} in {path.name}: {list(columns)}"
                 )
+        links = []
+        for column, parent in fkeys.items():
+            with refusals.each():
+                links.append(self._fkey(name, column, parent))
+        refusals.refuse()
         return TableSchema(
             name=name,
             columns=columns,
             pkey=(pkey,) if pkey else (),
-            fkeys=tuple(self._fkey(name, column, parent) for column, parent in fkeys.items()),
+            fkeys=tuple(links),
             time_col=time_col,
             time_col_is_declared="time_col" in declared,
             text_types="all" if path.suffix.lower() == ".csv" else "declared",
@@ -103,7 +116,7 @@ class FolderSource:
     def _fkey(self, table: str, column: str, parent: str) -> ForeignKey:
         if parent not in self._declared or not self._declared[parent].get("pkey"):
             raise ImportRefused(
-                f"schema_file, table {table!r}: fkey {column!r} refers to {parent!r}, which has no pkey in "
+                f"--schema-file, table {table!r}: fkey {column!r} refers to {parent!r}, which has no pkey in "
                 "the schema file"
             )
         return ForeignKey(columns=(column,), parent=parent, parent_columns=(self._declared[parent]["pkey"],))
@@ -136,30 +149,37 @@ def _read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str,
     try:
         loaded = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ImportRefused(f"schema_file {schema_file.name}: {error}; expected YAML") from error
+        raise ImportRefused(f"--schema-file {schema_file.name}: {error}; expected YAML") from error
     tables = loaded.get("tables", loaded) if isinstance(loaded, dict) else None
     if not isinstance(tables, dict) or not tables:
         raise ImportRefused(
-            f"schema_file {schema_file.name}: expected a mapping of tables, for example:\n{_MINIMAL_SCHEMA}"
+            f"--schema-file {schema_file.name}: expected a mapping of tables, for example:\n{_MINIMAL_SCHEMA}"
         )
+    refusals = Refusals()
     for name, declared in tables.items():
-        if name not in files:
-            raise ImportRefused(
-                f"schema_file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
-            )
-        if unknown := set(declared or {}) - {"pkey", "fkeys", "time_col"}:
-            raise ImportRefused(
-                f"schema_file {schema_file.name}, table {name!r}: unknown {sorted(unknown)}; expected "
-                "pkey, fkeys, time_col"
-            )
-        _refuse_unquoted(schema_file, name, declared or {})
+        with refusals.each():
+            _check_declared(schema_file, name, declared or {}, files)
     if unlisted := sorted(set(files) - set(tables)):
-        raise ImportRefused(
-            f"schema_file {schema_file.name}: tables {unlisted} have files but no entry; add "
+        refusals.problems.append(
+            f"--schema-file {schema_file.name}: tables {unlisted} have files but no entry; add "
             f"`{unlisted[0]}: {{}}` (no keys), "
             "or move the file away"
         )
+    refusals.refuse()
     return {name: dict(declared or {}) for name, declared in tables.items()}
+
+
+def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    if name not in files:
+        raise ImportRefused(
+            f"--schema-file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
+        )
+    if unknown := set(declared) - {"pkey", "fkeys", "time_col"}:
+        raise ImportRefused(
+            f"--schema-file {schema_file.name}, table {name!r}: unknown {sorted(unknown)}; expected "
+            "pkey, fkeys, time_col"
+        )
+    _refuse_unquoted(schema_file, name, declared)
 
 
 def _refuse_unquoted(schema_file: Path, table: str, declared: Mapping[str, Any]) -> None:
@@ -167,12 +187,12 @@ def _refuse_unquoted(schema_file: Path, table: str, declared: Mapping[str, Any])
     fkeys = declared.get("fkeys") or {}
     if not isinstance(fkeys, dict):
         raise ImportRefused(
-            f"schema_file {schema_file.name}, table {table!r}: fkeys {fkeys!r}; expected {{column: table}}"
+            f"--schema-file {schema_file.name}, table {table!r}: fkeys {fkeys!r}; expected {{column: table}}"
         )
     for name in (declared.get("pkey"), declared.get("time_col"), *fkeys, *fkeys.values()):
         if name is not None and not isinstance(name, str):
             raise ImportRefused(
-                f"schema_file {schema_file.name}, table {table!r}: {name!r} is no name; put names that YAML reads as "
+                f"--schema-file {schema_file.name}, table {table!r}: {name!r} is no name; put names that YAML reads as "
                 'something else (no, on, yes, numbers) in quotes: "no"'
             )
 

@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distributed.import_schema import ImportRefused, Kind, Link, TablePlan
+from distributed.import_refusals import ImportRefused, Refusals, exclude_option
+from distributed.import_schema import Kind, Link, TablePlan
 from distributed.import_types import first_row, quoted
 
 _ROW_GROUP_ROWS = 131_072
@@ -90,19 +91,22 @@ def write_table(
     """Write `db/<name>.parquet`, and `keys/<name>.parquet` (source_key, row_number) where there is a pkey.
 
     Raises:
-        ImportRefused: a foreign key value without a parent and `dangling="error"`; a time outside the years 1677 to
+        ImportRefused: foreign key values without a parent and `dangling="error"`; a time outside the years 1677 to
         2262.
     """
     plan = table.plan
     counts = KeyCounts()
     selected: dict[str, str] = {}
     joins = []
+    refusals = Refusals()
     for number, link in enumerate(plan.links):
-        if link.parent_column != ordered[link.parent].plan.pkey_col:
-            _refuse_bad_key(con, link.parent, link.parent_column, may_be_null=True)
-        joins.append(_join(table, ordered[link.parent], link, number))
-        _count(con, table, link, joins[-1], number, counts, dangling)
-        selected[link.out_column] = f"p{number}.__row"
+        with refusals.each():
+            if link.parent_column != ordered[link.parent].plan.pkey_col:
+                _refuse_bad_key(con, link.parent, link.parent_column, may_be_null=True)
+            joins.append(_join(table, ordered[link.parent], link, number))
+            _count(con, table, link, joins[-1], number, counts, dangling)
+            selected[link.out_column] = f"p{number}.__row"
+    refusals.refuse()
     if plan.pkey_col is not None and plan.pkey_out is not None:
         selected[plan.pkey_out] = "o.__row"
     # Columns keep the source's order; added ones come last.
@@ -158,7 +162,7 @@ def _count(
     raise ImportRefused(
         f"table {plan.name!r}, column {link.column!r}, row {row[0]} ({dict(zip(key, row[2:], strict=True))}): value "
         f"{row[1]!r} is no {link.parent}.{link.parent_column}; {num_lost} of {table.num_rows} rows refer to a missing "
-        f"parent. Add the parents, or set dangling='null' to import these keys as null"
+        f"parent. Add the parents, or pass --dangling null to import these keys as null"
     )
 
 
@@ -189,6 +193,7 @@ def _refuse_repeated(con: duckdb.DuckDBPyConnection, table: str, columns: tuple[
 
 def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
     """Times as timestamp[ns], the unit of RelBench's own folders."""
+    refusals = Refusals()
     for position, column in enumerate(found.columns):
         if not pa.types.is_timestamp(column.type):
             continue
@@ -197,13 +202,15 @@ def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
         name = found.column_names[position]
         if pc.any(outside).as_py():
             row = pc.index(outside, True).as_py()
-            raise ImportRefused(
+            refusals.problems.append(
                 f"table {plan.name!r}, column {name!r}, row {row}: expected a time in the years 1677 to 2262 "
                 f"(timestamp[ns]), got {pc.strftime(column.slice(row, 1), '%Y-%m-%d')[0]}; correct it "
                 "(end-of-time marks: "
-                f"null), or leave the column out with exclude='{plan.name}.{name}'"
+                f"null), or leave the column out by {exclude_option(f'{plan.name}.{name}')}"
             )
+            continue
         found = found.set_column(position, name, column.cast(pa.timestamp("ns")))
+    refusals.refuse()
     return found
 
 

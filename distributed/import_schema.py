@@ -7,19 +7,17 @@ before a row is read, or left out with a reason that the report repeats. Pure fu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from distributed.import_refusals import ImportRefused, Refusals, exclude_option
 
 Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", "unsupported"]
 """Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME)."""
 
 TextTypes = Literal["declared", "time", "all"]
 """Which types may hide in text: none, times (SQLite has no type for them), or any (CSV)."""
-
-
-class ImportRefused(ValueError):
-    """The source, or the configuration, cannot become a RelBench folder; the message says where and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ class TablePlan:
 
 
 def plan_tables(
-    schemas: Mapping[str, TableSchema], *, tables: list[str] | None, exclude: Iterable[str]
+    schemas: Mapping[str, TableSchema], *, tables: Sequence[str] | None, exclude: Iterable[str]
 ) -> dict[str, TablePlan]:
     """Choose tables, leave out what is excluded, and settle every key.
 
@@ -87,70 +85,91 @@ def plan_tables(
         exclude: `table.column` leaves a column out; `table.a+b` leaves a composite foreign key out, its columns stay.
 
     Raises:
-        ImportRefused: an unknown name, a composite foreign key, names that differ only in case.
+        ImportRefused: unknown names, composite foreign keys, names that differ only in case; all that there are.
     """
+    refusals = Refusals()
     chosen = _choose(schemas, tables)
     excluded = _parse_exclude(exclude, chosen)
     reduced = {
         name: _without(schema, {columns[0] for columns in excluded.get(name, set()) if len(columns) == 1})
         for name, schema in chosen.items()
     }
-    links = {name: _links(schema, chosen, excluded.get(name, set()), schemas[name]) for name, schema in reduced.items()}
+    links: dict[str, tuple[list[Link], dict[str, str]]] = {}
+    for name, schema in reduced.items():
+        with refusals.each():
+            links[name] = _links(schema, chosen, excluded.get(name, set()), schemas[name])
     referenced: dict[str, list[str]] = {}
     for found, _ in links.values():
         for link in found:
             referenced.setdefault(link.parent, []).append(link.parent_column)
-    return {
-        name: _plan(schema, schemas[name], links[name][0], links[name][1], referenced.get(name, []))
-        for name, schema in reduced.items()
-    }
+    plans: dict[str, TablePlan] = {}
+    for name, (found, left_out) in links.items():
+        with refusals.each():
+            plans[name] = _plan(reduced[name], schemas[name], found, left_out, referenced.get(name, []))
+    refusals.refuse()
+    return plans
 
 
-def _choose(schemas: Mapping[str, TableSchema], tables: list[str] | None) -> dict[str, TableSchema]:
+def _choose(schemas: Mapping[str, TableSchema], tables: Sequence[str] | None) -> dict[str, TableSchema]:
     unknown = sorted(set(tables or ()) - set(schemas))
     if unknown:
         raise ImportRefused(
-            f"tables: no table named {unknown}; the source has {sorted(schemas)} (views are not imported)"
+            f"--tables: no table named {unknown}; the source has {sorted(schemas)} (views are not imported)"
         )
     chosen = {name: schemas[name] for name in sorted(schemas if tables is None else set(tables))}
     if not chosen:
-        raise ImportRefused("the source has no table to import; check the source, its default schema, or `tables`")
-    _refuse_same_but_case("tables", chosen)
+        raise ImportRefused("the source has no table to import; check the source, its default schema, or --tables")
+    refusals = Refusals()
+    with refusals.each():
+        _refuse_same_but_case("tables", chosen, "leave one out: --tables with the others")
     for name, schema in chosen.items():
-        if "/" in name or "\\" in name or name.startswith("."):
-            raise ImportRefused(f"table {name!r}: the name cannot be a file name; leave it out with `tables`")
-        _refuse_same_but_case(f"table {name!r}: columns", schema.columns)
+        with refusals.each():
+            if "/" in name or "\\" in name or name.startswith("."):
+                raise ImportRefused(
+                    f"table {name!r}: the name cannot be a file name; leave it out: --tables with the others"
+                )
+            _refuse_same_but_case(f"table {name!r}: columns", schema.columns, "leave one out by --exclude")
+    refusals.refuse()
     return chosen
 
 
-def _refuse_same_but_case(what: str, names: Iterable[str]) -> None:
+def _refuse_same_but_case(what: str, names: Iterable[str], remedy: str) -> None:
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
             raise ImportRefused(
                 f"{what} {other!r} and {name!r} differ only in case, which DuckDB (task SQL) cannot tell apart; "
-                "leave one out with `tables` or `exclude`"
+                f"{remedy}"
             )
 
 
 def _parse_exclude(exclude: Iterable[str], schemas: Mapping[str, TableSchema]) -> dict[str, set[tuple[str, ...]]]:
+    refusals = Refusals()
     parsed: dict[str, set[tuple[str, ...]]] = {}
     for entry in exclude:
-        # Names may hold dots: the table is the longest known name that the entry starts with.
-        owners = sorted((name for name in schemas if entry.startswith(f"{name}.")), key=len)
-        if not owners:
-            raise ImportRefused(f"exclude {entry!r}: expected `table.column`, with a table of {sorted(schemas)}")
-        table = schemas[owners[-1]]
-        rest = entry.removeprefix(f"{table.name}.")
-        columns = (rest,) if rest in table.columns else tuple(rest.split("+"))
-        if len(columns) > 1 and columns not in {fkey.columns for fkey in table.fkeys}:
-            raise ImportRefused(f"exclude {entry!r}: table {table.name!r} has no foreign key of columns {columns}")
-        if unknown := [column for column in columns if column not in table.columns]:
-            raise ImportRefused(
-                f"exclude {entry!r}: table {table.name!r} has no column {unknown}, it has {list(table.columns)}"
-            )
-        parsed.setdefault(table.name, set()).add(columns)
+        with refusals.each():
+            table, columns = _excluded(entry, schemas)
+            parsed.setdefault(table, set()).add(columns)
+    refusals.refuse()
     return parsed
+
+
+def _excluded(entry: str, schemas: Mapping[str, TableSchema]) -> tuple[str, tuple[str, ...]]:
+    """(table, columns) of one entry."""
+    # Names may hold dots: the table is the longest known name that the entry starts with.
+    owners = sorted((name for name in schemas if entry.startswith(f"{name}.")), key=len)
+    if not owners:
+        raise ImportRefused(f"--exclude {entry!r}: expected table.column, with a table of {sorted(schemas)}")
+    table = schemas[owners[-1]]
+    rest = entry.removeprefix(f"{table.name}.")
+    columns = (rest,) if rest in table.columns else tuple(rest.split("+"))
+    if len(columns) > 1 and columns not in {fkey.columns for fkey in table.fkeys}:
+        raise ImportRefused(f"--exclude {entry!r}: table {table.name!r} has no foreign key of columns {columns}")
+    if unknown := [column for column in columns if column not in table.columns]:
+        raise ImportRefused(
+            f"--exclude {entry!r}: table {table.name!r} has no column {unknown}, it has {list(table.columns)}"
+        )
+    return table.name, columns
 
 
 def _without(schema: TableSchema, columns: set[str]) -> TableSchema:
@@ -168,6 +187,7 @@ def _links(
 ) -> tuple[list[Link], dict[str, str]]:
     """Foreign keys that stay, and the columns of those whose table is not imported, with the reason."""
     links: list[Link] = []
+    refusals = Refusals()
     left_out = {column: "excluded" for column in source.columns if column not in schema.columns}
     for fkey in sorted(schema.fkeys, key=lambda fkey: (fkey.columns, fkey.parent)):
         if fkey.columns in excluded:
@@ -177,14 +197,17 @@ def _links(
             continue
         if len(fkey.columns) > 1:
             name = f"{schema.name}.{'+'.join(fkey.columns)}"
-            raise ImportRefused(
+            refusals.problems.append(
                 f"table {schema.name!r}: composite foreign key {fkey.columns} -> {fkey.parent} "
                 f"{fkey.parent_columns}; a "
                 f"RelBench foreign key is one column. Give {fkey.parent!r} a key of one column, or leave "
                 "this foreign key "
-                f"out with exclude={name!r} (its columns stay as attributes)"
+                f"out by {exclude_option(name)} (its columns stay as attributes)"
             )
-        links.append(_link(schema, chosen[fkey.parent], fkey, [link.column for link in links]))
+            continue
+        with refusals.each():
+            links.append(_link(schema, chosen[fkey.parent], fkey, [link.column for link in links]))
+    refusals.refuse()
     taken = {link.column for link in links}
     return links, {column: reason for column, reason in left_out.items() if column not in taken}
 
@@ -194,7 +217,7 @@ def _link(schema: TableSchema, parent: TableSchema, fkey: ForeignKey, taken: lis
     if parent_column not in parent.columns:
         raise ImportRefused(
             f"table {schema.name!r}, column {column!r}: refers to {fkey.parent}.{parent_column}, which does not exist; "
-            f"expected one of {list(parent.columns)}; correct the schema, or exclude '{schema.name}.{column}'"
+            f"expected one of {list(parent.columns)}; correct the schema, or leave the key out by {exclude_option(f'{schema.name}.{column}')}"
         )
     # A second key on one column gets a column of its own: RelBench maps a column to one table.
     out_column = column if column not in taken else _free(f"{column}__{fkey.parent}", schema.columns)
@@ -221,7 +244,7 @@ def _plan(
             why = schema.unsupported.get(column, "excluded")
             raise ImportRefused(
                 f"table {schema.name!r}, key column {column!r}: {why}; expected integers or text. Keep or convert the "
-                "column, or `exclude` the foreign keys that use it"
+                "column, or leave the foreign keys that use it out by --exclude"
             )
     order_cols = schema.pkey or ((pkey_col,) if pkey_col else ())
     return TablePlan(

@@ -20,7 +20,8 @@ from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 from sqlalchemy.types import NullType, TypeEngine
 
-from distributed.import_schema import ForeignKey, ImportRefused, Kind, TablePlan, TableSchema
+from distributed.import_refusals import ImportRefused, SourceUnreadable, exclude_option
+from distributed.import_schema import ForeignKey, Kind, TablePlan, TableSchema
 from distributed.import_types import first_misfit, to_arrow
 
 _KINDS: tuple[tuple[type[TypeEngine[Any]] | tuple[type[TypeEngine[Any]], ...], Kind], ...] = (
@@ -45,7 +46,7 @@ class SqlSource:
             self._engine = sa.create_engine(self._url)
         except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
             raise ImportRefused(
-                f"source: {error}; expected an SQLAlchemy URL such as sqlite:///shop.db or "
+                f"--source: {error}; expected an SQLAlchemy URL such as sqlite:///shop.db or "
                 "postgresql+psycopg://user@host/database, its driver installed (PostgreSQL: pip install "
                 "'psycopg[binary]')"
             ) from error
@@ -59,7 +60,7 @@ class SqlSource:
         if not self._is_sqlite or (database or "").startswith("file:"):
             return
         if database in (None, "", ":memory:") or not Path(str(database)).is_file():
-            raise ImportRefused(f"source: no SQLite file at {database!r}; expected sqlite:///path/to/file.db")
+            raise ImportRefused(f"--source: no SQLite file at {database!r}; expected sqlite:///path/to/file.db")
 
     def __enter__(self) -> SqlSource:
         is_known = self._url.get_backend_name() in ("postgresql", "mysql", "mariadb")
@@ -71,7 +72,7 @@ class SqlSource:
         except (sa.exc.DBAPIError, sa.exc.ArgumentError) as error:
             self._engine.dispose()
             reason = getattr(error, "orig", None) or error
-            raise ImportRefused(f"source {self.display}: cannot be opened: {reason}; check URL and rights") from error
+            raise ImportRefused(f"--source {self.display}: cannot be opened: {reason}; check URL and rights") from error
         return self
 
     def __exit__(
@@ -90,7 +91,7 @@ class SqlSource:
             inspector = sa.inspect(self._connection)
             return {name: self._schema(inspector, name) for name in sorted(inspector.get_table_names())}
         except sa.exc.DBAPIError as error:
-            raise ImportRefused(f"source {self.display}: the schema cannot be read: {error.orig}") from error
+            raise ImportRefused(f"--source {self.display}: the schema cannot be read: {error.orig}") from error
 
     def _schema(self, inspector: sa.Inspector, name: str) -> TableSchema:
         pkey = tuple(inspector.get_pk_constraint(name)["constrained_columns"])
@@ -145,13 +146,16 @@ class SqlSource:
         dbapi_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
         try:
             result = self._connection.execution_options(stream_results=True, yield_per=self.batch_rows).execute(query)
-            for rows in result.partitions():
-                yield self._batch(plan, rows, position)
-                position += len(rows)
+            try:
+                for rows in result.partitions():
+                    yield self._batch(plan, rows, position)
+                    position += len(rows)
+            finally:  # a row that is refused leaves the connection free for the other tables
+                result.close()
         except (sa.exc.DBAPIError, dbapi_error) as error:
-            raise ImportRefused(
+            raise SourceUnreadable(
                 f"table {plan.name!r}, after row {position} of the source: the driver cannot read on: "
-                f"{getattr(error, 'orig', None) or error}; correct the row, or leave its column out with `exclude`"
+                f"{getattr(error, 'orig', None) or error}; correct the row, or leave its column out by --exclude"
             ) from error
 
     def _selected(self, table: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
@@ -174,7 +178,7 @@ class SqlSource:
                     f"table {plan.name!r}, column {column!r}, row {position + at} of the source ({key}): expected "
                     f"{sql_type} read as {kind}, got {type(values[at]).__name__} {values[at]!r:.80}; "
                     "correct the value, or "
-                    f"leave the column out with exclude='{plan.name}.{column}'"
+                    f"leave the column out by {exclude_option(f'{plan.name}.{column}')}"
                 ) from error
         return pa.RecordBatch.from_arrays(arrays, names=list(plan.columns))
 

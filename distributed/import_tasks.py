@@ -21,7 +21,7 @@ import yaml
 from relbench.base import Table
 from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
 
-from distributed.import_schema import ImportRefused
+from distributed.import_refusals import ImportRefused, Refusals
 
 SPLITS = ("train", "val", "test")
 
@@ -36,11 +36,16 @@ def read_task_files(folder: Path | None) -> dict[Path, TaskManifest]:
         return {}
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")) if folder.is_dir() else []
     if not paths:
-        raise ImportRefused(f"tasks: no *.yaml in {folder}; expected a folder of RelBench TaskManifest files")
-    tasks = {path: _read(path) for path in paths}
+        raise ImportRefused(f"--tasks: no *.yaml in {folder}; expected a folder of RelBench TaskManifest files")
+    refusals = Refusals()
+    tasks = {}
+    for path in paths:
+        with refusals.each():
+            tasks[path] = _read(path)
+    refusals.refuse()
     names = [task.name for task in tasks.values()]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ImportRefused(f"tasks: {twice} named by two files of {folder.name}; rename one")
+        raise ImportRefused(f"--tasks: {twice} named by two files of {folder.name}; rename one")
     return tasks
 
 
@@ -64,16 +69,18 @@ def _read(path: Path) -> TaskManifest:
 
 def check_task_tables(tasks: Mapping[Path, TaskManifest], tables: Mapping[str, TableSpec]) -> None:
     """Refuse tasks whose entity table is missing or has no pkey, before any label is made."""
+    refusals = Refusals()
     for path, task in tasks.items():
         for entity_table in (task.entity_table, task.src_entity_table, task.dst_entity_table):
             if entity_table is not None and entity_table not in tables:
-                raise ImportRefused(
+                refusals.problems.append(
                     f"task file {path.name}: no table {entity_table!r}; expected one of {sorted(tables)}"
                 )
-            if entity_table is not None and tables[entity_table].pkey is None:
-                raise ImportRefused(
+            elif entity_table is not None and tables[entity_table].pkey is None:
+                refusals.problems.append(
                     f"task file {path.name}: table {entity_table!r} has no pkey, so its rows cannot be entities"
                 )
+    refusals.refuse()
 
 
 def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path) -> dict[str, dict[str, int]]:
@@ -83,7 +90,13 @@ def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path) -> dict[str, 
         ImportRefused: SQL that fails, a missing output column, a null label, a split without rows or too short a time
         span.
     """
-    return {task.name: _write_task(path, task, dataset) for path, task in tasks.items()}
+    refusals = Refusals()
+    num_labels = {}
+    for path, task in tasks.items():
+        with refusals.each():
+            num_labels[task.name] = _write_task(path, task, dataset)
+    refusals.refuse()
+    return num_labels
 
 
 def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, int]:
@@ -109,7 +122,7 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, 
         raise ImportRefused(
             f"task file {path.name}: RelBench cannot use the SQL's result: {error}; usual cause: the SQL "
             "gives no row for a "
-            "split; check its dates against val_timestamp and test_timestamp"
+            "split; check its dates against --val-timestamp and --test-timestamp"
         ) from error
     except (RuntimeError, ValueError) as error:
         if isinstance(error, ImportRefused):
@@ -123,7 +136,7 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, 
 def _write_split(table: Table, manifest: TaskManifest, where: str, path: Path) -> int:
     frame = table.df
     if frame.empty:  # all entities newer than the split
-        raise ImportRefused(f"{where}: no labels; check the SQL's dates against val_timestamp and test_timestamp")
+        raise ImportRefused(f"{where}: no labels; check the SQL's dates against --val-timestamp and --test-timestamp")
     expected = [manifest.time_col, manifest.entity_col, manifest.src_entity_col, manifest.dst_entity_col]
     expected.append(manifest.target_col if manifest.src_entity_col is None else None)
     for column in [column for column in expected if column is not None]:

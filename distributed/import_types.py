@@ -17,7 +17,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from distributed.import_schema import ImportRefused, Kind, TablePlan
+from distributed.import_refusals import ImportRefused, Refusals, exclude_option
+from distributed.import_schema import Kind, TablePlan
 
 ARROW_TYPES: dict[Kind, pa.DataType] = {
     "integer": pa.int64(),
@@ -103,18 +104,21 @@ def type_expressions(
         time_col: the time column that the user named, which must be one; None to judge by the values alone.
 
     Raises:
-        ImportRefused: the time column, or a SQLite date column, holds a value that is not an ISO 8601 time.
+        ImportRefused: the time column, or SQLite date columns, hold a value that is not an ISO 8601 time.
     """
     expressions: dict[str, str] = {}
     kinds: dict[str, Kind] = {}
+    refusals = Refusals()
     for column, declared in plan.columns.items():
-        kind = _inferred(con, plan, staged, column, declared)
-        if column == time_col and kind in ("text", "integer"):
-            kind = "text_time" if kind == "text" else _refuse_odd_seconds(con, plan, staged, column)
-        expressions[column], kinds[column] = _expression(column, declared, kind, is_time_col=column == time_col)
-        if kind == "text_time":
-            kinds[column] = "timestamp"
-            _refuse_bad_times(con, plan, staged, column, expressions[column])
+        with refusals.each():
+            kind = _inferred(con, plan, staged, column, declared)
+            if column == time_col and kind in ("text", "integer"):
+                kind = "text_time" if kind == "text" else _refuse_odd_seconds(con, plan, staged, column)
+            expressions[column], kinds[column] = _expression(column, declared, kind, is_time_col=column == time_col)
+            if kind == "text_time":
+                kinds[column] = "timestamp"
+                _refuse_bad_times(con, plan, staged, column, expressions[column])
+    refusals.refuse()
     return expressions, kinds
 
 
@@ -168,8 +172,8 @@ def _refuse_bad_times(
     if bad:
         raise ImportRefused(
             f"table {plan.name!r}, column {column!r}, row {bad[0]} of the source: expected an ISO 8601 time such as "
-            f"2024-03-01 12:30:00, got {bad[1]!r}; correct the value, or leave the column out with "
-            f"exclude='{plan.name}.{column}'"
+            f"2024-03-01 12:30:00, got {bad[1]!r}; correct the value, or leave the column out by "
+            f"{exclude_option(f'{plan.name}.{column}')}"
         )
 
 
@@ -184,6 +188,6 @@ def _refuse_odd_seconds(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged:
         raise ImportRefused(
             f"table {plan.name!r}, time column {column!r}, row {bad[0]} of the source: expected UNIX seconds (integers "
             f"between 0 and {_LAST_SECOND}), got {bad[1]}; store seconds or timestamps, or name another "
-            "column in time_cols"
+            "column by --time-cols"
         )
     return "integer"

@@ -9,7 +9,7 @@ the data.
 
 Time columns, where not given: the only column of dates or timestamps whose name does not contain "birth" or "dob" (a
 birthday is not when a row came to be) and that is at most half null. With several such columns the import is refused,
-saying what to set.
+saying what to set. Other times that lie after their row's are imported with a warning: they may be plans, or leaks.
 """
 
 from __future__ import annotations
@@ -21,73 +21,41 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
+from distributed.import_config import ImportConfig
 from distributed.import_folder import FolderSource
-from distributed.import_keys import OrderedTable, order_table, write_table
-from distributed.import_report import ImportReport, read_report, table_lines, table_report, write_import_json
-from distributed.import_schema import ImportRefused, TablePlan, plan_tables
+from distributed.import_keys import KeyCounts, OrderedTable, order_table, write_table
+from distributed.import_refusals import ImportRefused, Refusals
+from distributed.import_report import (
+    ImportReport,
+    leak_warnings,
+    read_report,
+    table_lines,
+    table_report,
+    write_import_json,
+)
+from distributed.import_schema import TablePlan, plan_tables
 from distributed.import_sql import SqlSource
 from distributed.import_tasks import check_task_tables, read_task_files, write_tasks
-from distributed.import_times import check_time_cols, given_time_col, notes_on_times, time_candidates
+from distributed.import_times import (
+    check_time_cols,
+    given_time_col,
+    notes_on_times,
+    time_candidates,
+    times_after_rows,
+)
 from distributed.import_types import ARROW_TYPES, quoted, type_expressions
 
 __all__ = ["ImportConfig", "ImportRefused", "ImportReport", "import_database"]
 
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportConfig:
-    """What to import.
-
-    source: SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db) or a folder of CSV/Parquet files.
-    out: the folder to write; must not exist, unless it is this very import. name: of the dataset.
-    val_timestamp, test_timestamp: ISO 8601, UTC. time_cols: table -> time column, complete (a table not in it has
-    none); None: as schema_file says, else as the module says. An integer time column counts UNIX seconds. tables: None
-    for all. tasks: folder of RelBench TaskManifest YAML files. schema_file: keys of a folder's tables. dangling: what
-    to do with a foreign key value without a parent. exclude: `table.column`, or `table.a+b` for a composite foreign
-    key.
-    """
-
-    source: str
-    out: Path
-    name: str
-    val_timestamp: str
-    test_timestamp: str
-    time_cols: dict[str, str] | None = None
-    tables: list[str] | None = None
-    tasks: Path | None = None
-    schema_file: Path | None = None
-    dangling: Literal["error", "null"] = "error"
-    exclude: tuple[str, ...] = ()
-    batch_rows: int = 50_000
-
-    def __post_init__(self) -> None:
-        moments = {}
-        for option in ("val_timestamp", "test_timestamp"):
-            try:
-                moments[option] = datetime.fromisoformat(getattr(self, option))
-            except ValueError as error:
-                raise ImportRefused(f"{option}: {error}; expected a date such as 2024-06-01") from error
-            if moments[option].tzinfo is not None:
-                raise ImportRefused(f"{option} {getattr(self, option)}: expected UTC without an offset")
-        if moments["val_timestamp"] >= moments["test_timestamp"]:
-            raise ImportRefused(
-                f"val_timestamp {self.val_timestamp} must lie before test_timestamp {self.test_timestamp}"
-            )
-        if not self.name or self.batch_rows < 1 or self.dangling not in ("error", "null"):
-            raise ImportRefused("expected a name, batch_rows >= 1, and dangling of 'error' or 'null'")
-        if self.schema_file is not None and "://" in self.source:
-            raise ImportRefused("schema_file is for folders of files; a database declares its own keys")
 
 
 def import_database(config: ImportConfig, progress: Progress | None = print) -> ImportReport:
@@ -103,12 +71,19 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     """
     start_s = time.perf_counter()
     say = progress or (lambda line: None)
-    tasks = read_task_files(config.tasks)
-    source = _open(config)
+    refusals, tasks, source = Refusals(), {}, None
+    with refusals.each():
+        tasks = read_task_files(config.tasks)
+    with refusals.each():
+        source = _open(config)
+    refusals.refuse()
+    assert source is not None  # or it was refused
     identity = _identity(config, source)
     if config.out.exists():
         report = read_report(config.out, identity)
         say(f"{config.out}: already imported from {source.display}; nothing to do")
+        for line in report.warnings:
+            say(line)
         return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
     with source:
         plans = plan_tables(source.schemas(), tables=config.tables, exclude=config.exclude)
@@ -151,10 +126,9 @@ def _import(
         ordered = _order(con, config, source, plans, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
         check_task_tables(tasks, specs)
-        counts = {
-            name: write_table(con, table, ordered, folder, dangling=config.dangling) for name, table in ordered.items()
-        }
+        counts = _write_tables(con, config, ordered, folder)
         notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
+        later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
     shutil.rmtree(work)
     manifest = DatasetManifest(
         name=config.name,
@@ -165,13 +139,27 @@ def _import(
     )
     manifest.save(folder / "manifest.yaml")
     validate_dataset_manifest(manifest, folder / "db")
-    tables = {name: table_report(table, counts[name], folder) for name, table in ordered.items()}
-    for line in [*table_lines(tables), *notes]:
+    tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
+    warnings = leak_warnings(tables)
+    for line in [*table_lines(tables), *notes, *warnings]:
         say(line)
     labels = write_tasks(tasks, folder)
     for name, splits in labels.items():
         say(f"task {name}: " + ", ".join(f"{num_rows:,} {split}" for split, num_rows in splits.items()))
-    return ImportReport(manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes))
+    return ImportReport(
+        manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes), warnings=warnings
+    )
+
+
+def _write_tables(
+    con: duckdb.DuckDBPyConnection, config: ImportConfig, ordered: dict[str, OrderedTable], folder: Path
+) -> dict[str, KeyCounts]:
+    refusals, counts = Refusals(), {}
+    for name, table in ordered.items():
+        with refusals.each():
+            counts[name] = write_table(con, table, ordered, folder, dangling=config.dangling)
+    refusals.refuse()
+    return counts
 
 
 def _order(
@@ -183,51 +171,60 @@ def _order(
     notes: list[str],
 ) -> dict[str, OrderedTable]:
     """Stage, type and sort every table."""
-    ordered, ambiguous = {}, {}
+    refusals, ordered = Refusals(), {}
+    ambiguous: dict[str, list[str]] = {}
     for name, plan in plans.items():
-        path = work / f"{name}.parquet"
-        _stage(source, plan, path)
-        staged = quoted(f"staged_{name}")
-        columns = ", ".join(quoted(column) for column in plan.columns)
-        # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
-        literal = str(path).replace("'", "''")
-        con.execute(
-            f"CREATE VIEW {staged} AS SELECT {columns}, file_row_number AS __row_source "
-            f"FROM read_parquet('{literal}', file_row_number = true)"
-        )
-        given = given_time_col(config.time_cols, plan)
-        expressions, kinds = type_expressions(con, plan, staged, given)
-        time_col = given
-        if given is None and config.time_cols is None and not plan.schema.time_col_is_declared:
-            candidates = time_candidates(con, plan, staged, expressions, kinds)
-            time_col = candidates[0] if len(candidates) == 1 else None
-            if len(candidates) > 1:
-                ambiguous[name] = candidates
-        ordered[name] = order_table(con, plan, staged, expressions, kinds, time_col)
-        con.execute(f"DROP VIEW {staged}")
-        path.unlink()
+        with refusals.each():
+            _stage(con, source, plan, work)
+            ordered[name] = _ordered(con, config, plan, ambiguous)
+            if not ordered[name].num_rows:
+                notes.append(f"{name}: no rows; it is imported empty (--tables with the others leaves it out)")
+            con.execute(f"DROP VIEW {quoted(f'staged_{name}')}")
+            (work / f"{name}.parquet").unlink()
     if ambiguous:
         # Taking none would date these rows by their parents, and so show them before they were there.
         known = {name: table.time_col for name, table in ordered.items() if table.time_col}
         choice = known | {name: columns[0] for name, columns in ambiguous.items()}
+        of_schema = "give these tables a time_col in the schema file, or " if config.schema_file else ""
         several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
-        raise ImportRefused(
+        refusals.problems.append(
             f"more than one column could be the time from which a row is there: {several}\n"
-            f"Remedy: name the time column of every table that has one (a table not named has none), for example\n"
+            f"Remedy: {of_schema}name the time column of every table that has one (a table not named has none), for example\n"
             f"  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
         )
+    refusals.refuse()
     return ordered
 
 
-def _stage(source: SqlSource | FolderSource, plan: TablePlan, path: Path) -> None:
-    num_rows = 0
+def _ordered(
+    con: duckdb.DuckDBPyConnection, config: ImportConfig, plan: TablePlan, ambiguous: dict[str, list[str]]
+) -> OrderedTable:
+    """Type and sort one staged table; several columns that could be its time go to `ambiguous`."""
+    staged = quoted(f"staged_{plan.name}")
+    time_col = given_time_col(config.time_cols, plan)
+    expressions, kinds = type_expressions(con, plan, staged, time_col)
+    if time_col is None and config.time_cols is None and not plan.schema.time_col_is_declared:
+        candidates = time_candidates(con, plan, staged, expressions, kinds)
+        time_col = candidates[0] if len(candidates) == 1 else None
+        if len(candidates) > 1:
+            ambiguous[plan.name] = candidates
+    return order_table(con, plan, staged, expressions, kinds, time_col)
+
+
+def _stage(con: duckdb.DuckDBPyConnection, source: SqlSource | FolderSource, plan: TablePlan, work: Path) -> None:
+    """The rows of the source as `staged_<name>`, with their numbers as __row_source."""
+    path = work / f"{plan.name}.parquet"
     schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for batch in source.batches(plan):
             writer.write_batch(batch)
-            num_rows += batch.num_rows
-    if num_rows == 0:
-        raise ImportRefused(f"table {plan.name!r}: no rows; expected at least one; leave the table out with `tables`")
+    columns = ", ".join(quoted(column) for column in plan.columns)
+    # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
+    literal = str(path).replace("'", "''")
+    con.execute(
+        f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT {columns}, file_row_number AS __row_source "
+        f"FROM read_parquet('{literal}', file_row_number = true)"
+    )
 
 
 def _spec(table: OrderedTable) -> TableSpec:

@@ -1,7 +1,7 @@
 """What happened to a run, through all its crashes: one JSON line an event, and how far it had come.
 
     <run>/journal.jsonl   {"time_s", "event", ...}: driver, nodes, group, resumed, stepped, downstream, validated,
-                          committed, failure, gave_up, finished
+                          committed, failure, gave_up, interrupted, finished
     <run>/reached         the newest step of rank 0, overwritten at each step
 
 Promises: a line is written at once and whole (one append), so what a killed process wrote is there; a line that is not whole is skipped.

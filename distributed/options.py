@@ -1,27 +1,14 @@
-"""Options that commands share, and how a store is opened by them."""
+"""Options that commands share. Nothing heavy is imported here or in commands.py: the help needs neither torch nor Ray, which take seconds."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import tyro
-from relbench.load import RelBenchDataset
 
-from distributed.materialize import materialize_in_parallel
-from distributed.preflight import start_ray
-from distributed.progress import bar, say
-from distributed.runs import Run, open_run, resolve_data
-from distributed.shards import PlacementName
-from rdl_core.database import open_dataset
-from rdl_core.folder_cache import DEFAULT_MAX_BYTES, FolderCache
-from rdl_core.materialization import StoreConfig, materialize, store_name
-from rdl_core.remote_files import is_url
-from rdl_core.remote_folder import Place, find_folder
-from rdl_core.remote_store import materialize_at_url
-from rdl_core.store import Store
+from rdl_core.folder_cache import DEFAULT_MAX_BYTES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +16,14 @@ class Common:
     """Options of every command."""
 
     data: str | None = None
-    """RelBench-3 folder, its URL (s3://...), a name below RDL_DATA or ../shared/data, or a hub name. Default: RDL_DATA, else ../shared/data."""
+    """A RelBench-3 folder (it has manifest.yaml), its URL (s3://...), the name of a folder below RDL_DATA (else below ../shared/data), or a hub name,
+    which RelBench downloads: stanford-star/relbench-v1/rel-f1. Default: RDL_DATA itself, else the only dataset there."""
     run_name: str | None = None
     """Folder below runs-dir. Default: made from command, data and configuration; the same name continues."""
     runs_dir: Path = Path("runs")
     """Where run folders and stores go."""
     max_steps: int | None = None
-    """Updates at most. Default: the preset's."""
+    """Updates at most. Default: the preset's (2000)."""
     seed: int | None = None
     """Of everything random. Default: 0, or a preset file's own."""
     json: bool = False
@@ -89,7 +77,7 @@ class SamplingOptions:
 
     samplers: int = 1
     """Sampling tasks at a time."""
-    placement: PlacementName = "auto"
+    placement: Literal["auto", "local", "sharded"] = "auto"
     """'local': every process maps the store; 'sharded': actors hold 1/N of the rows each; 'auto': sharded when the store is too large for a node."""
     shards: int | None = None
     """How many shards, of a sharded placement. Default: as many as nodes, at least 2."""
@@ -120,54 +108,6 @@ class StoreOptions(Common):
     cache_bytes: int = DEFAULT_MAX_BYTES
     """Of a node's copies together; the one unused for longest goes first."""
 
-    @property
-    def cache(self) -> FolderCache:
-        return FolderCache(directory=self.cache_dir, max_bytes=self.cache_bytes)
-
-    def store_config(self) -> StoreConfig:
-        return StoreConfig(
-            text_embedder=self.text_embedder, timeless_rows=self.timeless_rows, exclude_columns=self.exclude_columns
-        )
-
-    def open_data(self) -> tuple[Place, RelBenchDataset]:
-        """(where the data is, the validated dataset)."""
-        data: Place | None = None
-        if self.data is not None and is_url(self.data):
-            data = find_folder(self.data, "dataset", self.cache)
-            if data is None:
-                raise FileNotFoundError(f"no files at {self.data}; expected a RelBench folder: manifest.yaml, db/")
-        data = data or resolve_data(self.data)
-        return data, open_dataset(data)
-
-    def open_run(self, command: str, dataset: RelBenchDataset, settings: dict[str, Any]) -> Run:
-        """The run folder; its identity holds the store's name, hence the database's content and the store's settings."""
-        identity = {"store": store_name(dataset, self.store_config()), **settings}
-        return open_run(self.runs_dir, self.run_name, command, dataset.manifest.name, identity)
-
-    def open_store(self, dataset: RelBenchDataset, *, workers: int = 1, data: Place | None = None) -> Store:
-        """The dataset's store, made if it is not there yet.
-
-        Args:
-            workers: Above 1, tables are encoded by so many through Ray Data; a store at a URL is made in this process.
-            data: Where the dataset is, for these workers.
-        """
-        stores_dir = self.stores_dir or str(self.runs_dir / "stores")
-        if workers > 1 and data is not None and not is_url(stores_dir):
-            start_ray(0, workers)
-            return materialize_in_parallel(dataset, Path(stores_dir), self.store_config(), data=data, progress=say)
-        with bar() as progress:
-            task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
-
-            def show(table: str) -> None:
-                progress.update(task, advance=1, text=table)
-
-            if is_url(stores_dir):
-                store = materialize_at_url(dataset, stores_dir, self.store_config(), self.cache, progress=show)
-            else:
-                store = materialize(dataset, Path(stores_dir), self.store_config(), progress=show)
-            progress.update(task, completed=len(store.schema.tables), text=store.path.name)
-        return store
-
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions(StoreOptions):
@@ -180,8 +120,3 @@ class WorkerOptions(StoreOptions):
         super().__post_init__()
         if self.workers < 1:
             raise ValueError(f"--workers must be at least 1, got {self.workers}")
-
-
-def replaced(config: Any, **changes: Any) -> Any:
-    """The configuration with the changes that are not None: options that were not given."""
-    return dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from matplotlib.patches import FancyBboxPatch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from distributed.progress import console
+from distributed.progress import console, say
 from rdl_core.balance import Balance
 from rdl_core.existence import existence_rules
 from rdl_core.finetuning import FinetuningResult
@@ -27,6 +28,8 @@ from rdl_core.store import Store
 from rdl_core.train_state import TrainState
 
 ARMS = ("scratch", "frozen", "finetuned")
+NUM_NAMES = 12
+"""Columns of a type that are shown of a table."""
 
 
 def draw_curves(state: TrainState, path: Path) -> Path:
@@ -48,19 +51,30 @@ def draw_curves(state: TrainState, path: Path) -> Path:
 
 
 def show_store(store: Store) -> None:
-    """One line a table: rows, attributes by type, from when its rows exist; then what was left out."""
+    """The cutoff; one line a table: rows, attributes by semantic type, from when its rows exist; what was left out."""
     table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("table", "rows", "≤ cutoff", "attributes", "a row exists from"):
         table.add_column(name, justify="right" if name in ("rows", "≤ cutoff") else "left")
     rules = row_existence(store)
     for name, schema in store.schema.tables.items():
-        stypes = [c.stype for c in schema.columns]
-        attributes = ", ".join(f"{stypes.count(s)} {s}" for s in dict.fromkeys(stypes))
+        attributes = "\n".join(
+            f"{stype}: {_names([c.name for c in schema.columns if c.stype == stype])}"
+            for stype in dict.fromkeys(c.stype for c in schema.columns)
+        )
         table.add_row(name, f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}", attributes, rules[name])
     console.print(table)
+    cutoff = datetime.fromtimestamp(store.schema.cutoff_s, UTC)
+    say(
+        f"cutoff     {cutoff:%Y-%m-%d %H:%M:%S} UTC, the validation timestamp: types, statistics and pretraining see rows up to it"
+    )
     for name, schema in store.schema.tables.items():
         for column, why in schema.left_out.items():
             console.print(f"left out: {name}.{column}, {why}", highlight=False, markup=False)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - NUM_NAMES
+    return ", ".join([*names[:NUM_NAMES], *([f"and {more} more"] if more > 0 else [])])
 
 
 def row_existence(store: Store) -> dict[str, str]:

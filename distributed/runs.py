@@ -6,7 +6,8 @@
     runs/<run name>/held             locked by the process that drives the run, and says which
 
 Promises: the default name follows from command, data and configuration, so that the same command continues or finds its run; a name that exists
-with another configuration is refused with the difference; two processes never drive one run; files are written beside and renamed.
+with another configuration is refused with the difference; two processes never drive one run; files are written beside and renamed. A command that
+is refused before its work begins leaves no run folder.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,6 +28,8 @@ from typing import Any
 from distributed.progress import say
 
 DATA_ROOT = Path("../shared/data")
+SKELETON = {"config.json", "held", "wandb_id"}
+"""What a run folder has before work begins."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -55,7 +59,8 @@ def resolve_data(data: str | None) -> str:
         return data  # a hub name: relbench's own loader fetches it
     raise FileNotFoundError(
         f"no RelBench dataset at {data!r} (no manifest.yaml there, nor below {root}); below {root} there are: {', '.join(names) or 'none'}.\n"
-        f"Remedy: pass a folder with manifest.yaml, or make one with `python -m distributed import`"
+        f"Remedy: pass a folder with manifest.yaml, one of RelBench's by its hub name (stanford-star/relbench-v1/rel-f1), "
+        f"or make one with `python -m distributed import`"
     )
 
 
@@ -105,9 +110,22 @@ def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: 
                 f"Remedy: the options as they were, another name, or delete {folder}"
             )
     else:
+        if not folder.exists():
+            _made.append(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
     return Run(folder)
+
+
+_made: list[Path] = []  # run folders that this process made
+
+
+def remove_unused_runs() -> None:
+    """Removes the run folders that this process made and in which no work began: of a command that was refused."""
+    while _made:
+        folder = _made.pop()
+        if folder.is_dir() and {path.name for path in folder.iterdir()} <= SKELETON:
+            shutil.rmtree(folder)
 
 
 @contextmanager

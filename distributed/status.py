@@ -36,7 +36,8 @@ def run_status(folder: Path, now_s: float | None = None) -> dict[str, Any]:
     Returns:
         {"run", "command", "state", "why", "step", "max_steps", "validated": {"step", losses and speeds}, "best": {"step", "loss"}, "left_s",
         "checkpoint": {"path", "step", "age_s"}, "restarts": [{"time_s", "why", "step", "wasted_steps", "lost_s"}], "wasted_steps", "workers",
-        "nodes", "silent_s", "files"}; None where nothing is known. `state` is "finished", "failed", "running", "starting", "restarting" or "silent".
+        "nodes", "silent_s", "files"}; None where nothing is known. `state` is "finished", "failed", "interrupted", "running", "starting",
+        "restarting" or "silent".
 
     Raises:
         FileNotFoundError: No run there; naming those beside it.
@@ -142,6 +143,7 @@ def _state_line(status: dict[str, Any]) -> str:
     return {
         "finished": f"finished: {status['why']}",
         "failed": f"failed {silent} ago: {status['why']}",
+        "interrupted": f"interrupted by Ctrl-C {silent} ago; the same command goes on from the last checkpoint",
         "running": f"running; last sign of life {silent} ago",
         "starting": f"starting workers; last sign of life {silent} ago",
         "restarting": f"starting again after a failure {silent} ago: {status['why']}",
@@ -171,15 +173,16 @@ def _config(folder: Path) -> dict[str, Any]:
 def _state(folder: Path, events: list[dict[str, Any]], silent_s: float) -> tuple[str, str]:
     """(state, why)."""
     names = [event["event"] for event in events]
-    last = next(
-        (event for event in reversed(events) if event["event"] in ("failure", "gave_up", "group", "driver")), None
-    )
+    telling = ("failure", "gave_up", "interrupted", "group", "driver")
+    last = next((event for event in reversed(events) if event["event"] in telling), None)
     if "finished" in names:
         return "finished", next(event["why"] for event in reversed(events) if event["event"] == "finished")
     if (folder / "result.json").exists():
         return "finished", "result.json is there"
     if last is not None and last["event"] == "gave_up":
         return "failed", last["error"]
+    if last is not None and last["event"] == "interrupted":
+        return "interrupted", ""
     if silent_s > SILENT_S:
         return "silent", ""
     if last is None or last["event"] == "driver":

@@ -24,6 +24,7 @@ from safetensors.torch import load_file
 from distributed.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.failures import GiveUp
+from distributed.interruption import InterruptibleTrainer, interruptible
 from distributed.journal import Journal
 from distributed.object_store import check_object_store, warn_of_small_shared_memory
 from distributed.preflight import check_every_node, start_ray
@@ -100,13 +101,14 @@ def pretrain(
 
     Raises:
         RuntimeError: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
+        KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
         ValueError: The run folder holds a run of another configuration or store.
         ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
     """
     run_dir, most = run_dir.resolve(), max_workers or workers
     configured, config = config.samples_per_step, with_samples_for(config, most)
     identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
-    with held(run_dir):
+    with held(run_dir), interruptible(run_dir, config.max_steps):
         if not _check_run(run_dir, identity):
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)
@@ -151,7 +153,7 @@ def _trainer(
     memory = {} if "GLIBC_TUNABLES" in os.environ else allocator.ENVIRONMENT  # a user's own stay
     run_dir = Path(worker.run_folder)
     samples = _samples(worker, samplers, run_dir / "train", is_elastic=isinstance(scaling.num_workers, tuple))
-    return ray.train.torch.TorchTrainer(
+    return InterruptibleTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": ray.data.range(1)},  # its place only: PlannedSamples makes the samples

@@ -65,6 +65,8 @@ def check_primary_key(column: pa.ChunkedArray, place: str, name: str) -> list[Pr
         got = f"{shown(column[row])} ({reason})"
         return Problem(place=place, column=name, row=row, expected=expected, got=got, remedy=remedy)
 
+    if not len(column):
+        return []
     if not pa.types.is_integer(column.type):
         return [problem(0, f"not integer: the column is {column.type}")]
     is_null = _nulls(column)
@@ -112,16 +114,18 @@ def check_foreign_key(
 
 
 def check_time(column: pa.ChunkedArray, place: str, name: str) -> list[Problem]:
-    """A time column must be of timestamps or dates, and not entirely null."""
+    """A time column must be of timestamps or dates, and not entirely null, unless there are no rows."""
     is_null = _nulls(column)
-    if is_null.all():
+    row: int | None
+    if len(column) and is_null.all():
         row, got = 0, f"null in all {len(column)} rows"
         remedy = "fill in the times, or name no time_col in the manifest"
     elif is_time(column.type):
         return []
     else:
-        row = int(is_null.argmin())
-        got, remedy = f"{shown(column[row])} (the column is {column.type})", f"store it as a timestamp; {IMPORT_REMEDY}"
+        row = int(is_null.argmin()) if len(column) else None
+        value = "no rows" if row is None else shown(column[row])
+        got, remedy = f"{value} (the column is {column.type})", f"store it as a timestamp; {IMPORT_REMEDY}"
     expected = "a time column of timestamps or dates, not all of them null"
     return [Problem(place=place, column=name, row=row, expected=expected, got=got, remedy=remedy)]
 

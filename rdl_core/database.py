@@ -126,8 +126,6 @@ def _open_file(dataset: RelBenchDataset, table: str) -> tuple[pa.Schema, int] | 
         return problem(f"{name} to be a parquet file", str(error), f"write it again, {drop}")
     if len(schema) == 0:
         return problem(f"columns in {name}", "a file with no columns", f"write it again with its columns, {drop}")
-    if num_rows == 0:
-        return problem(f"rows in {name}", "0 rows", f"fill the table, {drop}")
     return schema, num_rows
 
 
@@ -185,6 +183,8 @@ def _cutoff_problems(dataset: RelBenchDataset, schemas: dict[str, pa.Schema]) ->
         if time_col is None or schema.names.count(time_col) != 1 or not is_time(schema.field(time_col).type):
             continue
         times = read_table(dataset, table, [time_col])[time_col]
+        if not len(times):
+            continue
         seconds = to_unix_seconds(times, round_up=True)
         row = int(np.argmin(seconds))
         earliest.append((int(seconds[row]), table, time_col, row, shown(times[row])))

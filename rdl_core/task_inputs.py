@@ -79,8 +79,7 @@ def refuse_visible_labels(store: Store, task: EntityTask) -> None:
         if table in store.schema.tables and any(c.name == column for c in store.schema.tables[table].columns)
     ]
     if visible:
-        flags = " ".join(f"--exclude-columns {v}" for v in visible)
         raise ValueError(
             f"task {task.name!r} must not see {', '.join(visible)}, which its label is made of, but the store holds them.\n"
-            f"Remedy: materialize and pretrain with {flags}"
+            f"Remedy: materialize and pretrain with --exclude-columns {' '.join(visible)}"
         )

@@ -6,6 +6,9 @@ import dataclasses
 import datetime
 import json
 import re
+import subprocess
+import sys
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +19,18 @@ from nasty_database import write_database, write_nasty_database
 from relbench.load import RelBenchDataset
 
 from distributed.__main__ import main
-from distributed.data_commands import Import, Materialize, Sample
+from distributed.commands import IGNORED, Evaluate, Finetune, Import, Materialize, Pretrain, Sample
 from distributed.options import Common
-from distributed.pretrain_commands import Pretrain
-from distributed.task_commands import Evaluate, Finetune
+from distributed.pretrain_commands import pretraining_config
+from distributed.shards import PlacementName
+from rdl_core.config import PRESETS, Arm, Precision, PresetName, Regime
+from tune.commands import Sweep
+from tune.plan import VALIDATION_SAMPLES, EarlyStopping
+from tune.search_space import Search
+from tune.slots import Execution
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+ROOT = Path(__file__).resolve().parent.parent
 
 COMMANDS: dict[str, type[Common]] = {
     "import": Import,
@@ -88,6 +97,7 @@ def refused(capsys: Captured, *arguments: str) -> str:
         ["pretrain", "--preset", "best"],
         ["finetune", "--task", "t", "--arm", "thawed"],
         ["nonsense"],
+        ["materialize", "--exclude-columns", "a.b", "--exclude_columns=c.d"],
         ["sample"],
         [],
     ],
@@ -104,7 +114,7 @@ def test_what_the_command_line_does_not_know_is_refused(arguments: list[str], ca
 @pytest.mark.parametrize("arguments", [["--workers", "0"], ["--max-steps", "0"], ["--max-steps", "-3"]])
 def test_numbers_that_mean_nothing_are_refused_by_their_option(arguments: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as exit_status:
-        main(["materialize", *arguments])
+        main(["finetune", "--task", "t", "--arm", "scratch", *arguments])
     out, err = capsys.readouterr()
     assert exit_status.value.code == 2
     assert f"{arguments[0]} must be at least 1, got {arguments[1]}" in " ".join((out + err).split())
@@ -112,26 +122,111 @@ def test_numbers_that_mean_nothing_are_refused_by_their_option(arguments: list[s
 
 def test_negatives_of_a_pretraining_are_the_presets_unless_asked() -> None:
     for preset in ("robust", "paper"):
-        assert Pretrain(preset=preset).config().loss.negatives == "within_sample"
-        asked = Pretrain(preset=preset, negatives="gathered", max_negatives=1024).config().loss
+        assert pretraining_config(Pretrain(preset=preset)).loss.negatives == "within_sample"
+        asked = pretraining_config(Pretrain(preset=preset, negatives="gathered", max_negatives=1024)).loss
         assert (asked.negatives, asked.max_negatives) == ("gathered", 1024)
 
 
-@pytest.mark.parametrize("command", list(COMMANDS))
-def test_help_explains_every_option_of_a_command(
-    command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def help_of(command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The options that a command's help shows, with their texts; "": what is before them."""
     monkeypatch.setenv("COLUMNS", "400")
     with pytest.raises(SystemExit) as exit_status:
         main([command, "--help"])
     assert exit_status.value.code == 0
     shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    assert (COMMANDS[command].__doc__ or "").split("\n")[0][:40] in shown
-    explained = {part.split(" ")[0]: part for part in re.split(r" (?=--[a-z-]+[ ,])", shown)}
-    for field in dataclasses.fields(COMMANDS[command]):
-        option = "--no-json" if field.name == "json" else "--" + field.name.replace("_", "-")
-        text = re.sub(r"\([^)]*\)|\{[^}]*\}", " ", explained[option].removeprefix(option))
-        assert len(re.findall(r"[A-Za-z]?[a-z]{2,}", text)) >= 2, f"{option} has no help text: {explained[option]!r}"
+    before, *options = re.split(r" (?=--[a-z][a-z-]+[ ,])", shown)
+    return {"": before} | {part.split(" ")[0].rstrip(","): part for part in options}
+
+
+@pytest.mark.parametrize("command", list(COMMANDS))
+def test_help_explains_every_option_of_a_command_with_its_default_and_none_that_does_nothing(
+    command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    explained = help_of(command, capsys, monkeypatch)
+    assert (COMMANDS[command].__doc__ or "").split("\n")[0][:40] in explained[""]
+    fields = {f.name for f in dataclasses.fields(COMMANDS[command])} - {"batch_rows"}
+    names = {"--" + name.replace("_", "-") for name in fields} - {f"--{name}" for name in IGNORED.get(command, ())}
+    assert names == set(explained) - {"", "--help", "--no-json"}
+    for option in names:
+        text = explained["--no-json" if option == "--json" else option]
+        words = re.sub(r"\([^)]*\)|\{[^}]*\}", " ", text.removeprefix(option))
+        assert len(re.findall(r"[A-Za-z]?[a-z]{2,}", words)) >= 2, f"{option} has no help text: {text!r}"
+        assert "(default: " in text or "(required)" in text
+
+
+def test_options_without_a_meaning_for_a_command_are_taken_and_the_others_are_not(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    arguments = ["materialize", "--data", str(tmp_path / "none"), "--runs-dir", str(tmp_path)]
+    assert "FileNotFoundError" in refused(capsys, *arguments, "--seed", "1", "--max_steps=5")
+    with pytest.raises(SystemExit):
+        main([*arguments, "--samplers", "2"])
+
+
+def test_the_presets_values_in_the_help_are_the_presets(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    for command, part in (("pretrain", "pretraining"), ("finetune", "finetuning")):
+        found = 0
+        for option, text in help_of(command, capsys, monkeypatch).items():
+            if said := re.search(r"Default: the preset's \(([^;)]+)(?:; paper: ([^)]+))?\)", text):
+                found += 1
+                for preset, value in (("robust", said[1]), ("paper", said[2] or said[1])):
+                    assert value == str(preset_value(getattr(PRESETS[preset](), part), preset, option)), (
+                        command,
+                        option,
+                    )
+            else:
+                assert "the preset's" not in text
+        assert found == {"pretrain": 11, "finetune": 6}[command]
+
+
+def preset_value(config: Any, preset: str, option: str) -> Any:
+    """What a preset has where the option would change it."""
+    backbone = PRESETS[preset]().pretraining.backbone
+    elsewhere = {
+        "rows": backbone.rows.model, "num_layers": backbone.num_layers, "aggregation": backbone.aggregation,
+        "corruption": PRESETS[preset]().pretraining.corruption.probability,
+        "negatives": PRESETS[preset]().pretraining.loss.negatives, "max_negatives": PRESETS[preset]().pretraining.loss.max_negatives,
+    }  # fmt: skip
+    name = option.removeprefix("--").replace("-", "_")
+    return elsewhere[name] if name in elsewhere else getattr(config, name)
+
+
+PROGRAM = """
+import sys
+from {package}.__main__ import main
+try:
+    main({arguments})
+except SystemExit as end:
+    print(end.code, [m for m in ("torch", "ray", "relbench", "wandb", "matplotlib") if m in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "status"),
+    [("distributed", ["--help"], 0), ("distributed", ["pretrain", "--help"], 0), ("distributed", ["import", "--name"], 2),
+     ("tune", ["--help"], 0), ("tune", ["sweep", "--help"], 0)],
+)  # fmt: skip
+def test_the_help_loads_neither_torch_nor_ray(package: str, arguments: list[str], status: int) -> None:
+    program = PROGRAM.format(package=package, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert done.stderr.splitlines()[-1] == f"{status} []"
+
+
+def test_choices_of_the_command_line_are_those_of_the_code() -> None:
+    for command, option, choices in (
+        (Pretrain, "placement", PlacementName), (Pretrain, "precision", Precision), (Sample, "preset", PresetName),
+        (Finetune, "preset", PresetName), (Finetune, "arm", Arm), (Finetune, "regime", Regime), (Evaluate, "regime", Regime),
+        (Sweep, "regime", Regime), (Sweep, "early_stopping", EarlyStopping), (Sweep, "execution", Execution), (Sweep, "search", Search),
+    ):  # fmt: skip
+        hint = typing.get_type_hints(command)[option]
+        offered = {
+            choice
+            for part in (hint, *typing.get_args(hint))
+            for choice in typing.get_args(part)
+            if isinstance(choice, str)
+        }
+        assert offered == set(typing.get_args(choices)), (command, option)
+    assert Sweep().validation_samples == VALIDATION_SAMPLES
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals
@@ -207,6 +302,23 @@ def test_materialize_reports_the_store_and_draws_the_schema(
     assert done(capsys, "materialize", *work) == result
 
 
+def test_materialize_shows_the_cutoff_each_columns_type_and_where_the_schema_lies(
+    work: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch, nasty_store: Any
+) -> None:
+    monkeypatch.setattr("distributed.progress.console.width", 200, raising=False)
+    capsys.readouterr()
+    assert main(["materialize", *work[:-1]]) == 0
+    err = capsys.readouterr().err
+    picture = next(runs_dir(work).glob("materialize-*/schema.png"))
+    assert f"schema     {picture}" in err.splitlines()
+    cutoff = datetime.datetime.fromtimestamp(nasty_store.schema.cutoff_s, datetime.UTC)
+    assert f"cutoff     {cutoff:%Y-%m-%d %H:%M:%S} UTC" in err
+    words = " ".join(err.split())
+    for table in nasty_store.schema.tables.values():
+        for stype in {column.stype for column in table.columns}:
+            assert f"{stype}: {', '.join(c.name for c in table.columns if c.stype == stype)}" in words
+
+
 def test_without_json_stdout_is_empty(work: list[str], capsys: Captured) -> None:
     assert main(["materialize", *work[:-1]]) == 0
     out, err = capsys.readouterr()
@@ -250,8 +362,12 @@ def test_sample_writes_both_files_and_their_counts(tmp_path: Path, capsys: Captu
 
 
 def test_a_database_too_small_for_a_sample_is_refused(work: list[str], capsys: Captured, tmp_path: Path) -> None:
+    before = set(runs_dir(work).iterdir()) | {runs_dir(work) / "stores"}
     assert "fewer than the 64 seeds" in refused(capsys, "sample", *work, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+    assert set(runs_dir(work).iterdir()) | {runs_dir(work) / "stores"} == before, (
+        "a refused command leaves no run folder"
+    )
 
 
 def test_finetune_from_scratch_then_evaluate_gives_the_same_numbers(work: list[str], capsys: Captured) -> None:

@@ -17,6 +17,7 @@ import relbench
 from nasty_database import TEST, TRAIN_SEEDS, VAL, write_database, write_nasty_database
 
 from rdl_core.database import DatabaseError, load_task, open_dataset, read_table, validate_dataset
+from rdl_core.materialization import materialize
 from rdl_core.timestamps import NO_TIME, seconds_of, series_to_unix_seconds, to_unix_seconds
 
 REAL_DATA = Path(os.environ.get("RDL_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -236,18 +237,35 @@ def test_manifest_column_that_the_file_lacks(tmp_path: Path, small: Small) -> No
     assert_refused(small.write(tmp_path), *parts, num_problems=3)
 
 
-def test_file_without_columns_and_file_without_rows(tmp_path: Path, small: Small) -> None:
+def test_file_without_columns_and_keys_to_a_table_without_rows(tmp_path: Path, small: Small) -> None:
     small.tables["teams"] = small.tables["teams"].slice(0, 0)
     small.tables["void"], small.specs["void"] = pa.table({}), {}
     parts = [
-        "table 'teams'",
-        "got 0 rows",
-        "fill the table",
         "table 'void'",
         "a file with no columns",
         "write it again",
+        "a row number of table 'teams'",
+        "out of range",
     ]
     assert_refused(small.write(tmp_path), *parts, num_problems=2)
+
+
+@pytest.mark.parametrize("kind", [pa.int64(), pa.null()])
+def test_a_table_without_rows_is_no_problem(tmp_path: Path, small: Small, kind: pa.DataType) -> None:
+    void = pa.schema([("id", kind), ("home", kind), ("date", pa.timestamp("ns"))])
+    small.tables["void"], small.specs["void"] = (
+        void.empty_table(),
+        {"pkey": "id", "time_col": "date", "fkeys": {"home": "teams"}},
+    )
+    small.tables["late"] = pa.table({"void": pa.nulls(3, pa.int64()), "x": [1.0, 2.0, 3.0]})
+    small.specs["late"] = {"fkeys": {"void": "void"}}
+    store = materialize(open_dataset(small.write(tmp_path)), tmp_path / "stores")
+    assert store.schema.tables["void"].num_rows == 0
+
+
+def test_a_time_of_no_type_in_a_table_without_rows(tmp_path: Path, small: Small) -> None:
+    small.tables["void"], small.specs["void"] = pa.table({"date": pa.nulls(0)}), {"time_col": "date"}
+    assert_refused(small.write(tmp_path), "table 'void', column 'date'", "got no rows (the column is null)")
 
 
 # -------------------- keys

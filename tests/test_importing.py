@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sqlite3
@@ -19,8 +20,9 @@ import pytest
 import relbench
 from relbench.manifest import DatasetManifest
 
-from distributed.import_schema import ImportRefused
+from distributed.import_refusals import ImportRefused
 from distributed.importing import ImportConfig, import_database
+from rdl_core.database import open_dataset
 
 NASTY = """
 CREATE TABLE person (code TEXT PRIMARY KEY, name TEXT, born DATE, birthdate DATE, boss TEXT REFERENCES person,
@@ -200,7 +202,7 @@ INSERT INTO sale VALUES (5, 'Brno', 1, '2020-01-01', '2020-01-01', '2020-01-01')
 
 def test_composite_foreign_key_is_refused_or_left_out(tmp_path: Path) -> None:
     source = sqlite_file(tmp_path / "pair.db", PAIR)
-    with pytest.raises(ImportRefused, match=r"composite foreign key .*exclude='sale.town\+no'"):
+    with pytest.raises(ImportRefused, match=r"composite foreign key .*--exclude sale.town\+no"):
         run(source, tmp_path / "out")
     run(source, tmp_path / "out", exclude=("sale.town+no",), time_cols={})
     assert column(tmp_path / "out", "sale", "town") == ["Praha", "Brno"]  # by source key: no time column
@@ -241,7 +243,6 @@ def test_integer_times_are_unix_seconds_and_milliseconds_are_refused(tmp_path: P
     ("change", "options", "message"),
     [
         ("UPDATE \"order\" SET price = 'much' WHERE price = 12", {}, r"'price', row 0 .*'the id': 7.*str 'much'"),
-        ('CREATE TABLE empty (id INTEGER PRIMARY KEY)', {}, "table 'empty': no rows"),
         ("INSERT INTO person (name) VALUES ('Nobody')", {}, "'person', key column 'code', row 3: null"),
         ("UPDATE \"order\" SET \"order time\" = '1.2.2020' WHERE price = 12", {}, "'order time', row 0 .*'1.2.2020'"),
         ("UPDATE person SET birthdate = '9999-12-31' WHERE code = 'B-2'", {}, r"'birthdate', row \d: .*9999-12-31"),
@@ -249,8 +250,8 @@ def test_integer_times_are_unix_seconds_and_milliseconds_are_refused(tmp_path: P
         ("", {"time_cols": {"order": "paid"}}, "'paid' cannot be a time column"),
         ("", {"exclude": ("person.age",)}, r"no column \['age'\]"),
         ("", {"val_timestamp": "1980-01-01"}, "all rows are later"),
-        ("", {"val_timestamp": "2021-01-01"}, "must lie before test_timestamp"),
-        ("", {"val_timestamp": "soon"}, "val_timestamp: .*expected a date"),
+        ("", {"val_timestamp": "2021-01-01"}, "must lie before --test-timestamp"),
+        ("", {"val_timestamp": "soon"}, "--val-timestamp: .*expected a date"),
     ],
 )  # fmt: skip
 def test_bad_input_is_named(tmp_path: Path, change: str, options: dict[str, Any], message: str) -> None:
@@ -258,6 +259,60 @@ def test_bad_input_is_named(tmp_path: Path, change: str, options: dict[str, Any]
     with pytest.raises(ImportRefused, match=message):
         run(source, tmp_path / "out", **options)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["nasty.db"]
+
+
+def test_a_table_without_rows_is_imported_and_said(tmp_path: Path) -> None:
+    script = (
+        NASTY
+        + """CREATE TABLE void (id INTEGER PRIMARY KEY, "order" INTEGER REFERENCES "order" ("the id"), at DATE, seen DATE);
+        CREATE TABLE of_void (void INTEGER REFERENCES void, at DATE); INSERT INTO of_void VALUES (NULL, '2020-01-01')"""
+    )
+    report = import_database(config(sqlite_file(tmp_path / "v.db", script), tmp_path / "out"), None)
+    assert any(note.startswith("void: no rows; it is imported empty") for note in report.notes)
+    assert report.tables["void"].num_rows == 0
+    assert (report.tables["void"].time_col, report.tables["of_void"].null_fkeys) == (None, {"void": 1})
+    db = relbench.load_dataset(tmp_path / "out").get_db()
+    assert len(db.table_dict["void"]) == 0 and db.table_dict["void"].fkey_col_to_pkey_table == {"order": "order"}
+    assert open_dataset(tmp_path / "out").manifest.tables["void"].pkey == "id"
+
+
+def test_all_that_is_wrong_at_one_stage_is_named_at_once_with_options(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused) as refusal:
+        config(
+            "sqlite:///x.db",
+            tmp_path / "out",
+            val_timestamp="soon",
+            test_timestamp="2020-01-01T00+01:00",
+            schema_file=tmp_path,
+        )
+    assert [problem.split(":")[0] for problem in refusal.value.problems] == [
+        "--val-timestamp", "--test-timestamp 2020-01-01T00+01", "--schema-file is for folders of files; a database declares its own keys",
+    ]  # fmt: skip
+    # What the schema says, of two tables.
+    schema = (
+        PAIR + "CREATE TABLE tag (sale INTEGER REFERENCES sale (code), town TEXT, no INTEGER REFERENCES sale (gone), "
+    )
+    source = sqlite_file(tmp_path / "s.db", schema + "FOREIGN KEY (town, no) REFERENCES shop (town, no))")
+    with pytest.raises(ImportRefused) as refusal:
+        run(source, tmp_path / "out")
+    assert len(refusal.value.problems) == 4 and str(refusal.value).startswith("4 problems\n1. table 'sale': composite")
+    for option in ("--exclude sale.town+no", "--exclude tag.town+no", "--exclude tag.sale", "--exclude tag.no"):
+        assert option in str(refusal.value)
+    # What the rows say, of two tables, two columns of one among them; the tables after it are read to their end.
+    values = """CREATE TABLE a (id INTEGER PRIMARY KEY, "x y" DATE, z DATE); CREATE TABLE b (id TEXT PRIMARY KEY, n INTEGER);
+        CREATE TABLE c (id INTEGER PRIMARY KEY, up INTEGER REFERENCES c, at DATE, seen DATE);
+        INSERT INTO a VALUES (1, 'now', 'then'); INSERT INTO b VALUES (1, 'many'), (2, 3); INSERT INTO c VALUES (1, 1, '2020-01-01', '2020-01-02')"""
+    with pytest.raises(ImportRefused) as refusal:
+        run(sqlite_file(tmp_path / "v.db", values), tmp_path / "out", batch_rows=1)
+    text = str(refusal.value)
+    assert len(refusal.value.problems) == 4 and "c: at, seen" in text and "got str 'many'" in text
+    assert "--exclude 'a.x y'" in text and "--exclude a.z" in text and "--exclude b.n" in text
+    # Keys without parents, of two columns.
+    keys = """CREATE TABLE a (id INTEGER PRIMARY KEY); INSERT INTO a VALUES (1);
+        CREATE TABLE b (x INTEGER REFERENCES a, y INTEGER REFERENCES a); INSERT INTO b VALUES (2, 1), (1, 3)"""
+    with pytest.raises(ImportRefused, match="(?s)2 problems.*'x', row 1.*--dangling null.*'y', row 0"):
+        run(sqlite_file(tmp_path / "k.db", keys), tmp_path / "out")
+    assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:
@@ -314,6 +369,71 @@ def test_fkeys_to_tables_that_are_not_imported_are_left_out(tmp_path: Path) -> N
     assert names == ["the id", "order_time", "price", "paid", "note"]
 
 
+# Times after the row's own
+
+
+LOANS = """
+CREATE TABLE reader (id INTEGER PRIMARY KEY, name TEXT);
+CREATE TABLE loan (id INTEGER PRIMARY KEY, reader INTEGER REFERENCES reader, loaned_at DATETIME, ordered_at DATETIME,
+    returned_at DATETIME, due DATE);
+CREATE TABLE note (reader INTEGER REFERENCES reader, seen DATETIME, said DATETIME);
+INSERT INTO reader VALUES (1, 'a');
+INSERT INTO loan VALUES (1, 1, '2020-01-01 10:00', '2019-12-31', '2020-03-01 10:00', '2020-01-31'),
+    (2, 1, '2020-01-02 10:00', '2020-01-02 10:00', NULL, '2020-01-31'),
+    (3, 1, '2020-02-20 10:00', NULL, '2020-02-20 10:00', '2020-02-20'),
+    (4, 1, NULL, '2020-03-01', '2020-04-01', '2020-05-01');
+INSERT INTO note VALUES (1, '2020-01-01', '2020-05-05');
+"""
+LOAN_TIMES = {"loan": "loaned_at"}  # so rows of `note` have no time
+
+
+def test_times_after_the_rows_own_are_warned_of(tmp_path: Path) -> None:
+    source = sqlite_file(tmp_path / "loans.db", LOANS)
+    lines: list[str] = []
+    report = import_database(config(source, tmp_path / "out", time_cols=LOAN_TIMES), lines.append)
+    # By hand: one return 60 days later, one at the very time, one missing; a loan without a time tells nothing.
+    assert {n: (t.num_later, t.largest_lead_s) for n, t in report.tables["loan"].later_times.items()} == {
+        "returned_at": (1, 60 * 86_400), "due": (2, (29 * 24 + 14) * 3600)}  # fmt: skip
+    assert report.tables["note"].later_times == report.tables["reader"].later_times == {}
+    text = "\n".join(report.warnings)
+    assert "loan.returned_at lies after loaned_at, the time of its row, in 1 of 4 rows, by up to 60 days" in text
+    assert "--exclude loan.returned_at loan.due" in text and "planned or promised" in text and "note" not in text
+    assert [line for line in lines if line in report.warnings] == list(report.warnings)
+    found = json.loads((tmp_path / "out" / "import.json").read_text())["report"]
+    assert found["tables"]["loan"]["later_times"]["returned_at"] == {"num_later": 1, "largest_lead_s": 5_184_000.0}
+    # Who repeats the import sees it again.
+    again: list[str] = []
+    repeated = import_database(config(source, tmp_path / "out", time_cols=LOAN_TIMES), again.append)
+    assert again[1:] == list(repeated.warnings) == list(report.warnings) and repeated.tables == report.tables
+
+
+def test_without_times_after_the_rows_own_there_is_no_warning(tmp_path: Path) -> None:
+    source = sqlite_file(tmp_path / "loans.db", LOANS)
+    options = {"time_cols": LOAN_TIMES, "exclude": ("loan.returned_at", "loan.due")}
+    assert import_database(config(source, tmp_path / "out", **options), None).warnings == ()
+    # No table has a time: nothing is known from when on.
+    assert import_database(config(source, tmp_path / "timeless", time_cols={}), None).warnings == ()
+    # An import of before the check.
+    path = tmp_path / "timeless" / "import.json"
+    old = json.loads(path.read_text())
+    del old["report"]["warnings"], old["report"]["tables"]["loan"]["later_times"]
+    path.write_text(json.dumps(old))
+    assert import_database(config(source, tmp_path / "timeless", time_cols={}), None).warnings == ()
+
+
+def test_times_after_the_rows_own_in_parquet(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "schema.yaml").write_text("sale: {pkey: id, time_col: at}\n")
+    at = pa.array([0, 1_000], pa.timestamp("ms", "Europe/Prague"))
+    paid = pa.array([0, 1_400_000_000], pa.timestamp("ns"))
+    day = pa.array([0, 0], pa.date32())
+    pq.write_table(pa.table({"id": [1, 2], "at": at, "paid": paid, "day": day}), tmp_path / "in" / "sale.parquet")
+    options = {"schema_file": tmp_path / "schema.yaml", "val_timestamp": "1970-01-02"}
+    report = import_database(config(str(tmp_path / "in"), tmp_path / "out", **options), None)
+    assert list(report.tables["sale"].later_times) == ["paid"]
+    assert "sale.paid lies after at, the time of its row, in 1 of 2 rows, by up to 0.4 seconds" in report.warnings[0]
+
+
 # Folders
 
 
@@ -363,7 +483,7 @@ def test_sqlite_references_are_compared_without_case(tmp_path: Path) -> None:
 
 def test_bad_folders_are_named(tmp_path: Path) -> None:
     source = folder(tmp_path / "in")
-    with pytest.raises(ImportRefused, match=r"pass schema_file(.|\n)*pkey: customer_id(.|\n)*\['a', 'b'\]"):
+    with pytest.raises(ImportRefused, match=r"pass --schema-file(.|\n)*pkey: customer_id(.|\n)*\['a', 'b'\]"):
         run(str(source), tmp_path / "out")
     for text, message in (
         (SCHEMA.replace("pkey: id", "pkey: ident"), "no column 'ident' in a.csv"),

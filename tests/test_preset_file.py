@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from distributed.commands import Pretrain
 from distributed.preset_file import pretraining_preset, read_preset_file, write_preset_file
-from distributed.pretrain_commands import Pretrain
+from distributed.pretrain_commands import pretraining_config
 from rdl_core.config import PRESETS, PretrainingConfig, robust
 from tune.search_space import with_setting
 
@@ -53,9 +54,9 @@ def test_pretrain_takes_a_preset_file_with_its_seed_and_options_over_it(tmp_path
         PRESETS["paper"]().pretraining, {"seed": 3, "backbone.num_layers": 3, "validation_corruption": 0.1}
     )
     path = str(write_preset_file(tmp_path / "preset.yaml", config, {}))
-    assert Pretrain(preset=path).config() == config
+    assert pretraining_config(Pretrain(preset=path)) == config
     expected: PretrainingConfig = with_setting(config, {"seed": 4, "backbone.num_layers": 2})
-    assert Pretrain(preset=path, seed=4, num_layers=2).config() == expected
+    assert pretraining_config(Pretrain(preset=path, seed=4, num_layers=2)) == expected
 
 
 def test_pretrain_refuses_a_preset_that_is_neither_a_name_nor_a_file() -> None:

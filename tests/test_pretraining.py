@@ -5,19 +5,27 @@ from __future__ import annotations
 import copy
 import dataclasses
 import itertools
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
+from relbench.load import RelBenchDataset
+from relbench.manifest import DatasetManifest, TableSpec
 from torch import Tensor
 
 from rdl_core.backbone import BackboneConfig
 from rdl_core.batch import CorruptionConfig, collate
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, paper, robust
+from rdl_core.database import open_dataset
 from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
 from rdl_core.loss_terms import LEVELS
+from rdl_core.materialization import materialize
 from rdl_core.pretraining import fit, local_steps, train_step
 from rdl_core.pretraining_model import PretrainingModel
 from rdl_core.row_encoder import RowEncoderConfig
@@ -348,3 +356,26 @@ def test_relative_time_reaches_the_loss_where_asked_for(nasty_store: Store) -> N
         run.fit()
         moved.append(any(not torch.equal(w, before[n]) for n, w in weights(run.model).items() if "time_maps" in n))
     assert moved == [False, True]
+
+
+@pytest.mark.parametrize("preset", ["robust", "paper"])
+def test_a_table_without_rows_trains_along_and_changes_no_sample(
+    preset: str, nasty_dataset: RelBenchDataset, tmp_path: Path
+) -> None:
+    """It comes last by name, so that the tables before it keep their numbers."""
+    folder = shutil.copytree(nasty_dataset.dataset_dir, tmp_path / "nasty")
+    rows = pa.schema(
+        [("id", pa.int64()), ("match_id", pa.int64()), ("at", pa.timestamp("ns")), ("x", pa.float64())]
+    ).empty_table()
+    pq.write_table(rows, folder / "db" / "zz_void.parquet")
+    manifest = DatasetManifest.load(folder / "manifest.yaml")
+    manifest.tables["zz_void"] = TableSpec(pkey="id", time_col="at", fkeys={"match_id": "match"})
+    manifest.save(folder / "manifest.yaml")
+    run = Run(materialize(open_dataset(folder), tmp_path), config(preset))
+    without = Run(materialize(open_dataset(nasty_dataset.dataset_dir), tmp_path), config(preset))
+    for number in range(3):
+        (found,), (expected,) = run.sampler.sample(0, [number]), without.sampler.sample(0, [number])
+        rows = {table: numbers.tolist() for table, numbers in found.rows.items()}
+        assert rows.pop("zz_void") == []
+        assert rows == {table: numbers.tolist() for table, numbers in expected.rows.items()}
+    assert run.fit().step == 6

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 import relbench
 
+from distributed.import_tasks import read_task_files, write_tasks
 from distributed.importing import ImportConfig, ImportReport, import_database
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, main, write_shop
 
@@ -137,3 +139,25 @@ def test_spend_follows_what_was_bought(dataset: tuple[Path, ImportReport]) -> No
     earlier = lines.merge(orders[orders["time"] <= labels["timestamp"].iloc[0]], on="order_id")
     price = labels["customer_id"].map(earlier.groupby("customer_id")["price"].mean())
     assert np.corrcoef(price.rank(), labels["spend"].rank())[0, 1] > 0.3
+
+
+def test_the_task_of_the_docs_is_one_of_this_shop(dataset: tuple[Path, ImportReport], tmp_path: Path) -> None:
+    """And its labels are those of a loop over the reviews."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "tasks.md").read_text()
+    (tmp_path / "task.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
+    folder = dataset[0]
+    made = write_tasks(read_task_files(tmp_path), shutil.copytree(folder, tmp_path / "rel-shop"))
+    assert list(made) == ["customer-reviews"] and min(made["customer-reviews"].values()) > 100
+    labels = pd.read_parquet(tmp_path / "rel-shop" / "tasks" / "customer-reviews" / "test.parquet")
+    reviews = pd.read_parquet(folder / "db" / "reviews.parquet")
+    seed = pd.Timestamp(TEST_TIMESTAMP)
+    assert set(labels["timestamp"]) == {seed}
+    before, after = (
+        reviews[reviews["time"] <= seed],
+        reviews[(reviews["time"] > seed) & (reviews["time"] <= seed + pd.Timedelta("60 days"))],
+    )
+    expected = dict.fromkeys(before["customer_id"], 0.0)
+    for customer in after["customer_id"]:
+        if customer in expected:
+            expected[customer] += 1.0
+    assert dict(zip(labels["customer_id"], labels["num_reviews"], strict=True)) == expected

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -276,7 +277,10 @@ def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_
         assert run_job(job).val == best.results[-1][f"downstream/{task}"]
     text = markdown(read_sweep(killed), best)
     assert "| rank | trials | setting | objective | team-wins | team-points | status | steps |" in text
-    assert "distributed finetune" in text
+    commands = text.split("```\n")[1].splitlines()
+    assert [shlex.split(command)[3] for command in commands] == ["pretrain", "finetune", "finetune"]
+    assert all("--checkpoint" in command and not command.endswith(".") for command in commands[1:])
+    assert "rank" in text and "ranks after them whatever it measured" in text
 
 
 def _until(driver: psutil.Popen, plan: SweepPlan, reached: Callable[[Ledger], bool]) -> None:

@@ -12,8 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from distributed.__main__ import run_command
-from distributed.progress import say
+from distributed.__main__ import parsed, run_command
 from tune.commands import Report, Sweep
 
 Command = Annotated[Sweep, tyro.conf.subcommand("sweep")] | Annotated[Report, tyro.conf.subcommand("report")]
@@ -21,12 +20,9 @@ Command = Annotated[Sweep, tyro.conf.subcommand("sweep")] | Annotated[Report, ty
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command; returns its exit status."""
-    command = tyro.cli(Command, prog="python -m tune", description=__doc__, args=arguments)  # type: ignore[call-overload]
-    try:
-        status, result = run_command(command)
-    except KeyboardInterrupt:
-        say("interrupted; the same command goes on")
-        return 130
+    words = sys.argv[1:] if arguments is None else arguments
+    command = parsed(Command, "python -m tune", __doc__, words)
+    status, result = run_command(command)
     return status if result is None else exit_status(result)
 
 

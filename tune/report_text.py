@@ -7,12 +7,15 @@ import io
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rdl_core.downstream import OBJECTIVE, PREFIX
 from tune.ledger import ENDED, TrialRecord
 from tune.live_table import short
 from tune.sweep_result import SweepResult
+
+AGAIN = "The best setting again:"
 
 
 def csv_text(sweep: SweepResult) -> str:
@@ -68,12 +71,16 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         )
     parts += [
         *_better_when_stopped(sweep, best),
-        f"- {_objective_text(sweep)} Stopped trials: at the step where they were stopped.\n",
+        f"- {_objective_text(sweep)}\n",
         *_table(sweep),
+        "",
+        "Settings whose trials all went to the end come first; a trial that was stopped or failed was measured at fewer steps, at its last, "
+        "and ranks after them whatever it measured.",
         "",
         *(f"- trial {r.id} {r.status}: {' '.join(r.reason.split())}" for r in records if r.reason),
         *(f"- trial {r.id} went on after its process died ({r.deaths} times)" for r in records if r.deaths),
         "",
+        *([AGAIN, "", "```", *commands_again(sweep, best), "```", ""] if best is not None else []),
         *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals", "timeline")),
     ]
     return "\n".join(parts)
@@ -89,18 +96,21 @@ def saved_seconds(record: TrialRecord, max_steps: int) -> float:
 def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:
     if best is None:
         return "no trial has finished."
-    preset, workers = sweep.folder / "report" / "preset.yaml", sweep.plan["workers_per_trial"]
-    options = [*sweep.plan.get("store_options", ("--data", "DATA")), "--preset", str(preset)]
-    of_workers = ["--workers", str(workers)] if workers > 1 else []
-    options += of_workers
-    command = shlex.join(["python", "-m", "distributed", "pretrain", *options])
-    text = (
-        f"trial {best.id} ({short(sweep.settings[best.id])}), {sweep.objective} {best.metric:.4f}. Again: `{command}`."
-    )
-    for task in sweep.tasks:
-        options = [*sweep.plan["store_options"], "--task", task, *sweep.plan["finetune_options"], *of_workers]
-        text += f" Then `{shlex.join(['python', '-m', 'distributed', 'finetune', *options])} --checkpoint …/model`."
-    return text
+    return f"trial {best.id} ({short(sweep.settings[best.id])}), {sweep.objective} {best.metric:.4f}."
+
+
+def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
+    """Command lines, to be copied as they are, that pretrain the best setting anew and, with tasks, fine-tune from it as the sweep did."""
+    runs_dir, name, workers = sweep.folder.parent, f"{sweep.folder.name}-best", sweep.plan["workers_per_trial"]
+    common = list(sweep.plan.get("store_options", ("--data", "DATA")))
+    common += ["--workers", str(workers)] if workers > 1 else []
+    common += ["--runs-dir", str(runs_dir)] if runs_dir != Path("runs") else []
+    pretrain = ["pretrain", *common, "--preset", str(sweep.folder / "report" / "preset.yaml"), "--run-name", name]
+    checkpoint = ["--checkpoint", str(runs_dir / name / "model")]
+    finetune = [
+        ["finetune", *common, "--task", task, *sweep.plan["finetune_options"], *checkpoint] for task in sweep.tasks
+    ]
+    return [shlex.join(["python", "-m", "distributed", *options]) for options in (pretrain, *finetune)]
 
 
 def _better_when_stopped(sweep: SweepResult, best: TrialRecord | None) -> list[str]:

@@ -38,6 +38,7 @@ def run_sweep(plan: SweepPlan) -> Ledger:
 
     Raises:
         RuntimeError: Another process runs this sweep, or resources that would never do.
+        KeyboardInterrupt: Ctrl-C; the text says how many trials had ended.
     """
     with held(plan.folder):
         plan = with_known_trials(plan)
@@ -57,7 +58,13 @@ def run_sweep(plan: SweepPlan) -> Ledger:
             None if plan.downstream is None else plan.downstream.data,
         )  # fmt: skip
         while num_left:
-            _run(plan, ledger, left, num_left, slots, in_process)
+            try:
+                _run(plan, ledger, left, num_left, slots, in_process)
+            except KeyboardInterrupt:
+                ended = len(ledger.records) - len(ledger.unfinished())
+                raise KeyboardInterrupt(
+                    f"after {ended} of {plan.num_trials} trials; the same command goes on"
+                ) from None
             left = ledger.died()
             num_left = len(left)
             if left:

@@ -1,0 +1,139 @@
+"""What sweep and report do (commands.py has their options)."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.markdown import Markdown
+
+from distributed.finetune import absolute
+from distributed.opening import open_data, open_store, store_config
+from distributed.progress import console, say
+from distributed.runs import open_run
+from rdl_core.config import PRESETS, PretrainingConfig
+from rdl_core.downstream import DownstreamConfig
+from rdl_core.materialization import StoreConfig, store_name
+from rdl_core.pretraining import local_sampler
+from rdl_core.remote_folder import Place
+from rdl_core.task_inputs import refuse_visible_labels
+from tune.commands import Sweep
+from tune.plan import SweepPlan, base_config, rung_steps, with_trials
+from tune.report import make_report
+from tune.report_text import AGAIN, commands_again, markdown
+from tune.search_space import SearchSpace, read_space, settings, with_rows
+from tune.suggestions import distributions_of
+from tune.sweep import run_sweep
+from tune.sweep_result import read_sweep
+from tune.wandb_runs import log_sweep
+
+
+def run_sweep_command(options: Sweep) -> dict[str, Any]:
+    space = with_rows(read_space(options.grid), options.rows)
+    data, dataset = open_data(options)
+    plan = plan_of(options, space, data)
+    identity = {
+        "store": store_name(dataset, store_config(options)), "early_stopping": options.early_stopping,
+        "reduction_factor": options.reduction_factor, "workers_per_trial": options.workers_per_trial,
+        "execution": options.execution, "base": dataclasses.asdict(plan.base), "search": options.search,
+        "downstream": plan.downstream and {**dataclasses.asdict(plan.downstream), "data": dataset.manifest.name},
+    }  # fmt: skip
+    if plan.space is None:
+        identity["trials"] = {t.id: {**t.setting, "seed": t.seed} for t in plan.trials}
+    else:
+        space_said = {path: str(distribution) for path, distribution in distributions_of(plan.space).items()}
+        identity |= {"samples": options.samples, "space": {**space_said, **_lists(plan.space)}}
+    tasks = [] if plan.downstream is None else plan.downstream.open_tasks()
+    store = open_store(options, dataset)
+    for task in tasks:
+        refuse_visible_labels(store, task)
+    run = open_run(options.runs_dir, options.name, "sweep", dataset.manifest.name, identity)
+    plan = dataclasses.replace(plan, folder=run.folder, store_path=store.place)
+    # A database with too few rows for one sample is refused here, and not by every trial; all have the same sampling.
+    seeds = local_sampler(store, plan.base, plan.base.seed).seeds
+    say(
+        f"sweep {run.name}: {plan.num_trials} trials of at most {plan.base.max_steps} steps, from {len(seeds.eligible)} seed rows"
+    )
+    run_sweep(plan)
+    result = reported(run.folder)
+    if run.result() is None:
+        rows = [(t["id"], str(t["config"]), t["status"], t["steps"], t["metric"]) for t in result["trials"]]
+        best = {"best": result["best"], "steps_used_share": result["steps_used_share"]}
+        best[plan.metric] = next((t["metric"] for t in result["trials"] if t["id"] == result["best"]), None)
+        columns = ("trial", "setting", "status", "steps", plan.metric)
+        log_sweep(run.folder, identity, columns, rows, best, options.wandb)
+    run.finish(result)
+    return result
+
+
+def plan_of(options: Sweep, space: SearchSpace, data: Place) -> SweepPlan:
+    """What is asked for; folder and store are not known yet."""
+    base = base_config(
+        space.preset, max_steps=options.max_steps, validation_interval_steps=options.validation_interval_steps,
+        validation_samples=options.validation_samples, seed=options.seed or 0,
+    )  # fmt: skip
+    plan = SweepPlan(
+        folder=Path(), store_path="", base=base, trials=[], early_stopping=options.early_stopping,
+        reduction_factor=options.reduction_factor, downstream=downstream_of(options, space.preset, base, data),
+        workers=options.workers_per_trial, execution=options.execution, max_concurrent=options.max_concurrent,
+        hang_after_s=options.hang_after_s, wandb=options.wandb,
+        store_options=("--data", str(data), *changed_store_options(options)), finetune_options=finetune_options_of(options, space),
+    )  # fmt: skip
+    if options.search == "optuna":
+        return dataclasses.replace(plan, space=space, samples=options.samples)
+    return with_trials(plan, settings(space, options.search, options.samples, base.seed), options.seeds)
+
+
+def downstream_of(options: Sweep, preset: str, base: PretrainingConfig, data: Place) -> DownstreamConfig | None:
+    """By which trials are compared, if tasks are named."""
+    if not options.tasks:
+        return None
+    finetuning = dataclasses.replace(
+        PRESETS[preset]().finetuning, max_steps=options.finetune_steps, max_hours=None, seed=options.seed or 0,
+        validation_interval_steps=_finetune_interval_steps(options),
+    )  # fmt: skip
+    return DownstreamConfig(
+        data=absolute(data),
+        tasks=options.tasks,
+        arm=options.arm,
+        regime=options.regime,
+        finetuning=finetuning,
+        steps=rung_steps(base, options.early_stopping, options.reduction_factor),
+    )
+
+
+def _finetune_interval_steps(options: Sweep) -> int:
+    return max(1, options.finetune_steps // 5)
+
+
+def finetune_options_of(options: Sweep, space: SearchSpace) -> tuple[str, ...]:
+    """By which `finetune` measures a task as the sweep does."""
+    return (
+        "--arm", options.arm, "--regime", options.regime, "--preset", space.preset, "--seed", str(options.seed or 0),
+        "--max-steps", str(options.finetune_steps), "--validation-interval-steps", str(_finetune_interval_steps(options)),
+    )  # fmt: skip
+
+
+def changed_store_options(options: Sweep) -> list[str]:
+    """As on a command line: those that are not the default."""
+    changed: list[str] = []
+    for option in dataclasses.fields(StoreConfig):
+        if (value := getattr(options, option.name)) != option.default:
+            changed += [f"--{option.name.replace('_', '-')}", *([value] if isinstance(value, str) else value)]
+    return changed
+
+
+def reported(folder: Path) -> dict[str, Any]:
+    sweep = read_sweep(folder)
+    result = make_report(sweep)
+    best = sweep.best()
+    console.print(Markdown(markdown(sweep, best).split(AGAIN)[0].split("\n![")[0]))
+    if best is not None:  # each on a line of its own, which Rich would break
+        say("\n".join([AGAIN, *commands_again(sweep, best)]))
+    say(f"report {folder / 'report'}")
+    return result
+
+
+def _lists(space: SearchSpace) -> dict[str, Any]:
+    return {path: values for path, values in space.values.items() if isinstance(values, list)}
