@@ -19,14 +19,16 @@ import pyarrow as pa
 import ray.train
 import ray.train.torch
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from distributed.checkpoint import CheckpointPolicy, load_training
-from distributed.communicator import TorchCommunicator
+from distributed.communicator import COLLECTIVE_TIMEOUT_S, TorchCommunicator, average_through
 from distributed.failures import out_of_task, with_place
 from distributed.journal import Journal
 from distributed.recorder import Recorder
 from distributed.seeds import NO_SAMPLE, StepPlan, step_plan
 from distributed.shards import Placement
+from distributed.shared_sums import shared_sums
 from distributed.throughput import Throughput
 from distributed.tracking import TrackingConfig, tracking
 from rdl_core.batch import Cursor
@@ -96,10 +98,9 @@ def _train(worker: WorkerConfig) -> None:
         journal.note("group", workers=context.get_world_size(), pid=os.getpid())
     config, store = worker.pretraining, open_store(worker.placement.store_path)
     sampler = worker.placement.sampling(config.sampling, config.seed)
-    communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
+    prepared, communicator = joined(model)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
     checkpoint = ray.train.get_checkpoint()
@@ -130,6 +131,17 @@ def _train(worker: WorkerConfig) -> None:
             state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
             on_checkpoint=recorder.checkpoint,
         )  # fmt: skip
+
+
+def joined(model: torch.nn.Module) -> tuple[torch.nn.Module, Communicator]:
+    """The model on this worker's device, its gradients averaged over the group's workers, and what else joins them."""
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
+    if not isinstance(prepared, DistributedDataParallel):
+        return prepared, SingleProcess()
+    sums = shared_sums(ray.train.torch.get_device(), COLLECTIVE_TIMEOUT_S)
+    if sums is not None:
+        average_through(sums, prepared)
+    return prepared, TorchCommunicator(sums)
 
 
 def _downstream(

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 
 from distributed.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
+from distributed.communicator import COLLECTIVE_TIMEOUT_S
 from distributed.failures import GiveUp
 from distributed.journal import Journal
 from distributed.object_store import check_object_store, warn_of_small_shared_memory
@@ -47,8 +48,6 @@ MAX_FAILURES = 3
 """Of a fine-tuning run."""
 MAX_STARTS = 10
 """Starts of the worker group that fail, each after RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S: how long a run waits for lost nodes."""
-COLLECTIVE_TIMEOUT_S = 180
-"""A rank that is silent for so long is lost; the longest that ranks wait for each other is a validation."""
 BACKEND = {False: "gloo", True: "cpu:gloo,cuda:nccl"}
 """By whether GPUs are used; with GPUs, clocks and counts on the CPU still need gloo."""
 
