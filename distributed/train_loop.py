@@ -60,7 +60,6 @@ class WorkerConfig:
         run_folder: The run's journal and checkpoints; on storage that every node sees.
         identity: What a checkpoint of this run says it is of (checkpoint.py).
         checkpoints: How often.
-        board: Where rank 0 shows its progress, or None.
         downstream: Measured at validations, or None.
     """
 
@@ -70,7 +69,6 @@ class WorkerConfig:
     run_folder: str
     identity: dict[str, Any]
     checkpoints: CheckpointPolicy
-    board: Any = None
     downstream: DownstreamConfig | None = None
 
 
@@ -117,7 +115,7 @@ def _train(worker: WorkerConfig) -> None:
         throughput = Throughput(communicator, next(model.parameters()).device)
         recorder = Recorder(
             model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
-            worker.board, _downstream(worker, store, communicator, journal if is_first else None),
+            _downstream(worker, store, communicator, journal if is_first else None),
         )  # fmt: skip
         samples = ray.train.get_dataset_shard("train")
         steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
