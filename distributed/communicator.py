@@ -1,21 +1,38 @@
-"""The Communicator of rdl_core over torch.distributed: the only place that calls collectives besides DDP itself."""
+"""The Communicator of rdl_core over torch.distributed: the only place that calls collectives besides DDP itself.
+
+Between workers of one host, sums on the CPU, DDP's gradients among them, go through shared memory (shared_sums.py).
+"""
 
 from __future__ import annotations
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.futures import Future
+from torch.nn.parallel import DistributedDataParallel
+
+from distributed.shared_sums import SharedSums
+
+COLLECTIVE_TIMEOUT_S = 180
+"""A rank that is silent for so long is lost; the longest that ranks wait for each other is a validation."""
 
 
 class TorchCommunicator:
-    """The default process group (gloo on CPU, nccl on GPU)."""
+    """The default process group (gloo on CPU, nccl on GPU).
 
-    def __init__(self) -> None:
+    Args:
+        sums: Through which sums of CPU tensors go, or None: through the process group like all else.
+    """
+
+    def __init__(self, sums: SharedSums | None = None) -> None:
         self.rank, self.world_size = dist.get_rank(), dist.get_world_size()
+        self._sums = sums
 
     def sum(self, tensor: Tensor) -> Tensor:
         """The sum over all workers; the input is left as it is."""
-        total = tensor.detach().clone()
+        total = tensor.detach().clone(memory_format=torch.contiguous_format)
+        if self._sums is not None and total.device.type == "cpu":
+            return self._sums.add_up(total)
         dist.all_reduce(total)
         return total
 
@@ -37,3 +54,14 @@ class TorchCommunicator:
         mine = torch.empty_like(tensor[0])
         dist.reduce_scatter(mine, list(tensor.detach().contiguous().unbind()))
         return mine
+
+
+def average_through(sums: SharedSums, model: DistributedDataParallel) -> None:
+    """Has DDP average its gradients through shared memory."""
+    model.register_comm_hook(sums, lambda sums, bucket: _done(sums.add_up(bucket.buffer()).div_(sums.num_processes)))
+
+
+def _done(tensor: Tensor) -> Future[Tensor]:
+    future: Future[Tensor] = Future()
+    future.set_result(tensor)
+    return future

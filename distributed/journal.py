@@ -2,7 +2,7 @@
 
     <run>/journal.jsonl   {"time_s", "event", ...}: driver, nodes, group, resumed, stepped, downstream, validated,
                           committed, failure, gave_up, interrupted, finished
-    <run>/reached         the newest step of rank 0, overwritten at each step
+    <run>/reached         the newest step of rank 0 and a text for people, overwritten at each step
 
 Promises: a line is written at once and whole (one append), so what a killed process wrote is there; a line that is not whole is skipped.
 Figures follow from it: steps that a kill wasted, and seconds to detect it, to start workers again, to load and to do the next step.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-STEP_BYTES = 20
+STEP_BYTES, TEXT_BYTES = 20, 200
 
 
 class Journal:
@@ -39,19 +39,23 @@ class Journal:
         finally:
             os.close(descriptor)
 
-    def reach(self, step: int) -> None:
-        """Notes the newest step; costs some microseconds."""
+    def reach(self, step: int, text: str = "") -> None:
+        """Notes the newest step, and what people see beside it; costs some microseconds."""
+        line = f"{step:{STEP_BYTES}d}{text[:TEXT_BYTES]:{TEXT_BYTES}}"
         descriptor = os.open(self._reached_path, os.O_WRONLY | os.O_CREAT, 0o644)
         try:
-            os.pwrite(descriptor, f"{step:{STEP_BYTES}d}".encode(), 0)
+            os.pwrite(descriptor, line.encode("ascii", "replace"), 0)
         finally:
             os.close(descriptor)
 
     def reached(self) -> int:
         """The newest step that rank 0 did, committed or not; 0 for a new run."""
-        if not self._reached_path.exists():
-            return 0
-        return int(self._reached_path.read_text() or 0)
+        return self.shown()[0]
+
+    def shown(self) -> tuple[int, str]:
+        """The newest step, and the text beside it."""
+        line = self._reached_path.read_text() if self._reached_path.exists() else ""
+        return int(line[:STEP_BYTES] or 0), line[STEP_BYTES:].strip()
 
     def resume(self, step: int) -> None:
         """Notes that a group of workers goes on from a step, and the steps that are to be done again.

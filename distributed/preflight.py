@@ -36,6 +36,11 @@ LIMITS_S = {
 The environment's own values go first."""
 ELASTIC_LIMITS_S = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": 10}
 """For places in the cluster, which take a second where they are; an elastic group that has none is tried again with fewer workers."""
+LOCAL_SESSION = {
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # nobody takes away the one node; the watcher would be one more process
+    "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",  # else it looks for new files ten times a second, for a driver that shows none
+}
+"""What a local session goes without: its processes share cores with workers."""
 NO_SAMPLES_TIMEOUT_S = 300.0
 """Ray Data's: no block for so long is an error. Samplers compile for about 20 s on an idle core."""
 
@@ -221,6 +226,8 @@ def _start_local(workers: int, needed_cpus: int, samplers: int) -> None:
     say(
         f"Ray: local session with {cpus} logical CPUs on {cores} cores ({needed_cpus} needed: {workers} workers, samplers, driver)"
     )
+    for name, value in LOCAL_SESSION.items():
+        os.environ.setdefault(name, value)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         ray.init(

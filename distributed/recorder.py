@@ -17,6 +17,7 @@ import torch
 
 from distributed.checkpoint import CheckpointPolicy, save_training
 from distributed.journal import Journal
+from distributed.progress import loss_text
 from distributed.throughput import Throughput
 from distributed.tracking import Tracker
 from rdl_core.downstream import Downstream
@@ -24,7 +25,6 @@ from rdl_core.model_io import cpu_weights
 from rdl_core.pretraining import Counts
 from rdl_core.train_state import TrainState
 
-BOARD_INTERVAL_S = 0.5
 PREEMPTION_INTERVAL_STEPS = 20
 """Between questions whether a node is about to be taken away; each is a barrier of some milliseconds."""
 
@@ -39,20 +39,18 @@ class Recorder:
         tracker: W&B, or one that does nothing.
         throughput: Of this worker.
         downstream: Measured at validations, or None.
-        board: Progress, or None.
         journal: On rank 0; None on the others.
     """
 
     def __init__(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor],
         identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: Tracker, throughput: Throughput,
-        journal: Journal | None, board: Any, downstream: Downstream | None = None,
+        journal: Journal | None, downstream: Downstream | None = None,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.best, self.identity = model, optimizer, best, identity
         self.policy, self.tracker, self.throughput, self.journal = policy, tracker, throughput, journal
         self.downstream = downstream
-        self.board = board if journal is not None else None
-        self._shown_s, self._saved_s = 0.0, time.monotonic()
+        self._saved_s = time.monotonic()
         self._stepped, self._saw_preemption = False, False
         self._speed: dict[str, float] = {}
         if journal is not None:
@@ -68,14 +66,11 @@ class Recorder:
         is_groups_first, self._stepped = not self._stepped, True
         if self.journal is None:
             return
-        self.journal.reach(step)
+        self.journal.reach(step, f"training {loss_text(losses)}")
         if is_groups_first:
             self.journal.note("stepped", step=step)
         sizes = {f"{kind}/{name}": n for kind, named in counts.items() for name, n in named.items()}
         self.tracker.log({f"train/{level}": loss for level, loss in losses.items()} | sizes, step)
-        if self.board is not None and time.monotonic() - self._shown_s > BOARD_INTERVAL_S:
-            self._shown_s = time.monotonic()
-            self.board.show.remote(step, dict(losses), "training")
 
     def checkpoint_due(self, step: int) -> bool:
         """Whether this worker wants a checkpoint: after so many steps, so many seconds, or at once when a node is to be taken away."""
@@ -96,9 +91,8 @@ class Recorder:
             self.downstream.measure(state, self.best)
         if self.journal is not None:
             self.journal.note("validated", step=state.step, **self._speed)
+            self.journal.reach(state.step, f"validated {loss_text(metrics)}")
             self.tracker.log({**state.last, **self._speed, **self.journal.survival()}, state.step)
-        if self.board is not None:
-            self.board.show.remote(state.step, metrics, "validated")
         self.checkpoint(state)
         self.throughput.restart()
 

@@ -19,14 +19,16 @@ import pyarrow as pa
 import ray.train
 import ray.train.torch
 import torch
+from torch.nn.parallel import DistributedDataParallel
 
 from distributed.checkpoint import CheckpointPolicy, load_training
-from distributed.communicator import TorchCommunicator
+from distributed.communicator import COLLECTIVE_TIMEOUT_S, TorchCommunicator, average_through
 from distributed.failures import out_of_task, with_place
 from distributed.journal import Journal
 from distributed.recorder import Recorder
 from distributed.seeds import NO_SAMPLE, StepPlan, step_plan
 from distributed.shards import Placement
+from distributed.shared_sums import shared_sums
 from distributed.throughput import Throughput
 from distributed.tracking import TrackingConfig, tracking
 from rdl_core.batch import Cursor
@@ -58,7 +60,6 @@ class WorkerConfig:
         run_folder: The run's journal and checkpoints; on storage that every node sees.
         identity: What a checkpoint of this run says it is of (checkpoint.py).
         checkpoints: How often.
-        board: Where rank 0 shows its progress, or None.
         downstream: Measured at validations, or None.
     """
 
@@ -68,7 +69,6 @@ class WorkerConfig:
     run_folder: str
     identity: dict[str, Any]
     checkpoints: CheckpointPolicy
-    board: Any = None
     downstream: DownstreamConfig | None = None
 
 
@@ -96,10 +96,9 @@ def _train(worker: WorkerConfig) -> None:
         journal.note("group", workers=context.get_world_size(), pid=os.getpid())
     config, store = worker.pretraining, open_store(worker.placement.store_path)
     sampler = worker.placement.sampling(config.sampling, config.seed)
-    communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
-    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
+    prepared, communicator = joined(model)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
     checkpoint = ray.train.get_checkpoint()
@@ -116,7 +115,7 @@ def _train(worker: WorkerConfig) -> None:
         throughput = Throughput(communicator, next(model.parameters()).device)
         recorder = Recorder(
             model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
-            worker.board, _downstream(worker, store, communicator, journal if is_first else None),
+            _downstream(worker, store, communicator, journal if is_first else None),
         )  # fmt: skip
         samples = ray.train.get_dataset_shard("train")
         steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
@@ -130,6 +129,17 @@ def _train(worker: WorkerConfig) -> None:
             state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
             on_checkpoint=recorder.checkpoint,
         )  # fmt: skip
+
+
+def joined(model: torch.nn.Module) -> tuple[torch.nn.Module, Communicator]:
+    """The model on this worker's device, its gradients averaged over the group's workers, and what else joins them."""
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
+    if not isinstance(prepared, DistributedDataParallel):
+        return prepared, SingleProcess()
+    sums = shared_sums(ray.train.torch.get_device(), COLLECTIVE_TIMEOUT_S)
+    if sums is not None:
+        average_through(sums, prepared)
+    return prepared, TorchCommunicator(sums)
 
 
 def _downstream(

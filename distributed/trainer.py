@@ -23,12 +23,13 @@ from safetensors.torch import load_file
 
 from distributed.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
 from distributed.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
+from distributed.communicator import COLLECTIVE_TIMEOUT_S
 from distributed.failures import GiveUp
 from distributed.interruption import InterruptibleTrainer, interruptible
 from distributed.journal import Journal
 from distributed.object_store import check_object_store, warn_of_small_shared_memory
 from distributed.preflight import check_every_node, start_ray
-from distributed.progress import make_board, say, watched
+from distributed.progress import say, watched
 from distributed.runs import held
 from distributed.sampling import in_order, sampled_dataset
 from distributed.seeds import SAMPLES_PER_BLOCK, step_plan, with_samples_for
@@ -48,8 +49,6 @@ MAX_FAILURES = 3
 """Of a fine-tuning run."""
 MAX_STARTS = 10
 """Starts of the worker group that fail, each after RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S: how long a run waits for lost nodes."""
-COLLECTIVE_TIMEOUT_S = 180
-"""A rank that is silent for so long is lost; the longest that ranks wait for each other is a validation."""
 BACKEND = {False: "gloo", True: "cpu:gloo,cuda:nccl"}
 """By whether GPUs are used; with GPUs, clocks and counts on the CPU still need gloo."""
 
@@ -117,12 +116,12 @@ def pretrain(
                 say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
             worker = WorkerConfig(
                 placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
-                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, board=make_board(), downstream=downstream,
+                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, downstream=downstream,
             )  # fmt: skip
             Journal(run_dir).note("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)
             try:
-                with watched(worker.board, "pretraining", config.max_steps, Journal(run_dir)):
+                with watched("pretraining", config.max_steps, Journal(run_dir)):
                     _trainer(worker, scaling, samplers, callbacks or []).fit()
             finally:
                 if worker.placement.shards is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from distributed.journal import Journal
+from distributed.journal import TEXT_BYTES, Journal
 from distributed.throughput import Throughput
 from rdl_core.communicator import SingleProcess
 
@@ -26,9 +26,10 @@ def test_a_line_that_a_crash_cut_short_is_skipped_and_the_rest_is_read(tmp_path:
 def test_the_newest_step_is_the_last_written_also_after_going_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     assert journal.reached() == 0
-    for step in (9, 1000, 12):
-        journal.reach(step)
+    for step, text in ((9, "training row 0.500"), (1000, "validated " + "long " * 99), (12, "row"), (11, "")):
+        journal.reach(step, text)
         assert Journal(tmp_path).reached() == step
+        assert journal.shown() == (step, text[:TEXT_BYTES].strip())
 
 
 def test_restarts_and_wasted_steps_are_those_of_all_groups_but_the_first(tmp_path: Path) -> None:
