@@ -187,10 +187,14 @@ def _order(
         choice = known | {name: columns[0] for name, columns in ambiguous.items()}
         of_schema = "give these tables a time_col in the schema file, or " if config.schema_file else ""
         several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
+        example = f", for example\n  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
+        if refused := [
+            name for name in plans if name not in ordered
+        ]:  # their time columns are not known: a line without them would drop these
+            example = f"; an example follows once these tables can be read: {', '.join(refused)}"
         refusals.problems.append(
             f"more than one column could be the time from which a row is there: {several}\n"
-            f"Remedy: {of_schema}name the time column of every table that has one (a table not named has none), for example\n"
-            f"  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
+            f"Remedy: {of_schema}name the time column of every table that has one (a table not named has none){example}"
         )
     refusals.refuse()
     return ordered

@@ -20,7 +20,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,8 +124,13 @@ def remove_unused_runs() -> None:
     """Removes the run folders that this process made and in which no work began: of a command that was refused."""
     while _made:
         folder = _made.pop()
-        if folder.is_dir() and {path.name for path in folder.iterdir()} <= SKELETON:
-            shutil.rmtree(folder)
+        if folder.is_dir():
+            with (
+                suppress(RuntimeError),
+                held(folder),
+            ):  # refused because another process drives it: the folder is that one's
+                if {path.name for path in folder.iterdir()} <= SKELETON:
+                    shutil.rmtree(folder)
 
 
 @contextmanager

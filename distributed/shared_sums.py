@@ -170,7 +170,10 @@ class SharedSums:
             for peer in self._peers.values():
                 socket.send_fds(peer, [b"memory"], [descriptor])
         else:
-            _, (descriptor,), *_ = socket.recv_fds(self._peers[0], len(b"memory"), 1)
+            _, descriptors, *_ = socket.recv_fds(self._peers[0], len(b"memory"), 1)
+            if not descriptors:
+                raise self._gone(0)
+            (descriptor,) = descriptors
         try:
             return mmap.mmap(descriptor, num_bytes)
         finally:

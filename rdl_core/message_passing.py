@@ -214,7 +214,7 @@ class _Layer(Function):
         x, sums, y, h, *rest = ctx.saved_tensors
         num_tables, channels, dtype = len(plan.rows_in), x.shape[1], ctx.dtype
         moments, weights = rest[:num_tables], rest[num_tables:]
-        grads = [torch.empty_like(w) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
+        grads = [w.new_empty(w.shape) if i % 5 in (0, 2) else w for i, w in enumerate(weights)]
         for t, relation in plan.unused:
             _block(t, relation, grads, channels).zero_()
         grad_h = grad_h.contiguous()

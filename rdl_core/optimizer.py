@@ -28,8 +28,9 @@ class SharedCountAdam(torch.optim.Adam):
         (group,) = self.param_groups
         parameters = group["params"]
         gradients = [p.grad for p in parameters]
-        state = self._state or self._shared_state(parameters)
-        if closure is not None or state is None or any(g is None for g in gradients):
+        is_simple = closure is None and all(g is not None for g in gradients)
+        state = (self._state or self._shared_state(parameters)) if is_simple else None
+        if state is None:
             self._part()
             return super().step(closure)
         self._state = state
@@ -62,6 +63,6 @@ class SharedCountAdam(torch.optim.Adam):
 
     def _part(self) -> None:
         """Gives each parameter a count of its own again."""
-        for entry in self.state.values() if self._state is not None else ():
+        for entry in self.state.values():
             entry["step"] = entry["step"].clone()
         self._state = None

@@ -6,7 +6,8 @@ operator costs ten, and any layout of the operands is taken: what lies across is
 Where the processor has no kernel, PyTorch's function runs its BLAS instead; where PyTorch lacks the symbol, `HAS_KERNEL` is false.
 
 Promises: an element's sum runs in one order, whatever the number of rows. oneDNN compiles a kernel a shape (40 microseconds, 25 kB) and
-keeps it, so rows go in blocks of 64, then of a multiple of 8, then what is left.
+keeps it, so what varies most (rows, or the terms of a sum over rows) goes in blocks of 64, then of a multiple of 8, then what is left; a caller
+whose other sizes vary pads them (loss_contrast.py).
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ def _turn(source, stride, rows, columns, out, out_stride):  # type: ignore[no-un
 
 
 @njit(cache=True, nogil=True)
+def _block(left):  # type: ignore[no-untyped-def]
+    return BLOCK if left >= BLOCK else left // 8 * 8 if left >= 8 else left
+
+
+@njit(cache=True, nogil=True)
 def multiply(  # type: ignore[no-untyped-def]
     rows, columns, inner, a, a_stride, is_a_across, b, b_stride, is_b_across, bias, out, out_stride, is_added
 ):
@@ -89,17 +95,17 @@ def multiply(  # type: ignore[no-untyped-def]
         _turn(b, b_stride, columns, inner, np.int64(turned.ctypes.data), columns)
         b, b_stride = np.int64(turned.ctypes.data), columns
     if is_a_across:
-        across = np.int64(strip.ctypes.data)
-        for at in range(0, inner, BLOCK):
-            size = min(BLOCK, inner - at)
+        across, at = np.int64(strip.ctypes.data), 0
+        while at < inner:
+            size = _block(inner - at)
             _turn(a + 4 * at * a_stride, a_stride, size, rows, across, BLOCK)
             b_part = b + 4 * at * b_stride
             brgemm(rows, columns, size, BLOCK, b_stride, out_stride, is_added or at > 0, across, b_part, out, 0)
+            at += size
     else:
         at = 0
         while at < rows:
-            left = rows - at
-            size = min(BLOCK, left // 8 * 8 if left >= 8 else left)
+            size = _block(rows - at)
             a_part, out_part = a + 4 * at * a_stride, out + 4 * at * out_stride
             brgemm(size, columns, inner, a_stride, b_stride, out_stride, is_added, a_part, b, out_part, 0)
             at += size

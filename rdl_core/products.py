@@ -37,18 +37,22 @@ def product(
 
     Args:
         dtype: What operands are rounded to (`product_dtype`); None: nothing is.
-        out: Takes the result; its cells in a row lie beside each other.
+        out: Takes the result.
         is_added: To what `out` holds.
     """
     if dtype is not None and dtype != x.dtype:
         return _put((x.to(dtype) @ weight.to(dtype).T).to(x.dtype), bias, out, is_added)
     rows, inner, columns = x.shape[0], x.shape[1], weight.shape[0]
     is_fast = HAS_KERNEL and x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
-    fits = inner == weight.shape[1]  # else `mm` says what does not
+    fits = inner == weight.shape[1] and (
+        bias is None or _is_row(bias, columns, x.dtype)
+    )  # else `mm` says what does not
     if not (is_fast and fits and rows and inner and columns):
         return _put(x @ weight.T, bias, out, is_added)
     if out is None:
         out = x.new_empty(rows, columns)
+    elif out.shape != (rows, columns) or out.dtype != x.dtype or out.stride(1) != 1 or out.stride(0) < columns:
+        return _put(product(x, weight, bias), None, out, is_added)
     x, x_stride, is_x_across = _layout(x)
     weight, weight_stride, is_weight_across = _layout(weight)
     of_bias = 0 if bias is None else bias.data_ptr()
@@ -57,6 +61,10 @@ def product(
         of_bias, out.data_ptr(), out.stride(0), is_added,
     )  # fmt: skip
     return out
+
+
+def _is_row(bias: Tensor, columns: int, dtype: torch.dtype) -> bool:
+    return bias.shape == (columns,) and bias.dtype == dtype and (bias.stride(0) == 1 or columns == 1)
 
 
 def _layout(x: Tensor) -> tuple[Tensor, int, bool]:

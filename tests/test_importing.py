@@ -307,6 +307,8 @@ def test_all_that_is_wrong_at_one_stage_is_named_at_once_with_options(tmp_path: 
     text = str(refusal.value)
     assert len(refusal.value.problems) == 4 and "c: at, seen" in text and "got str 'many'" in text
     assert "--exclude 'a.x y'" in text and "--exclude a.z" in text and "--exclude b.n" in text
+    # A line of time columns without those of a and b would import these tables without time.
+    assert "--time-cols c" not in text and "once these tables can be read: a, b" in text
     # Keys without parents, of two columns.
     keys = """CREATE TABLE a (id INTEGER PRIMARY KEY); INSERT INTO a VALUES (1);
         CREATE TABLE b (x INTEGER REFERENCES a, y INTEGER REFERENCES a); INSERT INTO b VALUES (2, 1), (1, 3)"""

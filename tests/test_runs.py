@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from distributed.runs import describe_differences, held, open_run, resolve_data, write_json
+from distributed.runs import describe_differences, held, open_run, remove_unused_runs, resolve_data, write_json
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CONFIG = {"seed": 0, "backbone": {"channels": 16, "rows": {"model": "linear"}}, "path": Path("x")}
@@ -171,6 +171,8 @@ def test_a_run_that_another_process_drives_is_refused_until_that_process_is_kill
                 held(run.folder),
             ):
                 pass
+            remove_unused_runs()  # as a refused command does: the folder it made is the other one's now
+            assert (run.folder / "config.json").exists()
         finally:
             other.kill()
     with held(run.folder):
