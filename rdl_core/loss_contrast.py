@@ -9,8 +9,8 @@ A side of the block, anchors or candidates, is eight whole numbers, addresses of
 
 Without gradients to be computed, their addresses are not read.
 
-oneDNN keeps a kernel for each size, and samples come in all sizes: so rows, logits and gradients are multiplied in buffers whose sizes are multiples of
-PADDING, with zeros below and to the right.
+oneDNN keeps a kernel for each size, and samples come in all sizes: so rows, logits and gradients are multiplied in buffers whose sizes are multiples
+of PADDING, with zeros below and to the right.
 """
 
 from __future__ import annotations
