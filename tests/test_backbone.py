@@ -245,3 +245,24 @@ def test_sums_of_distinct_rows_and_ages_equal_nodes_of_their_own(
         for name, parameter in encoder.named_parameters():
             if name in gradients:
                 torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=1e-10, msg=name)
+
+
+def test_a_weight_that_lies_across_has_the_same_gradient() -> None:
+    """As a parametrization or an assigned transposed matrix leaves it; kernels take addresses and strides."""
+    torch.manual_seed(0)
+    tables, edge_types = ["a", "b"], [("a", "r", "b"), ("b", "s", "a")]
+    layer = HeteroSAGELayer(tables, edge_types, 4, "mean")
+    x = {"a": torch.randn(5, 4), "b": torch.randn(3, 4)}
+    edges = {edge_types[0]: torch.tensor([[0, 1, 2], [0, 1, 1]]), edge_types[1]: torch.tensor([[0, 1], [0, 3]])}
+
+    def gradients() -> list[Tensor]:
+        layer.zero_grad(set_to_none=True)
+        out = layer(x, edges, {"a": 5, "b": 3})
+        (out["a"] * torch.arange(20.0).view(5, 4)).sum().backward()
+        return [p.grad.clone() for p in layer.parameters() if p.grad is not None]
+
+    before = gradients()
+    weight = layer.root[0].weight
+    weight.data = weight.data.T.contiguous().T
+    for found, expected in zip(gradients(), before, strict=True):
+        torch.testing.assert_close(found, expected)
