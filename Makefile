@@ -29,15 +29,15 @@ check: .venv/test-installed
 	$(BIN)/mypy
 
 bench: .venv/run-installed
-	$(BIN)/python benchmarks/sampling.py --quick --json --data $(DATA)
+	$(BIN)/python benchmarks/samplers/sampling.py --quick --json --data $(DATA)
 
 bench-peers: .venv/peers-installed bench
 
 chaos: .venv/run-installed
-	$(BIN)/python benchmarks/chaos.py --data $(DATA)/rel-f1
+	$(BIN)/python tests/faults/chaos.py --data $(DATA)/rel-f1
 
 netns-test: .venv/test-installed
-	$(BIN)/python benchmarks/netns.py --data $(DATA)/rel-f1
+	$(BIN)/python tests/faults/netns.py --data $(DATA)/rel-f1
 
 # torch first and alone: a looser first install would bring gigabytes of CUDA where only a CPU is.
 .venv/python-installed:

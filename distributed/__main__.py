@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from distributed.commands import (
+from distributed.commands.options import (
     Evaluate,
     Finetune,
     Import,
@@ -73,9 +73,9 @@ def _run(command: Any) -> tuple[int, dict[str, Any] | None]:
     from ray.exceptions import RayError
     from ray.train import TrainingFailedError
 
-    from distributed.failures import last_screen
-    from distributed.progress import console
-    from distributed.runs import remove_unused_runs
+    from distributed.console import console
+    from distributed.runs.folder import remove_unused_runs
+    from distributed.training.failures import last_screen
 
     try:
         result = command.run()

@@ -17,22 +17,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from distributed.finetune import FinetuneJob, run_side_by_side
-from distributed.importing import ImportConfig, import_database
-from distributed.materialize import materialize_in_parallel
-from distributed.preflight import start_ray
-from distributed.progress import bar, say
-from distributed.report import ARMS, draw_curves, draw_schema, level_losses, show_results, show_store
-from distributed.runs import write_json
-from distributed.tracking import TrackingConfig, run_id
-from distributed.trainer import pretrain
+from distributed.cluster.session import start_ray
+from distributed.commands.report import ARMS, draw_curves, draw_schema, level_losses, show_results, show_store
+from distributed.console import bar, say
+from distributed.importing.importer import ImportConfig, import_database
+from distributed.runs.folder import write_json
+from distributed.runs.tracking import TrackingConfig, run_id
+from distributed.storage.materialize import materialize_in_parallel
+from distributed.training.finetune import FinetuneJob, run_side_by_side
+from distributed.training.trainer import pretrain
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
 from rdl_core.config import FinetuningConfig, robust
-from rdl_core.database import open_dataset
-from rdl_core.finetuning import FinetuningResult
-from rdl_core.materialization import StoreConfig
-from rdl_core.store import Store
-from rdl_core.temporal_sampling import TemporalSamplingConfig
+from rdl_core.database.dataset import open_dataset
+from rdl_core.graph.materialization import StoreConfig
+from rdl_core.graph.store import Store
+from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
+from rdl_core.tasks.finetuning import FinetuningResult
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1

@@ -13,7 +13,7 @@ def _kernel_cache() -> Path:
     numba's cache looks at a kernel's own file only: after a change in another file, whose kernels it had inlined, it would run old code.
     """
     here = Path(__file__).resolve().parent
-    sources = [text for path in sorted(here.glob("*.py")) if b"@njit" in (text := path.read_bytes())]
+    sources = [text for path in sorted(here.rglob("*.py")) if b"@njit" in (text := path.read_bytes())]
     digest = hashlib.sha256(b"".join(sources)).hexdigest()[:16]
     writable = os.access(here, os.W_OK)
     home = here / "__pycache__" if writable else Path.home() / ".cache" / "relational-pretraining"

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from rdl_core.backbone import BackboneConfig
-from rdl_core.batch import CorruptionConfig
-from rdl_core.hg_sampling import HGSamplingConfig
-from rdl_core.loss import LossConfig
-from rdl_core.row_encoder import RowEncoderConfig
-from rdl_core.temporal_sampling import TemporalSamplingConfig
+from rdl_core.batches.pretraining_batch import CorruptionConfig
+from rdl_core.contrast.levels import LossConfig
+from rdl_core.model.backbone import BackboneConfig
+from rdl_core.model.row_encoder import RowEncoderConfig
+from rdl_core.sampling.hg_sampling import HGSamplingConfig
+from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
 
 PresetName = Literal["robust", "paper"]
 Arm = Literal["scratch", "frozen", "finetuned"]

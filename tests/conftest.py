@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from nasty_database import write_nasty_database
 from relbench.load import RelBenchDataset
 
-from rdl_core.database import open_dataset
-from rdl_core.materialization import materialize
-from rdl_core.store import Store
-
-REPOSITORY = Path(__file__).resolve().parent.parent
+from rdl_core.database.dataset import open_dataset
+from rdl_core.graph.materialization import materialize
+from rdl_core.graph.store import Store
+from tests import REPOSITORY
+from tests.nasty_database import write_nasty_database
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +49,7 @@ def ray_session() -> Iterator[None]:
     """One local Ray session, as `start_ray` makes it, for all tests marked ray."""
     import ray
 
-    from distributed.preflight import start_ray
+    from distributed.cluster.session import start_ray
 
     start_ray(workers=3, samplers=2)
     yield

@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from examples.run import TASK_NAMES
-from rdl_core.model_io import from_pretrained
+from rdl_core.model.checkpoint import from_pretrained
+from tests import REPOSITORY
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = REPOSITORY
 
 
 def python(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:

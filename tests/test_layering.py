@@ -11,9 +11,27 @@ from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-CORE = sorted((REPOSITORY / "rdl_core").glob("*.py"))
-DISTRIBUTED = sorted((REPOSITORY / "distributed").glob("*.py"))
+from tests import REPOSITORY
+
+
+def sources(package: Path) -> list[Path]:
+    """All Python files of a package, in all its folders."""
+    return sorted(package.rglob("*.py"))
+
+
+CORE = sources(REPOSITORY / "rdl_core")
+DISTRIBUTED = sources(REPOSITORY / "distributed")
+TUNE = sources(REPOSITORY / "tune")
+
+
+def relative(path: Path) -> str:
+    return str(path.relative_to(REPOSITORY))
+
+
+def dotted(path: Path) -> str:
+    """The name that a file is imported by."""
+    return relative(path).removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
 
 PROGRAM = """
 import dataclasses
@@ -23,20 +41,20 @@ from pathlib import Path
 
 modules = sys.argv[2:]
 for module in modules:
-    importlib.import_module(f"rdl_core.{module}")
+    importlib.import_module(module)
 print(len(modules), sorted(m for m in sys.modules if m.split(".")[0] in ("ray", "distributed", "tune")))
 sys.modules["ray"] = None
 import torch
-from nasty_database import write_nasty_database
-from rdl_core.collapse import effective_rank
+from tests.nasty_database import write_nasty_database
+from rdl_core.contrast.collapse import effective_rank
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import robust
-from rdl_core.database import open_dataset
-from rdl_core.hg_sampling import HGSampling, HGSamplingConfig
-from rdl_core.pretraining import fit, local_steps
-from rdl_core.pretraining_model import PretrainingModel
-from rdl_core.validation import Validation
-from rdl_core.materialization import materialize
+from rdl_core.database.dataset import open_dataset
+from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.pretraining.loop import fit, local_steps
+from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.pretraining.validation import Validation
+from rdl_core.graph.materialization import materialize
 
 folder = Path(sys.argv[1])
 store = materialize(open_dataset(write_nasty_database(folder / "nasty")), folder)
@@ -73,9 +91,27 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Lines printed by PROGRAM in a fresh interpreter."""
     paths = [str(REPOSITORY), str(REPOSITORY / "tests")]
     program = f"import sys; sys.path[:0] = {paths!r}\n{PROGRAM}"
-    modules = [path.stem for path in CORE if path.stem != "__init__"]
+    modules = [dotted(path) for path in CORE]
     command = [sys.executable, "-c", program, str(tmp_path_factory.mktemp("program")), *modules]
     return subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout.splitlines()
+
+
+def test_the_list_of_sources_reaches_files_in_packages_of_packages() -> None:
+    for package, paths in (("rdl_core", CORE), ("distributed", DISTRIBUTED), ("tune", TUNE)):
+        tracked = subprocess.run(
+            ["git", "ls-files", package], check=True, capture_output=True, text=True, cwd=REPOSITORY
+        ).stdout.split()
+        there = {name for name in tracked if name.endswith(".py") and (REPOSITORY / name).exists()}
+        assert there <= set(map(relative, paths))
+        assert len({path.parent for path in paths}) > 1, f"{package}: only one folder is seen"
+
+
+def test_a_planted_import_of_ray_deep_in_the_core_is_found(tmp_path: Path) -> None:
+    deep = tmp_path / "rdl_core" / "model" / "layers"
+    deep.mkdir(parents=True)
+    (deep / "planted.py").write_text("def f():\n    import ray.data\n")
+    (path,) = sources(tmp_path / "rdl_core")
+    assert below(imported(path), "ray") == ["ray.data"]
 
 
 def test_the_detector_of_imports_sees_both_forms(tmp_path: Path) -> None:
@@ -86,31 +122,31 @@ def test_the_detector_of_imports_sees_both_forms(tmp_path: Path) -> None:
     assert below(imported(path), "ray.tune", "tune") == ["ray.tune"]
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CORE, ids=relative)
 def test_the_core_imports_neither_ray_nor_torch_distributed_nor_a_layer_above(path: Path) -> None:
     above = ("ray", "torch.distributed", "distributed", "tune", "examples", "tests", "benchmarks")
     assert below(imported(path), *above) == []
 
 
-@pytest.mark.parametrize("path", CORE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", CORE, ids=relative)
 def test_the_core_names_torch_distributed_nowhere_in_its_code(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             assert (node.value.id, node.attr) != ("torch", "distributed"), f"line {node.lineno}"
 
 
-@pytest.mark.parametrize("path", DISTRIBUTED, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", DISTRIBUTED, ids=relative)
 def test_distributed_imports_neither_tune_nor_what_uses_it(path: Path) -> None:
     assert below(imported(path), "tune", "ray.tune", "examples", "tests", "benchmarks") == []
 
 
-@pytest.mark.parametrize("path", CORE + DISTRIBUTED, ids=lambda path: f"{path.parent.name}/{path.name}")
+@pytest.mark.parametrize("path", CORE + DISTRIBUTED + TUNE, ids=relative)
 def test_every_file_opens_with_what_it_is(path: Path) -> None:
     assert (ast.get_docstring(ast.parse(path.read_text())) or "").strip()
 
 
 def test_importing_the_whole_core_loads_no_ray(output: list[str]) -> None:
-    assert output[0] == f"{len(CORE) - 1} []"
+    assert output[0] == f"{len(CORE)} []"
 
 
 def test_pretraining_runs_where_importing_ray_raises(output: list[str]) -> None:
@@ -119,9 +155,7 @@ def test_pretraining_runs_where_importing_ray_raises(output: list[str]) -> None:
 
 def test_compiled_kernels_are_cached_by_the_state_of_all_of_them(tmp_path: Path) -> None:
     """numba looks at a kernel's own file only; a change in a file whose kernels it inlines must not leave old code in use."""
-    (tmp_path / "rdl_core").mkdir()
-    for name in ("__init__.py", "random_streams.py", "hg_kernels.py", "timestamps.py"):
-        shutil.copy(REPOSITORY / "rdl_core" / name, tmp_path / "rdl_core")
+    shutil.copytree(REPOSITORY / "rdl_core", tmp_path / "rdl_core", ignore=shutil.ignore_patterns("__pycache__"))
 
     def cache_folder() -> str:
         code = "import numba, rdl_core; print(numba.config.CACHE_DIR)"
@@ -133,6 +167,8 @@ def test_compiled_kernels_are_cached_by_the_state_of_all_of_them(tmp_path: Path)
     before = cache_folder()
     (tmp_path / "rdl_core" / "timestamps.py").write_text("# no kernel here\n")
     assert cache_folder() == before
-    with (tmp_path / "rdl_core" / "random_streams.py").open("a") as file:
-        file.write("# a kernel may have changed\n")
-    assert cache_folder() != before
+    for kernels in ("random_streams.py", "sampling/hg_kernels.py"):  # at the root and in a package
+        before = cache_folder()
+        with (tmp_path / "rdl_core" / kernels).open("a") as file:
+            file.write("# a kernel may have changed\n")
+        assert cache_folder() != before, kernels

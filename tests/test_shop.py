@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 import relbench
 
-from distributed.import_tasks import read_task_files, write_tasks
-from distributed.importing import ImportConfig, ImportReport, import_database
+from distributed.importing.importer import ImportConfig, ImportReport, import_database
+from distributed.importing.tasks import read_task_files, write_tasks
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, main, write_shop
+from tests import REPOSITORY
 
 TABLES = ("customers", "categories", "products", "orders", "order_lines", "reviews", "events")
 
@@ -143,7 +144,7 @@ def test_spend_follows_what_was_bought(dataset: tuple[Path, ImportReport]) -> No
 
 def test_the_task_of_the_docs_is_one_of_this_shop(dataset: tuple[Path, ImportReport], tmp_path: Path) -> None:
     """And its labels are those of a loop over the reviews."""
-    text = (Path(__file__).resolve().parent.parent / "docs" / "tasks.md").read_text()
+    text = (REPOSITORY / "docs" / "tasks.md").read_text()
     (tmp_path / "task.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
     folder = dataset[0]
     made = write_tasks(read_task_files(tmp_path), shutil.copytree(folder, tmp_path / "rel-shop"))

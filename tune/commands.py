@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from distributed.options import StoreOptions
+from distributed.commands.shared_options import StoreOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ import ray.tune
 import yaml
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
-from distributed.preset_file import typed
+from distributed.runs.preset_file import typed
 from rdl_core.config import PRESETS, PretrainingConfig
 
 Search = Literal["grid", "random", "optuna"]

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search.optuna import OptunaSearch
 
 from rdl_core.random_streams import PURPOSE_SUGGESTION, numpy_generator
-from tune.ledger import TrialRecord
+from tune.results.ledger import TrialRecord
 from tune.search_space import SearchSpace, Setting
 
 STARTUP_TRIALS = 5

@@ -16,21 +16,21 @@ from typing import Any
 import ray.tune
 from ray.tune.schedulers import FIFOScheduler
 
-from distributed.progress import say
-from distributed.runs import held
-from distributed.tracking import tracking_mode
-from tune.asha import ResumableASHA
-from tune.ledger import Ledger
-from tune.leftovers import Leftovers
-from tune.live_table import LiveTable
-from tune.plan import SweepPlan, with_known_trials
-from tune.recorder import Recorder
-from tune.searcher import TrialSearcher
-from tune.session import start_ray_for
-from tune.slots import CPUS_OF_WAITING_TRIAL
+from distributed.console import say
+from distributed.runs.folder import held
+from distributed.runs.tracking import tracking_mode
+from tune.results.ledger import Ledger
+from tune.results.live_table import LiveTable
+from tune.results.recorder import Recorder
+from tune.results.wandb_runs import TrialRuns
 from tune.suggestions import suggest
-from tune.trial import TrialJob, run_trial
-from tune.wandb_runs import TrialRuns
+from tune.sweep_plan import SweepPlan, with_known_trials
+from tune.trials.asha import ResumableASHA
+from tune.trials.leftovers import Leftovers
+from tune.trials.searcher import TrialSearcher
+from tune.trials.session import start_ray_for
+from tune.trials.slots import CPUS_OF_WAITING_TRIAL
+from tune.trials.trial import TrialJob, run_trial
 
 
 def run_sweep(plan: SweepPlan) -> Ledger:

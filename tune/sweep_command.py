@@ -8,25 +8,25 @@ from typing import Any
 
 from rich.markdown import Markdown
 
-from distributed.finetune import absolute
-from distributed.opening import open_data, open_store, store_config
-from distributed.progress import console, say
-from distributed.runs import open_run
+from distributed.commands.inputs import open_data, open_store, store_config
+from distributed.console import console, say
+from distributed.runs.folder import open_run
+from distributed.training.finetune import absolute
 from rdl_core.config import PRESETS, PretrainingConfig
-from rdl_core.downstream import DownstreamConfig
-from rdl_core.materialization import StoreConfig, store_name
-from rdl_core.pretraining import local_sampler
-from rdl_core.remote_folder import Place
-from rdl_core.task_inputs import refuse_visible_labels
+from rdl_core.graph.materialization import StoreConfig, store_name
+from rdl_core.place import Place
+from rdl_core.pretraining.loop import local_sampler
+from rdl_core.tasks.downstream import DownstreamConfig
+from rdl_core.tasks.inputs import refuse_visible_labels
 from tune.commands import Sweep
-from tune.plan import SweepPlan, base_config, rung_steps, with_trials
-from tune.report import make_report
-from tune.report_text import AGAIN, commands_again, markdown
+from tune.results.report import make_report
+from tune.results.report_text import AGAIN, commands_again, markdown
+from tune.results.sweep_result import read_sweep
+from tune.results.wandb_runs import log_sweep
 from tune.search_space import SearchSpace, read_space, settings, with_rows
 from tune.suggestions import distributions_of
 from tune.sweep import run_sweep
-from tune.sweep_result import read_sweep
-from tune.wandb_runs import log_sweep
+from tune.sweep_plan import SweepPlan, base_config, rung_steps, with_trials
 
 
 def run_sweep_command(options: Sweep) -> dict[str, Any]:

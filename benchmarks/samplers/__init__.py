@@ -1,0 +1,1 @@
+"""Samplers beside their peers."""

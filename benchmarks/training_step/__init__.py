@@ -1,0 +1,1 @@
+"""The training step beside RelBench's modules."""

@@ -1,0 +1,1 @@
+"""The Ray session, refused where it would hang."""

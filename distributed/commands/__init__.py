@@ -1,0 +1,1 @@
+"""Options, the work that they ask for, and what people see of it."""

@@ -1,0 +1,230 @@
+"""What people look at: curves as PNG, tables in the terminal, the schema."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import networkx
+from matplotlib.axes import Axes
+from matplotlib.patches import FancyBboxPatch
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from distributed.console import console, say
+from rdl_core.contrast.terms import LEVELS
+from rdl_core.graph.existence import existence_rules
+from rdl_core.graph.schema import TableSchema
+from rdl_core.graph.store import Store
+from rdl_core.pretraining.state import TrainState
+from rdl_core.sampling.balance import Balance
+from rdl_core.tasks.finetuning import FinetuningResult
+
+ARMS = ("scratch", "frozen", "finetuned")
+NUM_NAMES = 12
+"""Columns of a type that are shown of a table."""
+
+
+def draw_curves(state: TrainState, path: Path) -> Path:
+    """Loss per level (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
+    steps = [entry["step"] for entry in state.history]
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    for level in LEVELS:
+        left.plot(steps, [entry[f"validation/{level}"] for entry in state.history], marker=".", label=level)
+    left.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
+    left.set(xlabel="step", ylabel="validation loss / chance", ylim=(0, None), title="three contrastive levels")
+    left.legend()
+    right.plot(steps, [entry["effective_rank"] for entry in state.history], marker=".", color="black")
+    right.set(xlabel="step", ylabel="effective rank", ylim=(0, None), title="collapse watch")
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    partial.replace(path)
+    return path
+
+
+def show_store(store: Store) -> None:
+    """The cutoff; one line a table: rows, attributes by semantic type, from when its rows exist; what was left out."""
+    table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("table", "rows", "≤ cutoff", "attributes", "a row exists from"):
+        table.add_column(name, justify="right" if name in ("rows", "≤ cutoff") else "left")
+    rules = row_existence(store)
+    for name, schema in store.schema.tables.items():
+        attributes = "\n".join(
+            f"{stype}: {_names([c.name for c in schema.columns if c.stype == stype])}"
+            for stype in dict.fromkeys(c.stype for c in schema.columns)
+        )
+        table.add_row(name, f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}", attributes, rules[name])
+    console.print(table)
+    cutoff = datetime.fromtimestamp(store.schema.cutoff_s, UTC)
+    say(
+        f"cutoff     {cutoff:%Y-%m-%d %H:%M:%S} UTC, the validation timestamp: types, statistics and pretraining see rows up to it"
+    )
+    for name, schema in store.schema.tables.items():
+        for column, why in schema.left_out.items():
+            console.print(f"left out: {name}.{column}, {why}", highlight=False, markup=False)
+
+
+def _names(names: Sequence[str]) -> str:
+    more = len(names) - NUM_NAMES
+    return ", ".join([*names[:NUM_NAMES], *([f"and {more} more"] if more > 0 else [])])
+
+
+def row_existence(store: Store) -> dict[str, str]:
+    """From when the rows of each table exist, in words."""
+    tables = store.schema.tables
+    dated = [t for t, s in tables.items() if s.time_col is not None]
+    if store.schema.timeless_rows == "always":
+        return {t: "its time column" if t in dated else "always there" for t in tables}
+    return existence_rules(list(tables), store.graph.edge_types, dated)
+
+
+def show_results(results: Sequence[FinetuningResult]) -> None:
+    """One row per task and arm: mean ± standard error over its seeds on validation and test, seconds; ◀ marks the best on val."""
+    seeds = len({r.seed for r in results})
+    table = Table(
+        title=f"fine-tuning, {results[0].regime}, {seeds} seed{'s' * (seeds > 1)}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+    )
+    for name in ("task", "metric", "arm", "val", "test", "s"):
+        table.add_column(name, no_wrap=True, justify="right" if name in ("val", "test", "s") else "left")
+    for task in dict.fromkeys(r.task for r in results):
+        mine = [r for r in results if r.task == task]
+        best = best_arm(mine)
+        for arm in (a for a in ARMS if any(r.arm == a for r in mine)):
+            runs = [r for r in mine if r.arm == arm]
+            metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'}"
+            val, test = (mean_and_error([getattr(r, split) for r in runs]) for split in ("val", "test"))
+            seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
+            table.add_row(task, metric, f"{arm} ◀" if arm == best else arm, val, test, seconds)
+        table.add_section()
+    console.print(table)
+
+
+def best_arm(results: Sequence[FinetuningResult]) -> str:
+    """The arm with the best mean validation metric of one task's runs."""
+    sign = 1 if results[0].metric == "roc_auc" else -1
+    arms = {r.arm for r in results}
+    return max(arms, key=lambda arm: sign * statistics.mean(r.val for r in results if r.arm == arm))
+
+
+def mean_and_error(values: Sequence[float]) -> str:
+    """mean ± standard error of the mean."""
+    digits = 4 if abs(statistics.mean(values)) < 10 else 2
+    mean = f"{statistics.mean(values):.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
+
+
+def level_losses(state: TrainState) -> dict[str, list[float]]:
+    """{level: [before the first update, final]}, on validation."""
+    return {level: [state.first[f"validation/{level}"], state.last[f"validation/{level}"]] for level in LEVELS}
+
+
+def pretraining_result(checkpoint: Path, state: TrainState, curves: Path, wandb_dir: Path) -> dict[str, Any]:
+    """What `pretrain` writes to result.json."""
+    return {
+        "checkpoint": str(checkpoint),
+        "losses": level_losses(state),
+        "effective_rank": state.last["effective_rank"],
+        "effective_rank_at_start": state.first["effective_rank"],
+        "best": state.best,
+        "steps": state.step,
+        "best_step": state.best_step,
+        "finished": state.finished,
+        "seconds": state.seconds,
+        "sampled": state.sampled,
+        "curves": str(curves),
+        "wandb_dir": str(wandb_dir),
+    }
+
+
+def draw_balance(found: Balance, database: str, path: Path) -> Path:
+    """Rows per table and links per foreign key by HGSampling beside plain neighbour sampling, a subgraph, as a PNG."""
+    tables = sorted(found.hg_sampling.rows, key=lambda t: -found.plain.rows[t])
+    keys = sorted(found.hg_sampling.links, key=lambda e: -found.plain.links[e])
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(11, 1.6 + 0.34 * max(len(tables), len(keys))), constrained_layout=True
+    )  # fmt: skip
+    plain, ours = found.plain, found.hg_sampling
+    _draw_pairs(left, tables, [ours.rows[t] for t in tables], [plain.rows[t] for t in tables], found.samples)
+    names = [f"{child}.{fkey_col}" for child, fkey_col, _ in keys]
+    _draw_pairs(right, names, [ours.links[e] for e in keys], [plain.links[e] for e in keys], found.samples)
+    left.set(xlabel="rows a subgraph", title="rows per table")
+    right.set(xlabel="links a subgraph", title="links per foreign key")
+    words = (("HGSampling", ours, ""), ("plain neighbour sampling", plain, f", fan-out {found.fan_out:.1f}"))
+    labels = [
+        f"{name}{how}: {c.num_rows / found.samples:,.0f} rows, spread as over {c.even_tables:.1f} equal tables of {len(tables)}"
+        for name, c, how in words
+    ]
+    handles = left.get_legend_handles_labels()[0]
+    figure.suptitle(f"{database}: {found.samples} subgraphs of each from the same seeds", fontsize=11)
+    figure.legend(handles, labels, loc="outside lower center", frameon=False)
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    partial.replace(path)
+    return path
+
+
+def balance_text(found: Balance) -> str:
+    """How evenly the rows of either sampler spread over the tables, in a line."""
+    tables = len(found.hg_sampling.rows)
+    return (
+        f"rows of {found.samples} subgraphs spread as over {found.hg_sampling.even_tables:.1f} equal tables of {tables}; "
+        f"by plain neighbour sampling over {found.plain.even_tables:.1f}"
+    )
+
+
+def _draw_pairs(axes: Axes, names: Sequence[str], ours: Sequence[int], plain: Sequence[int], samples: int) -> None:
+    """Two bars a name, ours on top."""
+    places = range(len(names))
+    for shift, counts, color, label in ((-0.2, ours, "#1f6fb4", "ours"), (0.2, plain, "#c9c9c9", "plain")):
+        bars = axes.barh([p + shift for p in places], [n / samples for n in counts], 0.38, color=color, label=label)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, padding=2)
+    axes.set_yticks(list(places), names, fontsize=9)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_schema(store: Store, path: Path) -> Path:
+    """The tables and their foreign keys (child → parent) as a PNG; dated tables are filled."""
+    graph = networkx.MultiDiGraph()
+    graph.add_nodes_from(store.schema.tables)
+    graph.add_edges_from((child, parent) for child, _, parent in store.graph.edge_types)
+    layers = list(networkx.topological_generations(networkx.DiGraph(networkx.condensation(networkx.DiGraph(graph)))))
+    members = networkx.condensation(networkx.DiGraph(graph)).nodes(data="members")
+    position: dict[str, tuple[float, float]] = {}
+    for x, layer in enumerate(layers):
+        names = sorted(name for component in layer for name in members[component])
+        position |= {name: (float(x), (len(names) - 1) / 2 - y) for y, name in enumerate(names)}
+    tallest = max(len(layer) for layer in layers)
+    figure, axes = plt.subplots(figsize=(2.6 * len(layers) + 1, max(2.5, 0.9 * tallest)), constrained_layout=True)
+    boxes = {name: _draw_table(axes, store.schema.tables[name], place) for name, place in position.items()}
+    for child, _, parent in store.graph.edge_types:
+        if child != parent:  # a self reference is written into the box
+            ends = {"patchA": boxes[child], "patchB": boxes[parent], "shrinkA": 1, "shrinkB": 1}
+            arrow = {"arrowstyle": "-|>", "color": "#777777", "connectionstyle": "arc3,rad=0.06", **ends}
+            axes.annotate("", xy=position[parent], xytext=position[child], arrowprops=arrow)
+    axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
+    axes.axis("off")
+    partial = path.with_suffix(".partial.png")
+    figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    partial.replace(path)
+    return path
+
+
+def _draw_table(axes: Axes, schema: TableSchema, place: tuple[float, float]) -> FancyBboxPatch | None:
+    loops = [col for col, parent in schema.fkey_col_to_pkey_table.items() if parent == schema.name]
+    lines = [schema.name, f"{schema.num_rows:,} rows · {len(schema.columns)} columns", *(f"↺ {col}" for col in loops)]
+    style = {"boxstyle": "round", "facecolor": "#dbe9f6" if schema.time_col else "#ffffff", "edgecolor": "#446688"}
+    return axes.text(*place, "\n".join(lines), ha="center", va="center", fontsize=8, bbox=style).get_bbox_patch()

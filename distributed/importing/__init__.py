@@ -1,0 +1,1 @@
+"""A SQL database or files to a RelBench folder."""

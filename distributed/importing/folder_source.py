@@ -1,0 +1,252 @@
+"""A folder of CSV and Parquet files as an import source: each file is a table, a schema file gives the keys.
+
+In: `<table>.csv` (UTF-8, comma, a header line; empty = null) or `<table>.parquet`, and a YAML schema file, per table
+`pkey`, `fkeys` {column: table} and `time_col`, as in a RelBench manifest's `tables`. Out: `TableSchema`s and Arrow
+batches. CSV is read as text; its types are inferred later over all rows (`import_types`). Memory: one batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import yaml
+
+from distributed.importing.refusals import ImportRefused, Refusals
+from distributed.importing.schema import ForeignKey, Kind, TablePlan, TableSchema
+from distributed.importing.sql_source import file_hash
+from distributed.importing.types import ARROW_TYPES
+
+_MINIMAL_SCHEMA = """\
+customers:
+  pkey: customer_id
+  time_col: signed_up
+orders:
+  pkey: order_id
+  time_col: ordered_at
+  fkeys:
+    customer_id: customers"""
+
+
+_BLOCK_BYTES = 1 << 24  # a row must fit into one block
+
+
+class FolderSource:
+    """Context manager for symmetry with `SqlSource`; holds nothing open."""
+
+    def __init__(self, source: str, schema_file: Path | None, batch_rows: int) -> None:
+        self.folder = Path(source)
+        self.display = self.folder.name
+        self.batch_rows = batch_rows
+        if not self.folder.is_dir():
+            raise ImportRefused(
+                f"--source {source!r}: expected an SQLAlchemy URL (sqlite:///shop.db) or a folder of CSV/Parquet files"
+            )
+        self._files = self._table_files()
+        if schema_file is None:
+            raise ImportRefused(
+                f"--source {source!r}: files declare no keys; pass --schema-file, a YAML that names them, for example:\n"
+                f"{_MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written "
+                f"`name: {{}}`)"
+            )
+        self._declared = _read_schema_file(schema_file, self._files)
+
+    def __enter__(self) -> FolderSource:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    def _table_files(self) -> dict[str, Path]:
+        files: dict[str, Path] = {}
+        for path in sorted(self.folder.iterdir()):
+            if path.suffix.lower() not in (".csv", ".parquet"):
+                continue
+            if other := files.get(path.stem):
+                raise ImportRefused(f"table {path.stem!r}: both {other.name} and {path.name}; remove one")
+            files[path.stem] = path
+        return files
+
+    def schemas(self) -> dict[str, TableSchema]:
+        """Every table of the schema file, by name."""
+        refusals = Refusals()
+        schemas = {}
+        for name, declared in sorted(self._declared.items()):
+            with refusals.each():
+                schemas[name] = self._schema(name, declared)
+        refusals.refuse()
+        return schemas
+
+    def _schema(self, name: str, declared: Mapping[str, Any]) -> TableSchema:
+        path = self._files[name]
+        columns, unsupported = _columns(path)
+        fkeys: dict[str, str] = declared.get("fkeys") or {}
+        pkey, time_col = declared.get("pkey"), declared.get("time_col")
+        # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
+        columns |= dict.fromkeys((str(k) for k in (pkey, *fkeys) if columns.get(str(k)) == "float"), "integer")
+        refusals = Refusals()
+        for column in [c for c in (pkey, time_col, *fkeys) if c is not None]:
+            if column not in columns:
+                refusals.problems.append(
+                    f"--schema-file, table {name!r}: no column {column!r} in {path.name}: {list(columns)}"
+                )
+        links = []
+        for column, parent in fkeys.items():
+            with refusals.each():
+                links.append(self._fkey(name, column, parent))
+        refusals.refuse()
+        return TableSchema(
+            name=name,
+            columns=columns,
+            pkey=(pkey,) if pkey else (),
+            fkeys=tuple(links),
+            time_col=time_col,
+            time_col_is_declared="time_col" in declared,
+            text_types="all" if path.suffix.lower() == ".csv" else "declared",
+            unsupported=unsupported,
+        )
+
+    def _fkey(self, table: str, column: str, parent: str) -> ForeignKey:
+        if parent not in self._declared or not self._declared[parent].get("pkey"):
+            raise ImportRefused(
+                f"--schema-file, table {table!r}: fkey {column!r} refers to {parent!r}, which has no pkey in "
+                "the schema file"
+            )
+        return ForeignKey(columns=(column,), parent=parent, parent_columns=(self._declared[parent]["pkey"],))
+
+    def batches(self, plan: TablePlan) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in the file's order, columns in the order of `plan.columns`.
+
+        Raises:
+            ImportRefused: the file is not readable as CSV or Parquet, or a value does not fit 64 bits.
+        """
+        path = self._files[plan.name]
+        names = list(plan.columns)
+        target = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in plan.columns.items()])
+        try:
+            if path.suffix.lower() == ".csv":
+                yield from (batch.select(names).cast(target) for batch in _open_csv(path))
+            else:
+                with pq.ParquetFile(path) as file:
+                    for batch in file.iter_batches(batch_size=self.batch_rows, columns=names):
+                        yield _plain(batch.select(names)).cast(target)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ImportRefused(f"table {plan.name!r}, file {path.name}: {error}; correct the file") from error
+
+    def fingerprint(self) -> dict[str, str]:
+        """Hash of each file by name."""
+        return {path.name: file_hash(path) for name, path in self._files.items() if name in self._declared}
+
+
+def _read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    try:
+        loaded = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ImportRefused(f"--schema-file {schema_file.name}: {error}; expected YAML") from error
+    tables = loaded.get("tables", loaded) if isinstance(loaded, dict) else None
+    if not isinstance(tables, dict) or not tables:
+        raise ImportRefused(
+            f"--schema-file {schema_file.name}: expected a mapping of tables, for example:\n{_MINIMAL_SCHEMA}"
+        )
+    refusals = Refusals()
+    for name, declared in tables.items():
+        with refusals.each():
+            _check_declared(schema_file, name, declared or {}, files)
+    if unlisted := sorted(set(files) - set(tables)):
+        refusals.problems.append(
+            f"--schema-file {schema_file.name}: tables {unlisted} have files but no entry; add "
+            f"`{unlisted[0]}: {{}}` (no keys), "
+            "or move the file away"
+        )
+    refusals.refuse()
+    return {name: dict(declared or {}) for name, declared in tables.items()}
+
+
+def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], files: Mapping[str, Path]) -> None:
+    if name not in files:
+        raise ImportRefused(
+            f"--schema-file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
+        )
+    if unknown := set(declared) - {"pkey", "fkeys", "time_col"}:
+        raise ImportRefused(
+            f"--schema-file {schema_file.name}, table {name!r}: unknown {sorted(unknown)}; expected "
+            "pkey, fkeys, time_col"
+        )
+    _refuse_unquoted(schema_file, name, declared)
+
+
+def _refuse_unquoted(schema_file: Path, table: str, declared: Mapping[str, Any]) -> None:
+    """YAML reads no, on and 7 as something else than names."""
+    fkeys = declared.get("fkeys") or {}
+    if not isinstance(fkeys, dict):
+        raise ImportRefused(
+            f"--schema-file {schema_file.name}, table {table!r}: fkeys {fkeys!r}; expected {{column: table}}"
+        )
+    for name in (declared.get("pkey"), declared.get("time_col"), *fkeys, *fkeys.values()):
+        if name is not None and not isinstance(name, str):
+            raise ImportRefused(
+                f"--schema-file {schema_file.name}, table {table!r}: {name!r} is no name; put names that YAML reads as "
+                'something else (no, on, yes, numbers) in quotes: "no"'
+            )
+
+
+def _open_csv(path: Path) -> pa_csv.CSVStreamingReader:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = pa_csv.read_csv(pa.BufferReader(file.readline().encode())).column_names
+    return pa_csv.open_csv(
+        path,
+        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
+        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(
+            column_types={name: pa.string() for name in header},
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+        ),
+    )
+
+
+def _columns(path: Path) -> tuple[dict[str, Kind], dict[str, str]]:
+    """Kind of each column, and the reason for those that cannot be imported."""
+    try:
+        schema = pq.read_schema(path) if path.suffix.lower() == ".parquet" else _open_csv(path).schema
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise ImportRefused(f"file {path.name}: {error}; expected UTF-8 CSV with a header line, or Parquet") from error
+    if len(set(schema.names)) < len(schema.names):
+        raise ImportRefused(f"file {path.name}: a column name comes twice in {schema.names}; rename one")
+    columns: dict[str, Kind] = {column.name: _kind(column.type) for column in schema}
+    unsupported = {c.name: f"type {c.type} is not supported" for c in schema if columns[c.name] == "unsupported"}
+    return columns, unsupported
+
+
+def _kind(arrow_type: pa.DataType) -> Kind:
+    value_type = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
+    tests: list[tuple[Any, Kind]] = [
+        (pa.types.is_boolean, "boolean"),
+        (pa.types.is_integer, "integer"),
+        (pa.types.is_floating, "float"),
+        (pa.types.is_decimal, "float"),
+        (pa.types.is_timestamp, "timestamp"),
+        (pa.types.is_date, "timestamp"),
+        (pa.types.is_string, "text"),
+        (pa.types.is_large_string, "text"),
+        (pa.types.is_string_view, "text"),
+    ]
+    return next((kind for test, kind in tests if test(value_type)), "unsupported")
+
+
+def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Nanoseconds cut to microseconds: the one cast that may drop digits."""
+    columns = []
+    for column in batch.columns:
+        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        columns.append(column)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)

@@ -1,0 +1,252 @@
+"""SQL database, or a folder of CSV/Parquet files -> a RelBench-3 folder.
+
+In: a source and two timestamps. Out: `<out>/manifest.yaml`, `db/<table>.parquet`, `keys/<table>.parquet` (source_key ->
+row_number, to join predictions back), `tasks/<task>/`, `import.json` (configuration, source hashes, report).
+Invariants: all or nothing (written to `<out>.partial`, renamed at the end); the same source and configuration give the
+same bytes in all but import.json; nothing is repaired silently: what is left out or set to null is in the report. Cost:
+one scan of each table, one sort, one hash join per foreign key; memory of the largest table, disk of about three times
+the data.
+
+Time columns, where not given: the only column of dates or timestamps whose name does not contain "birth" or "dob" (a
+birthday is not when a row came to be) and that is at most half null. With several such columns the import is refused,
+saying what to set. Other times that lie after their row's are imported with a warning: they may be plans, or leaks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
+
+from distributed.importing.config import ImportConfig
+from distributed.importing.folder_source import FolderSource
+from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
+from distributed.importing.refusals import ImportRefused, Refusals
+from distributed.importing.report import (
+    ImportReport,
+    leak_warnings,
+    read_report,
+    table_lines,
+    table_report,
+    write_import_json,
+)
+from distributed.importing.schema import TablePlan, plan_tables
+from distributed.importing.sql_source import SqlSource
+from distributed.importing.tasks import check_task_tables, read_task_files, write_tasks
+from distributed.importing.times import (
+    check_time_cols,
+    given_time_col,
+    notes_on_times,
+    time_candidates,
+    times_after_rows,
+)
+from distributed.importing.types import ARROW_TYPES, quoted, type_expressions
+
+__all__ = ["ImportConfig", "ImportRefused", "ImportReport", "import_database"]
+
+Progress = Callable[[str], None]
+
+
+def import_database(config: ImportConfig, progress: Progress | None = print) -> ImportReport:
+    """Import `config.source` into `config.out`.
+
+    Args:
+        config: what to import.
+        progress: called with each line about decisions and tables; None for silence.
+
+    Raises:
+        ImportRefused: the source or the configuration is at fault; the message names table, column, row and remedy.
+        FileExistsError: `config.out` exists and is not this import.
+    """
+    start_s = time.perf_counter()
+    say = progress or (lambda line: None)
+    refusals, tasks, source = Refusals(), {}, None
+    with refusals.each():
+        tasks = read_task_files(config.tasks)
+    with refusals.each():
+        source = _open(config)
+    refusals.refuse()
+    assert source is not None  # or it was refused
+    identity = _identity(config, source)
+    if config.out.exists():
+        report = read_report(config.out, identity)
+        say(f"{config.out}: already imported from {source.display}; nothing to do")
+        for line in report.warnings:
+            say(line)
+        return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
+    with source:
+        plans = plan_tables(source.schemas(), tables=config.tables, exclude=config.exclude)
+        check_time_cols(config.time_cols, plans)
+        partial = config.out.with_name(f"{config.out.name}.partial")
+        if partial.exists():
+            say(f"{partial}: left by an import that was killed; removed")
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True)
+        try:
+            report = _import(config, source, plans, tasks, partial, say)
+            report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
+            write_import_json(partial / "import.json", identity, report)
+            os.rename(partial, config.out)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
+    return report
+
+
+def _open(config: ImportConfig) -> SqlSource | FolderSource:
+    if "://" in config.source:
+        return SqlSource(config.source, config.batch_rows)
+    return FolderSource(config.source, config.schema_file, config.batch_rows)
+
+
+def _import(
+    config: ImportConfig,
+    source: SqlSource | FolderSource,
+    plans: dict[str, TablePlan],
+    tasks: dict[Path, TaskManifest],
+    folder: Path,
+    say: Progress,
+) -> ImportReport:
+    work, notes = folder / "work", [note for plan in plans.values() for note in plan.notes]
+    for part in (work, folder / "db", folder / "keys"):
+        part.mkdir()
+    with duckdb.connect(str(work / "work.duckdb")) as con:
+        con.execute("SET TimeZone = 'UTC'")
+        ordered = _order(con, config, source, plans, work, notes)
+        specs = {name: _spec(table) for name, table in ordered.items()}
+        check_task_tables(tasks, specs)
+        counts = _write_tables(con, config, ordered, folder)
+        notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
+        later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
+    shutil.rmtree(work)
+    manifest = DatasetManifest(
+        name=config.name,
+        val_timestamp=config.val_timestamp,
+        test_timestamp=config.test_timestamp,
+        description=f"Imported from {source.display}.",
+        tables=specs,
+    )
+    manifest.save(folder / "manifest.yaml")
+    validate_dataset_manifest(manifest, folder / "db")
+    tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
+    warnings = leak_warnings(tables)
+    for line in [*table_lines(tables), *notes, *warnings]:
+        say(line)
+    labels = write_tasks(tasks, folder)
+    for name, splits in labels.items():
+        say(f"task {name}: " + ", ".join(f"{num_rows:,} {split}" for split, num_rows in splits.items()))
+    return ImportReport(
+        manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes), warnings=warnings
+    )
+
+
+def _write_tables(
+    con: duckdb.DuckDBPyConnection, config: ImportConfig, ordered: dict[str, OrderedTable], folder: Path
+) -> dict[str, KeyCounts]:
+    refusals, counts = Refusals(), {}
+    for name, table in ordered.items():
+        with refusals.each():
+            counts[name] = write_table(con, table, ordered, folder, dangling=config.dangling)
+    refusals.refuse()
+    return counts
+
+
+def _order(
+    con: duckdb.DuckDBPyConnection,
+    config: ImportConfig,
+    source: SqlSource | FolderSource,
+    plans: dict[str, TablePlan],
+    work: Path,
+    notes: list[str],
+) -> dict[str, OrderedTable]:
+    """Stage, type and sort every table."""
+    refusals, ordered = Refusals(), {}
+    ambiguous: dict[str, list[str]] = {}
+    for name, plan in plans.items():
+        with refusals.each():
+            _stage(con, source, plan, work)
+            ordered[name] = _ordered(con, config, plan, ambiguous)
+            if not ordered[name].num_rows:
+                notes.append(f"{name}: no rows; it is imported empty (--tables with the others leaves it out)")
+            con.execute(f"DROP VIEW {quoted(f'staged_{name}')}")
+            (work / f"{name}.parquet").unlink()
+    if ambiguous:
+        # Taking none would date these rows by their parents, and so show them before they were there.
+        known = {name: table.time_col for name, table in ordered.items() if table.time_col}
+        choice = known | {name: columns[0] for name, columns in ambiguous.items()}
+        of_schema = "give these tables a time_col in the schema file, or " if config.schema_file else ""
+        several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
+        example = f", for example\n  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
+        if refused := [
+            name for name in plans if name not in ordered
+        ]:  # their time columns are not known: a line without them would drop these
+            example = f"; an example follows once these tables can be read: {', '.join(refused)}"
+        refusals.problems.append(
+            f"more than one column could be the time from which a row is there: {several}\n"
+            f"Remedy: {of_schema}name the time column of every table that has one (a table not named has none){example}"
+        )
+    refusals.refuse()
+    return ordered
+
+
+def _ordered(
+    con: duckdb.DuckDBPyConnection, config: ImportConfig, plan: TablePlan, ambiguous: dict[str, list[str]]
+) -> OrderedTable:
+    """Type and sort one staged table; several columns that could be its time go to `ambiguous`."""
+    staged = quoted(f"staged_{plan.name}")
+    time_col = given_time_col(config.time_cols, plan)
+    expressions, kinds = type_expressions(con, plan, staged, time_col)
+    if time_col is None and config.time_cols is None and not plan.schema.time_col_is_declared:
+        candidates = time_candidates(con, plan, staged, expressions, kinds)
+        time_col = candidates[0] if len(candidates) == 1 else None
+        if len(candidates) > 1:
+            ambiguous[plan.name] = candidates
+    return order_table(con, plan, staged, expressions, kinds, time_col)
+
+
+def _stage(con: duckdb.DuckDBPyConnection, source: SqlSource | FolderSource, plan: TablePlan, work: Path) -> None:
+    """The rows of the source as `staged_<name>`, with their numbers as __row_source."""
+    path = work / f"{plan.name}.parquet"
+    schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        for batch in source.batches(plan):
+            writer.write_batch(batch)
+    columns = ", ".join(quoted(column) for column in plan.columns)
+    # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
+    literal = str(path).replace("'", "''")
+    con.execute(
+        f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT {columns}, file_row_number AS __row_source "
+        f"FROM read_parquet('{literal}', file_row_number = true)"
+    )
+
+
+def _spec(table: OrderedTable) -> TableSpec:
+    fkeys = {link.out_column: link.parent for link in table.plan.links}
+    return TableSpec(pkey=table.plan.pkey_out, time_col=table.time_out, fkeys=fkeys)
+
+
+def _identity(config: ImportConfig, source: SqlSource | FolderSource) -> dict[str, Any]:
+    """What makes two imports the same: every option, the content of task and schema files, the source's file hashes."""
+    options = dataclasses.asdict(config)
+    for option in ("out", "batch_rows", "tasks", "schema_file"):
+        del options[option]
+    options["source"] = source.display  # without a password
+    files = [*(config.tasks.iterdir() if config.tasks else ()), *([config.schema_file] if config.schema_file else ())]
+    texts = {path.name: path.read_text(encoding="utf-8") for path in sorted(files) if path.suffix in (".yaml", ".yml")}
+    dumped = json.dumps([options, texts], sort_keys=True)
+    return {
+        "config": options,
+        "config_hash": hashlib.sha256(dumped.encode()).hexdigest(),
+        "source_hashes": source.fingerprint(),
+    }

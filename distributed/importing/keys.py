@@ -1,0 +1,229 @@
+"""Source keys to row numbers, and rows to their final order, in DuckDB: joins on columns, not loops over rows.
+
+In: staged rows (Parquet, any order) and a `TablePlan` per table. Out: `db/<table>.parquet` and `keys/<table>.parquet`.
+Invariants: rows are sorted by (time, nulls last; source key), or by all columns where there is no key, so the server's
+order leaves no trace and two imports are equal byte for byte; pkeys are 0..n-1 in row order; every foreign key is a row
+number of its parent or null; all times are timestamp[ns] in UTC. Cost: sort + one hash join per foreign key; a work
+database on disk beside the output; in memory one finished table at a time.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from distributed.importing.refusals import ImportRefused, Refusals, exclude_option
+from distributed.importing.schema import Kind, Link, TablePlan
+from distributed.importing.types import first_row, quoted
+
+_ROW_GROUP_ROWS = 131_072
+_FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microseconds: years 1677 to 2262
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderedTable:
+    """A table in the work database, `__row` its final row number. `time_out`: the time column's name in the folder."""
+
+    plan: TablePlan
+    kinds: dict[str, Kind]
+    time_col: str | None
+    time_out: str | None
+    num_rows: int
+
+
+@dataclass(kw_only=True)
+class KeyCounts:
+    """Per foreign key column of one table: rows without a parent, by origin."""
+
+    null: dict[str, int] = field(default_factory=dict)
+    dangling: dict[str, int] = field(default_factory=dict)
+
+
+def order_table(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    staged: str,
+    expressions: Mapping[str, str],
+    kinds: dict[str, Kind],
+    time_col: str | None,
+) -> OrderedTable:
+    """Create the table `ordered_<name>`: typed, sorted, numbered, its keys checked.
+
+    Raises:
+        ImportRefused: a primary key, or a unique column that a foreign key refers to, is null or comes twice.
+    """
+    name = quoted(f"ordered_{plan.name}")
+    order = ([time_col] if time_col else []) + list(plan.order_cols)
+    if plan.pkey_col is None:  # not known to be unique and not null: only equal rows may tie
+        order += [column for column in plan.columns if column not in order]
+    by = ", ".join(f"{quoted(column)} NULLS LAST" for column in order)
+    typed = ", ".join(f"{sql} AS {quoted(column)}" for column, sql in expressions.items())
+    con.execute(
+        f"CREATE TABLE {name} AS SELECT *, row_number() OVER (ORDER BY {by}) - 1 AS __row FROM (SELECT "
+        f"{typed} FROM {staged})"
+    )
+    (num_rows,) = first_row(con, f"SELECT count(*) FROM {name}") or (0,)
+    if plan.pkey_col is not None:
+        _refuse_bad_key(con, plan.name, plan.pkey_col, may_be_null=False)
+    elif plan.schema.pkey and set(plan.schema.pkey) <= set(plan.columns):
+        _refuse_repeated(con, plan.name, plan.schema.pkey)
+    time_out = None if time_col is None else _queryable(time_col, plan)
+    return OrderedTable(plan=plan, kinds=kinds, time_col=time_col, time_out=time_out, num_rows=num_rows)
+
+
+def write_table(
+    con: duckdb.DuckDBPyConnection,
+    table: OrderedTable,
+    ordered: Mapping[str, OrderedTable],
+    folder: Path,
+    *,
+    dangling: Literal["error", "null"],
+) -> KeyCounts:
+    """Write `db/<name>.parquet`, and `keys/<name>.parquet` (source_key, row_number) where there is a pkey.
+
+    Raises:
+        ImportRefused: foreign key values without a parent and `dangling="error"`; a time outside the years 1677 to
+        2262.
+    """
+    plan = table.plan
+    counts = KeyCounts()
+    selected: dict[str, str] = {}
+    joins = []
+    refusals = Refusals()
+    for number, link in enumerate(plan.links):
+        with refusals.each():
+            if link.parent_column != ordered[link.parent].plan.pkey_col:
+                _refuse_bad_key(con, link.parent, link.parent_column, may_be_null=True)
+            joins.append(_join(table, ordered[link.parent], link, number))
+            _count(con, table, link, joins[-1], number, counts, dangling)
+            selected[link.out_column] = f"p{number}.__row"
+    refusals.refuse()
+    if plan.pkey_col is not None and plan.pkey_out is not None:
+        selected[plan.pkey_out] = "o.__row"
+    # Columns keep the source's order; added ones come last.
+    names = [*plan.columns, *(name for name in selected if name not in plan.columns)]
+    columns = ", ".join(f"{selected.get(name, 'o.' + quoted(name))} AS {quoted(name)}" for name in names)
+    found = con.sql(
+        f"SELECT {columns} FROM {quoted('ordered_' + plan.name)} o {' '.join(joins)} ORDER BY o.__row"
+    ).to_arrow_table()
+    found = _nanoseconds(found, plan)
+    if table.time_col != table.time_out:
+        found = found.rename_columns([str(table.time_out) if c == table.time_col else c for c in found.column_names])
+    _write(found, folder / "db" / f"{plan.name}.parquet")
+    if plan.pkey_col is not None:
+        keys = con.sql(
+            f"SELECT {quoted(plan.pkey_col)} AS source_key, __row AS row_number "
+            f"FROM {quoted('ordered_' + plan.name)} ORDER BY __row"
+        ).to_arrow_table()
+        _write(keys, folder / "keys" / f"{plan.name}.parquet")
+    return counts
+
+
+def _join(child: OrderedTable, parent: OrderedTable, link: Link, number: int) -> str:
+    left, right = f"o.{quoted(link.column)}", f"p{number}.{quoted(link.parent_column)}"
+    if child.kinds[link.column] != parent.kinds[link.parent_column]:
+        # Compared as text: DuckDB would cast text to numbers, and stop at the first that is none.
+        left, right = f"CAST({left} AS VARCHAR)", f"CAST({right} AS VARCHAR)"
+    return f"LEFT JOIN {quoted('ordered_' + link.parent)} p{number} ON {left} = {right}"
+
+
+def _count(
+    con: duckdb.DuckDBPyConnection,
+    table: OrderedTable,
+    link: Link,
+    join: str,
+    number: int,
+    counts: KeyCounts,
+    dangling: Literal["error", "null"],
+) -> None:
+    """Add the null and the dangling keys of one foreign key to `counts`."""
+    plan, column = table.plan, f"o.{quoted(link.column)}"
+    relation = f"{quoted('ordered_' + plan.name)} o"
+    lost = f"FROM {relation} {join} WHERE {column} IS NOT NULL AND p{number}.__row IS NULL"
+    (nulls,) = first_row(con, f"SELECT count(*) FROM {relation} WHERE {column} IS NULL") or (0,)
+    (num_lost,) = first_row(con, f"SELECT count(*) {lost}") or (0,)
+    counts.null[link.out_column], counts.dangling[link.out_column] = nulls, num_lost
+    if not num_lost or dangling == "null":
+        return
+    key = [name for name in plan.order_cols if plan.schema.pkey][:3]
+    row = first_row(
+        con, f"SELECT o.__row, {column}{''.join(', o.' + quoted(name) for name in key)} {lost} ORDER BY o.__row LIMIT 1"
+    )
+    assert row is not None  # num_lost > 0
+    raise ImportRefused(
+        f"table {plan.name!r}, column {link.column!r}, row {row[0]} ({dict(zip(key, row[2:], strict=True))}): value "
+        f"{row[1]!r} is no {link.parent}.{link.parent_column}; {num_lost} of {table.num_rows} rows refer to a missing "
+        f"parent. Add the parents, or pass --dangling null to import these keys as null"
+    )
+
+
+def _refuse_bad_key(con: duckdb.DuckDBPyConnection, table: str, column: str, *, may_be_null: bool) -> None:
+    """A key column must tell its rows apart."""
+    name, key = quoted(f"ordered_{table}"), quoted(column)
+    null = first_row(con, f"SELECT __row FROM {name} WHERE {key} IS NULL ORDER BY __row LIMIT 1")
+    if null and not may_be_null:
+        raise ImportRefused(f"table {table!r}, key column {column!r}, row {null[0]}: null; give every row a key")
+    _refuse_repeated(con, table, (column,))
+
+
+def _refuse_repeated(con: duckdb.DuckDBPyConnection, table: str, columns: tuple[str, ...]) -> None:
+    keys = ", ".join(quoted(column) for column in columns)
+    not_null = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
+    twice = first_row(
+        con,
+        f"SELECT min(__row), max(__row), count(*), {keys} FROM {quoted('ordered_' + table)} WHERE {not_null} "
+        f"GROUP BY {keys} HAVING count(*) > 1 ORDER BY 1 LIMIT 1",
+    )
+    if twice:
+        raise ImportRefused(
+            f"table {table!r}, key {columns}, rows {twice[0]} and {twice[1]}: {twice[3:]} comes {twice[2]} "
+            "times; expected "
+            "unique values; remove the repeated rows, or declare another key"
+        )
+
+
+def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
+    """Times as timestamp[ns], the unit of RelBench's own folders."""
+    refusals = Refusals()
+    for position, column in enumerate(found.columns):
+        if not pa.types.is_timestamp(column.type):
+            continue
+        us = column.cast(pa.int64())
+        outside = pc.fill_null(pc.or_(pc.less(us, _FIRST_NS), pc.greater(us, _LAST_NS)), False)
+        name = found.column_names[position]
+        if pc.any(outside).as_py():
+            row = pc.index(outside, True).as_py()
+            refusals.problems.append(
+                f"table {plan.name!r}, column {name!r}, row {row}: expected a time in the years 1677 to 2262 "
+                f"(timestamp[ns]), got {pc.strftime(column.slice(row, 1), '%Y-%m-%d')[0]}; correct it "
+                "(end-of-time marks: "
+                f"null), or leave the column out by {exclude_option(f'{plan.name}.{name}')}"
+            )
+            continue
+        found = found.set_column(position, name, column.cast(pa.timestamp("ns")))
+    refusals.refuse()
+    return found
+
+
+def _queryable(time_col: str, plan: TablePlan) -> str:
+    """The time column's name in the folder: RelBench puts it into a pandas query, so it must be an identifier."""
+    name = re.sub(r"\W", "_", time_col)
+    name = f"_{name}" if not name.isidentifier() else name
+    taken = {column for column in plan.columns if column != time_col}
+    while keyword.iskeyword(name) or name in taken:
+        name += "_"
+    return name
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    # One chunk per column: page boundaries follow chunks, and DuckDB's chunks depend on its threads.
+    pq.write_table(table.combine_chunks(), path, row_group_size=_ROW_GROUP_ROWS, compression="zstd")

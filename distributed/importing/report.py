@@ -1,0 +1,150 @@
+"""What an import did: the report, its lines, and `import.json`, which tells a repeated import from another one.
+
+In: ordered tables and their key counts. Out: `ImportReport`; JSON without passwords.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from distributed.importing.keys import KeyCounts, OrderedTable
+from distributed.importing.refusals import exclude_option
+
+_UNITS_S = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterTimes:
+    """Of one column of times: the rows in which it lies after the row's own time, and by how much at most."""
+
+    num_later: int
+    largest_lead_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableReport:
+    """One imported table. `null_fkeys`: null in the source; `dangling_fkeys`: set to null; `left_out`: column ->
+    reason; `later_times`: attributes that lie after their row's time.
+    """
+
+    num_rows: int
+    num_columns: int
+    pkey_col: str | None
+    time_col: str | None
+    fkey_col_to_pkey_table: dict[str, str]
+    null_fkeys: dict[str, int]
+    dangling_fkeys: dict[str, int]
+    left_out: dict[str, str]
+    later_times: dict[str, LaterTimes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """What was imported. `is_reused`: `out` held this very import already. `tasks`: labels per task and split.
+    `warnings`: what may be a leak and cannot be told from the data alone.
+    """
+
+    manifest: Path
+    tables: dict[str, TableReport]
+    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    wall_s: float = 0.0
+    is_reused: bool = False
+
+
+def table_report(
+    table: OrderedTable, counts: KeyCounts, later_times: dict[str, LaterTimes], folder: Path
+) -> TableReport:
+    plan = table.plan
+    return TableReport(
+        num_rows=table.num_rows,
+        num_columns=len(pq.read_schema(folder / "db" / f"{plan.name}.parquet")),
+        pkey_col=plan.pkey_out,
+        time_col=table.time_out,
+        fkey_col_to_pkey_table={link.out_column: link.parent for link in plan.links},
+        null_fkeys=counts.null,
+        dangling_fkeys=counts.dangling,
+        left_out=plan.left_out,
+        later_times=later_times,
+    )
+
+
+def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
+    lines = []
+    for name, table in tables.items():
+        fkeys = ", ".join(f"{column} -> {parent}" for column, parent in table.fkey_col_to_pkey_table.items())
+        lines.append(
+            f"{name}: {table.num_rows:,} rows, {table.num_columns} columns, pkey {table.pkey_col}, "
+            f"time_col {table.time_col}, fkeys {fkeys or None}"
+        )
+        lines += [f"{name}.{column}: left out, {reason}" for column, reason in table.left_out.items()]
+        lines += [
+            f"{name}.{column}: {n:,} dangling keys set to null" for column, n in table.dangling_fkeys.items() if n
+        ]
+    return lines
+
+
+def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
+    """A line a column that lies after its row's time, then how to tell a leak from a plan; nothing where there is none."""
+    lines = [
+        f"warning: {name}.{column} lies after {table.time_col}, the time of its row, in {later.num_later:,} of "
+        f"{table.num_rows:,} rows, by up to {_duration(later.largest_lead_s)}"
+        for name, table in tables.items()
+        for column, later in table.later_times.items()
+    ]
+    if not lines:
+        return ()
+    columns = exclude_option(*(f"{name}.{column}" for name, table in tables.items() for column in table.later_times))
+    return (
+        *lines,
+        "A row's cells count as known from the time of the row on. So, of each of these columns:\n"
+        "  - planned or promised at the row's time (a due date, a delivery date): it is known by then, keep it;\n"
+        "  - filled in later (a return, a payment, a closing): it tells the future, and so does what is filled in with it "
+        "(a status, a fine), which no check can see. Leave these out, here if it is all of them:\n"
+        f"      {columns}\n"
+        "    or date the row by it (--time-cols), or put them into a table of their own that has this time and a key to the row.",
+    )
+
+
+def _duration(seconds: float) -> str:
+    unit, size_s = next(((unit, size) for unit, size in _UNITS_S if seconds >= 2 * size), _UNITS_S[-1])
+    return f"{seconds / size_s:,.0f} {unit}" if seconds >= 1 else f"{seconds:.3g} seconds"
+
+
+def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
+    path = out / "import.json"
+    if not path.is_file():
+        raise FileExistsError(f"{out} exists and is no import; remove it, or choose another --out")
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for key, what in (
+        ("config_hash", "with other options or task files"),
+        ("source_hashes", "before the source changed"),
+    ):
+        if found[key] != identity[key]:
+            raise FileExistsError(f"{out} was imported {what}; remove it, or choose another --out")
+    report = found["report"]
+    notes = tuple(report["notes"])
+    tables = {name: _table(table) for name, table in report["tables"].items()}
+    return ImportReport(
+        manifest=out / "manifest.yaml", tables=tables, tasks=report["tasks"], notes=notes,
+        warnings=tuple(report.get("warnings", ())), is_reused=True,
+    )  # fmt: skip
+
+
+def _table(found: Mapping[str, Any]) -> TableReport:
+    later_times = {column: LaterTimes(**later) for column, later in found.get("later_times", {}).items()}
+    return TableReport(**{**found, "later_times": later_times})
+
+
+def write_import_json(path: Path, identity: Mapping[str, Any], report: ImportReport) -> None:
+    content = dataclasses.asdict(report)
+    del content["manifest"], content["is_reused"]
+    path.write_text(json.dumps({**identity, "report": content}, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,153 @@
+"""Task files (RelBench TaskManifest YAML) to `tasks/<name>/`: the manifest copied, the labels made by RelBench itself.
+
+In: a folder of `*.yaml` and an imported database folder. Out: `manifest.yaml`, byte for byte, and
+train/val/test.parquet in RelBench's canonical order (time, entity), times as timestamp[ns]. RelBench runs the SQL, cuts
+the splits and drops entities that do not exist yet; nothing of that is done here again. Cost: per task, one load of the
+database into pandas.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import relbench
+import yaml
+from relbench.base import Table
+from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
+
+from distributed.importing.refusals import ImportRefused, Refusals
+
+SPLITS = ("train", "val", "test")
+
+
+def read_task_files(folder: Path | None) -> dict[Path, TaskManifest]:
+    """The task files of a folder, each one valid by itself; nothing for None.
+
+    Raises:
+        ImportRefused: no such folder, no YAML in it, a file that is no task, an external task, a name that comes twice.
+    """
+    if folder is None:
+        return {}
+    paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")) if folder.is_dir() else []
+    if not paths:
+        raise ImportRefused(f"--tasks: no *.yaml in {folder}; expected a folder of RelBench TaskManifest files")
+    refusals = Refusals()
+    tasks = {}
+    for path in paths:
+        with refusals.each():
+            tasks[path] = _read(path)
+    refusals.refuse()
+    names = [task.name for task in tasks.values()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ImportRefused(f"--tasks: {twice} named by two files of {folder.name}; rename one")
+    return tasks
+
+
+def _read(path: Path) -> TaskManifest:
+    try:
+        task = TaskManifest.load(path)
+        task.validate()
+        if task.timedelta is not None:
+            pd.Timedelta(task.timedelta)
+    except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
+        raise ImportRefused(f"task file {path.name}: {error}; expected a RelBench TaskManifest") from error
+    if not task.name or "/" in task.name or task.name.startswith("."):
+        raise ImportRefused(f"task file {path.name}: name {task.name!r} cannot name a folder; choose another")
+    if task.kind == KIND_EXTERNAL:
+        raise ImportRefused(
+            f"task file {path.name}: kind 'external' has its labels made elsewhere; expected 'forecast' or "
+            "'autocomplete'"
+        )
+    return task
+
+
+def check_task_tables(tasks: Mapping[Path, TaskManifest], tables: Mapping[str, TableSpec]) -> None:
+    """Refuse tasks whose entity table is missing or has no pkey, before any label is made."""
+    refusals = Refusals()
+    for path, task in tasks.items():
+        for entity_table in (task.entity_table, task.src_entity_table, task.dst_entity_table):
+            if entity_table is not None and entity_table not in tables:
+                refusals.problems.append(
+                    f"task file {path.name}: no table {entity_table!r}; expected one of {sorted(tables)}"
+                )
+            elif entity_table is not None and tables[entity_table].pkey is None:
+                refusals.problems.append(
+                    f"task file {path.name}: table {entity_table!r} has no pkey, so its rows cannot be entities"
+                )
+    refusals.refuse()
+
+
+def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path) -> dict[str, dict[str, int]]:
+    """Write every task below `dataset/tasks`; number of labels per task and split.
+
+    Raises:
+        ImportRefused: SQL that fails, a missing output column, a null label, a split without rows or too short a time
+        span.
+    """
+    refusals = Refusals()
+    num_labels = {}
+    for path, task in tasks.items():
+        with refusals.each():
+            num_labels[task.name] = _write_task(path, task, dataset)
+    refusals.refuse()
+    return num_labels
+
+
+def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, int]:
+    folder = dataset / "tasks" / manifest.name
+    folder.mkdir(parents=True)
+    shutil.copyfile(path, folder / "manifest.yaml")
+    num_rows = {}
+    try:
+        task = relbench.load_dataset(dataset).load_task(manifest.name, regenerate=True)
+        db = task.get_db(upto_test_timestamp=False)
+        for split in SPLITS:
+            table = task.get_table(split, mask_input_cols=False, db=db)
+            num_rows[split] = _write_split(
+                table, manifest, f"task file {path.name}, {split}", folder / f"{split}.parquet"
+            )
+    except duckdb.Error as error:
+        raise ImportRefused(f"task file {path.name}: DuckDB refuses the SQL:\n{error}") from error
+    except KeyError as error:
+        raise ImportRefused(
+            f"task file {path.name}: the SQL's result has no column {error}; add it to SELECT"
+        ) from error
+    except TypeError as error:  # what RelBench 3.0.2 raises where a split has no row
+        raise ImportRefused(
+            f"task file {path.name}: RelBench cannot use the SQL's result: {error}; usual cause: the SQL "
+            "gives no row for a "
+            "split; check its dates against --val-timestamp and --test-timestamp"
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        if isinstance(error, ImportRefused):
+            raise
+        raise ImportRefused(
+            f"task file {path.name}: RelBench refuses the task: {error} Change timedelta or the timestamps"
+        ) from error
+    return num_rows
+
+
+def _write_split(table: Table, manifest: TaskManifest, where: str, path: Path) -> int:
+    frame = table.df
+    if frame.empty:  # all entities newer than the split
+        raise ImportRefused(f"{where}: no labels; check the SQL's dates against --val-timestamp and --test-timestamp")
+    expected = [manifest.time_col, manifest.entity_col, manifest.src_entity_col, manifest.dst_entity_col]
+    expected.append(manifest.target_col if manifest.src_entity_col is None else None)
+    for column in [column for column in expected if column is not None]:
+        if frame[column].isna().any():
+            row = int(frame[column].isna().to_numpy().argmax())
+            raise ImportRefused(
+                f"{where}, column {column!r}, row {row}: null; expected a value; COALESCE it or filter it"
+            )
+    arrow = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    for position, column in enumerate(arrow.schema):
+        if pa.types.is_timestamp(column.type):
+            arrow = arrow.set_column(position, column.name, arrow[position].cast(pa.timestamp("ns")))
+    pq.write_table(arrow, path, compression="zstd")
+    return len(frame)

@@ -1,0 +1,117 @@
+"""Which column is the time of a row: as the user says, as the source declares, or by the rule in `importing`.
+
+In: plans and the staged or ordered rows in DuckDB. Out: column names, the notes that the report repeats, and the attributes that lie after the time
+of their row: a row counts as known from its time on, so what was filled in later tells its future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+import duckdb
+
+from distributed.importing.keys import OrderedTable
+from distributed.importing.refusals import ImportRefused, Refusals
+from distributed.importing.report import LaterTimes
+from distributed.importing.schema import Kind, TablePlan
+from distributed.importing.types import first_row, quoted
+
+
+def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:
+    refusals = Refusals()
+    for table, column in (time_cols or {}).items():
+        if table not in plans:
+            refusals.problems.append(f"--time-cols: no table {table!r}; expected some of {sorted(plans)}")
+            continue
+        plan = plans[table]
+        if column not in plan.columns or column in plan.key_cols or plan.columns[column] in ("float", "boolean"):
+            fitting = [
+                c for c, kind in plan.columns.items() if c not in plan.key_cols and kind not in ("float", "boolean")
+            ]
+            refusals.problems.append(
+                f"--time-cols, table {table!r}: {column!r} cannot be a time column; expected one that holds "
+                "timestamps, ISO 8601 "
+                f"text or UNIX seconds, among {fitting}"
+            )
+    refusals.refuse()
+
+
+def given_time_col(time_cols: Mapping[str, str] | None, plan: TablePlan) -> str | None:
+    if time_cols is not None:
+        return time_cols.get(plan.name)
+    return plan.schema.time_col if plan.schema.time_col in plan.columns else None
+
+
+def time_candidates(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    staged: str,
+    expressions: Mapping[str, str],
+    kinds: Mapping[str, Kind],
+) -> list[str]:
+    """Columns that can be a row's time, by the module's rule; none of a table without rows."""
+    columns = [
+        column
+        for column, kind in kinds.items()
+        if kind == "timestamp" and column not in plan.key_cols and not _is_birthday(column)
+    ]
+    if not columns:
+        return []
+    sums = ", ".join(f"2 * count({expressions[column]}) >= greatest(count(*), 1)" for column in columns)
+    keep = first_row(con, f"SELECT {sums} FROM {staged}") or ()
+    return [column for column, is_filled in zip(columns, keep, strict=True) if is_filled]
+
+
+def _is_birthday(column: str) -> bool:
+    return any(word in column.casefold() for word in ("birth", "dob"))
+
+
+def notes_on_times(
+    con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable], *, val_timestamp: str, test_timestamp: str
+) -> list[str]:
+    """Renamed and partly null time columns; refuse timestamps that leave nothing to learn from."""
+    notes: list[str] = []
+    firsts: list[datetime] = []
+    lasts: list[datetime] = []
+    for name, table in ordered.items():
+        if table.time_col is None:
+            continue
+        column, relation = quoted(table.time_col), quoted(f"ordered_{name}")
+        found = first_row(con, f"SELECT min({column}), max({column}), count(*) - count({column}) FROM {relation}")
+        first, last, nulls = found or (None, None, 0)
+        firsts, lasts = firsts + [first] * (first is not None), lasts + [last] * (last is not None)
+        if nulls:
+            notes.append(
+                f"{name}: {nulls} rows have no {table.time_col}; they come last, and RelBench never shows them"
+            )
+        if table.time_col != table.time_out:
+            notes.append(f"{name}: {table.time_col!r} is written as {table.time_out!r}; RelBench needs an identifier")
+    if firsts and datetime.fromisoformat(val_timestamp) < min(firsts):
+        raise ImportRefused(f"--val-timestamp {val_timestamp}: all rows are later, the first at {min(firsts)}")
+    if lasts and datetime.fromisoformat(test_timestamp) > max(lasts):
+        notes.append(f"--test-timestamp {test_timestamp} is after the last row ({max(lasts)}): nothing to test on")
+    return notes
+
+
+def times_after_rows(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> dict[str, LaterTimes]:
+    """The attributes of a table that are times and lie, in some row, after the row's own; none where rows have no time.
+
+    One pass over the table. Whether such a column is a plan (a due date) or a leak (a return) is not in the data.
+    """
+    if table.time_col is None:
+        return {}
+    attributes = [
+        c for c, kind in table.kinds.items() if kind == "timestamp" and c not in {table.time_col, *table.plan.key_cols}
+    ]
+    if not attributes:
+        return {}
+    leads = [f"epoch_us({quoted(c)}) - epoch_us({quoted(table.time_col)})" for c in attributes]
+    figures = ", ".join(f"count(*) FILTER ({lead} > 0), max({lead})" for lead in leads)
+    found = first_row(con, f"SELECT {figures} FROM {quoted('ordered_' + table.plan.name)}") or ()
+    pairs = zip(attributes, found[::2], found[1::2], strict=True)
+    return {
+        column: LaterTimes(num_later=num_later, largest_lead_s=lead_us / 1e6)
+        for column, num_later, lead_us in pairs
+        if num_later
+    }

@@ -1,0 +1,193 @@
+"""Values of a source to typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
+
+Two ways in. `to_arrow`: Python objects from a database driver -> one Arrow array (int64, float64, bool, timestamp[us]
+in UTC, string). `type_expressions`: staged text (CSV, SQLite times) -> DuckDB expressions, inferred over ALL rows, so
+that the type of a column never depends on where a sample ended. Cost: one pass of vectorised code; per-value code runs
+only on batches whose values are not already of the expected Python type.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from distributed.importing.refusals import ImportRefused, Refusals, exclude_option
+from distributed.importing.schema import Kind, TablePlan
+
+ARROW_TYPES: dict[Kind, pa.DataType] = {
+    "integer": pa.int64(),
+    "float": pa.float64(),
+    "boolean": pa.bool_(),
+    "timestamp": pa.timestamp("us"),
+    "text": pa.string(),
+    "text_time": pa.string(),
+}
+_INT64 = range(-(2**63), 2**63)
+_ISO_TIME = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:\d{2})?)?)?"
+# A leading zero means a code (postcode, article number), not a quantity: such columns stay text.
+_INTEGER = r"-?(0|[1-9]\d{0,17})"
+_INTEGER_KEY = _INTEGER + "([.]0)?"  # pandas writes integer keys with nulls as 7.0
+_FLOAT = r"[+-]?(0|[1-9]\d*)?([.]\d*)?([eE][+-]?\d+)?"
+_LAST_SECOND = 9_223_372_036  # of timestamp[ns], year 2262
+
+
+def to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
+    """One column of a batch as Arrow.
+
+    Raises:
+        ValueError, TypeError, OverflowError: some value does not fit; `first_misfit` tells which.
+    """
+    if kind == "timestamp":
+        # Aware values of one batch may have different zones: each is moved to UTC; naive ones are taken as UTC.
+        moments = [_convert(value, kind) for value in values]
+        return pa.array(moments, pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
+    expected = {"integer": int, "float": float, "boolean": bool}.get(kind, str)
+    if all(value is None or type(value) is expected for value in values):
+        return pa.array(values, ARROW_TYPES[kind])
+    return pa.array([_convert(value, kind) for value in values], ARROW_TYPES[kind])
+
+
+def first_misfit(values: Sequence[Any], kind: Kind) -> int:
+    """Position of the first value that `to_arrow` cannot convert."""
+    for position, value in enumerate(values):
+        try:
+            to_arrow([value], kind)
+        except (ValueError, TypeError, OverflowError):
+            return position
+    raise AssertionError("to_arrow refused a batch of which it takes every value")
+
+
+def _convert(value: Any, kind: Kind) -> Any:
+    """One value as the Python type of `kind`; TypeError where that would change its meaning."""
+    if value is None:
+        return None
+    number = isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
+    if kind == "integer" and number and value == int(value) and int(value) in _INT64:
+        return int(value)
+    if kind == "float" and number:
+        return float(value)
+    if kind == "boolean" and value in (0, 1):
+        return bool(value)
+    if kind == "timestamp" and isinstance(value, datetime.datetime):
+        return value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
+    if kind == "timestamp" and isinstance(value, datetime.date):
+        return datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
+    if kind in ("text", "text_time") and isinstance(value, str | uuid.UUID | datetime.time | datetime.timedelta):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is not {kind}")
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def first_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
+    """The only row of a query that ends in LIMIT 1 or aggregates; fetched to the end, which frees the connection."""
+    rows = con.execute(query).fetchall()
+    return rows[0] if rows else None
+
+
+def type_expressions(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, time_col: str | None
+) -> tuple[dict[str, str], dict[str, Kind]]:
+    """DuckDB expression and resulting kind of every column.
+
+    Args:
+        staged: the DuckDB relation that holds the staged rows, column `__row_source` numbering them.
+        time_col: the time column that the user named, which must be one; None to judge by the values alone.
+
+    Raises:
+        ImportRefused: the time column, or SQLite date columns, hold a value that is not an ISO 8601 time.
+    """
+    expressions: dict[str, str] = {}
+    kinds: dict[str, Kind] = {}
+    refusals = Refusals()
+    for column, declared in plan.columns.items():
+        with refusals.each():
+            kind = _inferred(con, plan, staged, column, declared)
+            if column == time_col and kind in ("text", "integer"):
+                kind = "text_time" if kind == "text" else _refuse_odd_seconds(con, plan, staged, column)
+            expressions[column], kinds[column] = _expression(column, declared, kind, is_time_col=column == time_col)
+            if kind == "text_time":
+                kinds[column] = "timestamp"
+                _refuse_bad_times(con, plan, staged, column, expressions[column])
+    refusals.refuse()
+    return expressions, kinds
+
+
+def _expression(column: str, declared: Kind, kind: Kind, *, is_time_col: bool) -> tuple[str, Kind]:
+    name = quoted(column)
+    if kind == "integer" and is_time_col:
+        return f"make_timestamp(CAST({name} AS BIGINT) * 1000000)", "timestamp"
+    if kind == declared != "text_time":
+        return name, kind
+    if kind in ("timestamp", "text_time"):
+        # Through TIMESTAMPTZ, because DuckDB's cast to TIMESTAMP drops an offset such as +02:00 without a word.
+        iso = f"regexp_full_match({name}, '{_ISO_TIME}')"
+        return f"CASE WHEN {iso} THEN make_timestamp(epoch_us(TRY_CAST({name} AS TIMESTAMPTZ))) END", "timestamp"
+    sql_type = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "VARCHAR"}[kind]
+    return f"CAST({name} AS {sql_type})", kind
+
+
+def _inferred(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, declared: Kind) -> Kind:
+    """The type that every non-null value of a text column has; keys are integers or text."""
+    text_types, is_key = plan.schema.text_types, column in plan.key_cols
+    if declared != "text" or text_types == "declared" or (is_key and text_types == "time"):
+        return declared
+    name = quoted(column)
+    time_sql, _ = _expression(column, "text", "timestamp", is_time_col=False)
+    counts = first_row(
+        con,
+        f"SELECT count({name}), count(*) FILTER (regexp_full_match({name}, '{_INTEGER_KEY if is_key else _INTEGER}')), "
+        f"count(*) FILTER (regexp_full_match({name}, '{_FLOAT}') AND TRY_CAST({name} AS DOUBLE) IS NOT NULL), "
+        f"count(*) FILTER (lower({name}) IN ('true', 'false')), count({time_sql}) FROM {staged}",
+    )
+    assert counts is not None  # an aggregate without GROUP BY has one row
+    total, integers, floats, booleans, times = counts
+    if total == 0:
+        return declared
+    if text_types == "time":
+        return "timestamp" if times == total else "text"
+    found: list[tuple[int, Kind]] = [(integers, "integer")]
+    if not is_key:
+        found += [(floats, "float"), (booleans, "boolean"), (times, "timestamp")]
+    return next((kind for count, kind in found if count == total), "text")
+
+
+def _refuse_bad_times(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, expression: str
+) -> None:
+    bad = first_row(
+        con,
+        f"SELECT __row_source, {quoted(column)} FROM {staged} "
+        f"WHERE {quoted(column)} IS NOT NULL AND ({expression}) IS NULL ORDER BY __row_source LIMIT 1",
+    )
+    if bad:
+        raise ImportRefused(
+            f"table {plan.name!r}, column {column!r}, row {bad[0]} of the source: expected an ISO 8601 time such as "
+            f"2024-03-01 12:30:00, got {bad[1]!r}; correct the value, or leave the column out by "
+            f"{exclude_option(f'{plan.name}.{column}')}"
+        )
+
+
+def _refuse_odd_seconds(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str) -> Kind:
+    """A time column of integers counts UNIX seconds; milliseconds would land millennia away, so a range check tells."""
+    bad = first_row(
+        con,
+        f"SELECT __row_source, {quoted(column)} FROM {staged} WHERE CAST({quoted(column)} AS BIGINT) "
+        f"NOT BETWEEN 0 AND {_LAST_SECOND} ORDER BY __row_source LIMIT 1",
+    )
+    if bad:
+        raise ImportRefused(
+            f"table {plan.name!r}, time column {column!r}, row {bad[0]} of the source: expected UNIX seconds (integers "
+            f"between 0 and {_LAST_SECOND}), got {bad[1]}; store seconds or timestamps, or name another "
+            "column by --time-cols"
+        )
+    return "integer"

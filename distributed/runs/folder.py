@@ -1,0 +1,195 @@
+"""Run folders: where data is found, what a run is called, what it leaves.
+
+    runs/stores/<database>-<hash>/   REG stores, shared by runs
+    runs/<run name>/config.json      command and complete configuration
+    runs/<run name>/result.json      what the command found, written last
+    runs/<run name>/held             locked by the process that drives the run, and says which
+
+Promises: the default name follows from command, data and configuration, so that the same command continues or finds its run; a name that exists
+with another configuration is refused with the difference; two processes never drive one run; files are written beside and renamed. A command that
+is refused before its work begins leaves no run folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distributed.console import say
+
+DATA_ROOT = Path("../shared/data")
+SKELETON = {"config.json", "held", "wandb_id"}
+"""What a run folder has before work begins."""
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+def resolve_data(data: str | None) -> str:
+    """The dataset that `--data` names: a folder, a name below RDL_DATA or ../shared/data, or a hub name (org/repo/name).
+
+    Args:
+        data: None: RDL_DATA itself or the only dataset below it.
+
+    Raises:
+        FileNotFoundError: Naming what there is.
+    """
+    root = Path(os.environ.get("RDL_DATA") or DATA_ROOT)
+    if data is None and (root / "manifest.yaml").exists():
+        return str(root)
+    names = sorted(p.parent.name for p in root.glob("*/manifest.yaml"))
+    if data is None:
+        if len(names) == 1:
+            return str(root / names[0])
+        raise FileNotFoundError(
+            f"which database? pass --data PATH or --data NAME; below {root} there are: {', '.join(names) or 'none'}"
+        )
+    for candidate in (Path(data).expanduser(), root / data):
+        if (candidate / "manifest.yaml").exists():
+            return str(candidate)
+    if "/" in data and not data.startswith((".", "/", "~")) and not Path(Path(data).parts[0]).exists():
+        return data  # a hub name: relbench's own loader fetches it
+    raise FileNotFoundError(
+        f"no RelBench dataset at {data!r} (no manifest.yaml there, nor below {root}); below {root} there are: {', '.join(names) or 'none'}.\n"
+        f"Remedy: pass a folder with manifest.yaml, one of RelBench's by its hub name (stanford-star/relbench-v1/rel-f1), "
+        f"or make one with `python -m distributed import`"
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Args:
+        folder: runs/<run name>.
+    """
+
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    def result(self) -> dict[str, Any] | None:
+        """The result of a finished run."""
+        path = self.folder / "result.json"
+        return json.loads(path.read_text()) if path.exists() else None
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Writes result.json."""
+        write_json(self.folder / "result.json", result)
+
+
+def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: Mapping[str, Any]) -> Run:
+    """The run of this command, data and configuration; made or continued.
+
+    Args:
+        name: None: made of command, database name and a hash.
+
+    Raises:
+        FileExistsError: The name is taken by another configuration.
+    """
+    config = json.loads(json.dumps({"command": command, "data": Path(data).name, **config}, default=str))
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
+    folder = runs_dir / (name or f"{command}-{Path(data).name}-{digest}")
+    path = folder / "config.json"
+    if path.exists():
+        differences = describe_differences(json.loads(path.read_text()), config)
+        if differences:
+            shown = "\n  ".join(differences[:12])
+            raise FileExistsError(
+                f"run {folder.name!r} exists with another configuration (there -> now):\n  {shown}\n"
+                f"Remedy: the options as they were, another name, or delete {folder}"
+            )
+    else:
+        if not folder.exists():
+            _made.append(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, config)
+    return Run(folder)
+
+
+_made: list[Path] = []  # run folders that this process made
+
+
+def remove_unused_runs() -> None:
+    """Removes the run folders that this process made and in which no work began: of a command that was refused."""
+    while _made:
+        folder = _made.pop()
+        if folder.is_dir():
+            with (
+                suppress(RuntimeError),
+                held(folder),
+            ):  # refused because another process drives it: the folder is that one's
+                if {path.name for path in folder.iterdir()} <= SKELETON:
+                    shutil.rmtree(folder)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from driving a run while the body runs; also on other hosts, where the shared storage has locks (NFS 4 has).
+
+    The lock goes with the process, however it ends.
+
+    Raises:
+        RuntimeError: Another process drives it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / "held", os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode() or "another process"
+        raise RuntimeError(
+            f"run {folder.name!r} is being driven by {holder}.\n"
+            f"Remedy: wait for it (the same command then finds its result), or take another name"
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        say(f"the storage of {folder} has no locks: do not start this command twice at a time")
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+
+
+def finish(run: Run, result: dict[str, Any]) -> dict[str, Any]:
+    """Writes result.json, with the run's folder, and returns what it holds."""
+    result = {"run": str(run.folder), **result}
+    run.finish(result)
+    return result
+
+
+def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:
+    """One line for each differing leaf: "pretraining.max_steps: 100 -> 200"."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        lines = []
+        for key in [*old, *(k for k in new if k not in old)]:
+            lines += describe_differences(
+                old.get(key, "(not set)"), new.get(key, "(not set)"), f"{at}.{key}".lstrip(".")
+            )
+        return lines
+    return [] if old == new else [f"{at}: {old} -> {new}"]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes beside and renames."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1, default=str) + "\n")
+    partial.replace(path)

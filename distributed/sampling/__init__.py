@@ -1,0 +1,1 @@
+"""Ray Data around the core's samplers."""

@@ -1,0 +1,1 @@
+"""URLs to local copies, and stores made in parallel."""

@@ -1,0 +1,42 @@
+"""A fine-tuned checkpoint scored again by task.evaluate, on the regime it was trained for or the other one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rdl_core.config import FinetuningConfig, Regime
+from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.graph.store import open_store
+from rdl_core.model.checkpoint import from_pretrained
+from rdl_core.place import Place
+from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
+from rdl_core.tasks.finetuning import Finetuning
+
+
+def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
+    """{"task", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint.
+
+    Args:
+        data: Dataset folder, remote folder or hub name.
+        store_path: Its store.
+        checkpoint_path: What `finetune` printed under "checkpoint".
+        regime: None: the one it was fine-tuned for.
+
+    Raises:
+        ValueError: The checkpoint is not a fine-tuned one, or its schema is not the store's.
+    """
+    checkpoint, store = from_pretrained(checkpoint_path, kind="finetuned"), open_store(store_path)
+    checkpoint.require_same_schema(store)
+    about = checkpoint.about
+    settings = about["finetuning"]
+    sampling = {**settings["sampling"], "num_neighbors": tuple(settings["sampling"]["num_neighbors"])}
+    config = FinetuningConfig(**{**settings, "sampling": TemporalSamplingConfig(**sampling)})
+    used_regime: Regime = regime or about["regime"]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    task = load_task(open_dataset(data), about["task"])
+    run = Finetuning(store, task, checkpoint.encoder(), about["arm"], used_regime, config, device=device)
+    run.model.load_state_dict(checkpoint.weights)
+    metrics = {split: run.evaluate(run.model, split) for split in ("val", "test")}
+    return {"task": about["task"], "arm": about["arm"], "regime": used_regime, "metric": run.metric, **metrics}

@@ -1,0 +1,195 @@
+"""Fine-tuning runs: one in this process or data parallel over workers, or many side by side as Ray tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train
+import ray.train.torch
+import torch
+
+from distributed.cluster.session import start_ray
+from distributed.training.communicator import TorchCommunicator
+from distributed.training.interruption import InterruptibleTrainer
+from distributed.training.trainer import BACKEND, MAX_FAILURES
+from rdl_core.communicator import Communicator, SingleProcess
+from rdl_core.config import Arm, FinetuningConfig, Regime
+from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.graph.store import open_store
+from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
+from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
+from rdl_core.place import Place
+from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneJob:
+    """One run of one arm.
+
+    Args:
+        data: Dataset folder, remote folder or hub name.
+        store_path: Its store.
+        task: Task name.
+        arm, regime, config: What to do.
+        checkpoint: Pretrained model; None for "scratch".
+        backbone: Of "scratch"; the other arms take the checkpoint's.
+        out: Folder the fine-tuned model is written to, or None.
+    """
+
+    data: Place
+    store_path: Place
+    task: str
+    arm: Arm
+    regime: Regime
+    config: FinetuningConfig
+    checkpoint: str | None
+    backbone: BackboneConfig
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        check_arm(self.arm, self.checkpoint)
+
+
+def check_arm(arm: Arm, checkpoint: object) -> None:
+    """Raises ValueError if an arm has a checkpoint that it must not have, or lacks one."""
+    if arm == "scratch" and checkpoint is not None:
+        raise ValueError("arm 'scratch' starts fresh and takes no --checkpoint")
+    if arm != "scratch" and checkpoint is None:
+        raise ValueError(f"arm {arm!r} needs --checkpoint, what `pretrain` printed")
+
+
+def make_finetuning(
+    job: FinetuneJob, communicator: Communicator | None = None, device: torch.device | None = None
+) -> Finetuning:
+    """The run, ready to go.
+
+    Raises:
+        ValueError: The checkpoint's schema is not the store's.
+    """
+    store = open_store(job.store_path)
+    task = load_task(open_dataset(job.data), job.task)
+    torch.manual_seed(job.config.seed)
+    if job.checkpoint is None:
+        encoder = RelationalEncoder(store.schema, store.graph.edge_types, job.backbone)
+    else:
+        checkpoint = from_pretrained(job.checkpoint, kind="pretrained")
+        checkpoint.require_same_schema(store)
+        encoder = checkpoint.encoder()
+    torch.manual_seed(job.config.seed)  # the head starts alike in every arm
+    return Finetuning(store, task, encoder, job.arm, job.regime, job.config, communicator=communicator, device=device)
+
+
+def run_job(
+    job: FinetuneJob,
+    *,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_validation: Callable[[int, float], None] = lambda step, metric: None,
+) -> FinetuningResult:
+    """Runs a job in this process."""
+    torch.set_num_threads(1)  # as in every worker: a figure must not depend on a machine's cores
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = make_finetuning(job, device=device)
+    result = run.run(on_step=on_step, on_validation=on_validation)
+    if job.out is not None:
+        _save(job, run, result, Path(job.out))
+    return result
+
+
+def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> FinetuningResult:
+    """Runs a job over several workers: a step's seeds are shared among them, gradients are averaged by DDP."""
+    use_gpu = start_ray(workers, samplers=0)
+    job = _with_absolute_paths(job)
+    trainer = InterruptibleTrainer(
+        _finetune_worker,  # type: ignore[arg-type]
+        train_loop_config=job,  # type: ignore[arg-type]
+        torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {})
+        ),
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
+            name="train",
+            storage_path=str(run_dir.resolve()),
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=MAX_FAILURES, controller_failure_limit=MAX_FAILURES
+            ),
+        ),
+    )
+    result = trainer.fit()
+    assert result.metrics is not None and result.checkpoint is not None
+    if job.out is not None:
+        with result.checkpoint.as_directory() as folder:
+            save_pretrained(Path(job.out), from_pretrained(Path(folder) / "model"))
+    return FinetuningResult(**result.metrics["result"])
+
+
+def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, FinetuningResult]]:
+    """Runs jobs as Ray tasks, one a core of this machine at a time; yields (number of the job, result) as they finish. Ray must be up."""
+    waiting = list(enumerate(jobs))[::-1]
+    pending: dict[Any, int] = {}
+    while waiting or pending:
+        while waiting and len(pending) < (os.cpu_count() or 1):
+            number, job = waiting.pop()
+            pending[_finetune_task.remote(_with_absolute_paths(job))] = number
+        (done,), _ = ray.wait(list(pending), num_returns=1)
+        yield pending.pop(done), ray.get(done)
+
+
+def absolute(place: Place) -> Place:
+    """A path for workers, which start in folders of their own; a hub name or remote folder stays as it is."""
+    return str(Path(place).resolve()) if isinstance(place, str) and Path(place).exists() else place
+
+
+def _with_absolute_paths(job: FinetuneJob) -> FinetuneJob:
+    checkpoint = None if job.checkpoint is None else str(absolute(job.checkpoint))
+    return dataclasses.replace(job, data=absolute(job.data), store_path=absolute(job.store_path), checkpoint=checkpoint)
+
+
+@ray.remote(num_cpus=1, max_retries=2)
+def _finetune_task(job: FinetuneJob) -> FinetuningResult:
+    return run_job(job)
+
+
+def _finetune_worker(job: FinetuneJob) -> None:
+    torch.set_num_threads(1)
+    context = ray.train.get_context()
+    communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
+    run = make_finetuning(job, communicator, ray.train.torch.get_device())
+    result = run.run(
+        wrap=lambda model: ray.train.torch.prepare_model(
+            model, parallel_strategy_kwargs={"find_unused_parameters": True}
+        )
+    )
+    metrics: dict[str, Any] = {"result": dataclasses.asdict(result)}
+    if context.get_world_rank() > 0:
+        ray.train.report(metrics)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _save(job, run, result, Path(folder) / "model")
+        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
+
+
+def _save(job: FinetuneJob, run: Finetuning, result: FinetuningResult, path: Path) -> None:
+    about = {
+        "task": job.task,
+        "arm": job.arm,
+        "regime": job.regime,
+        "finetuning": dataclasses.asdict(job.config),
+        "result": dataclasses.asdict(result),
+        "store": run.store.content_hash,
+    }
+    checkpoint = Checkpoint(
+        weights=cpu_weights(run.model),
+        backbone=run.model.encoder.config,
+        schema=run.store.schema,
+        edge_types=run.store.graph.edge_types,
+        kind="finetuned",
+        about=about,
+    )
+    save_pretrained(path, checkpoint)

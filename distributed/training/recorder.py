@@ -1,0 +1,118 @@
+"""Recorder: what a worker does with `fit`'s callbacks: Ray Train reports, checkpoints, W&B logs, journal and progress.
+
+Promises: all workers report at the same steps; rank 0 writes a checkpoint, first to its node and then, while training goes on, to the run's storage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import torch
+
+from distributed.console import loss_text
+from distributed.runs.checkpoint import CheckpointPolicy, save_training
+from distributed.runs.journal import Journal
+from distributed.runs.tracking import Tracker
+from distributed.training.throughput import Throughput
+from rdl_core.model.checkpoint import cpu_weights
+from rdl_core.pretraining.loop import Counts
+from rdl_core.pretraining.state import TrainState
+from rdl_core.tasks.downstream import Downstream
+
+PREEMPTION_INTERVAL_STEPS = 20
+"""Between questions whether a node is about to be taken away; each is a barrier of some milliseconds."""
+
+
+class Recorder:
+    """Of one worker.
+
+    Args:
+        model, optimizer, best: What is saved; `best` are weights.
+        identity: Of the run (checkpoint.py).
+        policy: When to save.
+        tracker: W&B, or one that does nothing.
+        throughput: Of this worker.
+        downstream: Measured at validations, or None.
+        journal: On rank 0; None on the others.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor],
+        identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: Tracker, throughput: Throughput,
+        journal: Journal | None, downstream: Downstream | None = None,
+    ) -> None:  # fmt: skip
+        self.model, self.optimizer, self.best, self.identity = model, optimizer, best, identity
+        self.policy, self.tracker, self.throughput, self.journal = policy, tracker, throughput, journal
+        self.downstream = downstream
+        self._saved_s = time.monotonic()
+        self._stepped, self._saw_preemption = False, False
+        self._speed: dict[str, float] = {}
+        if journal is not None:
+            # In the session's own folder, which goes with the session; other runs of the session have theirs in it too.
+            self._unsent = Path.cwd() / f"unsent-{hashlib.sha256(str(journal.path).encode()).hexdigest()[:12]}"
+            shutil.rmtree(self._unsent, ignore_errors=True)  # of a killed predecessor
+
+    def step(self, step: int, losses: Mapping[str, float], counts: Counts) -> None:
+        """After each update: losses per level, rows per table and links per key, of all workers' samples."""
+        self.throughput.add(sum(counts["rows"].values()))
+        if not self._stepped:  # it had the pipeline's start in it
+            self.throughput.restart()
+        is_groups_first, self._stepped = not self._stepped, True
+        if self.journal is None:
+            return
+        self.journal.reach(step, f"training {loss_text(losses)}")
+        if is_groups_first:
+            self.journal.note("stepped", step=step)
+        sizes = {f"{kind}/{name}": n for kind, named in counts.items() for name, n in named.items()}
+        self.tracker.log({f"train/{level}": loss for level, loss in losses.items()} | sizes, step)
+
+    def checkpoint_due(self, step: int) -> bool:
+        """Whether this worker wants a checkpoint: after so many steps, so many seconds, or at once when a node is to be taken away."""
+        if step % PREEMPTION_INTERVAL_STEPS == 0 and not self._saw_preemption:
+            self._saw_preemption = ray.train.get_preemption_info() is not None
+            if self._saw_preemption:
+                return True
+        if self.policy.interval_steps is not None and step % self.policy.interval_steps == 0:
+            return True
+        is_clock = self.journal is not None and self.policy.interval_s is not None  # one clock decides
+        return is_clock and time.monotonic() - self._saved_s >= (self.policy.interval_s or 0.0)
+
+    def report(self, state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
+        """After each validation: a checkpoint, with the metrics."""
+        if is_best:
+            self.best = cpu_weights(self.model)
+        if self.downstream is not None:
+            self.downstream.measure(state, self.best)
+        if self.journal is not None:
+            self.journal.note("validated", step=state.step, **self._speed)
+            self.journal.reach(state.step, f"validated {loss_text(metrics)}")
+            self.tracker.log({**state.last, **self._speed, **self.journal.survival()}, state.step)
+        self.checkpoint(state)
+        self.throughput.restart()
+
+    def before_validation(self) -> None:
+        """Ends the window of throughput; all workers meet here."""
+        self._speed = self.throughput.over_all()
+
+    def checkpoint(self, state: TrainState) -> None:
+        """A checkpoint from rank 0, uploaded while training goes on; all workers meet here. The last validation's metrics and step go with it."""
+        self._saved_s = time.monotonic()
+        reached = {name: getattr(state, name) for name in ("best_loss", "finished", "seconds")}
+        reported = {**state.last, **reached, "step": int(state.history[-1]["step"]), "checkpoint_step": state.step}
+        if self.journal is None:
+            ray.train.report(reported)
+            return
+        folder = self._unsent / str(state.step)
+        folder.mkdir(parents=True)
+        save_training(folder, self.model, self.best, self.optimizer, state, self.identity)
+        ray.train.report(
+            reported,
+            checkpoint=ray.train.Checkpoint.from_directory(folder),
+            checkpoint_upload_mode=ray.train.CheckpointUploadMode.ASYNC,
+        )

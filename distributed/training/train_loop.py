@@ -1,0 +1,197 @@
+"""train_loop_per_worker: what every Ray Train worker runs. The science is rdl_core's `fit`; here are sharding, checkpoints and tracking.
+
+Promises: a worker trains on exactly the samples that the plan gives its rank, in order, and checks that it got them; after any restart it goes on
+from the last committed checkpoint to the same weights, bit for bit, on the same number of workers (one thread each).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import ray.train
+import ray.train.torch
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from distributed.runs.checkpoint import CheckpointPolicy, load_training
+from distributed.runs.journal import Journal
+from distributed.runs.tracking import TrackingConfig, tracking
+from distributed.sampling.placement import Placement
+from distributed.sampling.plan import NO_SAMPLE, StepPlan, step_plan
+from distributed.training.communicator import COLLECTIVE_TIMEOUT_S, TorchCommunicator, average_through
+from distributed.training.failures import out_of_task, with_place
+from distributed.training.recorder import Recorder
+from distributed.training.shared_sums import shared_sums
+from distributed.training.throughput import Throughput
+from rdl_core.batches.pretraining_batch import Cursor
+from rdl_core.communicator import Communicator, SingleProcess
+from rdl_core.config import PretrainingConfig
+from rdl_core.graph.store import Store, open_store
+from rdl_core.model.checkpoint import cpu_weights
+from rdl_core.optimizer import make_optimizer
+from rdl_core.pretraining.loop import fit
+from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.pretraining.state import TrainState
+from rdl_core.pretraining.validation import Validation
+from rdl_core.sampling.subgraph import Subgraph
+from rdl_core.tasks.downstream import Downstream, DownstreamConfig
+
+ALIVE_INTERVAL_S = 1.0
+DATA_PARALLEL = {"forward_sync_buffers": False, "gradient_as_bucket_view": True}
+"""Of DDP. Buffers are constants, the same on every worker; a gradient lies where it is reduced, not in a copy."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+    """What a worker is told.
+
+    Args:
+        placement: Where the graph is.
+        pretraining: The run.
+        tracking: Rank 0's W&B run.
+        run_folder: The run's journal and checkpoints; on storage that every node sees.
+        identity: What a checkpoint of this run says it is of (checkpoint.py).
+        checkpoints: How often.
+        downstream: Measured at validations, or None.
+    """
+
+    placement: Placement
+    pretraining: PretrainingConfig
+    tracking: TrackingConfig
+    run_folder: str
+    identity: dict[str, Any]
+    checkpoints: CheckpointPolicy
+    downstream: DownstreamConfig | None = None
+
+
+def train_loop_per_worker(worker: WorkerConfig) -> None:
+    """Trains to the end; the last checkpoint's state says why it ended. An error carries a note of rank, step and place."""
+    try:
+        _train(worker)
+    except Exception as error:
+        readable = out_of_task(error)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        with_place(
+            readable, ray.train.get_context().get_world_rank(), Journal(Path(worker.run_folder)).reached(), place
+        )
+        raise readable from error
+
+
+def _train(worker: WorkerConfig) -> None:
+    torch.set_num_threads(1)  # with more, sums may be split differently from run to run
+    # A driver that uses W&B hands its service to local workers; there the run of a killed worker stays "in use" for its successor.
+    os.environ.pop("WANDB_SERVICE", None)
+    context = ray.train.get_context()
+    is_first = context.get_world_rank() == 0
+    journal = Journal(Path(worker.run_folder))
+    if is_first:
+        journal.note("group", workers=context.get_world_size(), pid=os.getpid())
+    config, store = worker.pretraining, open_store(worker.placement.store_path)
+    sampler = worker.placement.sampling(config.sampling, config.seed)
+    torch.manual_seed(config.seed)
+    model = PretrainingModel(store, config)
+    prepared, communicator = joined(model)
+    optimizer = make_optimizer(model, config.learning_rate)
+    state, best = TrainState(), cpu_weights(model)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            state, best = load_training(Path(folder), model, optimizer, worker.identity)
+    rows = worker.placement.rows(store, config.corruption.distribution)
+    validation_sampler = worker.placement.sampling(config.sampling, config.seed_of_validation)
+    validation = Validation(store, config, validation_sampler, communicator, rows)
+    plan = step_plan(config.samples_per_step, context.get_world_size(), sampler)
+    if is_first and not state.finished:
+        journal.resume(state.step)
+    with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
+        throughput = Throughput(communicator, next(model.parameters()).device)
+        recorder = Recorder(
+            model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
+            _downstream(worker, store, communicator, journal if is_first else None),
+        )  # fmt: skip
+        samples = ray.train.get_dataset_shard("train")
+        steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
+
+        def validate(_: torch.nn.Module, step: int) -> dict[str, float]:
+            recorder.before_validation()
+            return validation(model, step)  # past DDP: workers may hold unequal numbers of validation samples
+
+        fit(
+            prepared, optimizer, throughput.waiting(steps), store, config, validate, rows=rows, communicator=communicator,
+            state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
+            on_checkpoint=recorder.checkpoint,
+        )  # fmt: skip
+
+
+def joined(model: torch.nn.Module) -> tuple[torch.nn.Module, Communicator]:
+    """The model on this worker's device, its gradients averaged over the group's workers, and what else joins them."""
+    prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
+    if not isinstance(prepared, DistributedDataParallel):
+        return prepared, SingleProcess()
+    sums = shared_sums(ray.train.torch.get_device(), COLLECTIVE_TIMEOUT_S)
+    if sums is not None:
+        average_through(sums, prepared)
+    return prepared, TorchCommunicator(sums)
+
+
+def _downstream(
+    worker: WorkerConfig, store: Store, communicator: Communicator, journal: Journal | None
+) -> Downstream | None:
+    """What all workers measure together; rank 0's batches are signs of life in the journal, at most one a second."""
+    if worker.downstream is None:
+        return None
+    told_s = time.monotonic()
+
+    def alive(task: str) -> None:
+        nonlocal told_s
+        if journal is not None and time.monotonic() - told_s > ALIVE_INTERVAL_S:
+            journal.note("downstream", task=task)
+            told_s = time.monotonic()
+
+    return Downstream(
+        store, worker.pretraining, worker.downstream, communicator, ray.train.torch.get_device(),
+        wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"find_unused_parameters": True}),
+        on_batch=alive,
+    )  # fmt: skip
+
+
+def worker_steps(
+    shard: ray.data.DataIterator, plan: StepPlan, rank: int, first_step: int, store: Store
+) -> Iterator[tuple[list[Subgraph], list[Cursor]]]:
+    """This worker's samples of each step from `first_step` on.
+
+    Raises:
+        RuntimeError: The pipeline delivered another sample than the plan's next one.
+    """
+    node_types, edge_types = tuple(store.schema.tables), store.graph.edge_types
+    step: int | None = None
+    waiting: list[Subgraph] = []
+    blocks = shard.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=2)  # type: ignore[arg-type]
+    for block in blocks:
+        assert isinstance(block, pa.Table)
+        for row_step, epoch, sample, packed in zip(
+            *(block.column(c) for c in ("step", "epoch", "sample", "subgraph")), strict=True
+        ):
+            if row_step.as_py() < first_step or sample.as_py() == NO_SAMPLE:
+                continue
+            if step is None:
+                step = first_step
+            cursors = plan.cursors(step, rank)
+            expected = (step, *cursors[len(waiting)])
+            got = (row_step.as_py(), epoch.as_py(), sample.as_py())
+            if got != expected:
+                raise RuntimeError(
+                    f"rank {rank} expected sample (step, epoch, sample) {expected} and got {got}: blocks were dealt otherwise than planned"
+                )
+            waiting.append(Subgraph.from_bytes(packed.as_buffer(), node_types, edge_types))
+            if len(waiting) == len(cursors):
+                yield waiting, cursors
+                step, waiting = step + 1, []

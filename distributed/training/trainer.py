@@ -1,0 +1,239 @@
+"""`pretrain`: the whole distributed run, from a store to a checkpoint. Ray Data samples, Ray Train trains.
+
+    seeds (Dataset) -> map_batches(HGSampler) -> streaming_split -> workers (DDP) -> ray.train.report(checkpoint)
+
+Promises: the same run folder continues an unfinished run to the same result, or is refused with the difference; what is returned is read from the
+last committed checkpoint. Machines that fail are replaced as long as the run gets on; an error that would come again ends it (failures.py). An
+elastic run (`max_workers`) goes on with the workers that there is place for, on the same samples.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+import ray.train.torch
+from safetensors.torch import load_file
+
+from distributed.cluster.object_store import check_object_store, warn_of_small_shared_memory
+from distributed.cluster.session import check_every_node, start_ray
+from distributed.console import say, watched
+from distributed.runs.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
+from distributed.runs.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
+from distributed.runs.folder import held
+from distributed.runs.journal import Journal
+from distributed.runs.tracking import TrackingConfig
+from distributed.sampling.placement import Placement, PlacementName, place
+from distributed.sampling.plan import SAMPLES_PER_BLOCK, step_plan, with_samples_for
+from distributed.sampling.sampler import in_order, sampled_dataset
+from distributed.training import allocator
+from distributed.training.communicator import COLLECTIVE_TIMEOUT_S
+from distributed.training.failures import GiveUp
+from distributed.training.interruption import InterruptibleTrainer, interruptible
+from distributed.training.train_loop import WorkerConfig, train_loop_per_worker
+from rdl_core.config import PretrainingConfig
+from rdl_core.graph.store import Store
+from rdl_core.model.checkpoint import save_pretrained
+from rdl_core.pretraining.loop import pretrained_checkpoint
+from rdl_core.pretraining.state import TrainState
+from rdl_core.sampling.hg_sampling import max_subgraph_bytes
+from rdl_core.tasks.downstream import DownstreamConfig
+
+MAX_FAILURES = 3
+"""Of a fine-tuning run."""
+MAX_STARTS = 10
+"""Starts of the worker group that fail, each after RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S: how long a run waits for lost nodes."""
+BACKEND = {False: "gloo", True: "cpu:gloo,cuda:nccl"}
+"""By whether GPUs are used; with GPUs, clocks and counts on the CPU still need gloo."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainResult:
+    """What a run gives.
+
+    Args:
+        checkpoint: Folder of the best model (model_io.py).
+        state: How it went.
+    """
+
+    checkpoint: Path
+    state: TrainState
+
+
+def pretrain(
+    store: Store,
+    config: PretrainingConfig,
+    run_dir: Path,
+    *,
+    workers: int = 1,
+    max_workers: int | None = None,
+    resize_interval_s: float = 20.0,
+    samplers: int = 1,
+    placement: PlacementName = "auto",
+    num_shards: int | None = None,
+    tracking: TrackingConfig,
+    checkpoints: CheckpointPolicy = CheckpointPolicy(),  # noqa: B008  frozen
+    downstream: DownstreamConfig | None = None,
+    callbacks: list[ray.train.UserCallback] | None = None,
+) -> PretrainResult:
+    """Pretrains a backbone on a store.
+
+    Args:
+        store: The REG store; its folder must be readable on every node, or it is remote and every node gets a copy.
+        config: The run.
+        run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
+        workers: DDP workers (gloo on CPU, nccl on GPU).
+        max_workers: Elastic: as many as there is place for, from `workers` to so many. Then the curve is the same, and not its last bits.
+        resize_interval_s: Between looks whether an elastic run has place for more; to grow, the group starts again from its last checkpoint.
+        samplers: Sampling tasks at a time.
+        placement, num_shards: Where the graph is (shards.py).
+        tracking: W&B on rank 0.
+        checkpoints: How often, besides those at validations.
+        downstream: Tasks by which the backbone is measured at validations.
+        callbacks: Ray Train callbacks of the caller (tune's).
+
+    Raises:
+        RuntimeError: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
+        KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
+        ValueError: The run folder holds a run of another configuration or store.
+        ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
+    """
+    run_dir, most = run_dir.resolve(), max_workers or workers
+    configured, config = config.samples_per_step, with_samples_for(config, most)
+    identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
+    with held(run_dir), interruptible(run_dir, config.max_steps):
+        if not _check_run(run_dir, identity):
+            use_gpu = start_ray(most, samplers, least=workers)
+            _check_memory(store, config, most, samplers)
+            check_every_node(run_dir, store.place)
+            if config.samples_per_step != configured:
+                say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
+            worker = WorkerConfig(
+                placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
+                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, downstream=downstream,
+            )  # fmt: skip
+            Journal(run_dir).note("driver", workers=workers, max_workers=most)
+            scaling = _scaling(workers, most, use_gpu, resize_interval_s)
+            try:
+                with watched("pretraining", config.max_steps, Journal(run_dir)):
+                    _trainer(worker, scaling, samplers, callbacks or []).fit()
+            finally:
+                if worker.placement.shards is not None:
+                    worker.placement.shards.stop()
+        return _finish(store, config, run_dir)
+
+
+def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:
+    size = max_subgraph_bytes(len(store.graph.node_types), len(store.graph.edge_types), config.sampling)
+    of_worker = -(-config.samples_per_step // workers)
+    samples = max(of_worker, min(SAMPLES_PER_BLOCK, config.max_steps * of_worker))
+    check_object_store([n["Resources"] for n in ray.nodes() if n["Alive"]], size * samples, workers, samplers)
+    warn_of_small_shared_memory()
+
+
+def _placed(store: Store, config: PretrainingConfig, placement: PlacementName, num_shards: int | None) -> Placement:
+    placed = place(store, config.sampling, placement, num_shards)
+    say(f"graph placement: {placed.why}")
+    seeds = placed.sampling(config.sampling, config.seed).seeds
+    if seeds.num_dropped:
+        say(f"each epoch drops its partial last sample: {seeds.num_dropped} of {len(seeds.eligible)} seed rows")
+    return placed
+
+
+def _trainer(
+    worker: WorkerConfig, scaling: ray.train.ScalingConfig, samplers: int, callbacks: list[ray.train.UserCallback]
+) -> ray.train.torch.TorchTrainer:
+    memory = {} if "GLIBC_TUNABLES" in os.environ else allocator.ENVIRONMENT  # a user's own stay
+    run_dir = Path(worker.run_folder)
+    samples = _samples(worker, samplers, run_dir / "train", is_elastic=isinstance(scaling.num_workers, tuple))
+    return InterruptibleTrainer(
+        train_loop_per_worker,  # type: ignore[arg-type]
+        train_loop_config=worker,  # type: ignore[arg-type]
+        datasets={"train": ray.data.range(1)},  # its place only: PlannedSamples makes the samples
+        dataset_config=PlannedSamples(samples),
+        torch_config=ray.train.torch.TorchConfig(
+            backend=BACKEND[bool(scaling.use_gpu)], timeout_s=COLLECTIVE_TIMEOUT_S
+        ),
+        scaling_config=scaling,
+        run_config=ray.train.RunConfig(  # type: ignore[call-arg]
+            name="train",
+            storage_path=str(run_dir),
+            failure_config=ray.train.FailureConfig(  # type: ignore[call-arg]
+                max_failures=-1, controller_failure_limit=MAX_STARTS
+            ),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=worker.checkpoints.num_to_keep),
+            callbacks=[CommitCopies(run_dir / "train"), GiveUp(run_dir), *callbacks],  # type: ignore[list-item]
+            worker_runtime_env={"env_vars": {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "WANDB_SILENT": "true", **memory}},
+        ),
+    )
+
+
+def _check_run(run_dir: Path, identity: dict[str, Any]) -> bool:
+    """Refuses another run's folder, and mends what a crash left half written; returns whether the run is at its end."""
+    if (repaired := repair(run_dir / "train")) is not None:
+        say(repaired)
+    checkpoint = committed_checkpoint(run_dir / "train")
+    if checkpoint is None:
+        return False
+    check_identity(checkpoint, identity)
+    return load_state(checkpoint).finished != ""
+
+
+def _scaling(least: int, most: int, use_gpu: bool, resize_interval_s: float) -> ray.train.ScalingConfig:
+    return ray.train.ScalingConfig(  # type: ignore[call-arg]
+        num_workers=least if most == least else (least, most),  # type: ignore[arg-type]
+        use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {}),
+        elastic_resize_monitor_interval_s=resize_interval_s,
+    )  # fmt: skip
+
+
+class PlannedSamples(ray.train.DataConfig):
+    """Deals the plan's samples to the workers of a group; asked at each of its starts, so each begins at its own checkpoint and size.
+
+    Args:
+        samples: The Dataset for a number of workers.
+    """
+
+    def __init__(self, samples: Callable[[int], ray.data.Dataset]) -> None:
+        super().__init__(execution_options=in_order())
+        self._samples = samples
+
+    def configure(
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *arguments: Any, **more: Any
+    ) -> list[dict[str, ray.data.DataIterator]]:
+        """One iterator a worker."""
+        return super().configure(dict.fromkeys(datasets, self._samples(world_size)), world_size, *arguments, **more)
+
+
+def _samples(
+    worker: WorkerConfig, samplers: int, train_folder: Path, *, is_elastic: bool
+) -> Callable[[int], ray.data.Dataset]:
+    config = worker.pretraining
+
+    def dataset(workers: int) -> ray.data.Dataset:
+        sampler = worker.placement.sampling(config.sampling, config.seed)
+        plan = step_plan(config.samples_per_step, workers, sampler)
+        remove_uncommitted(train_folder)
+        # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
+        first_step = min(committed_step(train_folder), config.max_steps - 1)
+        return sampled_dataset(
+            worker.placement, config.sampling, config.seed, plan, first_step=first_step,
+            max_steps=config.max_steps, samplers=samplers, beside_workers=is_elastic,
+        )  # fmt: skip
+
+    return dataset
+
+
+def _finish(store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
+    checkpoint = committed_checkpoint(run_dir / "train")
+    assert checkpoint is not None  # the loop ends with one
+    state, best = load_state(checkpoint), load_file(checkpoint / "best.safetensors")
+    path = save_pretrained(run_dir / "model", pretrained_checkpoint(best, store, config, state))
+    Journal(run_dir).note("finished", step=state.step, why=state.finished)
+    return PretrainResult(checkpoint=path, state=state)

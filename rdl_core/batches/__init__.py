@@ -1,0 +1,1 @@
+"""Samples as tensors: cells, corruption and the layout of a step, for both views."""

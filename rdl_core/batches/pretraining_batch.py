@@ -1,0 +1,234 @@
+"""From samples to a batch that a model reads: both views of every sampled row, links to predict, edges to pass messages along.
+
+A batch is the disjoint union of its samples. Rows of a table are ordered [clean view of sample 0, 1, ... | corrupted view of sample 0, 1, ...],
+so one pass of the encoder serves both views; message passing treats the views as separate graphs with the same links.
+
+Promises: everything random (corruption, hidden links, ranks of negatives, dropout) is a function of (seed, epoch, sample); a link chosen as a
+target is hidden from message passing in both directions and both views.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_frame import TensorFrame
+
+from rdl_core.batches.corruption import corrupted_cells
+from rdl_core.batches.row_identity import RowIdentity, row_identity
+from rdl_core.batches.row_source import RowCells, RowTopology
+from rdl_core.graph.reg import EdgeType
+from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
+from rdl_core.sampling.subgraph import Subgraph
+from rdl_core.sampling.temporal_sampling import reverse
+
+SECONDS_PER_DAY = 86_400
+Cursor = tuple[int, int]
+"""(epoch, sample): names one sample of a run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionConfig:
+    """The second view and the hidden links.
+
+    Args:
+        probability: Of a cell to be replaced.
+        distribution: Draw from a column's "distinct" values, or by their "frequency" (SCARF).
+        target_link_share: Share of links hidden from message passing, which alone are the targets of the link and context levels; 0: all
+            links are targets and none is hidden (paper).
+        relative_time: Whether pretraining sees how old each row is, relative to the newest row of its sample.
+    """
+
+    probability: float = 0.4
+    distribution: str = "frequency"
+    target_link_share: float = 0.0
+    relative_time: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.probability <= 1.0:
+            raise ValueError(f"CorruptionConfig.probability must be in [0, 1], got {self.probability}")
+        if self.distribution not in ("distinct", "frequency"):
+            raise ValueError(
+                f"CorruptionConfig.distribution must be 'distinct' or 'frequency', got {self.distribution!r}"
+            )
+        if not 0.0 <= self.target_link_share < 1.0:
+            raise ValueError(f"CorruptionConfig.target_link_share must be in [0, 1), got {self.target_link_share}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainingBatch:
+    """See the file's text; n rows per table and view.
+
+    Args:
+        frames: Per table 2 n rows.
+        edges: Per directed edge type int64 [2, edges] for both views.
+        links: Per foreign key int64 [2, links] (child, parent), places in the clean view.
+        targets: Per foreign key bool [links], or None when all links are targets.
+        sample: Per table int64 [n], which sample.
+        rank: Per table int64 [n], a random order within the sample.
+        age_days: Per table with a time column float [2 n], or None.
+        segments: Per table consecutive (rows, stream) over the 2 n rows, for dropout.
+        num_samples: Samples.
+        identity: Which rows of the database these are, for gathered negatives; or None.
+    """
+
+    frames: dict[str, TensorFrame]
+    edges: dict[EdgeType, Tensor]
+    links: dict[EdgeType, Tensor]
+    targets: dict[EdgeType, Tensor] | None
+    sample: dict[str, Tensor]
+    rank: dict[str, Tensor]
+    age_days: dict[str, Tensor] | None
+    segments: dict[str, list[tuple[int, tuple[int, ...]]]]
+    num_samples: int
+    identity: RowIdentity | None = None
+
+    def to(self, device: torch.device) -> PretrainingBatch:
+        """The batch on a device, from pinned memory, without waiting for the copies; edges stay here, where message passing is planned."""
+        if device.type == "cpu":
+            return self
+        moved: dict[str, Any] = {
+            name: _moved(getattr(self, name), device)
+            for name in ("frames", "links", "targets", "sample", "rank", "age_days")
+        }
+        identity = None
+        if (one := self.identity) is not None:
+            parts: dict[str, Any] = {name: _moved(getattr(one, name), device) for name in ("row", "parent", "draw")}
+            identity = RowIdentity(**parts)
+        return dataclasses.replace(self, **moved, identity=identity)
+
+
+def _moved(values: dict | None, device: torch.device) -> dict | None:
+    return None if values is None else {k: v.pin_memory().to(device, non_blocking=True) for k, v in values.items()}
+
+
+def collate(
+    subgraphs: Sequence[Subgraph],
+    cursors: Sequence[Cursor],
+    graph: RowTopology,
+    features: Mapping[str, RowCells],
+    config: CorruptionConfig,
+    *,
+    seed: int,
+    with_identity: bool = False,
+) -> PretrainingBatch:
+    """The batch of these samples.
+
+    Args:
+        subgraphs: From HGSampling.
+        cursors: (epoch, sample) of each.
+        graph, features: Times, parents and cells of the rows (row_source.py).
+        config: Corruption and hidden links.
+        seed: Run seed.
+        with_identity: As gathered negatives need it (LossConfig.negatives).
+    """
+    rows = [s.rows for s in subgraphs]
+    tables = graph.node_types
+    first = {t: np.concatenate([[0], np.cumsum([len(r[t]) for r in rows])]) for t in tables}
+    frames: dict[str, TensorFrame] = {}
+    segments: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
+    for number, table in enumerate(tables):
+        frames[table] = _two_views([r[table] for r in rows], features[table], config, seed, cursors, number)
+        segments[table] = [
+            (len(r[table]), (seed, epoch, sample, view))
+            for view in range(2)
+            for r, (epoch, sample) in zip(rows, cursors, strict=True)
+        ]
+    links, targets = _links(subgraphs, cursors, first, config, seed)
+    identity = None
+    if with_identity:
+        by_table = {t: [r[t] for r in rows] for t in tables}
+        identity = row_identity(by_table, subgraphs[0].edge_types, graph, cursors, seed)
+    return PretrainingBatch(
+        frames=frames,
+        edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}),
+        links=links,
+        targets=targets,
+        sample={
+            t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables
+        },
+        rank={t: _ranks([len(r[t]) for r in rows], seed, cursors, number) for number, t in enumerate(tables)},
+        age_days=_ages(rows, graph) if config.relative_time else None,
+        segments=segments,
+        num_samples=len(subgraphs),
+        identity=identity,
+    )
+
+
+def _two_views(
+    rows: list[NDArray],
+    features: RowCells,
+    config: CorruptionConfig,
+    seed: int,
+    cursors: Sequence[Cursor],
+    table: int,
+) -> TensorFrame:
+    donors = features.donors(config.distribution)
+    clean = [np.repeat(r.astype(np.int64)[:, None], len(donors), axis=1) for r in rows]
+    corrupted = [
+        corrupted_cells(r, donors, config.probability, stream=(seed, *cursor, table))
+        for r, cursor in zip(rows, cursors, strict=True)
+    ]
+    return features.gather(np.concatenate(clean + corrupted))
+
+
+def _links(
+    subgraphs: Sequence[Subgraph],
+    cursors: Sequence[Cursor],
+    first: Mapping[str, NDArray],
+    config: CorruptionConfig,
+    seed: int,
+) -> tuple[dict[EdgeType, Tensor], dict[EdgeType, Tensor] | None]:
+    per_sample = [s.links for s in subgraphs]
+    links, targets = {}, {}
+    for k, edge_type in enumerate(subgraphs[0].edge_types):
+        child, _, parent = edge_type
+        shifted = [
+            one[edge_type].astype(np.int64) + np.array([[first[child][i]], [first[parent][i]]])
+            for i, one in enumerate(per_sample)
+        ]
+        links[edge_type] = torch.from_numpy(np.concatenate(shifted, axis=1))
+        hidden = [
+            numpy_generator(PURPOSE_TARGET_LINKS, seed, *cursor, k).random(one[edge_type].shape[1])
+            < config.target_link_share
+            for one, cursor in zip(per_sample, cursors, strict=True)
+        ]
+        targets[edge_type] = torch.from_numpy(np.concatenate(hidden))
+    return links, targets if config.target_link_share > 0 else None
+
+
+def _edges(
+    links: Mapping[EdgeType, Tensor], targets: Mapping[EdgeType, Tensor] | None, num_rows: Mapping[str, int]
+) -> dict[EdgeType, Tensor]:
+    edges = {}
+    for edge_type, index in links.items():
+        seen = index if targets is None else index[:, ~targets[edge_type]]
+        second_view = seen + torch.tensor([[num_rows[edge_type[0]]], [num_rows[edge_type[2]]]])
+        both = torch.cat([seen, second_view], dim=1)
+        edges[edge_type] = both
+        edges[reverse(edge_type)] = both.flip(0)
+    return edges
+
+
+def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -> Tensor:
+    orders = [
+        numpy_generator(PURPOSE_NEGATIVES, seed, *c, table).permutation(n) for n, c in zip(sizes, cursors, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(orders).astype(np.int64))
+
+
+def _ages(rows: list[dict[str, NDArray]], graph: RowTopology) -> dict[str, Tensor]:
+    timed = [t for t, has in zip(graph.node_types, graph.has_time_col, strict=True) if has]
+    times = [{t: graph.times_of(t, r[t]) for t in timed} for r in rows]
+    ages: dict[str, Tensor] = {}
+    newest = [max((int(x.max()) for x in one.values() if len(x)), default=0) for one in times]
+    for table in timed:
+        days = np.concatenate([(now - one[table]) / SECONDS_PER_DAY for one, now in zip(times, newest, strict=True)])
+        ages[table] = torch.from_numpy(np.concatenate([days, days]).astype(np.float32))
+    return ages

@@ -1,0 +1,1 @@
+"""The three contrastive levels, their negatives, and measures of collapse."""

@@ -1,0 +1,1 @@
+"""Rows, keys, times and cells: the relational entity graph in memory and on disk."""

@@ -1,0 +1,224 @@
+"""Makes a REG store of a database: statistics, vocabularies and donors of rows up to the cutoff, arrays of all rows.
+
+Promises: made beside and renamed, so that a store is whole or not there; named by the hash of its source and settings, so that it is made once; the
+same source gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import shutil
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from relbench.load import RelBenchDataset
+
+from rdl_core.database.dataset import read_table
+from rdl_core.graph.existence import existence_times
+from rdl_core.graph.features import Arrays, encode
+from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
+from rdl_core.graph.schema import Schema, TableSchema, fit_columns
+from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
+from rdl_core.graph.text_embedding import text_embedder
+from rdl_core.timestamps import seconds_of, to_unix_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """How a store is made.
+
+    Args:
+        text_embedder: 'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'.
+        timeless_rows: From when a row without time exists: its "first_reference", or "always" (RelBench's rule, which leaks).
+        exclude_columns: Attributes to leave out, as "table.column": what a task's label is made of.
+    """
+
+    text_embedder: str = "hashed-ngram:128"
+    timeless_rows: Literal["first_reference", "always"] = "first_reference"
+    exclude_columns: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.timeless_rows not in ("first_reference", "always"):
+            raise ValueError(
+                f"StoreConfig.timeless_rows must be 'first_reference' or 'always', got {self.timeless_rows!r}"
+            )
+
+
+EncodeTables = Callable[[list[tuple[str, NDArray[np.bool_], Path]]], Iterable[TableSchema]]
+
+
+def materialize(
+    dataset: RelBenchDataset,
+    stores_dir: Path,
+    config: StoreConfig | None = None,
+    *,
+    encode_tables: EncodeTables | None = None,
+    progress: Callable[[str], None] = lambda table: None,
+) -> Store:
+    """Makes the store of a validated dataset, or opens it if it was made before.
+
+    Args:
+        dataset: From `open_dataset`.
+        stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
+        config: Settings.
+        encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
+        progress: Called with each finished table.
+
+    Raises:
+        ValueError: `exclude_columns` names something that is no attribute; a label's column would stay in.
+    """
+    config = config or StoreConfig()
+    _check_excluded(dataset, config)
+    path = Path(stores_dir) / store_name(dataset, config)
+    if (path / "store.json").exists():
+        return open_store(path)
+    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")
+    (partial / "graph").mkdir(parents=True)
+    graph = _build_topology(dataset, config)
+    cutoff_s = seconds_of(dataset.val_timestamp)
+    work = []
+    for number, table in enumerate(graph.node_types):
+        folder = partial / "tables" / str(number)
+        folder.mkdir(parents=True)
+        work.append((table, graph.table_time(table) <= cutoff_s, folder))
+    if encode_tables is None:
+        encode_tables = lambda items: (encode_table(dataset, config, *item) for item in items)  # noqa: E731
+    tables = {}
+    for table_schema in encode_tables(work):
+        tables[table_schema.name] = table_schema
+        progress(table_schema.name)
+    missing = [table for table, _, folder in work if not (folder / "donors_distinct.npy").exists()]
+    if missing:
+        raise OSError(
+            f"the cells of {', '.join(missing)} were written where this process cannot see them; "
+            f"put {stores_dir} on storage that every node shares"
+        )
+    for name, array in graph.arrays().items():
+        np.save(partial / "graph" / f"{name}.npy", array)
+    schema = Schema(
+        database=dataset.manifest.name,
+        cutoff_s=cutoff_s,
+        text_embedder=config.text_embedder,
+        timeless_rows=config.timeless_rows,
+        tables={table: tables[table] for table in graph.node_types},
+    )
+    _describe(partial, schema, graph, dataset, config)
+    try:
+        partial.rename(path)
+    except OSError:  # another process was faster, with the same bytes
+        if not (path / "store.json").exists():
+            raise
+        shutil.rmtree(partial)
+    return open_store(path)
+
+
+def encode_table(
+    dataset: RelBenchDataset, config: StoreConfig, table: str, visible: NDArray[np.bool_], folder: Path
+) -> TableSchema:
+    """Fits and writes one table; the unit of parallel work.
+
+    Args:
+        visible: bool [rows], rows up to the cutoff.
+        folder: Where the arrays go.
+    """
+    spec = dataset.manifest.tables[table]
+    data = read_table(dataset, table)
+    excluded = {c.removeprefix(f"{table}.") for c in config.exclude_columns if c.startswith(f"{table}.")}
+    columns, left_out = fit_columns(data, visible, {spec.pkey, *spec.fkeys} - {None} | excluded)
+    embedder = text_embedder(config.text_embedder)
+    columns = tuple(dataclasses.replace(c, channels=embedder.channels) if c.stype == "text" else c for c in columns)
+    schema = TableSchema(
+        name=table,
+        num_rows=data.num_rows,
+        num_rows_up_to_cutoff=int(visible.sum()),
+        pkey_col=spec.pkey,
+        time_col=spec.time_col,
+        fkey_col_to_pkey_table=dict(spec.fkeys),
+        columns=columns,
+        left_out=left_out | dict.fromkeys(sorted(excluded), "excluded by the settings"),
+    )
+    _write_arrays(folder, encode(data, schema, visible, embedder))
+    return schema
+
+
+def store_name(dataset: RelBenchDataset, config: StoreConfig) -> str:
+    """The folder name of a store: the database's name and a hash of source and settings."""
+    return f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
+
+
+def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
+    """Hex digest over the manifest, the Parquet files and the settings."""
+    digest = hashlib.sha256(repr((FORMAT_VERSION, dataclasses.asdict(config))).encode())
+    for path in [
+        dataset.dataset_dir / "manifest.yaml",
+        *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables),
+    ]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _check_excluded(dataset: RelBenchDataset, config: StoreConfig) -> None:
+    for column in config.exclude_columns:
+        table = next((t for t in dataset.manifest.tables if column.startswith(f"{t}.")), None)
+        spec = dataset.manifest.tables[table] if table else None
+        attributes = (
+            set(pq.read_schema(dataset.db_dir / f"{table}.parquet").names) - {spec.pkey, *spec.fkeys}
+            if table and spec
+            else set()
+        )
+        if column.removeprefix(f"{table}.") not in attributes:
+            found = f"; attributes of {table!r}: {', '.join(sorted(attributes))}" if table else ""
+            raise ValueError(
+                f"StoreConfig.exclude_columns expects 'table.column' of attributes that exist, got {column!r}{found}"
+            )
+
+
+def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> RelationalEntityGraph:
+    num_rows: dict[str, int] = {}
+    parents: dict[EdgeType, NDArray[np.int32]] = {}
+    own_times: dict[str, NDArray[np.int64]] = {}
+    for table, spec in dataset.manifest.tables.items():
+        needed = [*spec.fkeys, *([spec.time_col] if spec.time_col else [])]
+        data = read_table(dataset, table, columns=needed or None)
+        num_rows[table] = data.num_rows
+        for fkey_col, parent_table in spec.fkeys.items():
+            parents[table, fkey_col, parent_table] = _parent_rows(data.column(fkey_col))
+        if spec.time_col:
+            own_times[table] = to_unix_seconds(data.column(spec.time_col), round_up=True)
+    times = existence_times(num_rows, parents, own_times, timeless=config.timeless_rows)
+    has_time_col = {t: t in own_times for t in num_rows}
+    return build_graph(num_rows, parents, times, has_time_col, cutoff_s=seconds_of(dataset.val_timestamp))
+
+
+def _parent_rows(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    values = column.to_numpy()
+    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
+    if values.dtype == object:
+        missing, values = np.array([v is None for v in values]), np.array([0 if v is None else v for v in values])
+    return np.where(missing, -1, np.nan_to_num(values)).astype(np.int32)
+
+
+def _write_arrays(folder: Path, arrays: Arrays) -> None:
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def _describe(
+    path: Path, schema: Schema, graph: RelationalEntityGraph, dataset: RelBenchDataset, config: StoreConfig
+) -> None:
+    about = {
+        "config": dataclasses.asdict(config),
+        "edge_types": [list(e) for e in graph.edge_types],
+        "test_timestamp_s": seconds_of(dataset.test_timestamp),
+        "schema": schema.to_json(),
+    }
+    write_manifest(path, about)

@@ -1,0 +1,113 @@
+"""The REG store: one folder with everything that sampling and training read, memory-mapped.
+
+    store.json                 format version, schema, how it was made, bytes and SHA-256 of each file, content hash of all that
+    graph/<array>.npy          topology and times (reg.py)
+    tables/<number>/<array>.npy  column blocks of the table of that number (features.py)
+
+Promises: opened only if its format is this one; arrays are mapped, not read, and cannot be written. How it is made: materialization.py. Statistics,
+vocabularies and donors are of rows up to the cutoff only; the store itself holds all rows, since a test row may see everything before its own time.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdl_core.graph.checksums import content_hash, file_entries
+from rdl_core.graph.features import TableFeatures
+from rdl_core.graph.reg import RelationalEntityGraph
+from rdl_core.graph.schema import Schema
+from rdl_core.place import Place, RemotePlace, local_folder
+
+FORMAT_VERSION = 3
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open store.
+
+    Args:
+        path: Its folder on this node.
+        schema, manifest: What store.json says.
+        remote: Where it is a copy of, or None.
+    """
+
+    path: Path
+    schema: Schema
+    manifest: dict[str, Any]
+    remote: RemotePlace | None = None
+
+    @property
+    def place(self) -> Place:
+        """What another process, on any node, opens it by."""
+        return self.remote or str(self.path.resolve())
+
+    @property
+    def content_hash(self) -> str:
+        return self.manifest["content_hash"]
+
+    @property
+    def test_timestamp_s(self) -> int:
+        return self.manifest["test_timestamp_s"]
+
+    @cached_property
+    def graph(self) -> RelationalEntityGraph:
+        """Topology and times, memory-mapped."""
+        arrays = {p.stem: _mapped(p) for p in sorted((self.path / "graph").glob("*.npy"))}
+        keys = [tuple(e) for e in self.manifest["edge_types"]]
+        return RelationalEntityGraph(
+            node_types=tuple(self.schema.tables), edge_types=tuple(keys), cutoff_s=self.schema.cutoff_s, **arrays
+        )
+
+    @cached_property
+    def features(self) -> dict[str, TableFeatures]:
+        """Attribute cells per table, memory-mapped."""
+        folders = {t: self.path / "tables" / str(i) for i, t in enumerate(self.schema.tables)}
+        return {
+            table: TableFeatures(self.schema.tables[table], {p.stem: _mapped(p) for p in sorted(folder.glob("*.npy"))})
+            for table, folder in folders.items()
+        }
+
+    @cached_property
+    def num_bytes(self) -> int:
+        return sum(p.stat().st_size for p in self.path.rglob("*.npy"))
+
+
+def open_store(place: Place) -> Store:
+    """Opens a store; of a remote one, this node's copy.
+
+    Raises:
+        FileNotFoundError: No store there.
+        ValueError: Written by another format version.
+        OSError: A remote one cannot be fetched (distributed/storage).
+    """
+    path = local_folder(place)
+    if not (path / "store.json").exists():
+        raise FileNotFoundError(
+            f"no REG store at {path} (no store.json); make one with `python -m distributed materialize --data ...`"
+        )
+    manifest = json.loads((path / "store.json").read_text())
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"store {path} has format {manifest['format_version']}, expected {FORMAT_VERSION}; delete it and materialize again"
+        )
+    remote = place if isinstance(place, RemotePlace) else None
+    return Store(path, Schema.from_json(manifest["schema"]), manifest, remote)
+
+
+def write_manifest(path: Path, about: dict[str, Any]) -> None:
+    """Writes store.json of a folder with all its arrays: what it is about, their checksums and the hash of both."""
+    manifest = {"format_version": FORMAT_VERSION, **about, "files": file_entries(path)}
+    text = json.dumps({"content_hash": content_hash(manifest), **manifest}, indent=1)
+    (path / "store.json").write_text(text)
+
+
+def _mapped(path: Path) -> NDArray:
+    # A file of a page or less gains nothing from a map, and an empty array cannot be mapped at all.
+    return np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None)

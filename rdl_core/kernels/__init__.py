@@ -1,0 +1,1 @@
+"""Fused primitives, one autograd operation a file, each beside its plain reference."""

@@ -1,0 +1,1 @@
+"""Cells to row vectors to messages: the backbone, and its checkpoints."""

@@ -1,0 +1,146 @@
+"""Checkpoints without pickle: a folder with weights (safetensors), configuration, schema and cutoff.
+
+    model.safetensors    weights by parameter name
+    model.json           format version, kind, backbone configuration, foreign keys, schema (with its cutoff), what it was trained on, results
+
+Promises: written beside and renamed; a checkpoint carries all that is needed to read new data as the model knows it; a store whose schema
+differs is refused, naming what differs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rdl_core.graph.reg import EdgeType
+from rdl_core.graph.schema import Schema
+from rdl_core.graph.store import Store
+from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
+from rdl_core.model.row_encoder import RowEncoderConfig
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint in memory.
+
+    Args:
+        weights: By parameter name; those of the backbone begin with "encoder.".
+        backbone: Its configuration.
+        schema: As it was trained.
+        edge_types: Foreign keys.
+        kind: "pretrained" or "finetuned".
+        about: Anything else worth keeping: run, store hash, metrics, task and its settings.
+    """
+
+    weights: dict[str, Tensor]
+    backbone: BackboneConfig
+    schema: Schema
+    edge_types: tuple[EdgeType, ...]
+    kind: str
+    about: dict[str, Any]
+
+    def encoder(self) -> RelationalEncoder:
+        """The backbone with its weights."""
+        encoder = RelationalEncoder(self.schema, self.edge_types, self.backbone)
+        encoder.load_state_dict(
+            {n.removeprefix("encoder."): w for n, w in self.weights.items() if n.startswith("encoder.")}
+        )
+        return encoder
+
+    def require_same_schema(self, store: Store) -> None:
+        """Raises ValueError naming the differences if the store's columns or keys are not the model's."""
+        lines = self.schema.differences(store.schema)
+        if self.edge_types != store.graph.edge_types:
+            lines.append("the order or set of foreign keys differs")
+        if lines:
+            shown = "\n  ".join(lines[:10])
+            raise ValueError(
+                f"the checkpoint was trained on {self.schema.database!r} with other columns than the store {store.path.name} has:\n  {shown}\n"
+                f"Remedy: use the database that it was pretrained on, with the same cutoff and text embedder ({self.schema.text_embedder})"
+            )
+
+
+def save_pretrained(path: Path, checkpoint: Checkpoint) -> Path:
+    """Writes a checkpoint folder; one already there is replaced as a whole."""
+    path = Path(path)
+    partial, old = path.with_name(path.name + ".partial"), _old(path)
+    if old.exists() and not path.exists():  # a crash between the two renames below
+        old.rename(path)
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    weights = {name: w.detach().cpu().contiguous().clone() for name, w in checkpoint.weights.items()}
+    save_file(weights, partial / "model.safetensors")
+    description = {
+        "format_version": FORMAT_VERSION,
+        "kind": checkpoint.kind,
+        "backbone": dataclasses.asdict(checkpoint.backbone),
+        "edge_types": [list(e) for e in checkpoint.edge_types],
+        "about": checkpoint.about,
+        "schema": checkpoint.schema.to_json(),
+    }
+    (partial / "model.json").write_text(json.dumps(description, indent=1))
+    if path.exists():
+        path.rename(old)
+    partial.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
+    """Reads a checkpoint folder.
+
+    Args:
+        kind: "pretrained" or "finetuned", when only that will do.
+
+    Raises:
+        FileNotFoundError: No checkpoint there.
+        ValueError: Another format version or kind.
+    """
+    path = Path(path)
+    if not path.exists() and _old(path).exists():  # its writer died between two renames, or is there right now
+        path = _old(path)
+    if not (path / "model.json").exists():
+        raise FileNotFoundError(
+            f"no checkpoint at {path} (no model.json); pass the folder that `pretrain` printed under 'checkpoint'"
+        )
+    description = json.loads((path / "model.json").read_text())
+    if description["format_version"] != FORMAT_VERSION:
+        raise ValueError(f"checkpoint {path} has format {description['format_version']}, expected {FORMAT_VERSION}")
+    if kind is not None and description["kind"] != kind:
+        raise ValueError(f"checkpoint {path} is {description['kind']}, expected one that is {kind}")
+    backbone = description["backbone"]
+    return Checkpoint(
+        weights=load_file(path / "model.safetensors"),
+        backbone=BackboneConfig(**{**backbone, "rows": RowEncoderConfig(**backbone["rows"])}),
+        schema=Schema.from_json(description["schema"]),
+        edge_types=tuple(tuple(e) for e in description["edge_types"]),
+        kind=description["kind"],
+        about=description["about"],
+    )
+
+
+def _old(path: Path) -> Path:
+    return path.with_name(path.name + ".old")
+
+
+def weights_digest(path: Path | str) -> str:
+    """Hex digest of a checkpoint's weights file: tells a checkpoint from another that was written to the same folder."""
+    with (Path(path) / "model.safetensors").open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def cpu_weights(model: torch.nn.Module) -> dict[str, Tensor]:
+    """A copy of a model's weights on the CPU."""
+    return {name: w.detach().to("cpu", copy=True) for name, w in model.state_dict().items()}

@@ -1,0 +1,1 @@
+"""The training step, the loop around it, validation and the state of a run."""

@@ -1,0 +1,248 @@
+"""Contrastive pretraining: one step, validation, and `fit`, the loop that every distributed run must equal.
+
+Promises
+- A step is `samples_per_step` samples over all workers. The loss of a level is the sum of its inputs' losses over all workers, divided once by
+  their count over all workers; the gradient equals that of one process on the joined batch.
+- Validation uses samples of their own streams, shared among the workers, and the weights as they are; the best weights are kept.
+- `fit` can be stopped and resumed at any step: `TrainState` and the optimizer hold all that changes.
+- Nothing after the cutoff is read: samplers get `before_s = cutoff + 1`.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
+from rdl_core.batches.row_source import RowSource, mapped_rows
+from rdl_core.communicator import Communicator, SingleProcess
+from rdl_core.config import PretrainingConfig
+from rdl_core.contrast.terms import LEVELS
+from rdl_core.graph.store import Store
+from rdl_core.model.checkpoint import Checkpoint
+from rdl_core.optimizer import make_optimizer
+from rdl_core.pretraining.consumed import with_samples
+from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.pretraining.prefetch import made_of
+from rdl_core.pretraining.state import TrainState
+from rdl_core.pretraining.validation import Validation
+from rdl_core.sampling.hg_sampling import HGSampling
+from rdl_core.sampling.subgraph import Subgraph
+
+Counts = dict[str, dict[str, int]]
+"""{"rows": {table: n}, "links": {key: n}}."""
+Report = Callable[[TrainState, dict[str, float], bool], None]
+"""Called after each validation and at the end with (state, metrics, whether this is the best so far)."""
+
+
+def train_step(
+    model: torch.nn.Module,
+    batch: PretrainingBatch,
+    optimizer: torch.optim.Optimizer,
+    communicator: Communicator,
+    gradient_clip_norm: float | None = None,
+    carried: Sequence[float] = (),
+) -> tuple[dict[str, float], list[float]]:
+    """One update; returns (the normalised loss per level, the sums of `carried`), both over all workers.
+
+    The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
+    one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own
+    and those of gathered negatives, since at each the workers wait for the slowest.
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    totals, counts, _ = model(batch, communicator)
+    mine = [torch.stack([one[level].detach() for level in LEVELS]).double() for one in (counts, totals)]
+    sums = communicator.sum(torch.cat([*mine, mine[0].new_tensor(carried)]))
+    loss = sum(totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
+    assert isinstance(loss, Tensor)
+    (loss * communicator.world_size).backward()
+    numbers = sums.tolist()  # of a GPU: after the backward pass is under way
+    parts = zip(LEVELS, numbers[: len(LEVELS)], numbers[len(LEVELS) : 2 * len(LEVELS)], strict=True)
+    losses = {level: total / max(count, 1.0) for level, count, total in parts}
+    if not all(map(_is_finite, losses.values())):
+        raise FloatingPointError(f"pretraining loss is not finite: {losses}; lower the learning rate or clip gradients")
+    if gradient_clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
+    optimizer.step()
+    return losses, numbers[2 * len(LEVELS) :]
+
+
+def fit(
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    steps: Iterable[tuple[list[Subgraph], list[Cursor]]],
+    store: Store,
+    config: PretrainingConfig,
+    validate: Callable[[torch.nn.Module, int], dict[str, float]],
+    *,
+    rows: RowSource | None = None,
+    communicator: Communicator | None = None,
+    state: TrainState | None = None,
+    on_report: Report = lambda state, metrics, is_best: None,
+    on_step: Callable[[int, Mapping[str, float], Counts], None] = lambda step, losses, counts: None,
+    checkpoint_due: Callable[[int], bool] = lambda step: False,
+    on_checkpoint: Callable[[TrainState], None] = lambda state: None,
+) -> TrainState:
+    """Trains until max_steps, max_hours, patience or `stop_below`.
+
+    Args:
+        model: A PretrainingModel, or DDP around one.
+        steps: This worker's samples of each step from state.step on, with their cursors.
+        validate: Called at step 0 and every `validation_interval_steps`.
+        rows: Where times and cells are; by default the mapped store.
+        state: To go on from; changed in place.
+        on_report: Called after each validation; saves checkpoints.
+        on_step: Called after each update with the losses and counts of all workers, for progress.
+        checkpoint_due: Asked on every worker before each update with its number, for after it; one that says yes is enough.
+        on_checkpoint: Called on all workers at the same steps, when one was due and no validation is.
+
+    Raises:
+        FloatingPointError: The loss is not finite.
+        RuntimeError: The samples ended early, or one came twice.
+    """
+    communicator, state, rows = communicator or SingleProcess(), state or TrainState(), rows or mapped_rows(store)
+    device = next(model.parameters()).device
+    model.train()
+    if state.step == 0 and not state.first:
+        metrics = validate(model, 0)
+        state.first = dict(metrics)
+        _note(state, metrics, config, on_report, communicator)
+    begun, before = time.perf_counter(), state.seconds
+
+    def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[PretrainingBatch, NDArray[np.int64], list[Cursor]]:
+        subgraphs, cursors = item
+        batch = collate(
+            subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed,
+            with_identity=config.loss.negatives == "gathered",
+        )  # fmt: skip
+        return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
+
+    batches = made_of(steps, ready, ahead=device.type == "cuda")
+    while not state.finished:
+        made = next(batches, None)
+        if made is None:
+            raise RuntimeError(f"samples ended after step {state.step} of {config.max_steps}: the pipeline lost some")
+        batch, sampled, cursors = made
+        # Whether a checkpoint is due after this step travels with the counts: workers agree on it without a collective of its own.
+        carried = [*sampled.tolist(), checkpoint_due(state.step + 1)]
+        losses, sums = train_step(model, batch, optimizer, communicator, config.gradient_clip_norm, carried)
+        *totals, due = map(int, sums)
+        state.step += 1
+        state.seconds = before + time.perf_counter() - begun
+        state.since += cursors
+        on_step(state.step, losses, _add_counts(state, store, totals))
+        is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
+        if due or is_validated:
+            everyones = communicator.gather(torch.tensor(state.since, dtype=torch.int64, device=device).reshape(-1, 2))
+            state.consumed, state.since = with_samples(state.consumed, torch.cat(everyones).tolist()), []
+        if due and not is_validated:
+            on_checkpoint(state)
+        if is_validated:
+            metrics = {f"train/{level}": loss for level, loss in losses.items()} | validate(model, state.step)
+            _note(state, metrics, config, on_report, communicator)
+    return state
+
+
+def _add_counts(state: TrainState, store: Store, numbers: list[int]) -> Counts:
+    """Adds the rows per table and links per key of a step to the run's, and names them."""
+    tables = store.graph.node_types
+    keys = [f"{child}.{fkey_col}" for child, fkey_col, _ in store.graph.edge_types]
+    counts = {
+        "rows": dict(zip(tables, numbers[: len(tables)], strict=True)),
+        "links": dict(zip(keys, numbers[len(tables) :], strict=True)),
+    }
+    for kind, named in counts.items():
+        total = state.sampled.setdefault(kind, {})
+        for name, number in named.items():
+            total[name] = total.get(name, 0) + number
+    return counts
+
+
+def _note(
+    state: TrainState,
+    metrics: dict[str, float],
+    config: PretrainingConfig,
+    on_report: Report,
+    communicator: Communicator,
+) -> None:
+    loss = sum(metrics[f"validation/{level}"] for level in LEVELS)
+    is_best = loss < state.best_loss
+    state.last = dict(metrics)
+    state.history.append({"step": state.step, **metrics})
+    if is_best:
+        state.best_loss, state.best_step, state.best, state.validations_since_best = loss, state.step, dict(metrics), 0
+    else:
+        state.validations_since_best += 1
+    hours = float(communicator.sum(torch.tensor(state.seconds, dtype=torch.float64))) / communicator.world_size / 3600
+    if state.step >= config.max_steps:
+        state.finished = "max_steps"
+    elif config.max_hours is not None and hours >= config.max_hours:
+        state.finished = "max_hours"
+    elif config.patience is not None and state.validations_since_best >= config.patience:
+        state.finished = "patience"
+    elif config.stop_below is not None and loss / len(LEVELS) < config.stop_below:
+        state.finished = "stop_below"
+    on_report(state, metrics, is_best)
+
+
+def local_sampler(store: Store, config: PretrainingConfig, seed: int) -> HGSampling:
+    """The sampler of a store that this process maps; it sees rows up to the cutoff."""
+    return HGSampling(store.graph, config.sampling, seed=seed, before_s=store.schema.cutoff_s + 1)
+
+
+def local_steps(
+    sampler: HGSampling, config: PretrainingConfig, first_step: int = 0
+) -> Iterable[tuple[list[Subgraph], list[Cursor]]]:
+    """The samples of every step from `first_step` on, drawn in this process: what one worker without Ray trains on."""
+    for step in range(first_step, config.max_steps):
+        cursors = [
+            divmod(k, sampler.samples_per_epoch)
+            for k in range(step * config.samples_per_step, (step + 1) * config.samples_per_step)
+        ]
+        yield [sampler.sample(epoch, [sample])[0] for epoch, sample in cursors], cursors
+
+
+def pretrain_here(
+    store: Store, config: PretrainingConfig, *, on_report: Report = lambda state, metrics, is_best: None
+) -> tuple[PretrainingModel, TrainState]:
+    """A whole run in this process, without Ray; returns the model with its best weights and how it went."""
+    torch.manual_seed(config.seed)
+    model = PretrainingModel(store, config)
+    optimizer = make_optimizer(model, config.learning_rate)
+    sampler = local_sampler(store, config, config.seed)
+    best = copy.deepcopy(model.state_dict())
+
+    def report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
+        if is_best:
+            best.update(copy.deepcopy(model.state_dict()))
+        on_report(state, metrics, is_best)
+
+    validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
+    state = fit(model, optimizer, local_steps(sampler, config), store, config, validation, on_report=report)
+    model.load_state_dict(best)
+    return model, state
+
+
+def pretrained_checkpoint(
+    weights: Mapping[str, Tensor], store: Store, config: PretrainingConfig, state: TrainState
+) -> Checkpoint:
+    """A checkpoint of a PretrainingModel's weights, with where they come from."""
+    about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
+    about |= {"validation": state.best, "first_validation": state.first}
+    return Checkpoint(
+        weights=dict(weights), backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types,
+        kind="pretrained", about=about,
+    )  # fmt: skip
+
+
+def _is_finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")

@@ -1,0 +1,52 @@
+"""The model of pretraining: the backbone with the loss of three levels, both views of a batch in one pass."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rdl_core.batches.pretraining_batch import PretrainingBatch
+from rdl_core.communicator import Communicator
+from rdl_core.config import PretrainingConfig
+from rdl_core.contrast.levels import ThreeLevelLoss
+from rdl_core.graph.store import Store
+from rdl_core.model.backbone import RelationalEncoder
+
+
+class PretrainingModel(torch.nn.Module):
+    """The backbone with the loss of three levels.
+
+    Args:
+        store: Its schema and keys shape the model.
+        config: Sizes, loss and precision.
+    """
+
+    def __init__(self, store: Store, config: PretrainingConfig) -> None:
+        super().__init__()
+        self.is_bfloat16 = config.precision == "bfloat16"
+        edge_types = store.graph.edge_types
+        self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
+        # Unused without relative time. What learns gets a gradient in every step, so DDP need not look for what does not.
+        self.encoder.time_maps.requires_grad_(config.corruption.relative_time)
+        self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
+
+    def forward(
+        self, batch: PretrainingBatch, communicator: Communicator | None = None
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples.
+
+        communicator: Over whose workers negatives are gathered, if they are; None: this batch's only.
+        """
+        self.encoder.set_dropout_segments(batch.segments)
+        device = next(self.parameters()).device
+        with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
+            x_dict = self.encoder.encode_rows(batch.frames)
+            if batch.age_days is not None:
+                x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
+            h_dict = self.encoder.propagate(x_dict, batch.edges)
+        clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
+        corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
+        numbers = (batch.sample, batch.rank, batch.num_samples, batch.identity, communicator)
+        sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
+        counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
+        return {level: s.total for level, s in sums.items()}, counts, clean

@@ -1,0 +1,78 @@
+"""Validation of pretraining: losses and effective rank on samples of their own streams, shared among the workers, with the weights as they are."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from rdl_core.batches.pretraining_batch import Cursor, collate
+from rdl_core.batches.row_source import RowSource, mapped_rows
+from rdl_core.communicator import Communicator
+from rdl_core.config import PretrainingConfig
+from rdl_core.contrast.collapse import effective_rank
+from rdl_core.contrast.terms import LEVELS
+from rdl_core.graph.store import Store
+from rdl_core.sampling.hg_sampling import HGSampling
+
+VALIDATION_EPOCH = 1 << 40
+"""Validation samples are those of epochs from this number on, which training never reaches."""
+
+
+class Validation:
+    """Loss per level and effective rank on samples that training never sees, each alone: its negatives lie within it, gathered or not.
+
+    Args:
+        store, config: As the run's.
+        sampler: HGSampling with the run's sampling and `config.seed_of_validation`.
+        communicator: Samples are shared among its workers.
+        rows: Where times and cells are; by default the mapped store.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        config: PretrainingConfig,
+        sampler: HGSampling,
+        communicator: Communicator,
+        rows: RowSource | None = None,
+    ) -> None:
+        self.store, self.config, self.sampler, self.communicator = store, config, sampler, communicator
+        self.rows = rows or mapped_rows(store)
+        p = config.validation_corruption
+        self.corruption = config.corruption if p is None else dataclasses.replace(config.corruption, probability=p)
+
+    def cursors(self, step: int) -> list[Cursor]:
+        """Which samples: always the same, or fresh ones at every validation."""
+        number = -(-step // self.config.validation_interval_steps) if self.config.validation_fresh else 0
+        per_epoch, first = self.sampler.samples_per_epoch, number * self.config.validation_samples
+        return [
+            (VALIDATION_EPOCH + k // per_epoch, k % per_epoch)
+            for k in range(first, first + self.config.validation_samples)
+        ]
+
+    @torch.no_grad()
+    def __call__(self, model: torch.nn.Module, step: int) -> dict[str, float]:
+        """{"validation/row": ..., "validation/link": ..., "validation/context": ..., "effective_rank": ...}."""
+        model.eval()
+        device = next(model.parameters()).device
+        sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)
+        seed_rows = [torch.zeros(0, self.config.backbone.channels, device=device)]
+        for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
+            subgraphs = self.sampler.sample(epoch, [sample])
+            cursors = [(epoch, sample)]
+            batch = collate(
+                subgraphs, cursors, *self.rows(subgraphs), self.corruption, seed=self.config.seed_of_validation,
+                with_identity=self.config.loss.negatives == "gathered",
+            )  # fmt: skip
+            totals, counts, h = model(batch.to(device))
+            sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
+            sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
+            seed_rows.append(h[self.sampler.seeds.table])
+        model.train()
+        h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
+        totals_all, counts_all = self.communicator.sum(sums)
+        metrics = {
+            f"validation/{level}": float(totals_all[i] / counts_all[i].clamp(min=1)) for i, level in enumerate(LEVELS)
+        }
+        return {**metrics, "effective_rank": effective_rank(h)}

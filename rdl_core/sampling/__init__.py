@@ -1,0 +1,1 @@
+"""Subgraphs and temporal trees, drawn from a whole graph or from one in shares."""

@@ -1,0 +1,166 @@
+"""HGSampling's claim of balance beside plain neighbour sampling: how many rows of each table, and links of each key, either returns.
+
+Plain: from the same seeds, for as many hops, each new row draws `fan_out` of all its neighbours at random, whatever their table (GraphSAGE on
+the graph without types); a fan-out of 2.3 means two, and three for about every third row. It is fitted, so that both return about as many
+rows. Links are, for both, all foreign keys between the sampled rows. Costs some milliseconds a subgraph: for a look, not for training.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
+from rdl_core.random_streams import numpy_generator
+from rdl_core.sampling.hg_kernels import count_before
+from rdl_core.sampling.hg_sampling import HGSampling
+
+SAMPLES_OF_BALANCE = 20
+FAN_OUTS, FITTING_STEPS = (0.5, 32.0), 9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Of several subgraphs together.
+
+    Args:
+        rows: Per table.
+        links: Per foreign key.
+    """
+
+    rows: dict[str, int]
+    links: dict[EdgeType, int]
+
+    @property
+    def num_rows(self) -> int:
+        return sum(self.rows.values())
+
+    @property
+    def even_tables(self) -> float:
+        """As how many tables of equal size the rows are spread: exp of the entropy of the tables' shares."""
+        shares = np.array([n for n in self.rows.values() if n > 0]) / max(1, self.num_rows)
+        return math.exp(-float((shares * np.log(shares)).sum()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance:
+    """Both samplers from the same seeds.
+
+    Args:
+        hg_sampling, plain: What they returned.
+        samples: Subgraphs of each.
+        fan_out: Of the plain one, on average.
+    """
+
+    hg_sampling: Counts
+    plain: Counts
+    samples: int
+    fan_out: float
+
+
+def balance(sampler: HGSampling, samples: int) -> Balance:
+    """Counts of the first samples of epoch 0 (at most an epoch), and of plain neighbour sampling from their seeds."""
+    cursors = [(0, k) for k in range(min(samples, sampler.samples_per_epoch))]
+    subgraphs = sampler.sample(0, [k for _, k in cursors])
+    graph = sampler.graph
+    ours = Counts(
+        rows={t: sum(s.num_rows[t] for s in subgraphs) for t in graph.node_types},
+        links={e: sum(s.num_links[e] for s in subgraphs) for e in graph.edge_types},
+    )
+    seeds = [sampler.seeds.nodes(*cursor) for cursor in cursors]
+    plain, fan_out = _plain_of_size(sampler, seeds, ours.num_rows)
+    return Balance(hg_sampling=ours, plain=plain, samples=len(cursors), fan_out=fan_out)
+
+
+def plain_neighbours(
+    sampler: HGSampling, seeds: NDArray[np.int64], fan_out: float, generator: np.random.Generator
+) -> NDArray[np.int64]:
+    """Distinct graph nodes of one plain subgraph, seeds first; only rows before the sampler's bound."""
+    found = dict.fromkeys(seeds.tolist())
+    new = list(found)
+    for _ in range(sampler.config.num_hops):
+        drawn: list[int] = []
+        for node, number in zip(new, (generator.random(len(new)) + fan_out).astype(int), strict=True):
+            neighbours = _neighbours(sampler.graph, node, sampler.before_s)
+            chosen = generator.choice(neighbours.total, min(number, neighbours.total), replace=False, shuffle=False)
+            drawn += [neighbours.at(int(i)) for i in chosen]
+        new = [node for node in dict.fromkeys(drawn) if node not in found]
+        found |= dict.fromkeys(new)
+    return np.array(list(found), np.int64)
+
+
+def _plain_of_size(sampler: HGSampling, seeds: list[NDArray[np.int64]], num_rows: int) -> tuple[Counts, float]:
+    """Plain samples of about `num_rows` rows in total, and their fan-out, by bisection: totals grow with it."""
+    low, high = FAN_OUTS
+    best: tuple[Counts, float] | None = None
+    for _ in range(FITTING_STEPS):
+        fan_out = (low * high) ** 0.5
+        generators = [numpy_generator(sampler.seed, k) for k in range(len(seeds))]
+        nodes = [plain_neighbours(sampler, s, fan_out, g) for s, g in zip(seeds, generators, strict=True)]
+        counts = count(sampler.graph, nodes)
+        low, high = (low, fan_out) if counts.num_rows > num_rows else (fan_out, high)
+        if best is None or abs(counts.num_rows - num_rows) < abs(best[0].num_rows - num_rows):
+            best = counts, fan_out
+    assert best is not None
+    return best
+
+
+def count(graph: RelationalEntityGraph, subgraphs: list[NDArray[np.int64]]) -> Counts:
+    """Rows per table and foreign keys between them; each subgraph int64 [nodes], distinct."""
+    rows, links = dict.fromkeys(graph.node_types, 0), dict.fromkeys(graph.edge_types, 0)
+    for nodes in subgraphs:
+        parts = {
+            table: nodes[(nodes >= low) & (nodes < high)] - low
+            for table, low, high in zip(graph.node_types, graph.row_offset[:-1], graph.row_offset[1:], strict=True)
+        }
+        for table, part in parts.items():
+            rows[table] += len(part)
+        for edge_type in graph.edge_types:
+            links[edge_type] += int(
+                np.isin(graph.key_parent(edge_type)[parts[edge_type[0]]], parts[edge_type[2]]).sum()
+            )
+    return Counts(rows=rows, links=links)
+
+
+@dataclass(frozen=True)
+class _Neighbours:
+    """The visible neighbours of a row: parents, then ranges of child lists, so that a hub costs no more than another row."""
+
+    graph: RelationalEntityGraph
+    parents: list[int]
+    ranges: list[tuple[int, int, int]]  # (offset of the child table, first, length) in `graph.children`
+
+    @property
+    def total(self) -> int:
+        return len(self.parents) + sum(length for _, _, length in self.ranges)
+
+    def at(self, i: int) -> int:
+        if i < len(self.parents):
+            return self.parents[i]
+        i -= len(self.parents)
+        for offset, first, length in self.ranges:
+            if i < length:
+                return offset + int(self.graph.children[first + i])
+            i -= length
+        raise IndexError(i)
+
+
+def _neighbours(graph: RelationalEntityGraph, node: int, before_s: int) -> _Neighbours:
+    table = int(np.searchsorted(graph.row_offset, node, side="right")) - 1
+    row = node - int(graph.row_offset[table])
+    parents, ranges = [], []
+    for k in range(len(graph.edge_types)):
+        if graph.child_type[k] == table:
+            target = int(graph.parent[graph.parent_offset[k] + row])
+            parent = int(graph.row_offset[graph.parent_type[k]]) + target
+            if target >= 0 and graph.time[parent] < before_s:
+                parents.append(parent)
+        if graph.parent_type[k] == table:
+            offset, at = int(graph.row_offset[graph.child_type[k]]), graph.indptr_offset[k] + row
+            first, last = int(graph.children_indptr[at]), int(graph.children_indptr[at + 1])
+            visible = int(count_before(graph.children, graph.time, offset, first, last, before_s))
+            ranges.append((offset, first, visible))
+    return _Neighbours(graph, parents, ranges)

@@ -1,0 +1,157 @@
+"""Where samples start: which seed rows make sample k of epoch e, and which rows the sample may see.
+
+Promises: an epoch uses every eligible row once, but for a partial last sample, which is dropped; sample k of epoch e is a function of
+(seed, e, k) and the eligible rows alone. Seeds are graph nodes (row_offset[table] + row).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdl_core.graph.reg import ALWAYS, RelationalEntityGraph
+from rdl_core.random_streams import PURPOSE_PERMUTATION, numpy_generator
+
+
+@dataclass(frozen=True, kw_only=True)
+class HGSamplingConfig:
+    """What one sample is.
+
+    Args:
+        seed_table: Table the seeds come from; None: the one with the most foreign keys, of ties the one with most rows (paper).
+        seeds: "one_table" (paper), or "all_tables": every row of every table is a seed once an epoch.
+        seeds_per_sample: Seed rows grown into one subgraph.
+        rows_per_hop: Rows drawn per table and hop.
+        num_hops: Hops.
+        max_children: Of a row with more visible children for one key, this many enter the budget, each child as likely; four times what a hop
+            draws leaves the draw all choice, and the cost of a hub does not grow with the database.
+        time_bound: What a sample sees: "cutoff" (paper), all rows up to the cutoff; or "seeds", rows strictly before its latest seed, the
+            seeds and those of their parents that exist by then. The seeds of a sample are then neighbours in time.
+    """
+
+    seed_table: str | None = None
+    seeds: Literal["one_table", "all_tables"] = "one_table"
+    seeds_per_sample: int = 64
+    rows_per_hop: int = 64
+    num_hops: int = 3
+    max_children: int = 256
+    time_bound: Literal["cutoff", "seeds"] = "cutoff"
+
+    def __post_init__(self) -> None:
+        for name in ("seeds_per_sample", "rows_per_hop", "num_hops", "max_children"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"HGSamplingConfig.{name} must be at least 1, got {getattr(self, name)}")
+        for name, allowed in (("seeds", ("one_table", "all_tables")), ("time_bound", ("cutoff", "seeds"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"HGSamplingConfig.{name} must be one of {allowed}, got {getattr(self, name)!r}")
+        if self.seeds == "all_tables" and self.seed_table is not None:
+            raise ValueError(f"HGSamplingConfig.seed_table={self.seed_table!r} contradicts seeds='all_tables'")
+
+
+def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:
+    """The table with the most foreign keys; of ties the one with more rows before `before_s` (UNIX seconds)."""
+
+    def rank(table: str) -> tuple[int, int]:
+        keys = sum(edge_type[0] == table for edge_type in graph.edge_types)
+        return keys, int((graph.table_time(table) < before_s).sum())
+
+    return max(graph.node_types, key=rank)
+
+
+class HGSeeds:
+    """The seeds of every sample. Which rows are eligible is found when first asked: a process that only grows subgraphs never does.
+
+    Args:
+        graph: Its sizes and times count.
+        config: What a sample is.
+        seed: Run seed.
+        before_s: Only rows that exist before this UNIX second are seeds.
+
+    Raises:
+        ValueError: The seed table is unknown.
+    """
+
+    def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, seed: int, before_s: int) -> None:
+        self.graph, self.config, self.seed, self.before_s = graph, config, seed, before_s
+        if config.seed_table is not None and config.seed_table not in graph.node_types:
+            raise ValueError(
+                f"seed table {config.seed_table!r} is not in the database; tables: {', '.join(graph.node_types)}"
+            )
+        self._order = lru_cache(maxsize=2)(self._make_order)
+
+    @cached_property
+    def table(self) -> str:
+        """The seed table; of "all_tables", the one that would be."""
+        return self.config.seed_table or default_seed_table(self.graph, self.before_s)
+
+    @cached_property
+    def eligible(self) -> NDArray[np.int64]:
+        """int64: all seeds of an epoch, graph nodes.
+
+        Raises:
+            ValueError: Fewer than one sample needs.
+        """
+        nodes = self._eligible()
+        if len(nodes) < self.config.seeds_per_sample:
+            where = "the database" if self.config.seeds == "all_tables" else f"seed table {self.table!r}"
+            dated = " with a time" if self.config.time_bound == "seeds" else ""
+            raise ValueError(
+                f"{where} has {len(nodes)} rows{dated} up to the cutoff, fewer than the {self.config.seeds_per_sample} "
+                f"seeds of one sample; set a smaller seeds_per_sample or another seed_table"
+            )
+        return nodes
+
+    @property
+    def samples_per_epoch(self) -> int:
+        return len(self.eligible) // self.config.seeds_per_sample
+
+    @property
+    def num_dropped(self) -> int:
+        """Seeds of an epoch's partial last sample, which is dropped."""
+        return len(self.eligible) % self.config.seeds_per_sample
+
+    def nodes(self, epoch: int, sample: int) -> NDArray[np.int64]:
+        """int64 [seeds_per_sample]: perm_epoch[64 k : 64 k + 64], graph nodes.
+
+        Raises:
+            IndexError: The sample is beyond the epoch.
+        """
+        if not 0 <= sample < self.samples_per_epoch:
+            raise IndexError(
+                f"sample {sample} of an epoch of {self.samples_per_epoch} samples (a partial last one is dropped)"
+            )
+        size = self.config.seeds_per_sample
+        return self._order(epoch)[sample * size : (sample + 1) * size]
+
+    def bounds(self, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
+        """int64 [samples, 3], UNIX seconds: a sample sees children that exist before the first, parents before the second, parents of its
+        seeds before the third."""
+        if self.config.time_bound == "cutoff":
+            return np.full((len(seeds), 3), self.before_s, np.int64)
+        latest = self.graph.time[seeds].max(axis=1)
+        return np.stack([latest, latest, latest + 1], axis=1)
+
+    def _eligible(self) -> NDArray[np.int64]:
+        graph = self.graph
+        first, last = 0, graph.num_nodes
+        if self.config.seeds == "one_table":
+            t = graph.node_types.index(self.table)
+            first, last = graph.row_offset[t], graph.row_offset[t + 1]
+        time = graph.time[first:last]
+        if self.config.time_bound == "cutoff":
+            return first + np.flatnonzero(time < self.before_s)
+        nodes = np.flatnonzero((time < self.before_s) & (time > ALWAYS))
+        return first + nodes[np.argsort(time[nodes], kind="stable")]
+
+    def _make_order(self, epoch: int) -> NDArray[np.int64]:
+        generator = numpy_generator(self.seed, PURPOSE_PERMUTATION, epoch)
+        if self.config.time_bound == "cutoff":
+            return self.eligible[generator.permutation(len(self.eligible))]
+        size = self.config.seeds_per_sample  # runs of neighbours in time, in random order, from a random begin
+        begin = generator.integers(self.num_dropped + 1)
+        runs = self.eligible[begin : begin + self.samples_per_epoch * size].reshape(-1, size)
+        return runs[generator.permutation(len(runs))].ravel()

@@ -1,0 +1,247 @@
+"""Compiled kernels that grow the trees of temporal neighbour sampling; `temporal_sampling.py` is their only caller and holds the contract.
+
+All trees of a batch grow together, hop by hop and, within a hop, one neighbour table after the other. So nodes come out grouped by
+(hop, table) and edges by (hop, directed type), both in the order of the seeds, and edges sorted by the row sampled for: nothing is sorted
+or moved but once, into the result (`temporal_layout.py`). Rows within a tree are told apart by `position`, an int32 a row of the largest
+table, zero between trees: a tree clears what it has touched. Where no row can come twice (a key's children of distinct parents, nothing
+else of their table in the tree) it is not looked at.
+
+`temporal_layout.py` has the words: directed type, place, number. Costs: the nodes and edges, and seeds x (types in use + tables) a hop.
+The kernels release the GIL.
+
+Helpers that take arrays are plain functions called once a tree or more rarely, and what runs once an edge is written out: a call in the
+inner loop that passes arrays (inlined or not) counts references to them atomically, which was 80 % of the time.
+"""
+
+# ruff: noqa: ANN001, ANN201, ANN202
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from rdl_core.random_streams import fold, uniform
+from rdl_core.sampling.temporal_layout import Layout, Scratch, reserved
+
+
+@njit(cache=True, nogil=True)
+def fold_each(stream, numbers):
+    """uint64 [numbers]: the child streams of these numbers."""
+    streams = np.empty(len(numbers), np.uint64)
+    for i in range(len(numbers)):
+        streams[i] = fold(stream, numbers[i])
+    return streams
+
+
+@njit(cache=True, nogil=True)
+def count_before(children, time, low, high, bound):
+    """How many of children[low:high] (sorted by their time) exist before `bound`: the two ends first, then a binary search."""
+    if low == high or time[children[low]] >= bound:
+        return 0
+    if time[children[high - 1]] < bound:
+        return high - low
+    first = low
+    while low < high:
+        middle = (low + high) >> 1
+        if time[children[middle]] < bound:
+            low = middle + 1
+        else:
+            high = middle
+    return low - first
+
+
+@njit(cache=True, nogil=True)
+def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, first, degree):
+    """Which of its children (rows of `table`) each row may get: children[first : first + degree]. Returns how many all take together."""
+    indptr, children, before, since = topology.indptr, topology.children, seeds.before, seeds.since
+    time = topology.time[topology.row_offset[table] : topology.row_offset[table + 1]]
+    has_window, offset, total = len(since) > 0 and topology.windowed[table], topology.indptr_offset[key], 0
+    for i in range(len(rows)):
+        low, high = indptr[offset + rows[i]], indptr[offset + rows[i] + 1]
+        visible = count_before(children, time, low, high, before[row_seed[i]])
+        if has_window:
+            hidden = count_before(children, time, low, low + visible, since[row_seed[i]])
+            low, visible = low + hidden, visible - hidden
+        if recent and visible > wanted:
+            low, visible = low + visible - wanted, wanted
+        first[i], degree[i] = low, visible
+        total += min(visible, wanted)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _take_parents(parent, time, bound, node_row, low, high, shift, position, num_nodes, base, source, target, edge):
+    """Edges parent -> row of nodes [low, high); (number of nodes after, end of the edges)."""
+    for i in range(low, high):
+        row = parent[node_row[i]]
+        if row >= 0 and time[row] < bound:
+            place = position[row]
+            if place == 0:
+                node_row[num_nodes] = row
+                num_nodes += 1
+                place = base + num_nodes
+                position[row] = place
+            source[edge], target[edge] = place - 1, i + shift
+            edge += 1
+    return num_nodes, edge
+
+
+@njit(cache=True, nogil=True)
+def _take_children(
+    children, first, degree, skip, wanted, stream, offset, is_new, node_row, low, high, shift, position, num_nodes, base,
+    source, target, edge,
+):  # fmt: skip
+    """Edges child -> row of nodes [low, high): all found children or one of each of `wanted` strata of them, rotated at random."""
+    for row in range(low, high):
+        begin, have = first[row + skip], degree[row + skip]
+        count, at = min(have, wanted), 0
+        if count == 0:
+            continue
+        if have > wanted:
+            at = np.int64(uniform(stream, offset + node_row[row]) * have)
+        # Stratum i begins at i * have // count, counted up without a division an edge.
+        step, rest, error = have // count, have % count, 0
+        for i in range(edge, edge + count):
+            child = children[begin + at]
+            place = 0 if is_new else position[child]
+            if place == 0:
+                node_row[num_nodes] = child
+                num_nodes += 1
+                place = base + num_nodes
+                if not is_new:
+                    position[child] = place
+            source[i], target[i] = place - 1, row + shift
+            at, error = at + step, error + rest
+            if error >= count:
+                at, error = at + 1, error - count
+            if at >= have:
+                at -= have
+        edge += count
+    return num_nodes, edge
+
+
+@njit(cache=True, nogil=True)
+def _set_earlier(position, node_row, layout, hop, table, tree, is_there):
+    """Notes the places (from 1) of the tree's nodes of a table up to this hop, or clears them."""
+    for h in range(hop + 1):
+        shift = layout.place_begin[h, table] - layout.node_begin[h, table] + 1
+        for i in range(layout.tree_begin[h, table, tree], layout.tree_begin[h, table, tree + 1]):
+            position[node_row[i]] = i + shift if is_there else 0
+
+
+@njit(cache=True, nogil=True)
+def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_begin, layout, num_nodes):
+    """All trees' nodes of a table at hop + 1, with the edges that lead from them by the `active` types; returns the number of nodes."""
+    row_offset, parent, parent_offset, row_table = (
+        topology.row_offset, topology.parent, topology.parent_offset, topology.row_table,
+    )  # fmt: skip
+    node_row, node_seed, source, target, first, degree, _, position = scratch
+    node_begin, place_begin, tree_begin = layout.node_begin, layout.place_begin, layout.tree_begin
+    edge_end, children, before, streams = layout.edge_end[hop], topology.children, seeds.before, seeds.stream
+    time = topology.time[row_offset[table] : row_offset[table + 1]]
+    base = place_begin[hop + 1, table] - num_nodes
+    has_earlier = place_begin[hop + 1, table] > 0
+    is_new = not has_earlier and len(active) == 1 and active[0] % 2 == 0
+    for s in range(len(before)):
+        tree = tree_begin[hop + 1, table, s] = num_nodes
+        if has_earlier:
+            _set_earlier(position, node_row, layout, hop, table, s, True)
+        for d in active:
+            of, key = row_table[d], d >> 1
+            low, high = tree_begin[hop, of, s], tree_begin[hop, of, s + 1]
+            shift = place_begin[hop, of] - node_begin[hop, of]
+            if low == high:
+                continue
+            if d % 2 == 1:
+                num_nodes, edge_end[d] = _take_parents(
+                    parent[parent_offset[key] : parent_offset[key + 1]], time, before[s], node_row, low, high, shift,
+                    position, num_nodes, base, source, target, edge_end[d],
+                )  # fmt: skip
+            else:
+                num_nodes, edge_end[d] = _take_children(
+                    children, first, degree, found_begin[d] - node_begin[hop, of], wanted,
+                    fold(fold(streams[s], key), hop), row_offset[of], is_new, node_row, low, high, shift,
+                    position, num_nodes, base, source, target, edge_end[d],
+                )  # fmt: skip
+        node_seed[tree:num_nodes] = s
+        if not is_new:
+            for i in range(tree, num_nodes):
+                position[node_row[i]] = 0
+        if has_earlier:
+            _set_earlier(position, node_row, layout, hop, table, s, False)
+    tree_begin[hop + 1, table, len(before)] = num_nodes
+    return num_nodes
+
+
+@njit(cache=True, nogil=True)
+def _active(topology, table, num_rows):
+    """The directed types that lead from a table to rows that there are."""
+    incoming = topology.incoming[topology.incoming_begin[table] : topology.incoming_begin[table + 1]]
+    return incoming[num_rows[topology.row_table[incoming]] > 0]
+
+
+@njit(cache=True, nogil=True)
+def _only_seeds(topology, seeds, seed_table, num_hops, scratch):
+    """(layout, rows and seeds of nodes) of trees that hold their seeds only."""
+    num_tables, num_types, num_seeds = len(topology.row_offset) - 1, len(topology.row_table), len(seeds.row)
+    num_nodes = np.zeros((num_hops + 1, num_tables), np.int64)
+    tree_begin = np.zeros((num_hops + 1, num_tables, num_seeds + 1), np.int64)
+    edge_begin = np.zeros((num_hops, num_types), np.int64)
+    num_nodes[0, seed_table], tree_begin[0, seed_table] = num_seeds, np.arange(num_seeds + 1)
+    node_row, node_seed = reserved(scratch.node_row, 0, num_seeds), reserved(scratch.node_seed, 0, num_seeds)
+    node_row[:num_seeds], node_seed[:num_seeds] = seeds.row, np.arange(num_seeds)
+    node_begin, place_begin = np.zeros_like(num_nodes), np.zeros_like(num_nodes)
+    return Layout(num_nodes, node_begin, place_begin, tree_begin, edge_begin, edge_begin.copy()), node_row, node_seed
+
+
+@njit(cache=True, nogil=True)
+def _place_edges(topology, seeds, hop, table, active, wanted, recent, scratch, found_begin, layout, num_edges):
+    """Gives each type that leads from the table at hop + 1 as many edges as there may be, and finds the children.
+
+    Returns (end of the edges; `first` and `degree`, which may have grown).
+    """
+    node_row, node_seed, first, degree, found = scratch.node_row, scratch.node_seed, scratch.first, scratch.degree, 0
+    for d in active:
+        low = layout.node_begin[hop, topology.row_table[d]]
+        high = low + layout.num_nodes[hop, topology.row_table[d]]
+        layout.edge_begin[hop, d] = layout.edge_end[hop, d] = num_edges
+        if d % 2 == 1:
+            num_edges += high - low
+            continue
+        found_begin[d], end = found, found + high - low
+        first, degree = reserved(first, found, end), reserved(degree, found, end)
+        num_edges += _find_children(
+            topology, d >> 1, table, seeds, node_row[low:high], node_seed[low:high], wanted, recent,
+            first[found:end], degree[found:end],
+        )  # fmt: skip
+        found = end
+    return num_edges, first, degree
+
+
+@njit(cache=True, nogil=True)
+def grow_trees(topology, seeds, seed_table, num_neighbors, recent, scratch):
+    """Disjoint trees, one a seed, breadth first, each row at most once a tree: (layout, scratch)."""
+    layout, node_row, node_seed = _only_seeds(topology, seeds, seed_table, len(num_neighbors), scratch)
+    _, _, source, target, first, degree, distinct, position = scratch
+    num_nodes, num_edges, found_begin = len(seeds.row), 0, np.zeros(len(topology.row_table), np.int64)
+    for hop in range(len(num_neighbors)):
+        wanted = num_neighbors[hop]
+        layout.place_begin[hop + 1] = layout.place_begin[hop] + layout.num_nodes[hop]
+        for table in range(len(topology.row_offset) - 1):
+            layout.node_begin[hop + 1, table], layout.tree_begin[hop + 1, table] = num_nodes, num_nodes
+            active = _active(topology, table, layout.num_nodes[hop])
+            if len(active) == 0:
+                continue
+            scratch = Scratch(node_row, node_seed, source, target, first, degree, distinct, position)
+            end, first, degree = _place_edges(
+                topology, seeds, hop, table, active, wanted, recent, scratch, found_begin, layout, num_edges
+            )
+            most = num_nodes + end - num_edges  # each edge may bring a node
+            node_row, node_seed = reserved(node_row, num_nodes, most), reserved(node_seed, num_nodes, most)
+            source, target = reserved(source, num_edges, end), reserved(target, num_edges, end)
+            scratch = Scratch(node_row, node_seed, source, target, first, degree, distinct, position)
+            num_nodes = _expand_table(
+                topology, seeds, hop, table, active, wanted, scratch, found_begin, layout, num_nodes
+            )
+            layout.num_nodes[hop + 1, table] = num_nodes - layout.node_begin[hop + 1, table]
+            num_edges = end
+    return layout, Scratch(node_row, node_seed, source, target, first, degree, distinct, position)

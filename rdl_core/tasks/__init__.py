@@ -1,0 +1,1 @@
+"""Entity tasks on a backbone: scratch, frozen and fine-tuned."""

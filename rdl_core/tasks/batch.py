@@ -1,0 +1,136 @@
+"""Labels of an entity task, and batches of their temporal neighbourhoods.
+
+Promises: seed times are rounded down and row times up (timestamps.py), so "strictly before" holds in whole seconds; the two regimes differ only in
+the bound: `rolling` sees what exists before the seed's own time, `snapshot` the same of a database cut at the test timestamp.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from relbench.base import EntityTask, TaskType
+from torch import Tensor
+from torch_frame import TensorFrame
+
+from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
+from rdl_core.config import Regime
+from rdl_core.graph.features import TableFeatures
+from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
+from rdl_core.sampling.temporal_sampling import TemporalSubgraph
+from rdl_core.timestamps import series_to_unix_seconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Seeds and labels of one split.
+
+    Args:
+        entities: int64 [seeds], rows of the entity table.
+        time_s: int64 [seeds], UNIX seconds.
+        before_s: int64 [seeds], what a tree may hold exists strictly before.
+        target: float64 [seeds].
+    """
+
+    entities: NDArray[np.int64]
+    time_s: NDArray[np.int64]
+    before_s: NDArray[np.int64]
+    target: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.entities)
+
+
+def read_split(task: EntityTask, split: str, regime: Regime, test_timestamp_s: int) -> Split:
+    """Seeds and labels of "train", "val" or "test".
+
+    Args:
+        regime: "rolling" or "snapshot".
+        test_timestamp_s: UNIX seconds; rows up to it (inclusive) are the snapshot.
+    """
+    frame = task.get_table(split, mask_input_cols=False).df
+    time_s = series_to_unix_seconds(frame[task.time_col])
+    before_s = time_s if regime == "rolling" else np.minimum(time_s, test_timestamp_s + 1)
+    return Split(
+        entities=frame[task.entity_col].to_numpy().astype(np.int64),
+        time_s=time_s,
+        before_s=before_s,
+        target=frame[task.target_col].to_numpy().astype(np.float64),
+    )
+
+
+def metric_name(task: EntityTask) -> str:
+    """The metric that selects and is reported: "roc_auc" (higher is better) or "mae" (lower is better)."""
+    return "roc_auc" if task.task_type == TaskType.BINARY_CLASSIFICATION else "mae"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskBatch:
+    """Trees with the cells of their distinct rows.
+
+    Args:
+        frames: Per table the distinct rows.
+        index: Per table int64 [nodes] into them.
+        age_days: Per table with a time column float [nodes], at the seed's time.
+        edges: Per directed edge type int64 [2, edges].
+        num_nodes_per_hop, num_edges_per_hop: For trimming.
+        entity_table: Table of the seeds, its first `num_seeds` nodes.
+    """
+
+    frames: dict[str, TensorFrame]
+    index: dict[str, Tensor]
+    age_days: dict[str, Tensor]
+    edges: dict[EdgeType, Tensor]
+    num_nodes_per_hop: dict[str, list[int]]
+    num_edges_per_hop: dict[EdgeType, list[int]]
+    entity_table: str
+    num_seeds: int
+
+    def to(self, device: torch.device) -> TaskBatch:
+        """The batch on a device."""
+        if device.type == "cpu":
+            return self
+        moved = {
+            name: {k: v.to(device) for k, v in getattr(self, name).items()}
+            for name in ("frames", "index", "age_days", "edges")
+        }
+        return TaskBatch(
+            **moved,
+            num_nodes_per_hop=self.num_nodes_per_hop,
+            num_edges_per_hop=self.num_edges_per_hop,
+            entity_table=self.entity_table,
+            num_seeds=self.num_seeds,
+        )
+
+
+def collate_trees(
+    trees: TemporalSubgraph,
+    time_s: NDArray[np.int64],
+    graph: RelationalEntityGraph,
+    features: Mapping[str, TableFeatures],
+) -> TaskBatch:
+    """The batch of these trees.
+
+    Args:
+        time_s: int64 [seeds], the seeds' times, which ages are measured from.
+    """
+    ages = {}
+    for table, has_time in zip(graph.node_types, graph.has_time_col, strict=True):
+        if has_time:
+            row_time = graph.table_time(table)[trees.rows[table]][trees.index[table]]
+            days = (time_s[trees.seed[table]] - row_time) / SECONDS_PER_DAY
+            # Only a seed that is itself a row of a table with time can be dated at or after its question: age 0.
+            ages[table] = torch.from_numpy(np.maximum(days, 0.0).astype(np.float32))
+    return TaskBatch(
+        frames={t: features[t].gather(rows) for t, rows in trees.rows.items()},
+        index={t: torch.from_numpy(i.astype(np.int64)) for t, i in trees.index.items()},
+        age_days=ages,
+        edges={e: torch.from_numpy(index.astype(np.int64)) for e, index in trees.edges.items()},
+        num_nodes_per_hop=trees.num_nodes_per_hop,
+        num_edges_per_hop=trees.num_edges_per_hop,
+        entity_table=trees.entity_table,
+        num_seeds=trees.num_seeds,
+    )

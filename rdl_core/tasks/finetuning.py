@@ -1,0 +1,255 @@
+"""An entity task on the backbone, in three arms: scratch (fresh backbone), frozen (pretrained, only the head learns), finetuned (all learns).
+
+Promises
+- A tree holds rows strictly before its seed's time; early stopping and all choices use train and validation labels only; test labels are read
+  once, by task.evaluate, after the weights are chosen.
+- A seed's tree is a function of (seed, epoch, row of the label), so evaluation does not depend on workers or batches.
+- In the frozen arm each seed's tree is drawn once and its vector computed once, when it is first needed.
+- Same seed, same result; a step's batch is a function of (seed, step), shared among the workers.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from relbench.base import EntityTask, TaskType
+from sklearn.metrics import mean_absolute_error
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from rdl_core.communicator import Communicator, SingleProcess
+from rdl_core.config import Arm, FinetuningConfig, Regime
+from rdl_core.graph.store import Store
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.optimizer import make_optimizer
+from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, numpy_generator
+from rdl_core.tasks.batch import TaskBatch, metric_name
+from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
+from rdl_core.tasks.model import TaskModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuningResult:
+    """What one run gives; `val` and `test` are the metric that selects, `metrics` all that task.evaluate says."""
+
+    task: str
+    arm: Arm
+    regime: Regime
+    seed: int
+    metric: str
+    val: float
+    test: float
+    metrics: dict[str, dict[str, float]]
+    steps: int
+    best_step: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How training went: `val` is the selecting metric of the weights that were chosen, those after `best_step`."""
+
+    val: float
+    steps: int
+    best_step: int
+
+
+class Finetuning:
+    """One run of one arm.
+
+    Args:
+        store: An open store, made of the task's database.
+        task: An entity task: binary classification or regression.
+        encoder: Backbone: fresh for "scratch", pretrained for the others. Changed in place.
+        arm, regime, config: What to do.
+        communicator: The workers of the run.
+        on_batch: Called at each batch of training and evaluation.
+
+    Raises:
+        ValueError: The store holds columns that the task must not see.
+    """
+
+    def __init__(
+        self, store: Store, task: EntityTask, encoder: RelationalEncoder, arm: Arm, regime: Regime, config: FinetuningConfig,
+        *, communicator: Communicator | None = None, device: torch.device | None = None,
+        on_batch: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        refuse_visible_labels(store, task)
+        self.store, self.task, self.arm, self.regime, self.config = store, task, arm, regime, config
+        self.communicator = communicator or SingleProcess()
+        self.device = device or torch.device("cpu")
+        self.inputs, self.on_batch = TaskInputs(store, task, regime, config, self.device), on_batch
+        self.metric = metric_name(task)
+        self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
+        target = self.inputs.split("train").target
+        # A head's first output is near 0, so 0 stands for the best constant: the median for L1, the mean for MSE.
+        centre = np.median if config.regression_loss == "l1" else np.mean
+        self.target_centre, self.target_std = (
+            (0.0, 1.0) if self.is_binary else (float(centre(target)), float(target.std()) or 1.0)
+        )
+        self.target_range = (float(target.min()), float(target.max()))
+        share = min(config.batch_size, len(target)) // self.communicator.world_size
+        if share < 2:
+            raise ValueError(
+                f"{len(target)} train rows in batches of {config.batch_size} leave {share} rows to each of "
+                f"{self.communicator.world_size} workers; batch norm needs 2. Remedy: fewer --workers"
+            )
+        self.model = TaskModel(encoder, config.head_channels).to(self.device)
+        if arm == "frozen":
+            encoder.requires_grad_(False)
+
+    def run(
+        self,
+        *,
+        wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
+        on_step: Callable[[int, float], None] = lambda step, loss: None,
+        on_validation: Callable[[int, float], None] = lambda step, metric: None,
+    ) -> FinetuningResult:
+        """Trains and evaluates on validation and test; the arguments are those of `train`."""
+        begun = time.perf_counter()
+        trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
+        metrics = {split: self.evaluate(self.model, split) for split in ("val", "test")}
+        return FinetuningResult(
+            task=self.task.name, arm=self.arm, regime=self.regime, seed=self.config.seed, metric=self.metric,
+            val=metrics["val"][self.metric], test=metrics["test"][self.metric], metrics=metrics, steps=trained.steps,
+            best_step=trained.best_step, seconds=time.perf_counter() - begun,
+        )  # fmt: skip
+
+    def train(
+        self,
+        *,
+        wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
+        on_step: Callable[[int, float], None] = lambda step, loss: None,
+        on_validation: Callable[[int, float], None] = lambda step, metric: None,
+    ) -> Trained:
+        """Trains, and leaves in `model` the weights that are best on validation; test labels stay unread.
+
+        Args:
+            wrap: Makes the model data parallel.
+            on_step, on_validation: Called with (step, loss) and (step, metric).
+
+        Raises:
+            FloatingPointError: No validation metric is finite.
+        """
+        begun = time.perf_counter()
+        torch.manual_seed(self.config.seed)  # dropout draws from the global generator
+        config, model = self.config, wrap(self.model)
+        optimizer = make_optimizer(model, config.learning_rate)
+        average = None
+        if config.ema_decay is not None:
+            average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
+        while step < config.max_steps:
+            loss = self._step(model, optimizer, step)
+            step += 1
+            if average is not None:
+                average.update_parameters(self.model)
+            on_step(step, loss)
+            if step % config.validation_interval_steps and step < config.max_steps:
+                continue
+            chosen: TaskModel = self.model if average is None else average.module  # type: ignore[assignment]
+            value = self.evaluate(chosen, "val")[self.metric]
+            on_validation(step, value)
+            score = value if self.is_binary else -value
+            since_best = 0 if score > best else since_best + 1
+            if score > best:
+                best, best_val, best_step, best_weights = score, value, step, copy.deepcopy(chosen.state_dict())
+            if since_best >= config.patience or self._out_of_time(begun):
+                break
+        if best_weights is None:
+            raise FloatingPointError(
+                f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
+            )
+        self.model.load_state_dict(best_weights)
+        return Trained(val=best_val, steps=step, best_step=best_step)
+
+    def predict(self, model: TaskModel, split: str) -> NDArray[np.float64]:
+        """Probabilities or targets of a split: float64 [seeds]."""
+        mine = np.arange(len(self.inputs.split(split)))[self.communicator.rank :: self.communicator.world_size]
+        model.eval()
+        parts = [torch.zeros(0, device=self.device)]
+        with torch.no_grad():
+            for rows in _chunks(mine, self.config.batch_size):
+                parts.append(model(self._inputs(split, rows)))
+        model.train()
+        shares = self.communicator.gather(torch.cat(parts))
+        out = torch.empty(len(self.inputs.split(split)), dtype=torch.float64)
+        for rank, share in enumerate(shares):
+            out[rank :: self.communicator.world_size] = share.double().cpu()
+        if self.is_binary:
+            return out.sigmoid().numpy()
+        return (out * self.target_std + self.target_centre).clamp(*self.target_range).numpy()
+
+    def evaluate(self, model: TaskModel, split: str) -> dict[str, float]:
+        """What task.evaluate says of the predictions for a split, with "mae" besides for regression."""
+        table, prediction = self.task.get_table(split, mask_input_cols=False), self.predict(model, split)
+        if not np.isfinite(prediction).all():
+            raise FloatingPointError(
+                f"predictions for {self.task.name} ({split}) are not finite; lower the learning rate"
+            )
+        if np.isnan(self.inputs.split(split).target).any():  # hidden labels: there is nothing to score against
+            return {self.metric: float("nan")}
+        metrics = list(self.task.metrics) + ([] if self.is_binary else [_mae])
+        named = self.task.evaluate(prediction, table, metrics=metrics)
+        return {name.lstrip("_"): float(value) for name, value in named.items()}
+
+    def _step(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> float:
+        rows, epoch = self._batch_rows(step)
+        mine = rows[self.communicator.rank :: self.communicator.world_size]
+        model.train()
+        if self.arm == "frozen":
+            self.model.encoder.eval()
+        inputs = self._inputs("train", mine, epoch=epoch)
+        target = torch.from_numpy(self.inputs.split("train").target[mine]).float().to(self.device)
+        optimizer.zero_grad(set_to_none=True)
+        losses = self._losses(model(inputs), (target - self.target_centre) / self.target_std)
+        (losses.sum() / len(rows) * self.communicator.world_size).backward()
+        if self.config.gradient_clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.gradient_clip_norm)
+        optimizer.step()
+        if self.communicator.world_size > 1:
+            # Each worker's batch norm saw its own share; with their mean, all evaluate the very model that is saved.
+            for buffer in self.model.head.buffers():
+                if buffer.is_floating_point():
+                    buffer.copy_(self.communicator.sum(buffer) / self.communicator.world_size)
+        return float(self.communicator.sum(losses.detach().sum().double())) / len(rows)
+
+    def _losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self.is_binary:
+            return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
+        return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
+
+    def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int]:
+        """(train rows of a step, epoch): a shuffled pass per epoch; a last partial batch is left for the next shuffle."""
+        num_rows = len(self.inputs.split("train"))
+        size = min(self.config.batch_size, num_rows)
+        epoch, batch = divmod(step, num_rows // size)
+        order = numpy_generator(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch).permutation(num_rows)
+        return order[batch * size : (batch + 1) * size], epoch
+
+    def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TaskBatch | Tensor:
+        self.on_batch()
+        if self.arm == "frozen":
+            return self.inputs.vectors(self.model, split, rows)
+        return self.inputs.trees(split, rows, epoch)
+
+    def _out_of_time(self, begun: float) -> bool:
+        if self.config.max_hours is None:
+            return False
+        # Every worker must stop at the same step, so the mean of their clocks decides.
+        seconds = float(self.communicator.sum(torch.tensor(time.perf_counter() - begun, dtype=torch.float64)))
+        return seconds / self.communicator.world_size >= self.config.max_hours * 3600
+
+
+def _mae(true: NDArray, pred: NDArray) -> float:
+    return float(mean_absolute_error(true, pred))
+
+
+def _chunks(rows: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:
+    return [rows[i : i + size] for i in range(0, len(rows), size)]

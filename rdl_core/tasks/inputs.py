@@ -1,0 +1,85 @@
+"""What the model of an entity task is given: the trees of its seeds or, of a frozen backbone, their vectors.
+
+Promises: a split's labels are read when they are first asked for; a seed's tree is a function of (seed, epoch, row of the label); a frozen
+backbone's vector of a seed is computed once, when it is first asked for.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from relbench.base import EntityTask
+from torch import Tensor
+
+from rdl_core.config import FinetuningConfig, Regime
+from rdl_core.graph.store import Store
+from rdl_core.sampling.temporal_sampling import TemporalSampling
+from rdl_core.tasks.batch import Split, TaskBatch, collate_trees, read_split
+from rdl_core.tasks.model import TaskModel
+
+SPLITS = ("train", "val", "test")
+EVALUATION_EPOCH = 1 << 40
+"""Trees of evaluation and of a frozen backbone belong to epochs from here on, one a split."""
+
+
+class TaskInputs:
+    """Of one run.
+
+    Args:
+        store: An open store, made of the task's database.
+        task, regime, config: Of the run.
+        device: Where inputs are put.
+    """
+
+    def __init__(
+        self, store: Store, task: EntityTask, regime: Regime, config: FinetuningConfig, device: torch.device
+    ) -> None:
+        self.store, self.task, self.regime, self.device = store, task, regime, device
+        self.sampling = TemporalSampling(store.graph, config.sampling, seed=config.seed)
+        self._splits: dict[str, Split] = {}
+        self._vectors: dict[str, Tensor] = {}
+        self._has_vector: dict[str, NDArray[np.bool_]] = {}
+
+    def split(self, name: str) -> Split:
+        """Seeds and labels of a split."""
+        if name not in self._splits:
+            self._splits[name] = read_split(self.task, name, self.regime, self.store.test_timestamp_s)
+        return self._splits[name]
+
+    def trees(self, split: str, rows: NDArray[np.int64], epoch: int | None = None) -> TaskBatch:
+        """Trees of rows of a split in an epoch; None: those of evaluation."""
+        seeds = self.split(split)
+        epoch = EVALUATION_EPOCH + SPLITS.index(split) if epoch is None else epoch
+        trees = self.sampling.sample(
+            self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=rows
+        )
+        return collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features).to(self.device)
+
+    def vectors(self, model: TaskModel, split: str, rows: NDArray[np.int64]) -> Tensor:
+        """What a frozen backbone makes of rows of a split: [rows, channels]."""
+        if split not in self._vectors:
+            some = next(model.encoder.parameters())
+            self._vectors[split] = some.new_empty(len(self.split(split)), model.encoder.config.channels)
+            self._has_vector[split] = np.zeros(len(self.split(split)), dtype=bool)
+        vectors, missing = self._vectors[split], rows[~self._has_vector[split][rows]]
+        if len(missing):
+            model.encoder.eval()
+            with torch.no_grad():
+                vectors[torch.from_numpy(missing).to(self.device)] = model.embed(self.trees(split, missing))
+            self._has_vector[split][missing] = True
+        return vectors[torch.from_numpy(rows).to(self.device)]
+
+
+def refuse_visible_labels(store: Store, task: EntityTask) -> None:
+    """Raises ValueError if the store holds columns that the task's label is made of."""
+    visible = [
+        f"{table}.{column}"
+        for table, column in getattr(task, "remove_columns", None) or []
+        if table in store.schema.tables and any(c.name == column for c in store.schema.tables[table].columns)
+    ]
+    if visible:
+        raise ValueError(
+            f"task {task.name!r} must not see {', '.join(visible)}, which its label is made of, but the store holds them.\n"
+            f"Remedy: materialize and pretrain with --exclude-columns {' '.join(visible)}"
+        )

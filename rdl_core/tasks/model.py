@@ -1,0 +1,41 @@
+"""Backbone and head of an entity task."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.tasks.batch import TaskBatch
+
+
+class TaskModel(torch.nn.Module):
+    """Backbone and head: an MLP with one hidden layer, batch norm and ReLU.
+
+    Args:
+        encoder: The backbone.
+        head_channels: Hidden layer.
+    """
+
+    def __init__(self, encoder: RelationalEncoder, head_channels: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = torch.nn.Sequential(
+            torch.nn.Linear(encoder.config.channels, head_channels),
+            torch.nn.BatchNorm1d(head_channels),
+            torch.nn.ReLU(),
+            torch.nn.Linear(head_channels, 1),
+        )
+
+    def embed(self, batch: TaskBatch) -> Tensor:
+        """Vectors of the seeds: [seeds, channels]."""
+        self.encoder.set_dropout_segments(None)
+        distinct = self.encoder.encode_rows(batch.frames)
+        x_dict, lookup = self.encoder.spread(distinct, batch.index, batch.age_days)
+        h = self.encoder.propagate(x_dict, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop, lookup)
+        return h[batch.entity_table][: batch.num_seeds]
+
+    def forward(self, batch: TaskBatch | Tensor) -> Tensor:
+        """Predictions in the head's unit (logit, or standardised target): [seeds]. Takes trees or vectors from `embed`."""
+        h = batch if isinstance(batch, Tensor) else self.embed(batch)
+        return self.head(h).squeeze(1)

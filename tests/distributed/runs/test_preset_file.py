@@ -1,0 +1,64 @@
+"""Preset files: written, read back, refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from distributed.commands.options import Pretrain
+from distributed.runs.preset_file import pretraining_preset, read_preset_file, write_preset_file
+from distributed.commands.pretrain import pretraining_config
+from rdl_core.config import PRESETS, PretrainingConfig, robust
+from tune.search_space import with_setting
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+def test_what_was_written_is_read_back_equal(preset: str, tmp_path: Path) -> None:
+    config = with_setting(PRESETS[preset]().pretraining, {"learning_rate": 1 / 3, "seed": 5, "max_hours": None})
+    path = write_preset_file(tmp_path / "preset.yaml", config, {"sweep": "équipe"})
+    assert read_preset_file(path) == pretraining_preset(str(path)) == config
+
+
+def edited(tmp_path: Path, edit: Any) -> Path:
+    path = write_preset_file(tmp_path / "preset.yaml", robust().pretraining, {})
+    content = yaml.safe_load(path.read_text())
+    edit(content)
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda c: c["pretraining"]["backbone"].update(layers=2), "pretraining.backbone.layers is unknown"),
+        (lambda c: c["pretraining"].pop("loss"), "pretraining.loss is missing"),
+        (lambda c: c["pretraining"]["backbone"].update(num_layers="2"), "pretraining.backbone.num_layers must be int, got '2'"),
+        (lambda c: c["pretraining"].update(max_steps=True), "pretraining.max_steps must be int, got True"),
+        (lambda c: c["pretraining"].update(corruption=0.4), "pretraining.corruption must be a mapping, got 0.4"),
+        (lambda c: c["pretraining"].update(patience=0), "PretrainingConfig.patience must be at least 1"),
+        (lambda c: c.pop("pretraining"), "has no mapping 'pretraining'"),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_wrong_is_refused_by_its_dotted_name(edit: Any, message: str, tmp_path: Path) -> None:
+    path = edited(tmp_path, edit)
+    with pytest.raises(ValueError, match=str(path)) as error:
+        read_preset_file(path)
+    assert message in str(error.value)
+
+
+def test_pretrain_takes_a_preset_file_with_its_seed_and_options_over_it(tmp_path: Path) -> None:
+    config = with_setting(
+        PRESETS["paper"]().pretraining, {"seed": 3, "backbone.num_layers": 3, "validation_corruption": 0.1}
+    )
+    path = str(write_preset_file(tmp_path / "preset.yaml", config, {}))
+    assert pretraining_config(Pretrain(preset=path)) == config
+    expected: PretrainingConfig = with_setting(config, {"seed": 4, "backbone.num_layers": 2})
+    assert pretraining_config(Pretrain(preset=path, seed=4, num_layers=2)) == expected
+
+
+def test_pretrain_refuses_a_preset_that_is_neither_a_name_nor_a_file() -> None:
+    with pytest.raises(ValueError, match="--preset must be one of robust, paper or a preset file .* got 'best'"):
+        Pretrain(preset="best")

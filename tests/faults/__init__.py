@@ -1,0 +1,1 @@
+"""Faults on real processes and hosts: kills, cut links, killed nodes."""

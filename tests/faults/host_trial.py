@@ -1,0 +1,174 @@
+"""What happens to runs on several hosts: one left alone, one cut off, one killed, two slowed down; each compared with the same run on one host.
+
+For `make netns-test` (netns.py), which says what each part does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from distributed.runs.checkpoint import load_state
+from distributed.runs.commits import committed_checkpoint
+from tests.faults.chaos import equal_weights, recoveries
+from tests.faults.hosts import Namespace, Network
+from tests.faults.ray_hosts import Job, RayHosts, pretrain_command
+
+HOSTS = ("head", "worker-1", "worker-2", "worker-3")
+WINDOW_STEPS = 20
+"""Between validations, each of which gives the steps/s since the last one."""
+JOB_LIMIT_S, RECOVERY_LIMIT_S, RETURN_LIMIT_S = 600.0, 300.0, 120.0
+DELAY_MS = 20.0
+
+
+def say(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
+
+
+class HostTrial:
+    """All parts, on one cluster.
+
+    Args:
+        network: Its hosts.
+        options: Of the command line.
+        folder: For runs.
+    """
+
+    def __init__(self, network: Network, options: argparse.Namespace, folder: Path) -> None:
+        self.network, self.steps, self.folder = network, options.steps, folder
+        self.settings = {
+            "data": options.data, "workers": 2, "max-steps": options.steps, "samples-per-step": 2,
+            "checkpoint-interval-steps": 10, "validation-interval-steps": WINDOW_STEPS, "validation-samples": 4,
+            "wandb": False, "seed": 3,
+        }  # fmt: skip
+        self.one_host = self._on_one_host()
+        self.cluster = RayHosts(network, folder)
+        say(f"hosts: {', '.join(self.cluster.alive())}")
+
+    def _on_one_host(self) -> Path:
+        """The last checkpoint of the same run on one host, in a Ray session of its own that is gone after."""
+        host = self.network.hosts[HOSTS[0]]
+        command = pretrain_command(self.folder, "one-host", {**self.settings, "placement": "local"})
+        host.run(*command, timeout_s=JOB_LIMIT_S, environment=RayHosts.plain_environment())
+        host.kill_all()
+        say("the run on one host is done")
+        return self.checkpoint("one-host")
+
+    def checkpoint(self, name: str) -> Path:
+        found = committed_checkpoint(self.folder / name / "train")
+        assert found is not None
+        return found
+
+    def submit(self, name: str, placement: str = "sharded") -> Job:
+        shards = {"shards": 2} if placement == "sharded" else {}
+        return self.cluster.submit(name, {**self.settings, "placement": placement, **shards})
+
+    def outcome(self, name: str) -> dict[str, Any]:
+        """{"final_step", "weights_equal"} of a finished run."""
+        last = self.checkpoint(name)
+        return {"final_step": load_state(last).step, "weights_equal": equal_weights(last, self.one_host)}
+
+    def run(self) -> dict[str, Any]:
+        """A run left alone; also {"on": hosts with a worker}."""
+        begun = time.monotonic()
+        job = self.submit("run")
+        job.until_step(1, JOB_LIMIT_S)
+        on = [host.name for host in self.cluster.training()]
+        job.finish(JOB_LIMIT_S)
+        found = {**self.outcome("run"), "on": on, "seconds": round(time.monotonic() - begun, 1)}
+        say(f"run: {found}")
+        return found
+
+    def victim(self) -> Namespace:
+        """A host with a worker, not the head."""
+        return next(h for h in self.cluster.training() if h.name != HOSTS[0])
+
+    def disturbed(self, kind: str) -> dict[str, Any]:
+        """A run that loses a host in the middle, and gets it back."""
+        job = self.submit(kind)
+        job.until_step(self.steps // 4, JOB_LIMIT_S)
+        host = self.victim()
+        step, hit = job.journal.reached(), {"kind": kind, "time_s": time.time()}
+        if kind == "cut":
+            self.network.cut(host.name)
+        else:
+            host.kill_all()
+        say(f"{kind}: {host.name} after step {step}")
+        job.until_step(step + 1, RECOVERY_LIMIT_S)
+        lost_s = time.time() - float(str(hit["time_s"]))
+        back_at = self.bring_back(host, job, is_cut=kind == "cut")
+        job.finish(JOB_LIMIT_S)
+        parts = recoveries(job.journal, [hit])[0]
+        outcome, alive = self.outcome(kind), self.cluster.alive()
+        found = {
+            "recovered": outcome == {"final_step": self.steps, "weights_equal": True} and alive == sorted(HOSTS),
+            "lost_s": round(lost_s, 1), **{f"{k}_s": round(v, 1) for k, v in parts.items()}, "at_step": step,
+            "host_back_at_step": back_at, **outcome, "hosts_at_the_end": len(alive),
+            "restarts": job.journal.survival()["restarts"],
+        }  # fmt: skip
+        say(f"{kind}: {found}")
+        return found
+
+    def bring_back(self, host: Namespace, job: Job, *, is_cut: bool) -> int:
+        """Restores the link and starts Ray again once the old raylet, which was declared dead, has ended itself; returns the run's step then."""
+        if is_cut:
+            self.network.restore(host.name)
+            end_s = time.monotonic() + RETURN_LIMIT_S
+            while self.cluster.has_raylet(host):
+                if time.monotonic() > end_s:
+                    raise TimeoutError(
+                        f"the raylet of {host.name} lives on {RETURN_LIMIT_S:.0f} s after its link is back"
+                    )
+                time.sleep(0.2)
+        host.kill_all()
+        self.cluster.join(host)
+        return job.journal.reached()
+
+    def scale(self) -> dict[str, Any]:
+        """{"1", "2", "3": steps/s with so many workers on hosts of their own}, a sample a worker, the median of all windows but the first."""
+        found = {}
+        for workers in range(1, len(HOSTS)):
+            name = f"scale-{workers}"
+            changes = {"workers": f"1:{workers}", "samples-per-step": workers, "placement": "local"}
+            job = self.cluster.submit(name, {**self.settings, **changes})
+            job.finish(JOB_LIMIT_S)
+            groups = [e["workers"] for e in job.journal.events("group")]
+            if groups != [workers]:
+                raise RuntimeError(f"{name} trained with groups of {groups} workers, expected one of {workers}")
+            rates = [e["steps_per_s"] for e in job.journal.events("validated") if e["step"] > WINDOW_STEPS]
+            found[str(workers)] = round(statistics.median(rates), 2)
+        say(f"scale: {found}")
+        return found
+
+    def slow(self) -> dict[str, Any]:
+        """Steps/s behind a slow link, and once it is fast again, in the same run; null with the kernel's words where there is no TAP."""
+        if (why := self.network.add_slow_bridge(DELAY_MS, self.folder / "delay.log")) is not None:
+            return {"local_steps_per_s": None, "sharded_steps_per_s": None, "why": why}
+        found: dict[str, Any] = {"delay_ms": DELAY_MS}
+        for placement in ("local", "sharded"):
+            slow, fast, found["round_trip_ms"] = self._slowed(f"slow-{placement}", placement)
+            found[f"{placement}_steps_per_s"] = round(slow, 2)
+            found[f"{placement}_steps_per_s_fast_again"] = round(fast, 2)
+            found[f"{placement}_weights_equal"] = self.outcome(f"slow-{placement}")["weights_equal"]
+        say(f"slow link: {found}")
+        return found
+
+    def _slowed(self, name: str, placement: str) -> tuple[float, float, float]:
+        """(steps/s of the last window before the middle, of the last one, the round trip in ms).
+
+        The link is slow from when it is known where the workers are, before they connect to each other, to the middle of the run.
+        """
+        job = self.submit(name, placement)
+        job.until(lambda: len(self.cluster.training()) == 2, "with two workers", JOB_LIMIT_S, pause_s=0.5)
+        host = self.victim()
+        self.network.plug(host.name, "far")
+        trips_s = [self.network.hosts[HOSTS[0]].round_trip_s(host.address) for _ in range(3)]
+        job.until_step(self.steps // 2 + 1, JOB_LIMIT_S)
+        self.network.plug(host.name, "bridge")
+        job.finish(JOB_LIMIT_S)
+        rates = {e["step"]: e["steps_per_s"] for e in job.journal.events("validated") if "steps_per_s" in e}
+        return rates[self.steps // 2], rates[self.steps], round(1000 * min(trips_s), 1)

@@ -1,0 +1,527 @@
+"""The three contrastive levels against loops written from Eq. 1-6, numbers worked by hand, and the edge cases."""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import layer_norm
+
+from rdl_core.batches.sample_layout import sample_layouts
+from rdl_core.contrast import columns as loss_columns
+from rdl_core.contrast import dense as loss_dense
+from rdl_core.contrast import terms as loss_terms
+from rdl_core.contrast.levels import LossConfig, LossSum, ThreeLevelLoss
+
+NODE_TYPES = ["races", "results.v2", "drivers", "empty", "lone"]
+EDGE_TYPES = [
+    ("results.v2", "race.Id", "races"),
+    ("results.v2", "driver 1", "drivers"),  # two keys to one table
+    ("results.v2", "driver 2", "drivers"),
+    ("drivers", "mentor", "drivers"),  # a table that references itself, some rows themselves
+    ("empty", "raceId", "races"),
+]
+CHANNELS = 4
+Batch = dict[str, Any]
+
+
+def config(**changes: Any) -> LossConfig:
+    equations: dict[str, Any] = {
+        "row_form": "equation",
+        "link_matrix": "per_direction",
+        "skip_edge_type_without_negative": False,
+        "context_form": "neighbours",
+        "context_bias": False,
+        "initial_scale": 1.0,
+    }
+    return LossConfig(**equations | changes)
+
+
+def random_batch(seed: int, num_samples: int, *, with_targets: bool, max_rows: int = 5) -> Batch:
+    random = torch.Generator().manual_seed(seed)
+
+    def draw(high: int) -> int:
+        return int(torch.randint(high, (), generator=random))
+
+    sizes = {table: [draw(max_rows + 1) for _ in range(num_samples)] for table in NODE_TYPES}
+    sizes["empty"] = [0] * num_samples
+    sizes["races"] = [1] * num_samples if seed % 3 == 0 else sizes["races"]
+    links: dict[tuple[str, str, str], Tensor] = {}
+    for edge_type in EDGE_TYPES:
+        pairs, child_start, parent_start = [], 0, 0
+        for num_children, num_parents in zip(sizes[edge_type[0]], sizes[edge_type[2]], strict=True):
+            for child in range(num_children if num_parents else 0):
+                if draw(4):
+                    pairs.append((child_start + child, parent_start + draw(num_parents)))
+            child_start, parent_start = child_start + num_children, parent_start + num_parents
+        links[edge_type] = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).T
+    h, corrupted = (
+        {t: torch.randn(sum(sizes[t]), CHANNELS, dtype=torch.float64, generator=random) for t in NODE_TYPES}
+        for _ in range(2)
+    )
+    targets = {e: torch.rand(pairs.size(1), generator=random) < 0.6 for e, pairs in links.items()}
+    return {
+        "h_dict": {t: x.requires_grad_() for t, x in h.items()},
+        "h_corrupted_dict": {t: x.requires_grad_() for t, x in corrupted.items()},
+        "links_dict": links,
+        "target_dict": targets if with_targets else None,
+        "sample_dict": {t: torch.arange(num_samples).repeat_interleave(torch.tensor(n)) for t, n in sizes.items()},
+        "rank_dict": {
+            t: torch.tensor([r for k in n for r in torch.randperm(k, generator=random).tolist()], dtype=torch.int64)
+            for t, n in sizes.items()
+        },
+        "num_samples": num_samples,
+    }
+
+
+def scaled_term(positive: Tensor, negatives: list[Tensor]) -> Tensor:
+    return -torch.log(positive.exp() / sum(n.exp() for n in [positive, *negatives])) / math.log(len(negatives) + 1)
+
+
+class Oracle:
+    """The levels as loops over rows and links; parameters are found by owner, never by position."""
+
+    def __init__(self, loss: ThreeLevelLoss, batch: Batch) -> None:
+        self.config, self.batch = loss.config, batch
+        self.owned: dict[tuple[str, ...], Tensor] = {
+            owner: loss.get_parameter(name) for name, owner in loss.parameter_owners().items()
+        }
+        self.h, self.links = batch["h_dict"], {e: x.T.tolist() for e, x in batch["links_dict"].items()}
+        self.targets = {
+            e: [True] * len(pairs) if batch["target_dict"] is None else batch["target_dict"][e].tolist()
+            for e, pairs in self.links.items()
+        }
+
+    def kept(self, table: str, rows: list[int]) -> list[int]:
+        rank = self.batch["rank_dict"][table].tolist()
+        return sorted(rows, key=lambda row: rank[row])[: self.config.max_negatives]
+
+    def same_sample(self, table: str, sample: int) -> list[int]:
+        return [row for row, number in enumerate(self.batch["sample_dict"][table].tolist()) if number == sample]
+
+    def row_logit(self, table: str, v: int, u: int) -> Tensor:
+        w, h, corrupted = self.owned["row", table], self.h[table][v], self.batch["h_corrupted_dict"][table][u]
+        return torch.dot(w @ corrupted, w @ h) if self.config.row_form == "code" else torch.dot(corrupted, w @ h)
+
+    def row(self) -> Iterator[Tensor]:
+        for table in NODE_TYPES:
+            for v, sample in enumerate(self.batch["sample_dict"][table].tolist()):
+                negatives = self.kept(table, [u for u in self.same_sample(table, sample) if u != v])
+                if negatives:
+                    yield scaled_term(self.row_logit(table, v, v), [self.row_logit(table, v, u) for u in negatives])
+
+    def link(self) -> Iterator[Tensor]:
+        for edge_type in EDGE_TYPES:
+            child, _, parent = edge_type
+            for direction in ("child->parent", "parent->child"):
+                u_type, v_type = (child, parent) if direction == "child->parent" else (parent, child)
+                if self.config.link_matrix == "shared":
+                    w = self.owned["link", *edge_type, "shared"]
+                    w = w if direction == "child->parent" else w.T
+                else:
+                    w = self.owned["link", *edge_type, direction]
+                pairs = [(c, p) if direction == "child->parent" else (p, c) for c, p in self.links[edge_type]]
+                inputs, skipped = [], set()
+                for (u, v), is_target in zip(pairs, self.targets[edge_type], strict=True):
+                    sample = int(self.batch["sample_dict"][v_type][v])
+                    rows = [r for r in self.same_sample(u_type, sample) if (r, v) not in pairs]
+                    negatives = self.kept(u_type, [r for r in rows if u_type != v_type or r != v])
+                    if is_target:
+                        inputs.append((sample, u, v, negatives))
+                        if not negatives and self.config.skip_edge_type_without_negative:
+                            skipped.add(sample)
+                for sample, u, v, negatives in inputs:
+                    if negatives and sample not in skipped:
+                        logits = [self.h[u_type][row] @ w @ self.h[v_type][v] for row in [u, *negatives]]
+                        yield scaled_term(logits[0], logits[1:])
+
+    def context_vector(self, table: str, v: int) -> Tensor | None:
+        by_type = []
+        for edge_type in EDGE_TYPES:
+            for u_end, v_end in ((0, 1), (1, 0)):
+                u_type, v_type = edge_type[2 * u_end], edge_type[2 * v_end]
+                w, b = self.owned["context", u_type], self.owned.get(("context_bias", u_type), 0.0)
+                pairs = [
+                    pair for pair, used in zip(self.links[edge_type], self.targets[edge_type], strict=True) if used
+                ]
+                found = [self.h[u_type][p[u_end]] @ w + b for p in pairs if v_type == table and p[v_end] == v]
+                if found:
+                    by_type.append(torch.stack(found))
+        if not by_type:
+            return None
+        if self.config.context_form == "neighbours":
+            return torch.cat(by_type).mean(dim=0)
+        return torch.stack([z.mean(dim=0) for z in by_type]).mean(dim=0)
+
+    def context(self) -> Iterator[Tensor]:
+        for table in NODE_TYPES:
+            c = [self.context_vector(table, v) for v in range(len(self.h[table]))]
+            for v, c_v in enumerate(c):
+                rows = self.same_sample(table, int(self.batch["sample_dict"][table][v]))
+                negatives = self.kept(table, [u for u in rows if u != v and c[u] is not None])
+                if c_v is not None and negatives:
+                    yield scaled_term(c_v @ self.h[table][v], [c[u] @ self.h[table][v] for u in negatives])
+
+
+def leaves(loss: ThreeLevelLoss, batch: Batch) -> list[Tensor]:
+    return [*loss.parameters(), *batch["h_dict"].values(), *batch["h_corrupted_dict"].values()]
+
+
+def gradients(total: Tensor, inputs: Sequence[Tensor]) -> list[Tensor]:
+    if not total.requires_grad:
+        return [torch.zeros_like(x) for x in inputs]
+    return list(torch.autograd.grad(total, inputs, retain_graph=True, materialize_grads=True))
+
+
+FORMS = list(
+    product(
+        ("equation", "code"), ("per_direction", "shared"), (False, True), ("neighbours", "edge_types"), (False, True)
+    )
+)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_equals_the_loops_in_value_and_gradient(form: tuple[Any, ...]) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    for num_samples, max_negatives, with_targets in ((1, 256, False), (3, 2, True), (4, 3, False), (2, 256, True)):
+        torch.manual_seed(num_samples)
+        changes = dict(zip(fields, form, strict=True))
+        loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(max_negatives=max_negatives, **changes)).double()
+        for bias in loss.context_biases:
+            torch.nn.init.normal_(bias)
+        batch = random_batch(FORMS.index(form) * 4 + num_samples, num_samples, with_targets=with_targets)
+        found = loss(**batch)
+        oracle = Oracle(loss, batch)
+        for level, terms in (("row", oracle.row()), ("link", oracle.link()), ("context", oracle.context())):
+            expected = list(terms)
+            total = torch.stack(expected).sum() if expected else torch.zeros((), dtype=torch.float64)
+            assert int(found[level].count) == len(expected)
+            torch.testing.assert_close(found[level].total, total, rtol=1e-10, atol=1e-10)
+            inputs = leaves(loss, batch)
+            both = zip(gradients(found[level].total, inputs), gradients(total, inputs), strict=True)
+            for gradient, expected_gradient in both:
+                torch.testing.assert_close(gradient, expected_gradient, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS[::5], ids=str)
+def test_anchors_in_chunks_equal_all_at_once(form: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    torch.manual_seed(0)
+    settings = config(max_negatives=2, **dict(zip(fields, form, strict=True)))
+    loss, batch = (
+        ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, settings).double(),
+        random_batch(5, 3, with_targets=True),
+    )
+    results = []
+    for chunk in (loss_columns.CHUNK_LOGITS, 1):
+        monkeypatch.setattr(loss_columns, "CHUNK_LOGITS", chunk)
+        total = sum((level.total for level in loss(**batch).values()), torch.zeros(()))
+        results.append([total, *gradients(total, leaves(loss, batch))])
+    assert results[0][0] > 0
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS[::9], ids=str)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_kernels_equal_operations(num_samples: int, form: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    torch.manual_seed(0)
+    loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(**dict(zip(fields, form, strict=True)))).double()
+    for seed, max_rows in ((5, 5), (6, 40)):
+        batch, results = random_batch(seed, num_samples, with_targets=True, max_rows=max_rows), []
+        for block in (loss_dense.by_kernels, loss_dense.by_operations):
+            monkeypatch.setattr(loss_terms, "block", block)
+            sums = loss(**batch)
+            total = sum((level.total for level in sums.values()), torch.zeros(()))
+            counts = torch.stack([torch.as_tensor(level.count) for level in sums.values()])
+            results.append([total, counts, *gradients(total, leaves(loss, batch))])
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS[::9], ids=str)
+@pytest.mark.parametrize("num_samples", [1, 3])
+def test_one_call_a_part_equals_its_operations_in_float64(num_samples: int, form: tuple[Any, ...]) -> None:
+    fields = ("row_form", "link_matrix", "skip_edge_type_without_negative", "context_form", "context_bias")
+    torch.manual_seed(0)
+    changes = dict(zip(fields, form, strict=True))
+    for max_rows, max_negatives in (
+        (5, 256),
+        (140, 256),
+        (140, 60),
+    ):  # the last: some parts have more, and go another way
+        loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(max_negatives=max_negatives, **changes))
+        batch, results = random_batch(5, num_samples, with_targets=True, max_rows=max_rows), []
+        for dtype in (torch.float32, torch.float64):  # in float32 by one call a part where the machine has the kernel
+            loss = loss.to(dtype)
+            for view in ("h_dict", "h_corrupted_dict"):
+                batch[view] = {t: x.detach().to(dtype).requires_grad_() for t, x in batch[view].items()}
+            sums = loss(**batch)
+            total = sum((level.total for level in sums.values()), torch.zeros(()))
+            counts = torch.stack([torch.as_tensor(level.count) for level in sums.values()])
+            results.append([total.detach(), counts, *gradients(total, leaves(loss, batch))])
+        for one, other in zip(*results, strict=True):
+            size = max(1.0, float(other.abs().sum() / max(1, other.numel())))
+            torch.testing.assert_close(one.to(other.dtype), other, rtol=1e-4, atol=1e-5 * size)
+
+
+def small(
+    h: dict[str, Tensor], edges: dict[tuple[str, str, str], list[tuple[int, int]]], **changes: Any
+) -> tuple[ThreeLevelLoss, Batch]:
+    """One sample, every matrix the identity, both views alike, rank = row number."""
+    loss = ThreeLevelLoss(list(h), list(edges), next(iter(h.values())).size(1), config(**changes)).to(torch.float64)
+    for name, parameter in loss.named_parameters():
+        if "matrices" in name:
+            parameter.data = torch.eye(loss.channels, dtype=torch.float64)
+    batch = {
+        "h_dict": h,
+        "h_corrupted_dict": h,
+        "links_dict": {e: torch.tensor(x, dtype=torch.int64).reshape(-1, 2).T for e, x in edges.items()},
+        "target_dict": None,
+        "sample_dict": {t: torch.zeros(len(x), dtype=torch.int64) for t, x in h.items()},
+        "rank_dict": {t: torch.arange(len(x)) for t, x in h.items()},
+        "num_samples": 1,
+    }
+    return loss, batch
+
+
+def logs(*rows: list[float]) -> Tensor:
+    return torch.tensor(rows, dtype=torch.float64).log()
+
+
+EYE = torch.eye(3, dtype=torch.float64)
+KEY = ("child", "key", "parent")
+# exp(logits[v, u]): row v, candidate u. Shares of the positives: 2/4, 6/10, 5/10.
+WEIGHTS = logs([2, 1, 1], [1, 6, 3], [1, 4, 5])
+
+
+def test_row_level_by_hand() -> None:
+    loss, batch = small({"t": EYE}, {})
+    batch["h_corrupted_dict"] = {"t": WEIGHTS.T}  # h_v = e_v, so logits[v, u] = h_corrupted[u][v]
+    expected = (math.log(4 / 2) + math.log(10 / 6) + math.log(10 / 5)) / math.log(3)
+    assert loss(**batch)["row"].total.item() == pytest.approx(expected, rel=1e-12)
+    loss.row_matrices[0].data = EYE.roll(1, dims=1)  # W e_v = e_(v-1): the transpose would give e_(v+1)
+    batch["h_corrupted_dict"] = {"t": WEIGHTS.T.roll(-1, dims=1)}  # h_corrupted[u][v-1] = logits[v, u]
+    assert loss(**batch)["row"].total.item() == pytest.approx(expected, rel=1e-12)
+    code, _ = small({"t": EYE}, {}, row_form="code")
+    code.row_matrices[0].data = 2 * EYE  # (2 h_corrupted) . (2 h)
+    batch["h_corrupted_dict"] = {"t": WEIGHTS.T / 4}
+    assert code(**batch)["row"].total.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_link_level_by_hand() -> None:
+    # exp(logits) of child c (row) and parent p (column); c0 and c1 link to p0, c2 to p2.
+    loss, batch = small(
+        {"child": logs([3, 1, 2], [5, 1, 4], [1, 1, 6]), "parent": EYE}, {KEY: [(0, 0), (1, 0), (2, 2)]}
+    )
+    to_parent = (math.log(4 / 3) + math.log(6 / 5)) / math.log(2) + math.log(12 / 6) / math.log(3)
+    to_child = (math.log(6 / 3) + math.log(10 / 5) + math.log(8 / 6)) / math.log(3)
+    found = loss(**batch)["link"]
+    assert found.total.item() == pytest.approx(to_parent + to_child, rel=1e-12)
+    assert found.count == 6
+    # Only c0 -> p0 is a target: c1 is still no negative of p0.
+    batch["target_dict"] = {KEY: torch.tensor([True, False, False])}
+    expected = math.log(4 / 3) / math.log(2) + math.log(6 / 3) / math.log(3)
+    assert loss(**batch)["link"].total.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_context_level_by_hand() -> None:
+    # c of p0 is the mean of 2 log [4, 1, 1] and 0. Shares: p0 4 of 4+2+2, p1 3 of 1+3+1, p2 2 of 1+1+2.
+    children = torch.cat([2 * logs([4, 1, 1]), logs([1, 1, 1], [2, 3, 1], [2, 1, 2])])
+    loss, batch = small({"child": children, "parent": EYE}, {KEY: [(0, 0), (1, 0), (2, 1), (3, 2)]})
+    loss.context_matrices[1].data.zero_()  # so the four children see equal contexts: chance, 1.0 each
+    found = loss(**batch)["context"]
+    expected = (math.log(8 / 4) + math.log(5 / 3) + math.log(4 / 2)) / math.log(3) + 4.0
+    assert found.total.item() == pytest.approx(expected, rel=1e-12)
+    assert found.count == 7
+
+
+def test_max_negatives_keeps_the_smallest_ranks() -> None:
+    loss, batch = small({"t": EYE}, {}, max_negatives=1)
+    batch["h_corrupted_dict"] = {"t": WEIGHTS.T}
+    batch["rank_dict"] = {"t": torch.tensor([2, 0, 1])}  # row 1 first, then 2: anchors 0, 1, 2 keep 1, 2, 1
+    expected = (math.log(3 / 2) + math.log(9 / 6) + math.log(9 / 5)) / math.log(2)
+    assert loss(**batch)["row"].total.item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_no_negative_or_no_neighbour_leaves_sum_and_count() -> None:
+    loss, batch = small({"child": EYE, "parent": EYE}, {KEY: [(0, 0), (1, 0), (2, 0)]})
+    found = loss(**batch)  # p0 has every child: only parent -> child has negatives, and only p0 has a child context
+    assert (found["link"].count, found["context"].count) == (3, 3)
+    batch["sample_dict"] = {"child": torch.tensor([0, 0, 0]), "parent": torch.tensor([0, 1, 1])}
+    assert loss(**batch | {"num_samples": 2})["link"].count == 0  # p1 and p2 are in another sample
+    own = ("t", "boss", "t")
+    for num_rows, count in ((3, 2), (2, 0)):  # 0 -> 1: only row 2 can be a negative, never the anchor itself
+        loss, batch = small({"t": EYE[:num_rows]}, {own: [(0, 1)]})
+        found = loss(**batch)["link"]
+        assert found.count == count and (found.total.item() > 0) == (count > 0)
+
+
+@pytest.mark.parametrize(("skip", "count", "count_of_target"), [(False, 8, 2), (True, 7, 2)])
+def test_skip_is_per_sample_and_direction(skip: bool, count: int, count_of_target: int) -> None:
+    # Sample 0: row 0 is the parent of 1 and 2 (no negative is left), row 1 the parent of 0 (negative: row 2).
+    # Sample 1: rows 3 and 4 are parents of each other, row 5 is the negative of both.
+    own = ("t", "boss", "t")
+    links = [(1, 0), (2, 0), (0, 1), (3, 4), (4, 3)]
+    loss, batch = small({"t": torch.cat([EYE, EYE])}, {own: links}, skip_edge_type_without_negative=skip)
+    batch |= {"sample_dict": {"t": torch.tensor([0, 0, 0, 1, 1, 1])}, "num_samples": 2}
+    assert loss(**batch)["link"].count == count
+    batch["target_dict"] = {own: torch.tensor([False, False, True, False, False])}  # row 0 is no anchor of an input
+    assert loss(**batch)["link"].count == count_of_target
+
+
+@pytest.mark.parametrize("with_targets", [False, True])
+def test_sum_of_a_union_is_the_sum_of_its_parts(with_targets: bool) -> None:
+    loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(max_negatives=3)).double()
+    parts = [random_batch(seed, seed % 3 + 1, with_targets=with_targets, max_rows=7) for seed in (4, 5)]
+    a, b = parts
+    union: Batch = {name: {t: torch.cat([a[name][t], b[name][t]]) for t in NODE_TYPES} for name in a if name[0] == "h"}
+    union["rank_dict"] = {t: torch.cat([a["rank_dict"][t], b["rank_dict"][t]]) for t in NODE_TYPES}
+    samples = {t: (a["sample_dict"][t], b["sample_dict"][t] + a["num_samples"]) for t in NODE_TYPES}
+    union["sample_dict"] = {t: torch.cat(both) for t, both in samples.items()}
+    shifts = {e: torch.tensor([[len(a["h_dict"][e[0]])], [len(a["h_dict"][e[2]])]]) for e in EDGE_TYPES}
+    union["links_dict"] = {e: torch.cat([a["links_dict"][e], b["links_dict"][e] + shifts[e]], 1) for e in EDGE_TYPES}
+    targets = {e: torch.cat([a["target_dict"][e], b["target_dict"][e]]) for e in EDGE_TYPES} if with_targets else None
+    found = loss(**union, target_dict=targets, num_samples=a["num_samples"] + b["num_samples"])
+    first, second = (loss(**part) for part in parts)
+    for level, one in found.items():
+        both = first[level] + second[level]
+        assert one.count == both.count and one.count > 0
+        inputs = list(loss.parameters())
+        pairs = zip(
+            [one.total, *gradients(one.total, inputs)], [both.total, *gradients(both.total, inputs)], strict=True
+        )
+        for got, expected in pairs:
+            torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)
+
+
+def test_batch_without_rows_is_zero_and_every_parameter_gets_a_gradient() -> None:
+    for num_samples in (1, 3):
+        loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(context_bias=True)).double()
+        found = loss(**random_batch(1, num_samples, with_targets=True, max_rows=0))
+        assert [int(level.count) for level in found.values()] == [0, 0, 0]
+        total = found["row"].mean + found["link"].mean + found["context"].mean
+        assert total.item() == 0.0
+        total.backward()
+        missing = [name for name, p in loss.named_parameters() if p.grad is None or p.grad.abs().sum() != 0]
+        assert missing == []
+
+
+def test_mean_divides_by_the_count_once() -> None:
+    total = torch.tensor(6.0)
+    assert (LossSum(total, 1) + LossSum(total, 3)).mean == 3.0
+    assert LossSum(total, torch.tensor(4)).mean == 1.5
+    assert LossSum(torch.tensor(0.0), 0).mean == 0.0
+
+
+def test_layout_pads_in_order_and_copies_only_when_it_must() -> None:
+    sample = {"a": torch.tensor([0, 0, 2]), "none": torch.zeros(0, dtype=torch.int64)}
+    layouts = sample_layouts({}, sample, sample, 3)
+    values = torch.tensor([1.0, 2.0, 3.0])
+    assert layouts["a"].pad(values).tolist() == [[1, 2], [0, 0], [3, 0]]
+    assert layouts["a"].is_row.tolist() == [[True, True], [False, False], [True, False]]
+    assert layouts["none"].is_row.tolist() == [[False]] * 3
+    one = sample_layouts({}, {"a": torch.zeros_like(sample["a"])}, sample, 1)["a"]
+    assert one.pad(values).data_ptr() == values.data_ptr()
+
+
+@pytest.mark.parametrize("size", [1e4, -1e4])
+def test_large_logits_neither_overflow_nor_lose_the_gradient(size: float) -> None:
+    loss, batch = small({"child": EYE[:2] * 100, "parent": EYE[:2] * size / 100}, {KEY: [(0, 0), (1, 1)]})
+    loss = loss.float()
+    batch["h_dict"] = {t: x.float().requires_grad_() for t, x in batch["h_dict"].items()}
+    batch["h_corrupted_dict"] = batch["h_dict"]
+    found = loss(**batch)["link"]
+    assert found.mean.item() == pytest.approx(max(0.0, -size) / math.log(2), rel=1e-6)
+    (gradient,) = torch.autograd.grad(found.total, batch["h_dict"]["child"])
+    expected = -2 * batch["h_dict"]["parent"] / math.log(2) if size < 0 else torch.zeros(2, 3)
+    flipped = expected - expected.flip(0)  # push the positive up and the one negative down
+    torch.testing.assert_close(gradient, flipped.detach(), rtol=1e-5, atol=1e-6)
+
+
+def test_no_nan_on_the_way_back() -> None:
+    loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config()).double()
+    with torch.autograd.set_detect_anomaly(True):  # raises at the first NaN, even one that a mask would hide later
+        for seed in range(6):
+            for level in loss(**random_batch(seed, 3, with_targets=True)).values():
+                level.mean.backward(retain_graph=True)
+
+
+@pytest.mark.parametrize("row_form", ["equation", "code"])
+def test_small_initial_scale_starts_at_chance(row_form: str) -> None:
+    torch.manual_seed(0)
+    h = {t: layer_norm(torch.randn(60, 64, dtype=torch.float64), (64,)) for t in ("child", "parent")}
+    _, batch = small(h, {KEY: [(row, row // 3) for row in range(60)]})
+    loss = ThreeLevelLoss(list(h), [KEY], 64, config(row_form=row_form, initial_scale=0.01)).double()
+    means = {level: part.mean.item() for level, part in loss(**batch).items()}
+    assert means == pytest.approx({"row": 1.0, "link": 1.0, "context": 1.0}, abs=0.05)
+    spread = torch.cat([p.detach().flatten() for p in loss.parameters()]).std()
+    assert float(spread) == pytest.approx(0.01 / 8, rel=0.05)
+
+
+def test_autocast_and_half_precision_rows() -> None:
+    batch = random_batch(7, 2, with_targets=True)
+    loss = ThreeLevelLoss(NODE_TYPES, EDGE_TYPES, CHANNELS, config(context_bias=True))
+    for name in ("h_dict", "h_corrupted_dict"):
+        batch[name] = {t: x.detach().bfloat16() for t, x in batch[name].items()}
+    full = loss(**batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        low = loss(**batch)
+    for level, part in low.items():
+        assert part.total.dtype == torch.float32
+        torch.testing.assert_close(part.mean, full[level].mean, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"row_form": "code "}, r"row_form is 'code '; choose one of \('equation', 'code'\)"),
+        ({"context_bias": 1}, "context_bias is 1; set it to True or False"),
+        ({"max_negatives": 0}, "max_negatives is 0; set a whole number of at least 1"),
+        ({"initial_scale": math.nan}, "initial_scale is nan; set a finite number above 0"),
+    ],
+)
+def test_config_is_checked(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+def test_bad_batches_are_named() -> None:
+    loss, batch = small({"child": EYE, "parent": EYE}, {KEY: [(0, 0), (1, 1), (2, 2)]})
+    zeros = torch.zeros(3, dtype=torch.int64)
+    bad_batches: list[tuple[Batch, str]] = [
+        ({"h_dict": {"child": EYE}}, r"h_dict: missing \['parent'\]"),
+        (
+            {"h_corrupted_dict": {"child": EYE, "parent": EYE[:2]}},
+            r"h_corrupted_dict\['parent'\]: expected shape \[3, 3\]",
+        ),
+        (
+            {"rank_dict": {"child": zeros, "parent": zeros.int()}},
+            r"rank_dict\['parent'\].*torch.int64, got .*torch.int32",
+        ),
+        ({"links_dict": {KEY: torch.tensor([[0, 1], [0, 3]])}}, "child.key -> parent: link 1 .* parent row 3"),
+        ({"sample_dict": {"child": torch.tensor([0, 1, 0]), "parent": zeros}}, "'child'.: row 2 has .* 0 after 1"),
+        ({"sample_dict": {"child": torch.tensor([0, 0, 2]), "parent": zeros}}, "row 2 has .* 2 after 0; .* 0 to 1"),
+        (
+            {"sample_dict": {"child": torch.tensor([0, 1, 1]), "parent": zeros}},
+            "link 1 joins child row 1 to parent row 1",
+        ),
+        ({"target_dict": {KEY: torch.ones(2, dtype=torch.bool)}}, r"target_dict.*expected shape \[3\]"),
+        ({"num_samples": 0}, "num_samples is 0"),
+    ]
+    for changes, message in bad_batches:
+        with pytest.raises(ValueError, match=message):
+            loss(**batch | {"num_samples": 2} | changes)
+
+
+def test_bad_schemas_are_named() -> None:
+    with pytest.raises(ValueError, match=r"child.key -> parent names table 'parent'"):
+        ThreeLevelLoss(["child"], [KEY], 3, config())
+    with pytest.raises(ValueError, match="each foreign key once"):
+        ThreeLevelLoss(["child", "parent"], [KEY, KEY], 3, config())
+    with pytest.raises(ValueError, match="channels is 0"):
+        ThreeLevelLoss(["child", "parent"], [KEY], 0, config())

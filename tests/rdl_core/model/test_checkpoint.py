@@ -1,0 +1,211 @@
+"""Checkpoints: bits come back, nothing is pickled, a crash leaves the old one, another schema is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from relbench.load import RelBenchDataset
+from safetensors import safe_open
+from torch import Tensor
+
+import rdl_core.model.checkpoint
+from rdl_core.config import robust
+from rdl_core.graph.materialization import StoreConfig, materialize
+from rdl_core.graph.schema import Schema
+from rdl_core.graph.store import Store
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
+from rdl_core.model.row_encoder import RowEncoderConfig
+from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig
+from rdl_core.tasks.batch import collate_trees
+
+
+@pytest.fixture(scope="module")
+def model(nasty_store: Store) -> PretrainingModel:
+    torch.manual_seed(3)
+    config = robust().pretraining
+    rows = RowEncoderConfig(model="resnet", num_layers=1, dropout=0.1)
+    backbone = dataclasses.replace(config.backbone, channels=8, num_layers=3, aggregation="sum", rows=rows)
+    return PretrainingModel(nasty_store, dataclasses.replace(config, backbone=backbone))
+
+
+@pytest.fixture
+def checkpoint(nasty_store: Store, model: PretrainingModel) -> Checkpoint:
+    return Checkpoint(
+        weights=cpu_weights(model),
+        backbone=model.encoder.config,
+        schema=nasty_store.schema,
+        edge_types=nasty_store.graph.edge_types,
+        kind="pretrained",
+        about={"store": nasty_store.content_hash, "best": {"validation/row": 0.25}},
+    )
+
+
+def vectors(encoder: RelationalEncoder, store: Store) -> Tensor:
+    before_s = np.full(12, store.schema.cutoff_s)
+    sampling = TemporalSampling(store.graph, TemporalSamplingConfig(num_neighbors=(4, 4, 2)), seed=0)
+    trees = sampling.sample("teams", np.arange(12), before_s, epoch=0)
+    batch = collate_trees(trees, before_s, store.graph, store.features)
+    encoder.eval()
+    with torch.no_grad():
+        x = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
+        x = encoder.add_relative_time(x, batch.age_days)
+        return encoder.propagate(x, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop)["teams"]
+
+
+def test_all_of_a_checkpoint_comes_back(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    read = from_pretrained(path, kind="pretrained")
+    assert read.weights.keys() == checkpoint.weights.keys()
+    for name, weight in checkpoint.weights.items():
+        assert torch.equal(read.weights[name], weight), name
+        assert read.weights[name].dtype == weight.dtype
+    for field in dataclasses.fields(Checkpoint):
+        if field.name != "weights":
+            assert getattr(read, field.name) == getattr(checkpoint, field.name), field.name
+
+
+def test_a_loaded_model_gives_the_same_vectors(
+    nasty_store: Store, model: PretrainingModel, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    torch.manual_seed(99)
+    encoder = from_pretrained(save_pretrained(tmp_path / "model", checkpoint)).encoder()
+    expected = vectors(model.encoder, nasty_store)
+    assert torch.equal(vectors(encoder, nasty_store), expected)
+    assert expected.std() > 0
+
+
+def test_a_checkpoint_holds_no_pickle(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["model", "model.json", "model.safetensors"]
+    assert isinstance(json.loads((path / "model.json").read_text()), dict)
+    with safe_open(path / "model.safetensors", framework="pt") as file:
+        assert set(file.keys()) == set(checkpoint.weights)
+
+
+def test_a_checkpoint_carries_schema_and_cutoff(nasty_store: Store, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    description = json.loads((save_pretrained(tmp_path / "model", checkpoint) / "model.json").read_text())
+    assert description["schema"]["cutoff_s"] == nasty_store.schema.cutoff_s == 1_590_969_600  # 2020-06-01
+    assert Schema.from_json(description["schema"]) == nasty_store.schema
+    assert [tuple(e) for e in description["edge_types"]] == list(nasty_store.graph.edge_types)
+
+
+def test_saving_does_not_tie_the_checkpoint_to_the_model(model: PretrainingModel) -> None:
+    kept = cpu_weights(model)
+    name, parameter = next(iter(model.named_parameters()))
+    before = kept[name].clone()
+    with torch.no_grad():
+        parameter += 1.0
+    assert torch.equal(kept[name], before)
+    with torch.no_grad():
+        parameter.copy_(before)
+
+
+def test_a_checkpoint_already_there_is_replaced_as_a_whole(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    (path / "stray").write_text("of the old one")
+    save_pretrained(path, dataclasses.replace(checkpoint, about={"run": 2}))
+    assert from_pretrained(path).about == {"run": 2}
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["model", "model.json", "model.safetensors"]
+
+
+class Crash(Exception):
+    """A process that dies here."""
+
+
+def crash(*args: Any, **kwargs: Any) -> None:
+    raise Crash
+
+
+def crash_after_weights(weights: Mapping[str, Tensor], path: Path) -> None:
+    path.write_bytes(b"half of it")
+    raise Crash
+
+
+@pytest.mark.parametrize("dying", [crash, crash_after_weights])
+def test_a_crash_while_writing_leaves_the_old_checkpoint(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dying: Callable[..., None]
+) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    with monkeypatch.context() as patch:
+        patch.setattr(rdl_core.model.checkpoint, "save_file", dying)
+        with pytest.raises(Crash):
+            save_pretrained(path, dataclasses.replace(checkpoint, about={"run": 2}))
+    assert from_pretrained(path).about == checkpoint.about
+    save_pretrained(path, dataclasses.replace(checkpoint, about={"run": 3}))
+    assert from_pretrained(path).about == {"run": 3}
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_crash_between_the_two_renames_loses_nothing(
+    checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    path.rename(tmp_path / "model.old")  # as a crash right after the first rename leaves it
+    assert from_pretrained(path).about == checkpoint.about
+    with monkeypatch.context() as patch:
+        patch.setattr(rdl_core.model.checkpoint, "save_file", crash)
+        with pytest.raises(Crash):
+            save_pretrained(path, dataclasses.replace(checkpoint, about={"run": 2}))
+    assert from_pretrained(path).about == checkpoint.about
+
+
+def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere.*model\.json"):
+        from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_checkpoint_of_another_kind_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    with pytest.raises(ValueError, match="is pretrained, expected one that is finetuned"):
+        from_pretrained(path, kind="finetuned")
+
+
+def test_a_checkpoint_of_another_format_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    description = json.loads((path / "model.json").read_text())
+    (path / "model.json").write_text(json.dumps({**description, "format_version": 99}))
+    with pytest.raises(ValueError, match="has format 99, expected 1"):
+        from_pretrained(path)
+
+
+def test_the_store_it_was_trained_on_is_accepted(nasty_store: Store, checkpoint: Checkpoint, tmp_path: Path) -> None:
+    from_pretrained(save_pretrained(tmp_path / "model", checkpoint)).require_same_schema(nasty_store)
+
+
+def test_a_store_with_other_columns_is_refused_naming_them(
+    nasty_dataset: RelBenchDataset, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    other = materialize(nasty_dataset, tmp_path, StoreConfig(exclude_columns=("match.score", "match.tags")))
+    with pytest.raises(ValueError, match=r"(?s)'nasty'.*table match: columns differ: score, tags\nRemedy"):
+        checkpoint.require_same_schema(other)
+
+
+def test_a_store_with_another_table_or_key_is_refused_naming_it(nasty_store: Store, checkpoint: Checkpoint) -> None:
+    tables = {t: s for t, s in nasty_store.schema.tables.items() if t != "goal"}
+    smaller = dataclasses.replace(checkpoint, schema=dataclasses.replace(nasty_store.schema, tables=tables))
+    with pytest.raises(ValueError, match="table goal: only in the store"):
+        smaller.require_same_schema(nasty_store)
+    with pytest.raises(ValueError, match="set of foreign keys differs"):
+        dataclasses.replace(checkpoint, edge_types=checkpoint.edge_types[::-1]).require_same_schema(nasty_store)
+
+
+def test_a_store_with_texts_of_another_embedder_is_refused(nasty_store: Store, checkpoint: Checkpoint) -> None:
+    schema = dataclasses.replace(nasty_store.schema, text_embedder="sentence-transformers:of-the-same-width")
+    with pytest.raises(ValueError, match="text embedder.*sentence-transformers:of-the-same-width"):
+        dataclasses.replace(checkpoint, schema=schema).require_same_schema(nasty_store)
+
+
+def test_a_store_with_another_time_column_is_refused(nasty_store: Store, checkpoint: Checkpoint) -> None:
+    order = dataclasses.replace(nasty_store.schema.tables["order"], time_col="delivered")
+    schema = dataclasses.replace(nasty_store.schema, tables={**nasty_store.schema.tables, "order": order})
+    with pytest.raises(ValueError, match="table order: .*time column.*delivered.*placed_at"):
+        dataclasses.replace(checkpoint, schema=schema).require_same_schema(nasty_store)

@@ -1,0 +1,153 @@
+"""Configurations: what they refuse and how they say it; what the presets are and where they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from rdl_core.batches.pretraining_batch import CorruptionConfig
+from rdl_core.config import PRESETS, FinetuningConfig, Preset, PretrainingConfig, paper, robust
+from rdl_core.contrast.levels import LossConfig
+from rdl_core.model.backbone import BackboneConfig
+from rdl_core.model.row_encoder import RowEncoderConfig
+from rdl_core.sampling.hg_sampling import HGSamplingConfig
+from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
+
+
+def pretraining_config(**changes: Any) -> PretrainingConfig:
+    return dataclasses.replace(robust().pretraining, **changes)
+
+
+def loss_config(**changes: Any) -> LossConfig:
+    return dataclasses.replace(robust().pretraining.loss, **changes)
+
+
+REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
+    (BackboneConfig, "channels", 7, "even"),
+    (BackboneConfig, "channels", 0, "positive"),
+    (BackboneConfig, "num_layers", 0, "at least 1"),
+    (BackboneConfig, "aggregation", "max", "'sum' or 'mean'"),
+    (RowEncoderConfig, "model", "mlp", "'linear' or 'resnet'"),
+    (RowEncoderConfig, "dropout", 1.0, r"\[0, 1\)"),
+    (CorruptionConfig, "probability", 1.1, r"\[0, 1\]"),
+    (CorruptionConfig, "distribution", "normal", "'distinct' or 'frequency'"),
+    (CorruptionConfig, "target_link_share", 1.0, r"\[0, 1\)"),
+    (HGSamplingConfig, "seeds_per_sample", 0, "at least 1"),
+    (HGSamplingConfig, "rows_per_hop", 0, "at least 1"),
+    (HGSamplingConfig, "num_hops", 0, "at least 1"),
+    (HGSamplingConfig, "max_children", 0, "at least 1"),
+    (TemporalSamplingConfig, "num_neighbors", (), "positive"),
+    (TemporalSamplingConfig, "num_neighbors", (4, 0), "positive"),
+    (TemporalSamplingConfig, "strategy", "first", "'uniform' or 'recent'"),
+    (loss_config, "row_form", "paper", "equation"),
+    (loss_config, "link_matrix", "none", "per_direction"),
+    (loss_config, "context_form", "mean", "neighbours"),
+    (loss_config, "context_bias", 1, "True or False"),
+    (loss_config, "max_negatives", 0, "at least 1"),
+    (loss_config, "negatives", "everywhere", "gathered"),
+    (loss_config, "initial_scale", 0.0, "above 0"),
+    *((pretraining_config, name, 0, "at least 1") for name in (
+        "samples_per_step", "max_steps", "validation_interval_steps", "validation_samples", "patience",
+    )),
+    (pretraining_config, "learning_rate", 0.0, "positive"),
+    (pretraining_config, "gradient_clip_norm", 0.0, "positive"),
+    (pretraining_config, "max_hours", -1.0, "positive"),
+    (pretraining_config, "precision", "float16", "'float32' or 'bfloat16'"),
+    *((FinetuningConfig, name, 0, "at least 1") for name in (
+        "max_steps", "validation_interval_steps", "patience", "head_channels",
+    )),
+    (FinetuningConfig, "batch_size", 1, "at least 2"),
+    (FinetuningConfig, "learning_rate", -1e-3, "positive"),
+    (FinetuningConfig, "regression_loss", "huber", "'l1' or 'mse'"),
+    (FinetuningConfig, "ema_decay", 1.0, r"\(0, 1\)"),
+    (FinetuningConfig, "gradient_clip_norm", 0.0, "positive"),
+    (FinetuningConfig, "max_hours", 0.0, "positive"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "name", "value", "remedy"), REFUSED)
+def test_a_wrong_value_is_refused_naming_field_and_remedy(
+    make: Callable[..., Any], name: str, value: object, remedy: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"\w+Config\.{name} .*{remedy}") as error:
+        make(**{name: value})
+    assert repr(value) in str(error.value) or str(value) in str(error.value)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="lerning_rate"):
+        FinetuningConfig(**{"lerning_rate": 1.0})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_preset_is_hashable_and_the_same_each_time(preset: Callable[[], Preset]) -> None:
+    assert preset() == preset()
+    assert hash(preset()) == hash(preset())
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_preset_is_frozen_at_every_level(preset: Callable[[], Preset]) -> None:
+    def check(config: Any) -> None:
+        for field in dataclasses.fields(config):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(config, field.name, None)
+            if dataclasses.is_dataclass(getattr(config, field.name)):
+                check(getattr(config, field.name))
+
+    check(preset())
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_preset_survives_json(preset: Callable[[], Preset]) -> None:
+    described = dataclasses.asdict(preset())
+    read = json.loads(json.dumps(described, allow_nan=False))
+    assert read["pretraining"] == json.loads(json.dumps(described["pretraining"]))
+    backbone = read["pretraining"]["backbone"]
+    rows = RowEncoderConfig(**backbone["rows"])
+    assert BackboneConfig(**{**backbone, "rows": rows}) == preset().pretraining.backbone
+
+
+def test_presets_are_named_by_their_functions() -> None:
+    assert {"robust": robust, "paper": paper} == PRESETS
+
+
+def test_the_presets_differ_where_the_method_differs() -> None:
+    ours, theirs = robust(), paper()
+    assert (ours.finetuning.regression_loss, theirs.finetuning.regression_loss) == ("l1", "mse")
+    assert (ours.finetuning.sampling.strategy, theirs.finetuning.sampling.strategy) == ("recent", "uniform")
+    corruptions = ours.pretraining.corruption, theirs.pretraining.corruption
+    assert [c.distribution for c in corruptions] == ["frequency", "distinct"]
+    assert corruptions[0].target_link_share > 0 == corruptions[1].target_link_share
+    assert [c.relative_time for c in corruptions] == [True, False]
+    losses = ours.pretraining.loss, theirs.pretraining.loss
+    assert [loss.link_matrix for loss in losses] == ["per_direction", "shared"]
+    assert [loss.row_form for loss in losses] == ["equation", "code"]
+    assert [loss.context_form for loss in losses] == ["neighbours", "edge_types"]
+    assert [loss.skip_edge_type_without_negative for loss in losses] == [False, True]
+
+
+def test_paper_is_what_the_publication_and_its_script_say() -> None:
+    pretraining, finetuning = paper().pretraining, paper().finetuning
+    assert (pretraining.samples_per_step, pretraining.learning_rate, pretraining.max_steps) == (1, 1e-3, 2000)
+    assert (pretraining.validation_interval_steps, pretraining.validation_samples) == (50, 50)
+    assert (pretraining.patience, pretraining.validation_fresh, pretraining.stop_below) == (10, True, 0.05)
+    assert (pretraining.max_hours, finetuning.max_hours) == (4.0, 2.0)
+    assert pretraining.sampling == HGSamplingConfig(seeds_per_sample=64, rows_per_hop=64, num_hops=3)
+    assert pretraining.backbone.rows == RowEncoderConfig(model="resnet", num_layers=4, dropout=0.2)
+    assert (pretraining.backbone.channels, pretraining.loss.max_negatives) == (128, 256)
+    assert pretraining.corruption.probability in (0.2, 0.4, 0.6)
+    assert (finetuning.batch_size, finetuning.learning_rate, finetuning.max_steps) == (512, 5e-3, 2000)
+    assert (finetuning.validation_interval_steps, finetuning.patience) == (100, 5)
+    assert finetuning.sampling.num_neighbors == (128, 64)
+    assert finetuning.head_channels == 128
+    assert finetuning.ema_decay is None
+    assert (pretraining.gradient_clip_norm, finetuning.gradient_clip_norm) == (None, None)
+
+
+@pytest.mark.parametrize("preset", PRESETS.values(), ids=PRESETS)
+def test_a_presets_trees_are_as_deep_as_its_backbone(preset: Callable[[], Preset]) -> None:
+    assert len(preset().finetuning.sampling.num_neighbors) == preset().pretraining.backbone.num_layers

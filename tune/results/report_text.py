@@ -1,0 +1,159 @@
+"""A sweep's report in words and numbers: Markdown for people, CSV for tables."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rdl_core.tasks.downstream import OBJECTIVE, PREFIX
+from tune.results.ledger import ENDED, TrialRecord
+from tune.results.live_table import short
+from tune.results.sweep_result import SweepResult
+
+AGAIN = "The best setting again:"
+
+
+def csv_text(sweep: SweepResult) -> str:
+    """One row a trial."""
+    paths = list(dict.fromkeys(path for setting in sweep.settings.values() for path in setting))
+    lines: list[list[Any]] = [
+        [
+            "trial",
+            *paths,
+            "seed",
+            "status",
+            "steps",
+            sweep.plan["metric"],
+            *sweep.tasks,
+            "seconds",
+            "start_up_s",
+            "reason",
+        ]
+    ]
+    for record in (r for group in sweep.groups() for r in group):
+        setting = sweep.settings[record.id]
+        numbers = [record.metric, *task_metrics(record, sweep.tasks), round(record.seconds, 2), record.start_up_s]
+        lines.append(
+            [record.id, *(setting.get(p) for p in paths), sweep.seeds[record.id], record.status, record.steps, *numbers]
+            + [" ".join(record.reason.split())]
+        )
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(lines)
+    return text.getvalue()
+
+
+def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
+    """The report for people."""
+    records, workers = list(sweep.ledger.records.values()), sweep.plan["workers_per_trial"]
+    used = sum(r.seconds for r in records) * workers
+    saved = sum(saved_seconds(r, sweep.plan["max_steps"]) for r in records) * workers
+    start_ups = [r.start_up_s for r in records if r.start_up_s is not None]
+    counts = {s: sum(r.status == s for r in records) for s in (*ENDED, "running", "died", "pending")}
+    failed = len(records) - len(sweep.counted)
+    parts = [
+        f"# Sweep {sweep.folder.name}\n",
+        f"{len(records)} trials of at most {sweep.plan['max_steps']} steps, early stopping: {sweep.plan['early_stopping']}. "
+        + ", ".join(f"{n} {status}" for status, n in counts.items() if n)
+        + ".\n",
+        f"- Best: {_best_text(sweep, best)}",
+        f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of what they would be without early stopping"
+        + (f", without the {failed} trials that failed or hung." if failed else "."),
+        f"- Worker time: {used / 3600:.3f} CPU-hours; about {saved / 3600:.3f} saved by early stopping (at each trial's own rate).",
+    ]
+    if start_ups:
+        parts.append(
+            f"- Start-up of a trial: median {statistics.median(start_ups):.2f} s, most {max(start_ups):.2f} s."
+        )
+    parts += [
+        *_better_when_stopped(sweep, best),
+        f"- {_objective_text(sweep)}\n",
+        *_table(sweep),
+        "",
+        "Settings whose trials all went to the end come first; a trial that was stopped or failed was measured at fewer steps, at its last, "
+        "and ranks after them whatever it measured.",
+        "",
+        *(f"- trial {r.id} {r.status}: {' '.join(r.reason.split())}" for r in records if r.reason),
+        *(f"- trial {r.id} went on after its process died ({r.deaths} times)" for r in records if r.deaths),
+        "",
+        *([AGAIN, "", "```", *commands_again(sweep, best), "```", ""] if best is not None else []),
+        *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals", "timeline")),
+    ]
+    return "\n".join(parts)
+
+
+def saved_seconds(record: TrialRecord, max_steps: int) -> float:
+    """What the rest of a stopped trial would have taken at its own rate."""
+    if record.status != "stopped" or not record.steps:
+        return 0.0
+    return record.seconds / record.steps * (max_steps - record.steps)
+
+
+def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:
+    if best is None:
+        return "no trial has finished."
+    return f"trial {best.id} ({short(sweep.settings[best.id])}), {sweep.objective} {best.metric:.4f}."
+
+
+def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
+    """Command lines, to be copied as they are, that pretrain the best setting anew and, with tasks, fine-tune from it as the sweep did."""
+    runs_dir, name, workers = sweep.folder.parent, f"{sweep.folder.name}-best", sweep.plan["workers_per_trial"]
+    common = list(sweep.plan.get("store_options", ("--data", "DATA")))
+    common += ["--workers", str(workers)] if workers > 1 else []
+    common += ["--runs-dir", str(runs_dir)] if runs_dir != Path("runs") else []
+    pretrain = ["pretrain", *common, "--preset", str(sweep.folder / "report" / "preset.yaml"), "--run-name", name]
+    checkpoint = ["--checkpoint", str(runs_dir / name / "model")]
+    finetune = [
+        ["finetune", *common, "--task", task, *sweep.plan["finetune_options"], *checkpoint] for task in sweep.tasks
+    ]
+    return [shlex.join(["python", "-m", "distributed", *options]) for options in (pretrain, *finetune)]
+
+
+def _better_when_stopped(sweep: SweepResult, best: TrialRecord | None) -> list[str]:
+    """A downstream objective may get worse with more steps, and a stopped trial has no model to show for it."""
+    if best is None or best.metric is None:
+        return []
+    found = [r for r in sweep.ledger.records.values() if r.status == "stopped" and r.metric and r.metric < best.metric]
+    shown = ", ".join(f"{r.id} ({r.metric:.4f} at step {r.steps})" for r in found)
+    return [f"- Lower than the best's when they were stopped: {shown}."] if found else []
+
+
+def _objective_text(sweep: SweepResult) -> str:
+    at = "at corruption 0.4 on the same samples and draws for all trials"
+    if not sweep.tasks:
+        return f"Loss: lowest validation loss, sum of the three levels (chance is 3), {at}."
+    arm, regime = sweep.plan["downstream"]["arm"], sweep.plan["downstream"]["regime"]
+    return (
+        f"Objective: mean validation error of {', '.join(sweep.tasks)} ({arm}, {regime}): 1 - AUROC, or MAE over that of the train median; "
+        f"of the weights with the lowest validation loss, {at}."
+    )
+
+
+def task_metrics(record: TrialRecord, tasks: Sequence[str]) -> list[float | None]:
+    """The validation metric of each task where it was measured last."""
+    last: Mapping[str, float] = next((r for r in reversed(record.results) if OBJECTIVE in r), {})
+    return [last.get(PREFIX + task) for task in tasks]
+
+
+def _table(sweep: SweepResult) -> list[str]:
+    names = ["rank", "trials", "setting", sweep.objective, *sweep.tasks, "status", "steps"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    for rank, group in enumerate(sweep.groups(), 1):
+        measured = [[r.metric for r in group], *zip(*(task_metrics(r, sweep.tasks) for r in group), strict=True)]
+        cells = (
+            ", ".join(r.id for r in group), short(sweep.settings[group[0].id]), *map(_mean_text, measured),
+            ", ".join(sorted({r.status for r in group})), ", ".join(str(r.steps) for r in group),
+        )  # fmt: skip
+        lines.append(f"| {rank} | " + " | ".join(cells) + " |")
+    return lines
+
+
+def _mean_text(values: Sequence[float | None]) -> str:
+    """Mean ± standard deviation."""
+    found = [value for value in values if value is not None]
+    mean = f"{statistics.mean(found):.4f}" if found else ""
+    return f"{mean} ± {statistics.stdev(found):.4f}" if len(found) > 1 else mean

@@ -1,0 +1,1 @@
+"""One trial: its session, its processes, and when it has to end."""

@@ -1,0 +1,222 @@
+"""One trial: a whole pretraining run that reports every validation to Ray Tune.
+
+Promises: a trial of one CPU worker runs in the trial's own process (no start-up of Ray Train and Ray Data) with the same bits as
+`distributed.pretrain` on one worker; it goes on from its newest checkpoint to the same weights; it reports each validation once, in order of
+step, also those that a killed driver missed; a trial is called finished only when its model is there; one that fails says why in its folder, and one
+that makes no step for too long ends its process (hang.py).
+
+    trials/<id>/preset.yaml       its complete configuration
+    trials/<id>/checkpoint_*      where it goes on (checkpoint.py); of trials with Ray Train: train/checkpoint_*
+    trials/<id>/model             the best model, of finished trials
+    trials/<id>/error.json        what it threw, and whether a machine's failure was behind it
+    trials/<id>/hang.txt          where it stood when it hung
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray.exceptions
+import ray.tune
+import torch
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError
+from ray.tune.integration.ray_train import TuneReportCallback
+
+from distributed.runs.checkpoint import load_state, load_training, run_identity, save_training
+from distributed.runs.commits import committed_checkpoint, repair
+from distributed.runs.folder import write_json
+from distributed.runs.preset_file import read_preset_file
+from distributed.runs.tracking import TrackingConfig
+from distributed.training.failures import cause
+from distributed.training.trainer import pretrain
+from rdl_core.communicator import SingleProcess
+from rdl_core.config import PretrainingConfig
+from rdl_core.contrast.terms import LEVELS
+from rdl_core.graph.store import Store, open_store
+from rdl_core.model.checkpoint import cpu_weights, save_pretrained
+from rdl_core.optimizer import make_optimizer
+from rdl_core.place import Place
+from rdl_core.pretraining.loop import fit, local_sampler, local_steps, pretrained_checkpoint
+from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.pretraining.state import TrainState
+from rdl_core.pretraining.validation import Validation
+from rdl_core.tasks.downstream import Downstream, DownstreamConfig
+from tune.trials.leftovers import leave_out_cleaner
+from tune.trials.watchdog import ended_when_hung, ended_when_silent
+
+Report = Callable[[dict[str, Any]], None]
+MACHINES = (ray.exceptions.RayError, ConnectionError, WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError)
+"""Errors of a Ray Train run that its own retries did not get over (failures.py): lost nodes, killed processes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialJob:
+    """What the processes of all trials are told.
+
+    Args:
+        store_path: The store that all trials map.
+        folder: Of the sweep, readable on every node.
+        reported: By trial, the last step that the ledger has; -1: none.
+        workers: Of a trial.
+        in_process: Whether a trial trains in its own process.
+        hang_after_s: Without a step for so long, a trial has hung.
+        downstream: Tasks by which it is measured, or None.
+    """
+
+    store_path: Place
+    folder: str
+    reported: Mapping[str, int]
+    workers: int
+    in_process: bool
+    hang_after_s: float
+    downstream: DownstreamConfig | None = None
+
+
+def run_trial(job: TrialJob, trial: str) -> None:
+    """Runs a trial to its end inside a Tune session; leaves error.json if it fails."""
+    folder = Path(job.folder) / "trials" / trial
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("error.json", "hang.txt"):
+        (folder / name).unlink(missing_ok=True)
+    last = job.reported.get(trial, -1)
+
+    def report(result: dict[str, Any]) -> None:
+        nonlocal last
+        if result["step"] > last:
+            last = result["step"]
+            ray.tune.report(result)
+
+    train = train_in_process if job.in_process else train_with_ray
+    try:
+        train(open_store(job.store_path), read_preset_file(folder / "preset.yaml"), folder, report, job)
+    except Exception as error:
+        inner = cause(error)
+        thrown = {"type": type(inner).__name__, "message": str(inner), "by_machine": is_machines(inner)}
+        write_json(folder / "error.json", thrown)
+        raise
+
+
+def is_machines(error: BaseException) -> bool:
+    """Whether a process or node that died is behind an error, so that the trial may go on."""
+    return isinstance(error, MACHINES) and not isinstance(error, ray.exceptions.RayTaskError)
+
+
+def train_in_process(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
+    """One worker without Ray Data and Ray Train: `pretrain_here` with checkpoints."""
+    torch.set_num_threads(1)  # as the workers of Ray Train; with more, sums may be split differently from run to run
+    torch.manual_seed(config.seed)
+    model = PretrainingModel(store, config)
+    optimizer = make_optimizer(model, config.learning_rate)
+    state, best = TrainState(), cpu_weights(model)
+    identity = run_identity(config, store.content_hash, None)
+    if (checkpoint := newest_checkpoint(folder)) is not None:
+        state, best = load_training(checkpoint, model, optimizer, identity)
+    report_missed(state, report)
+    validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
+    downstream: Downstream | None = None
+
+    def on_report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
+        nonlocal best
+        best = cpu_weights(model) if is_best else best
+        require_finite(metrics)
+        if downstream is not None:
+            downstream.measure(state, best)
+        if state.finished:  # first the model: a finished checkpoint is not trained again
+            save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
+        save_checkpoint(folder, model, best, optimizer, state, identity)
+        report(results_of(state)[-1] | {"fit_began_s": began_s})
+
+    with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
+        if job.downstream is not None:
+            downstream = Downstream(
+                store, config, job.downstream, SingleProcess(), torch.device("cpu"), on_batch=lambda task: alive()
+            )
+        began_s = time.time()
+        steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
+        fit(
+            model, optimizer, steps, store, config, validation, state=state, on_report=on_report,
+            on_step=lambda step, losses, counts: alive(),
+        )  # fmt: skip
+
+
+def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
+    """A Ray Train run of its own; rank 0's reduced metrics reach Tune as they come."""
+    repair(folder / "train")
+    if (checkpoint := committed_checkpoint(folder / "train")) is not None:
+        state = load_state(checkpoint)
+        if not state.finished:  # the end is reported with the model
+            report_missed(state, report)
+    leave_out_cleaner()
+    tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
+    with ended_when_silent(folder, job.hang_after_s):
+        done = pretrain(
+            store, config, folder, workers=job.workers, tracking=tracking, downstream=job.downstream,
+            callbacks=[ReportToTune()],
+        )  # fmt: skip
+    ray.tune.report(results_of(done.state)[-1])
+
+
+class ReportToTune(TuneReportCallback):
+    """Rank 0's validations as they are committed, each once; runs in Ray Train's controller. The last is the trial's to report, with the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._last = -1
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        step = metrics[0].get("step", -1)
+        if step > self._last and "best_loss" in metrics[0] and not metrics[0]["finished"]:
+            self._last = step
+            super().after_report(run_context, metrics, checkpoint)
+
+
+def results_of(state: TrainState) -> list[dict[str, Any]]:
+    """What Tune is told of each validation so far."""
+    results, best = [], math.inf
+    for entry in state.history:
+        best = min(best, sum(entry[f"validation/{level}"] for level in LEVELS))
+        last = entry is state.history[-1]
+        results.append(
+            {**entry, "best_loss": best, "seconds": state.seconds, "finished": state.finished if last else ""}
+        )
+    return results
+
+
+def report_missed(state: TrainState, report: Report) -> None:
+    """Reports what the checkpoint knows and the ledger does not."""
+    for result in results_of(state):
+        report(result)
+
+
+def require_finite(metrics: Mapping[str, float]) -> None:
+    """Raises FloatingPointError for a validation that no comparison can use."""
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
+    if wrong:
+        raise FloatingPointError(f"{', '.join(wrong)} is not finite: {dict(metrics)}; lower the learning rate")
+
+
+def save_checkpoint(
+    folder: Path, model: torch.nn.Module, best: Mapping[str, torch.Tensor], optimizer: torch.optim.Optimizer, state: TrainState,
+    identity: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Writes checkpoint_<step> beside and renames; then removes the older ones."""
+    path, partial = folder / f"checkpoint_{state.step:09d}", folder / "checkpoint.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    save_training(partial, model, best, optimizer, state, identity)
+    shutil.rmtree(path, ignore_errors=True)
+    partial.replace(path)
+    for older in sorted(folder.glob("checkpoint_*"))[:-1]:
+        shutil.rmtree(older)
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of a trial's last validation."""
+    found = sorted(folder.glob("checkpoint_*"))
+    return found[-1] if found else None
