@@ -1,0 +1,1 @@
+"""Everything in a run's folder: configuration, journal, checkpoints, status, tracking."""
