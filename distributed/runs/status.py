@@ -14,10 +14,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from distributed.console import loss_text
 from distributed.runs.checkpoint import load_state
 from distributed.runs.commits import committed_checkpoint
 from distributed.runs.journal import Journal
-from distributed.console import loss_text
 from rdl_core.pretraining.state import TrainState
 
 SILENT_S = 300.0

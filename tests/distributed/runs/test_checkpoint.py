@@ -15,14 +15,14 @@ from torch import Tensor
 from distributed.runs.checkpoint import CheckpointPolicy, load_training, run_identity, save_training
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, robust
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights
+from rdl_core.model.row_encoder import RowEncoderConfig
 from rdl_core.pretraining.loop import fit, local_steps
 from rdl_core.pretraining.model import PretrainingModel
-from rdl_core.model.row_encoder import RowEncoderConfig
-from rdl_core.graph.store import Store
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation
+from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -57,7 +57,7 @@ def test_killed_writers_lose_nothing_that_was_appended_and_mix_no_lines(tmp_path
         )
         for name in "ab"
     ]
-    said = {name: 0 for name in "ab"}
+    said = dict.fromkeys("ab", 0)
     for _ in range(20):
         for name, writer in zip("ab", writers, strict=True):
             assert writer.stdout is not None

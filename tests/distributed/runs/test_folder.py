@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from tests import REPOSITORY
 import json
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from distributed.runs.folder import describe_differences, held, open_run, remove_unused_runs, resolve_data, write_json
-
+from tests import REPOSITORY
 
 CONFIG = {"seed": 0, "backbone": {"channels": 16, "rows": {"model": "linear"}}, "path": Path("x")}
 

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from distributed.commands.options import Pretrain
-from distributed.runs.preset_file import pretraining_preset, read_preset_file, write_preset_file
 from distributed.commands.pretrain import pretraining_config
+from distributed.runs.preset_file import pretraining_preset, read_preset_file, write_preset_file
 from rdl_core.config import PRESETS, PretrainingConfig, robust
 from tune.search_space import with_setting
 

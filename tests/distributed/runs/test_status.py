@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from distributed.__main__ import main
-from distributed.training.failures import GiveUp, RunFailedError
 from distributed.runs.journal import Journal
 from distributed.runs.status import SILENT_S, duration, run_status, status_text
 from distributed.runs.watch import Watch
+from distributed.training.failures import GiveUp, RunFailedError
 from rdl_core.pretraining.state import TrainState
 
 RESIZED = """\
