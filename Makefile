@@ -1,14 +1,17 @@
-# `make run`: the embedded example, from a SQL database to fine-tuned models. `make test`: all checks that CI runs.
+# `make run`: the embedded example, from a SQL database to fine-tuned models.
+# `make test`: all that CI runs, in at most ten minutes on two cores. `make test-slow`: tests that take minutes each.
+# `make test-servers`: imports from real PostgreSQL and MariaDB servers; a missing server fails it.
 # `make bench`: the quick benchmark. `make bench-peers`: the same beside torch-sparse, which is compiled once (about 10 minutes).
 # `make chaos`: a run of 300 steps, killed ten times, against the same run left alone (about ten minutes).
 # `make netns-test`: runs on several hosts (network namespaces: Linux, root) whose links are cut and processes killed (about fifteen minutes).
+# `make lines`: source lines per package, as JSON.
 # All make .venv themselves from constraints.txt; the second call starts at once.
 PYTHON ?= python3
 DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow check bench bench-peers chaos netns-test clean
+.PHONY: run test test-slow test-servers check lines bench bench-peers chaos netns-test clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-installed
@@ -16,17 +19,24 @@ run: .venv/run-installed
 
 # The fast tests first, on two cores; those that need a Ray session after.
 test: check
-	$(BIN)/python -m pytest -m "not ray and not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not ray and not slow and not servers" -n 2 --dist loadfile
 	$(BIN)/python -m pytest -m "ray and not slow"
 
-# Elastic workers on a cluster that loses a node; trials with workers of their own. Five minutes.
+# Elastic workers on a cluster that loses a node; sweeps that are killed; trials with workers of their own.
 test-slow: .venv/test-installed
 	$(BIN)/python -m pytest -m slow
+
+test-servers: .venv/test-installed
+	$(BIN)/python -m pytest -m servers
 
 check: .venv/test-installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
+
+lines: .venv/test-installed
+	@PATH=$(BIN):$$PATH $(BIN)/python benchmarks/lines.py
 
 bench: .venv/run-installed
 	$(BIN)/python benchmarks/samplers/sampling.py --quick --json --data $(DATA)
@@ -34,10 +44,10 @@ bench: .venv/run-installed
 bench-peers: .venv/peers-installed bench
 
 chaos: .venv/run-installed
-	$(BIN)/python tests/faults/chaos.py --data $(DATA)/rel-f1
+	$(BIN)/python -m tests.faults.chaos --data $(DATA)/rel-f1
 
 netns-test: .venv/test-installed
-	$(BIN)/python tests/faults/netns.py --data $(DATA)/rel-f1
+	$(BIN)/python -m tests.faults.netns --data $(DATA)/rel-f1
 
 # torch first and alone: a looser first install would bring gigabytes of CUDA where only a CPU is.
 .venv/python-installed:
