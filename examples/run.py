@@ -27,11 +27,9 @@ from distributed.storage.materialize import materialize_in_parallel
 from distributed.training.finetune import FinetuneJob, run_side_by_side
 from distributed.training.trainer import pretrain
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
-from rdl_core.config import FinetuningConfig, robust
+from rdl_core.config import FinetuningConfig, StoreConfig, TemporalSamplingConfig, robust
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import StoreConfig
 from rdl_core.graph.store import Store
-from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
 from rdl_core.tasks.finetuning import FinetuningResult
 
 TASK_NAMES = ("customer-churn", "customer-spend")

@@ -8,7 +8,8 @@ Lea, Flood 2014), which passes the avalanche tests that a draw per row needs; it
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from rdl_core.kernel_cache import njit
 
 # Purposes keep the streams of one run apart. The numbers are part of the format: changing one changes every pinned sequence.
 PURPOSE_PERMUTATION = 1

@@ -48,9 +48,9 @@ import torch
 from tests.nasty_database import write_nasty_database
 from rdl_core.contrast.collapse import effective_rank
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import robust
+from rdl_core.config import HGSamplingConfig, robust
 from rdl_core.database.dataset import open_dataset
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.pretraining.loop import fit, local_steps
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.validation import Validation
@@ -153,12 +153,28 @@ def test_pretraining_runs_where_importing_ray_raises(output: list[str]) -> None:
     assert output[1:] == ["2 max_steps"]
 
 
+@pytest.mark.parametrize("path", CORE + DISTRIBUTED + TUNE, ids=relative)
+def test_every_kernel_is_compiled_with_our_cache(path: Path) -> None:
+    """Kernels take `njit` from rdl_core.kernel_cache, and all of them lie where it looks for them."""
+    if relative(path) != "rdl_core/kernel_cache.py":
+        assert below(imported(path), "numba.njit", "numba.jit", "numba.vectorize", "numba.guvectorize") == []
+    if path not in CORE:
+        assert "@njit" not in path.read_text()
+
+
+def test_configurations_are_described_without_loading_torch() -> None:
+    code = "import sys, rdl_core.config; print([m for m in %r if m in sys.modules])"
+    heavy = ["torch", "torch_geometric", "torch_frame", "relbench", "pandas", "numpy", "ray", "numba"]
+    command = [sys.executable, "-c", code % heavy]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout == "[]\n"
+
+
 def test_compiled_kernels_are_cached_by_the_state_of_all_of_them(tmp_path: Path) -> None:
     """numba looks at a kernel's own file only; a change in a file whose kernels it inlines must not leave old code in use."""
     shutil.copytree(REPOSITORY / "rdl_core", tmp_path / "rdl_core", ignore=shutil.ignore_patterns("__pycache__"))
 
     def cache_folder() -> str:
-        code = "import numba, rdl_core; print(numba.config.CACHE_DIR)"
+        code = "import numba, rdl_core.kernel_cache; print(numba.config.CACHE_DIR)"
         environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
         return subprocess.run(
             [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment, cwd=tmp_path

@@ -3,6 +3,7 @@
     preset: robust                                  what is not varied
     space:
       backbone.num_layers: [2, 3]                   each of them (grid), or one at random (random search)
+      backbone.rows: [linear, resnet]               of what may be of several kinds, kinds or {kind: resnet, num_layers: 2}
       learning_rate: {loguniform: [1e-4, 1e-2]}     random and optuna only: uniform, loguniform, quniform, randint, choice
 
 Promises: a path that does not exist, a value of another type and a path that would make the trials' validation losses incomparable are
@@ -13,9 +14,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
-import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,11 +24,10 @@ from typing import Any, Literal
 
 import numpy as np
 import ray.tune
-import yaml
 from ray.tune.search.sample import Categorical, Domain, Float, Integer
 
-from distributed.runs.preset_file import typed
-from rdl_core.config import PRESETS, PretrainingConfig
+from distributed.runs.preset_file import read_yaml
+from rdl_core.config import PRESETS, PretrainingConfig, changed
 
 Search = Literal["grid", "random", "optuna"]
 Setting = dict[str, Any]
@@ -71,14 +71,19 @@ class SearchSpace:
     values: Mapping[str, list[Any] | Domain] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.preset, str) or self.preset not in PRESETS:
-            raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+        check_preset(self.preset)
         for path, values in self.values.items():
-            check_path(path)
+            check_path(path, self.preset)
             for value in values if isinstance(values, list) else _extremes(values):
                 with_setting(PRESETS[self.preset]().pretraining, {path: value})
             if isinstance(values, list) and not values:
                 raise ValueError(f"{path} has no value to try")
+
+
+def check_preset(preset: Any) -> None:
+    """Raises ValueError for what is no built-in preset."""
+    if not isinstance(preset, str) or preset not in PRESETS:
+        raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {preset!r}")
 
 
 def paper_grid() -> SearchSpace:
@@ -87,7 +92,7 @@ def paper_grid() -> SearchSpace:
         "backbone.num_layers": [2, 3],
         "backbone.aggregation": ["sum", "mean"],
         "corruption.probability": [0.2, 0.4, 0.6],
-        "backbone.rows.model": ["linear", "resnet"],
+        "backbone.rows": ["linear", "resnet"],
     }
     return SearchSpace(preset="paper", values=values)
 
@@ -96,7 +101,7 @@ def robust_grid() -> SearchSpace:
     """12 settings of what the robust preset leaves to the database."""
     values: dict[str, list[Any] | Domain] = {
         "backbone.num_layers": [2, 3],
-        "backbone.rows.model": ["linear", "resnet"],
+        "backbone.rows": ["linear", "resnet"],
         "learning_rate": [5e-4, 1e-3, 2e-3],
     }
     return SearchSpace(preset="robust", values=values)
@@ -116,10 +121,7 @@ def read_space(name_or_file: str) -> SearchSpace:
     path = Path(name_or_file)
     if not path.is_file():
         raise ValueError(f"--grid must be one of {', '.join(GRIDS)} or a YAML file, got {name_or_file!r}")
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
+    content = read_yaml(path)
     if (
         not isinstance(content, dict)
         or set(content) - {"preset", "space"}
@@ -127,18 +129,20 @@ def read_space(name_or_file: str) -> SearchSpace:
     ):
         raise ValueError(f"{path} must hold the keys 'space' (path: values) and, if not robust, 'preset'")
     try:
-        values = {name: _values(name, given) for name, given in content["space"].items()}
-        return SearchSpace(preset=content.get("preset", "robust"), values=values)
+        preset = content.get("preset", "robust")
+        values = {name: _values(name, given, preset) for name, given in content["space"].items()}
+        return SearchSpace(preset=preset, values=values)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
-def _values(path: str, given: Any) -> list[Any] | Domain:
+def _values(path: str, given: Any, preset: str) -> list[Any] | Domain:
     if not isinstance(path, str):
         raise ValueError(f"a path is text, got {path!r}")
-    check_path(path)
+    check_preset(preset)
+    check_path(path, preset)
     if isinstance(given, list):
-        return [typed(value, _paths()[path], path) for value in given]
+        return [_typed(path, value, preset) for value in given]
     if isinstance(given, dict) and len(given) == 1 and (name := next(iter(given))) in DISTRIBUTIONS:
         return _distribution(path, name, given[name])
     raise ValueError(f"{path} must be a list of values or one of {{{', '.join(DISTRIBUTIONS)}: [...]}}, got {given!r}")
@@ -147,19 +151,22 @@ def _values(path: str, given: Any) -> list[Any] | Domain:
 def _distribution(path: str, name: str, arguments: Any) -> Domain:
     """A Ray Tune distribution whose arguments are right: it can be drawn from."""
     try:
-        values = [float(v) if isinstance(v, str) and name != "choice" else v for v in arguments]
-        domain: Domain = DISTRIBUTIONS[name](*values)
-        typed(_draw(domain, np.random.default_rng(0)), _paths()[path], path)
+        domain: Domain = DISTRIBUTIONS[name](*arguments)
+        _draw(domain, np.random.default_rng(0))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {{{name}: {arguments}}} cannot be drawn from: {error}") from error
     return domain
 
 
+def _typed(path: str, value: Any, preset: str) -> Any:
+    """The value as the configuration holds it (1 becomes 1.0 where a float stands); a part of several kinds as it was given."""
+    found = _value_at(with_setting(PRESETS[preset]().pretraining, {path: value}), path)
+    return value if dataclasses.is_dataclass(found) else found
+
+
 def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
     """The space with one way to make a row a vector."""
-    return (
-        space if model is None else dataclasses.replace(space, values={**space.values, "backbone.rows.model": [model]})
-    )
+    return space if model is None else dataclasses.replace(space, values={**space.values, "backbone.rows": [model]})
 
 
 def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> list[Setting]:
@@ -213,45 +220,47 @@ def _draw(values: list[Any] | Domain, generator: np.random.Generator) -> Any:
 
 
 def with_setting(config: PretrainingConfig, setting: Setting) -> PretrainingConfig:
-    """The configuration with other values at dotted paths.
+    """Returns the configuration with other values at dotted paths.
 
     Raises:
         ValueError: A path or value that the configuration does not have.
     """
     for path, value in setting.items():
-        if path not in _paths():
-            raise ValueError(_no_such_path(path))
-        config = _replaced(config, path.split("."), typed(value, _paths()[path], path))
+        if path not in (paths := dict(_leaves(config, ""))):
+            raise ValueError(_no_such_path(path, paths))
+        change = value
+        for name in reversed(path.split(".")):
+            change = {name: change}
+        config = changed(config, change, "")
     return config
 
 
-def _replaced(config: Any, names: list[str], value: Any) -> Any:
-    below = value if len(names) == 1 else _replaced(getattr(config, names[0]), names[1:], value)
-    return dataclasses.replace(config, **{names[0]: below})
+def _value_at(config: PretrainingConfig, path: str) -> Any:
+    return functools.reduce(getattr, path.split("."), config)
 
 
-def check_path(path: str) -> None:
+def check_path(path: str, preset: str) -> None:
     """Raises ValueError for a path that does not exist or cannot be varied, saying why."""
     for refused, why in REFUSED.items():
         if path == refused or path.startswith(f"{refused}."):
             raise ValueError(f"{path} cannot be swept: {why}")
-    if path not in _paths():
-        raise ValueError(_no_such_path(path))
+    if path not in (paths := dict(_leaves(PRESETS[preset]().pretraining, ""))):
+        raise ValueError(_no_such_path(path, paths))
 
 
-def _no_such_path(path: str) -> str:
-    near = difflib.get_close_matches(path, _paths(), n=3, cutoff=0.4)
-    return f"the configuration has no {path!r}; {'near it: ' if near else 'there are: '}{', '.join(near or _paths())}"
+def _no_such_path(path: str, paths: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(path, paths, n=3, cutoff=0.4)
+    return f"the configuration has no {path!r}; {'near it: ' if near else 'there are: '}{', '.join(near or paths)}"
 
 
-def _paths() -> dict[str, Any]:
-    """{dotted path of every leaf of PretrainingConfig: its type}."""
-    return dict(_leaves(PretrainingConfig, ""))
-
-
-def _leaves(kind: type, above: str) -> Iterator[tuple[str, Any]]:
-    for name, hint in typing.get_type_hints(kind).items():
-        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            yield from _leaves(hint, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", hint
+def _leaves(config: Any, above: str) -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of all that can be set; of what may be of several kinds, the whole and its settings."""
+    for field_ in dataclasses.fields(config):
+        value, path = getattr(config, field_.name), f"{above}{field_.name}"
+        if not dataclasses.is_dataclass(value):
+            if field_.name != "kind":
+                yield path, value
+            continue
+        if hasattr(value, "kind"):
+            yield path, value
+        yield from _leaves(value, f"{path}.")

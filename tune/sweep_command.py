@@ -12,8 +12,8 @@ from distributed.commands.inputs import open_data, open_store, store_config
 from distributed.console import console, say
 from distributed.runs.folder import open_run
 from distributed.training.finetune import absolute
-from rdl_core.config import PRESETS, PretrainingConfig
-from rdl_core.graph.materialization import StoreConfig, store_name
+from rdl_core.config import PRESETS, PretrainingConfig, StoreConfig
+from rdl_core.graph.materialization import store_name
 from rdl_core.place import Place
 from rdl_core.pretraining.loop import local_sampler
 from rdl_core.tasks.downstream import DownstreamConfig

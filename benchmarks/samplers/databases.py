@@ -23,9 +23,9 @@ import pyarrow as pa
 import tyro
 from numpy.typing import NDArray
 
+from rdl_core.config import StoreConfig
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.features import encode
-from rdl_core.graph.materialization import StoreConfig
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.graph.store import Store, open_store, write_manifest

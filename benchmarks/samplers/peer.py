@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.samplers.links import Pairs
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 
 HOW_TO_INSTALL = "torch-sparse is not installed: make bench-peers"
 

@@ -23,8 +23,8 @@ from distributed.cluster.session import start_ray
 from distributed.sampling.placement import Placement, place
 from distributed.sampling.plan import StepPlan
 from distributed.sampling.sampler import in_order, sampled_dataset
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 
 SAMPLERS, PER_CALL, BARE_S = 2, 50, 1.0
 

@@ -27,12 +27,12 @@ from benchmarks.samplers.ray_pipeline import SAMPLERS, pipeline_rate  # noqa: E4
 from benchmarks.samplers.sharded import BATCH, sharded_rate  # noqa: E402
 from benchmarks.timing import conditions  # noqa: E402
 from distributed.console import console  # noqa: E402
+from rdl_core.config import HGSamplingConfig, TemporalSamplingConfig  # noqa: E402
 from rdl_core.database.dataset import open_dataset  # noqa: E402
 from rdl_core.graph.materialization import materialize  # noqa: E402
 from rdl_core.graph.store import Store  # noqa: E402
 from rdl_core.sampling.hg_sampling import HGSampling  # noqa: E402
-from rdl_core.sampling.hg_seeds import HGSamplingConfig  # noqa: E402
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig  # noqa: E402
+from rdl_core.sampling.temporal_sampling import TemporalSampling  # noqa: E402
 
 PAPER = HGSamplingConfig()  # 64 seeds, 64 rows a table and hop, 3 hops
 LARGE_ROWS, SMALL_ROWS = 20_000_000, 200_000

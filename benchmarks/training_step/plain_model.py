@@ -16,10 +16,11 @@ from torch import Tensor
 from torch_frame import TensorFrame, stype
 from torch_frame.nn import ResNet, StypeWiseFeatureEncoder
 
+from rdl_core.config import BackboneConfig, ResNetRows
 from rdl_core.graph.features import col_names_dict
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
+from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.row_encoder import STYPE_ENCODERS, column_statistics
 from rdl_core.sampling.temporal_sampling import reverse
 
@@ -52,19 +53,19 @@ class PlainModel(torch.nn.Module):
         tables = store.schema.tables
         self.edge_types = [d for e in store.graph.edge_types for d in (e, reverse(e))]
         kwargs: dict[str, Any] = {"channels": config.channels}
-        if config.rows.model == "resnet":
+        if isinstance(config.rows, ResNetRows):
             kwargs |= {"num_layers": config.rows.num_layers, "dropout_prob": config.rows.dropout}
         self.rows = HeteroEncoder(
             config.channels,
             {t: col_names_dict(s) for t, s in tables.items()},
             {t: {c.name: column_statistics(c) for c in s.columns} for t, s in tables.items()},
-            ResNet if config.rows.model == "resnet" else PlainLinearRow,
+            ResNet if isinstance(config.rows, ResNetRows) else PlainLinearRow,
             kwargs,
             {s: (encoder, {}) for s, encoder in STYPE_ENCODERS.items()},
         )
         self.time = HeteroTemporalEncoder([t for t, s in tables.items() if s.time_col is not None], config.channels)
         self.sage = HeteroGraphSAGE(
-            list(tables), self.edge_types, config.channels, config.aggregation, config.num_layers
+            list(tables), self.edge_types, config.channels, config.aggregation.kind, config.num_layers
         )
 
     def forward(

@@ -43,12 +43,12 @@ from step_sides import (
 
 from distributed.training import allocator
 from rdl_core.batches.pretraining_batch import collate
+from rdl_core.config import RowsKind
 from rdl_core.contrast.terms import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
 from rdl_core.kernels.linear import product
-from rdl_core.model.row_encoder import RowModel
 from rdl_core.pretraining.model import PretrainingModel
 
 LIMIT_MS = 330.0
@@ -75,7 +75,7 @@ def median_parts(parts: list[dict[str, float]]) -> dict[str, float]:
     return {name: round(1e3 * float(np.median([p[name] for p in parts])), 2) for name in parts[0]}
 
 
-def pretraining(store: Store, rows: RowModel, repetitions: int) -> dict[str, Any]:
+def pretraining(store: Store, rows: RowsKind, repetitions: int) -> dict[str, Any]:
     """Steps/s, ratio and share of the FLOP limit."""
     config, warm = paper_config(rows), max(20, repetitions)
     samples = samples_of(store, config, warm + repetitions)
@@ -115,7 +115,7 @@ def pretraining(store: Store, rows: RowModel, repetitions: int) -> dict[str, Any
     }
 
 
-def differences(store: Store, rows: RowModel) -> dict[str, float]:
+def differences(store: Store, rows: RowsKind) -> dict[str, float]:
     """Largest difference of rows after message passing and of gradients, float64, same weights and cells, no dropout."""
     config = paper_config(rows, dropout=0.0)
     (subgraph,) = samples_of(store, config, 1)
@@ -143,7 +143,7 @@ def differences(store: Store, rows: RowModel) -> dict[str, float]:
     }
 
 
-def finetuning(store: Store, data: Path, rows: RowModel, repetitions: int) -> dict[str, Any]:
+def finetuning(store: Store, data: Path, rows: RowsKind, repetitions: int) -> dict[str, Any]:
     """Seeds/s and ratio on the same trees."""
     sides = finetuning_sides(store, rows)
     optimizers = {side: optimizer_of(side, model) for side, model in sides.items()}

@@ -15,7 +15,7 @@ logits matrix a key), so that waste is not called work. With n_t rows of table t
 
 from __future__ import annotations
 
-from rdl_core.config import PretrainingConfig
+from rdl_core.config import PretrainingConfig, ResNetRows
 from rdl_core.graph.store import Store
 from rdl_core.sampling.subgraph import Subgraph
 
@@ -28,7 +28,7 @@ def step_flops(store: Store, config: PretrainingConfig, subgraph: Subgraph) -> d
     view = {t: float(n) for t, n in subgraph.num_rows.items()}
     both = {t: 2 * n for t, n in view.items()}
     flops = dict.fromkeys(("cells", "blocks", "layer", "row", "link", "context"), 0.0)
-    o = d * (2 if rows.model == "resnet" else 1)
+    o = d * (2 if isinstance(rows, ResNetRows) else 1)
     for table, schema in store.schema.tables.items():
         n = both[table]
         for column in schema.columns:
@@ -38,7 +38,7 @@ def step_flops(store: Store, config: PretrainingConfig, subgraph: Subgraph) -> d
                 continue
             h = {"numerical": 2, "timestamp": TIME_NUMBERS}.get(column.stype, column.channels + 1)
             flops["cells"] += 2 * min(3 * h * d * o + 2 * n * h * o, 2 * n * h * d + 3 * n * d * o)
-        if rows.model == "resnet":
+        if isinstance(rows, ResNetRows):
             flops["blocks"] += 3 * 2 * rows.num_layers * 2 * both[table] * d * d
     keys = [(both[child], both[parent]) for child, _, parent in store.graph.edge_types]
     per_layer = sum(both.values()) + sum(2 * min(ends) for ends in keys)

@@ -13,11 +13,10 @@ from plain_step import PlainFinetuning, PlainPretraining
 
 from rdl_core.batches.pretraining_batch import collate
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, paper
+from rdl_core.config import PretrainingConfig, ResNetRows, RowsKind, paper
 from rdl_core.database.dataset import load_task, open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
-from rdl_core.model.row_encoder import RowModel
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining.loop import train_step
 from rdl_core.pretraining.model import PretrainingModel
@@ -30,12 +29,12 @@ from rdl_core.tasks.model import TaskModel
 CURSOR = (0, 0)
 
 
-def paper_config(rows: RowModel, dropout: float | None = None) -> PretrainingConfig:
+def paper_config(rows: RowsKind, dropout: float | None = None) -> PretrainingConfig:
     config = paper().pretraining
-    dropout = config.backbone.rows.dropout if dropout is None else dropout
-    return replace(
-        config, backbone=replace(config.backbone, rows=replace(config.backbone.rows, model=rows, dropout=dropout))
-    )
+    backbone = config.backbone.of_kind(rows=rows)
+    if dropout is not None and isinstance(backbone.rows, ResNetRows):
+        backbone = replace(backbone, rows=replace(backbone.rows, dropout=dropout))
+    return replace(config, backbone=backbone)
 
 
 def samples_of(store: Store, config: PretrainingConfig, number: int) -> list[Subgraph]:
@@ -127,7 +126,7 @@ def task_batch(store: Store, data: Path, task_name: str, number: int) -> TaskBat
     return collate_trees(trees, split.time_s[rows], store.graph, store.features)
 
 
-def finetuning_sides(store: Store, rows: RowModel) -> dict[str, torch.nn.Module]:
+def finetuning_sides(store: Store, rows: RowsKind) -> dict[str, torch.nn.Module]:
     config = paper_config(rows).backbone
     torch.manual_seed(0)
     ours = TaskModel(RelationalEncoder(store.schema, store.graph.edge_types, config), paper().finetuning.head_channels)

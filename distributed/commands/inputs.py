@@ -18,8 +18,9 @@ from distributed.storage.materialize import materialize_in_parallel
 from distributed.storage.remote_files import is_url
 from distributed.storage.remote_folder import find_folder
 from distributed.storage.remote_store import materialize_at_url
+from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import StoreConfig, materialize, store_name
+from rdl_core.graph.materialization import materialize, store_name
 from rdl_core.graph.store import Store
 from rdl_core.place import Place
 

@@ -55,8 +55,8 @@ def run_pretrain(options: Pretrain) -> dict[str, Any]:
 def pretraining_config(options: Pretrain) -> PretrainingConfig:
     """The preset with what the options change."""
     config = pretraining_preset(options.preset)
-    backbone = replaced(config.backbone, num_layers=options.num_layers, aggregation=options.aggregation)
-    backbone = dataclasses.replace(backbone, rows=replaced(backbone.rows, model=options.rows))
+    backbone = config.backbone.of_kind(rows=options.rows, aggregation=options.aggregation)
+    backbone = replaced(backbone, num_layers=options.num_layers)
     return replaced(
         config, backbone=backbone, corruption=replaced(config.corruption, probability=options.corruption),
         loss=replaced(config.loss, negatives=options.negatives, max_negatives=options.max_negatives),

@@ -12,9 +12,8 @@ from distributed.console import bar, say
 from distributed.runs.folder import finish
 from distributed.training.evaluate import evaluate
 from distributed.training.finetune import FinetuneJob, check_arm, run_data_parallel, run_job
-from rdl_core.config import PRESETS, FinetuningConfig
+from rdl_core.config import PRESETS, BackboneConfig, FinetuningConfig
 from rdl_core.database.dataset import load_task
-from rdl_core.model.backbone import BackboneConfig
 from rdl_core.model.checkpoint import from_pretrained, weights_digest
 from rdl_core.tasks.downstream import as_deep_as
 from rdl_core.tasks.finetuning import FinetuningResult
@@ -61,8 +60,8 @@ def backbone_of(options: Finetune) -> tuple[BackboneConfig, str | None]:
             raise ValueError("--rows, --num-layers and --aggregation are for arm scratch; a checkpoint has its own")
         return from_pretrained(options.checkpoint, kind="pretrained").backbone, weights_digest(options.checkpoint)
     preset = PRESETS[options.preset]().pretraining.backbone
-    rows = replaced(preset.rows, model=options.rows)
-    return replaced(preset, rows=rows, num_layers=options.num_layers, aggregation=options.aggregation), None
+    backbone = preset.of_kind(rows=options.rows, aggregation=options.aggregation)
+    return replaced(backbone, num_layers=options.num_layers), None
 
 
 def run_evaluate(options: Evaluate) -> dict[str, Any]:

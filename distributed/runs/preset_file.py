@@ -1,32 +1,52 @@
-"""Preset files: a complete pretraining configuration as YAML, which a sweep writes and `pretrain --preset FILE` reads.
+"""Preset files: what a pretraining run changes of a built-in preset, as YAML; a sweep writes them and `pretrain --preset FILE` reads them.
 
-    pretraining: {...}   every field of PretrainingConfig, nested as it is
-    about: {...}         where it comes from; for people, not read
+    preset: robust                        what is not named below; robust if left out
+    pretraining:                          only what changes, nested as PretrainingConfig is
+      learning_rate: 3e-4
+      backbone: {channels: 64, rows: resnet}
+    about: {...}                          where it comes from; for people, not read
 
-Promises: what was written is read back equal; a field that is unknown, missing or of another type is refused by its dotted name.
+Promises: what was written is read back equal; a field that is unknown or has another type is refused by its dotted name.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import yaml
 
-from rdl_core.config import PRESETS, PretrainingConfig
+from rdl_core.atomic_write import replace_file
+from rdl_core.config import PRESETS, PretrainingConfig, changed
 
-Config = TypeVar("Config")
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 takes 1e-3 for text; here it is a number, as in YAML 1.2."""
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def read_yaml(path: Path) -> Any:
+    """Returns what a YAML file holds.
+
+    Raises:
+        ValueError: The file is not YAML.
+    """
+    try:
+        return yaml.load(path.read_text(), _Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {error}") from error
 
 
 def pretraining_preset(name_or_file: str) -> PretrainingConfig:
-    """The pretraining half of a built-in preset, or of a preset file.
+    """Returns the pretraining half of a built-in preset, or of a preset file.
 
     Raises:
-        ValueError: It is neither, or the file is not a complete configuration.
+        ValueError: It is neither, or the file says what no configuration has.
     """
     if name_or_file in PRESETS:
         return PRESETS[name_or_file]().pretraining
@@ -43,87 +63,27 @@ def check_preset_name(name_or_file: str) -> None:
 
 
 def write_preset_file(path: Path, config: PretrainingConfig, about: Mapping[str, Any]) -> Path:
-    """Writes beside and renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(
-        yaml.safe_dump({"pretraining": dataclasses.asdict(config), "about": dict(about)}, sort_keys=False)
-    )
-    partial.replace(path)
+    """Writes the whole configuration."""
+    with replace_file(path) as partial:
+        content = {"pretraining": dataclasses.asdict(config), "about": dict(about)}
+        partial.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
 
 
 def read_preset_file(path: Path) -> PretrainingConfig:
-    """The configuration in a preset file.
+    """Returns the configuration that a preset file describes.
 
     Raises:
         ValueError: Naming the file and the field.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"preset file {path} is not YAML: {error}") from error
+    content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("pretraining"), dict):
-        raise ValueError(
-            f"preset file {path} has no mapping 'pretraining'; `python -m tune report` writes one that has"
-        )
+        raise ValueError(f"preset file {path} has no mapping 'pretraining'; `python -m tune report` writes one that has")
+    if unknown := set(content) - {"preset", "pretraining", "about"}:
+        raise ValueError(f"preset file {path}: {sorted(unknown)[0]} is unknown; it has preset, pretraining, about")
+    if (base := content.get("preset", "robust")) not in PRESETS:
+        raise ValueError(f"preset file {path}: preset must be one of {', '.join(PRESETS)}, got {base!r}")
     try:
-        return config_of(PretrainingConfig, content["pretraining"], "pretraining")
+        return changed(PRESETS[base]().pretraining, content["pretraining"], "pretraining")
     except ValueError as error:
         raise ValueError(f"preset file {path}: {error}") from error
-
-
-def config_of(kind: type[Config], values: Mapping[str, Any], at: str) -> Config:
-    """The configuration dataclass `kind` from nested mappings; `at` is its dotted name in messages.
-
-    Raises:
-        ValueError: Unknown or missing fields, values of another type, values that the configuration refuses.
-    """
-    hints = typing.get_type_hints(kind)
-    unknown = [name for name in values if name not in hints]
-    missing = [name for name in hints if name not in values]
-    if unknown or missing:
-        found = [f"{at}.{name} is unknown" for name in unknown] + [f"{at}.{name} is missing" for name in missing]
-        raise ValueError(f"{'; '.join(found)}. It has the fields {', '.join(hints)}")
-    return kind(**{name: typed(value, hints[name], f"{at}.{name}") for name, value in values.items()})
-
-
-def typed(value: Any, hint: Any, at: str) -> Any:
-    """The value as the type of a configuration's field: nested configurations, literals, bool, int, float, str or None.
-
-    Raises:
-        ValueError: Naming the field, what was found and what is expected.
-    """
-    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{at} must be a mapping, got {value!r}")
-        return config_of(hint, value, at)
-    options = typing.get_args(hint) if typing.get_origin(hint) in (types.UnionType, typing.Union) else (hint,)
-    for option in options:
-        if typing.get_origin(option) is Literal and value in typing.get_args(option):
-            return value
-        if option is type(None) and value is None:
-            return None
-        if option in (int, str, bool) and type(value) is option:
-            return value
-        if option is float and (number := _number(value)) is not None:
-            return number
-    raise ValueError(f"{at} must be {_described(options)}, got {value!r}")
-
-
-def _number(value: Any) -> float | None:
-    """YAML 1.1 reads 1e-3 as text, so that is a number too."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _described(options: tuple[Any, ...]) -> str:
-    words: list[str] = []
-    for option in options:
-        literal = typing.get_origin(option) is Literal
-        words += [repr(v) for v in typing.get_args(option)] if literal else [getattr(option, "__name__", str(option))]
-    return " or ".join(words)

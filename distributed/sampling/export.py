@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from distributed.sampling.placement import Placement
 from distributed.sampling.plan import StepPlan
 from distributed.sampling.sampler import in_order, sampled_dataset
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_sampling import HGSamplingConfig
 from rdl_core.sampling.subgraph import Subgraph
 
 ROWS = pa.schema([("sample", pa.int64()), ("table", pa.string()), ("row", pa.int64())])

@@ -21,10 +21,10 @@ import ray.exceptions
 from numpy.typing import NDArray
 
 from rdl_core.batches.row_source import RowSource, ShardedRows, mapped_rows
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store, open_store
 from rdl_core.place import Place
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 from rdl_core.sampling.sharded import ShardedHGSampling
 from rdl_core.sampling.share import GraphShare, Ownership, Request, Response, SharedRows, cell_bytes, ownership
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from distributed.sampling.placement import Placement
 from distributed.sampling.plan import NO_SAMPLE, StepPlan, seed_dataset
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
+from rdl_core.config import HGSamplingConfig
 
 TASKS_PER_SAMPLER = 2
 NO_SUBGRAPH = np.zeros(0, dtype=np.int32)

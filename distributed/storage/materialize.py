@@ -11,8 +11,9 @@ import ray.data
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
+from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import StoreConfig, encode_table, materialize
+from rdl_core.graph.materialization import encode_table, materialize
 from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store
 from rdl_core.place import Place

@@ -10,7 +10,8 @@ from relbench.load import RelBenchDataset
 from distributed.storage.folder_cache import FolderCache
 from distributed.storage.remote_files import below, upload_store
 from distributed.storage.remote_folder import RemoteFolder, find_folder
-from rdl_core.graph.materialization import StoreConfig, materialize, store_name
+from rdl_core.config import StoreConfig
+from rdl_core.graph.materialization import materialize, store_name
 from rdl_core.graph.store import Store, open_store
 
 

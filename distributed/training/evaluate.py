@@ -6,12 +6,11 @@ from typing import Any
 
 import torch
 
-from rdl_core.config import FinetuningConfig, Regime
+from rdl_core.config import FinetuningConfig, Regime, decode
 from rdl_core.database.dataset import load_task, open_dataset
 from rdl_core.graph.store import open_store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.place import Place
-from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
 from rdl_core.tasks.finetuning import Finetuning
 
 
@@ -30,9 +29,7 @@ def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regim
     checkpoint, store = from_pretrained(checkpoint_path, kind="finetuned"), open_store(store_path)
     checkpoint.require_same_schema(store)
     about = checkpoint.about
-    settings = about["finetuning"]
-    sampling = {**settings["sampling"], "num_neighbors": tuple(settings["sampling"]["num_neighbors"])}
-    config = FinetuningConfig(**{**settings, "sampling": TemporalSamplingConfig(**sampling)})
+    config = decode(FinetuningConfig, about["finetuning"], f"{checkpoint_path}: finetuning")
     used_regime: Regime = regime or about["regime"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = load_task(open_dataset(data), about["task"])

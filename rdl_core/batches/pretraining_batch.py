@@ -23,6 +23,7 @@ from torch_frame import TensorFrame
 from rdl_core.batches.corruption import corrupted_cells
 from rdl_core.batches.row_identity import RowIdentity, row_identity
 from rdl_core.batches.row_source import RowCells, RowTopology
+from rdl_core.config import CorruptionConfig
 from rdl_core.graph.reg import EdgeType
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.sampling.subgraph import Subgraph
@@ -31,34 +32,6 @@ from rdl_core.sampling.temporal_sampling import reverse
 SECONDS_PER_DAY = 86_400
 Cursor = tuple[int, int]
 """(epoch, sample): names one sample of a run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CorruptionConfig:
-    """The second view and the hidden links.
-
-    Args:
-        probability: Of a cell to be replaced.
-        distribution: Draw from a column's "distinct" values, or by their "frequency" (SCARF).
-        target_link_share: Share of links hidden from message passing, which alone are the targets of the link and context levels; 0: all
-            links are targets and none is hidden (paper).
-        relative_time: Whether pretraining sees how old each row is, relative to the newest row of its sample.
-    """
-
-    probability: float = 0.4
-    distribution: str = "frequency"
-    target_link_share: float = 0.0
-    relative_time: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0.0 <= self.probability <= 1.0:
-            raise ValueError(f"CorruptionConfig.probability must be in [0, 1], got {self.probability}")
-        if self.distribution not in ("distinct", "frequency"):
-            raise ValueError(
-                f"CorruptionConfig.distribution must be 'distinct' or 'frequency', got {self.distribution!r}"
-            )
-        if not 0.0 <= self.target_link_share < 1.0:
-            raise ValueError(f"CorruptionConfig.target_link_share must be in [0, 1), got {self.target_link_share}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,10 @@ of PADDING, with zeros below and to the right.
 from __future__ import annotations
 
 import numpy as np
-from numba import carray, njit
+from numba import carray
 
 from rdl_core.contrast.loss_kernels import weigh
+from rdl_core.kernel_cache import njit
 from rdl_core.kernels.product_kernels import _float32_at, multiply
 
 PADDING = 32

@@ -19,7 +19,7 @@ from torch.nn import Module, Parameter, ParameterList
 from rdl_core.batches.row_identity import RowIdentity
 from rdl_core.batches.sample_layout import SampleLayout, check_links, check_rows, sample_layouts
 from rdl_core.communicator import Communicator, SingleProcess
-from rdl_core.contrast.config import LossConfig
+from rdl_core.config import LossConfig
 from rdl_core.contrast.contexts import context_sums, projected_sums
 from rdl_core.contrast.gathered import MyRows, checked_identity, gathered_losses
 from rdl_core.contrast.pairs import Pairs

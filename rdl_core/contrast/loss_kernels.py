@@ -8,8 +8,10 @@ exponential is 0. Way 0 has the rows as anchors, way 1 the columns. With n = log
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from rdl_core.kernel_cache import njit
 
 LOG2_E = np.float32(1.44269504)
 LN2 = np.float32(0.693359375), np.float32(-2.12194440e-4)

@@ -11,9 +11,7 @@ import hashlib
 import shutil
 import uuid
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
+from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import read_table
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.features import Arrays, encode
@@ -29,28 +28,6 @@ from rdl_core.graph.schema import Schema, TableSchema, fit_columns
 from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
 from rdl_core.graph.text_embedding import text_embedder
 from rdl_core.timestamps import seconds_of, to_unix_seconds
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoreConfig:
-    """How a store is made.
-
-    Args:
-        text_embedder: 'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'.
-        timeless_rows: From when a row without time exists: its "first_reference", or "always" (RelBench's rule, which leaks).
-        exclude_columns: Attributes to leave out, as "table.column": what a task's label is made of.
-    """
-
-    text_embedder: str = "hashed-ngram:128"
-    timeless_rows: Literal["first_reference", "always"] = "first_reference"
-    exclude_columns: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        if self.timeless_rows not in ("first_reference", "always"):
-            raise ValueError(
-                f"StoreConfig.timeless_rows must be 'first_reference' or 'always', got {self.timeless_rows!r}"
-            )
-
 
 EncodeTables = Callable[[list[tuple[str, NDArray[np.bool_], Path]]], Iterable[TableSchema]]
 

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from rdl_core.kernel_cache import njit
 from rdl_core.timestamps import NO_TIME
 
 ALWAYS = np.iinfo(np.int64).min

@@ -19,7 +19,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import numpy as np
@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from rdl_core.config import checked, decode
 from rdl_core.timestamps import to_unix_seconds
 
 StypeName = Literal["numerical", "categorical", "multicategorical", "timestamp", "text", "embedding"]
@@ -38,7 +39,7 @@ MIN_ROWS_PER_CATEGORY = 4
 CODE_NAME = re.compile(r"(?:^|_)(?:id|code|type|status|flag|kind)$|(?<=[a-z0-9])(?:Id|ID|Code|Type|Status|Flag|Kind)$")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class ColumnSchema:
     """One attribute.
 
@@ -62,7 +63,7 @@ class ColumnSchema:
     channels: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TableSchema:
     """One table: its keys, time and attributes."""
 
@@ -76,7 +77,7 @@ class TableSchema:
     left_out: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class Schema:
     """All tables of a database as seen up to `cutoff_s` (UNIX seconds, inclusive)."""
 
@@ -91,11 +92,7 @@ class Schema:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
-        tables = {}
-        for name, table in data["tables"].items():
-            columns = tuple(ColumnSchema(**{**c, "categories": tuple(c["categories"])}) for c in table["columns"])
-            tables[name] = TableSchema(**{**table, "columns": columns})
-        return cls(**{**data, "tables": tables})
+        return decode(cls, data, "schema")
 
     def differences(self, other: Schema) -> list[str]:
         """What keeps a model of this schema from reading a store of the other, one line each; row counts do not matter."""

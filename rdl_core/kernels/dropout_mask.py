@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor
 
+from rdl_core.kernel_cache import njit
 from rdl_core.random_streams import PURPOSE_DROPOUT, fold, mix, stream
 
 Segments = Sequence[tuple[int, tuple[int, ...]]]

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from rdl_core.kernel_cache import njit
 
 EPSILON = 1e-5
 SUMS_IN_ANY_ORDER = {"reassoc", "contract", "nsz"}

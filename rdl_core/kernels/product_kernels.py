@@ -20,8 +20,10 @@ import llvmlite.binding
 import numpy as np
 import torch
 from llvmlite import ir
-from numba import carray, njit, types
+from numba import carray, types
 from numba.extending import intrinsic
+
+from rdl_core.kernel_cache import njit
 
 SYMBOL = "_ZN2at6native7cpublas6brgemmEllllllbPKfS3_Pfb"
 BLOCK = 64

@@ -12,9 +12,10 @@ from functools import cached_property
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
+
+from rdl_core.kernel_cache import njit
 
 
 @njit(cache=True, nogil=True)

@@ -7,54 +7,23 @@ cannot leak into each other); messages run along both directions of every key; a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch_frame import TensorFrame
 from torch_geometric.nn import PositionalEncoding
 
+from rdl_core.config import BackboneConfig
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import Schema
 from rdl_core.kernels.dropout_mask import Segments
-from rdl_core.model.message_passing import Aggregation, HeteroSAGELayer
-from rdl_core.model.row_encoder import RowEncoder, RowEncoderConfig
+from rdl_core.model.message_passing import HeteroSAGELayer
+from rdl_core.model.row_encoder import RowEncoder
 from rdl_core.sampling.temporal_sampling import reverse
 
-AgeScale = Literal["days", "log_days"]
 LOG_AGE_FACTOR = 3.0
 """A day to ten years of log_days then span 2 to 25 of the encoding's shortest period of 2 pi."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BackboneConfig:
-    """Size and form of the backbone.
-
-    Args:
-        channels: Length of every vector (even).
-        num_layers: GraphSAGE layers (paper: 2 or 3).
-        aggregation: Of a row's neighbours along one key: "sum" or "mean".
-        age_scale: What relative time encodes of a row's age: "days" (RelBench), or "log_days", which tells yesterday from last week and two
-            years from three, but not every day from the next.
-        rows: How a row becomes a vector.
-    """
-
-    channels: int = 128
-    num_layers: int = 2
-    aggregation: Aggregation = "mean"
-    age_scale: AgeScale = "log_days"
-    rows: RowEncoderConfig = field(default_factory=RowEncoderConfig)
-
-    def __post_init__(self) -> None:
-        if self.channels < 2 or self.channels % 2:
-            raise ValueError(f"BackboneConfig.channels must be even and positive, got {self.channels}")
-        if self.num_layers < 1:
-            raise ValueError(f"BackboneConfig.num_layers must be at least 1, got {self.num_layers}")
-        if self.aggregation not in ("sum", "mean"):
-            raise ValueError(f"BackboneConfig.aggregation must be 'sum' or 'mean', got {self.aggregation!r}")
-        if self.age_scale not in ("days", "log_days"):
-            raise ValueError(f"BackboneConfig.age_scale must be 'days' or 'log_days', got {self.age_scale!r}")
 
 
 class RelationalEncoder(torch.nn.Module):

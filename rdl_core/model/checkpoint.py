@@ -21,13 +21,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from rdl_core.config import BackboneConfig, decode
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
-from rdl_core.model.row_encoder import RowEncoderConfig
+from rdl_core.model.backbone import RelationalEncoder
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,10 +120,9 @@ def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
         raise ValueError(f"checkpoint {path} has format {description['format_version']}, expected {FORMAT_VERSION}")
     if kind is not None and description["kind"] != kind:
         raise ValueError(f"checkpoint {path} is {description['kind']}, expected one that is {kind}")
-    backbone = description["backbone"]
     return Checkpoint(
         weights=load_file(path / "model.safetensors"),
-        backbone=BackboneConfig(**{**backbone, "rows": RowEncoderConfig(**backbone["rows"])}),
+        backbone=decode(BackboneConfig, description["backbone"], f"{path}/model.json: backbone"),
         schema=Schema.from_json(description["schema"]),
         edge_types=tuple(tuple(e) for e in description["edge_types"]),
         kind=description["kind"],

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray
 from torch import Tensor
 
+from rdl_core.kernel_cache import njit
 from rdl_core.kernels.norm_relu import SUMS_IN_ANY_ORDER
 from rdl_core.kernels.product_kernels import _float32_at, multiply
 

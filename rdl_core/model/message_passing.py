@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,12 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from rdl_core.config import AggregationConfig, MeanAggregation, TimeAttention
 from rdl_core.graph.reg import EdgeType
 from rdl_core.kernels.linear import product, product_dtype
 from rdl_core.kernels.norm_relu import norm_relu, norm_relu_gradients
 from rdl_core.kernels.sum_rows import RowSums, numpy_of
 
-Aggregation = Literal["sum", "mean"]
 Relation = int
 """What a weight block belongs to: the place of an edge type in its table's `incoming`, or ROOT."""
 ROOT = -1
@@ -66,13 +66,15 @@ class HeteroSAGELayer(torch.nn.Module):
         tables: T table names.
         edge_types: Directed edge types (source, relation, destination).
         channels: In and out.
-        aggregation: "sum" or "mean".
+        aggregation: The sum or the mean.
     """
 
     def __init__(
-        self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: Aggregation
+        self, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, aggregation: AggregationConfig
     ) -> None:
         super().__init__()
+        if isinstance(aggregation, TimeAttention):
+            raise NotImplementedError("attention over time")
         self.tables, self.aggregation = tuple(tables), aggregation
         self.incoming = {t: [e for e in edge_types if e[2] == t] for t in tables}
         self.root = torch.nn.ModuleList(torch.nn.Linear(channels, channels) for _ in tables)
@@ -162,7 +164,7 @@ class HeteroSAGELayer(torch.nn.Module):
         self, u: NDArray, v: NDArray, relation: Relation, lookup: Tensor | None
     ) -> tuple[NDArray, NDArray, NDArray]:
         """(row of x, node, weight) of each summand."""
-        is_mean = self.aggregation == "mean" and relation != ROOT
+        is_mean = isinstance(self.aggregation, MeanAggregation) and relation != ROOT
         weight = 1.0 / np.bincount(v)[v] if is_mean else np.ones(len(u))
         if lookup is None:
             return u, v, weight
@@ -173,7 +175,9 @@ class HeteroSAGELayer(torch.nn.Module):
         device = next(self.parameters()).device
         none: tuple[NDArray, NDArray, NDArray] = (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
         target, source, weight = (torch.from_numpy(np.concatenate(p)).to(device) for p in zip(none, *ends, strict=True))
-        return RowSums.of(target, source, weight if self.aggregation == "mean" else None, num_targets, num_sources)
+        return RowSums.of(
+            target, source, weight if isinstance(self.aggregation, MeanAggregation) else None, num_targets, num_sources
+        )
 
 
 def _cumulative(sizes: Iterable[int]) -> list[int]:

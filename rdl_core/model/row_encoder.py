@@ -6,8 +6,7 @@ vector, of whatever semantic type. Dropout masks depend on the sample, not on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,13 +24,12 @@ from torch_frame.nn import (
     TimestampEncoder,
 )
 
+from rdl_core.config import FTTransformerRows, LinearRows, ResNetRows
 from rdl_core.graph.features import calendar, col_names_dict
 from rdl_core.graph.schema import ColumnSchema, TableSchema
 from rdl_core.kernels.dropout_mask import SampleDropout
 from rdl_core.model.folded_map import folded_maps
 from rdl_core.model.residual import residual_blocks
-
-RowModel = Literal["linear", "resnet"]
 
 
 def column_statistics(column: ColumnSchema) -> dict[StatType, Any]:
@@ -93,27 +91,6 @@ STYPE_ENCODERS = {
 """How the cells of each semantic type become vectors."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RowEncoderConfig:
-    """How a row becomes a vector.
-
-    Args:
-        model: "linear" (one linear map on the concatenated cell vectors) or "resnet".
-        num_layers: Residual blocks of the ResNet.
-        dropout: Of the ResNet.
-    """
-
-    model: RowModel = "resnet"
-    num_layers: int = 4
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        if self.model not in ("linear", "resnet"):
-            raise ValueError(f"RowEncoderConfig.model must be 'linear' or 'resnet', got {self.model!r}")
-        if not 0.0 <= self.dropout < 1.0:
-            raise ValueError(f"RowEncoderConfig.dropout must be in [0, 1), got {self.dropout}")
-
-
 class RowEncoder(torch.nn.Module):
     """One table's rows to vectors.
 
@@ -124,17 +101,19 @@ class RowEncoder(torch.nn.Module):
         number: Tells the tables of one model apart (dropout streams).
     """
 
-    def __init__(self, schema: TableSchema, channels: int, config: RowEncoderConfig, number: int) -> None:
+    def __init__(
+        self, schema: TableSchema, channels: int, config: LinearRows | ResNetRows | FTTransformerRows, number: int
+    ) -> None:
         super().__init__()
         names = col_names_dict(schema)
-        self.dropout = SampleDropout(config.dropout, number)
+        self.dropout = SampleDropout(config.dropout if isinstance(config, ResNetRows) else 0.0, number)
         self.constant = torch.nn.Parameter(torch.randn(channels) * 0.1) if not names else None
         if not names:
             return
         statistics = {c.name: column_statistics(c) for c in schema.columns}
         encoders = {s: STYPE_ENCODERS[s]() for s in names}
         self.model: ResNet | LinearRow
-        if config.model == "resnet":
+        if isinstance(config, ResNetRows):
             resnet = ResNet(
                 channels, channels, config.num_layers, statistics, names, encoders, dropout_prob=config.dropout
             )

@@ -14,9 +14,9 @@ graph's size; the kernels release the GIL.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from rdl_core.graph.reg import ALWAYS
+from rdl_core.kernel_cache import njit
 from rdl_core.random_streams import fold, uniform
 
 ENTRIES, SEGMENTS, SHIFT, TOUCHED = 0, 1, 2, 3

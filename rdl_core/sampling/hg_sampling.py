@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import ALWAYS, RelationalEntityGraph
 from rdl_core.random_streams import PURPOSE_HG_SAMPLING, stream
 from rdl_core.sampling.hg_kernels import sample_many
-from rdl_core.sampling.hg_seeds import HGSamplingConfig, HGSeeds
+from rdl_core.sampling.hg_seeds import HGSeeds
 from rdl_core.sampling.subgraph import Subgraph
 
 DIRECT_INDEX_NODES = 1 << 21

@@ -6,50 +6,14 @@ Promises: an epoch uses every eligible row once, but for a partial last sample, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import ALWAYS, RelationalEntityGraph
 from rdl_core.random_streams import PURPOSE_PERMUTATION, numpy_generator
-
-
-@dataclass(frozen=True, kw_only=True)
-class HGSamplingConfig:
-    """What one sample is.
-
-    Args:
-        seed_table: Table the seeds come from; None: the one with the most foreign keys, of ties the one with most rows (paper).
-        seeds: "one_table" (paper), or "all_tables": every row of every table is a seed once an epoch.
-        seeds_per_sample: Seed rows grown into one subgraph.
-        rows_per_hop: Rows drawn per table and hop.
-        num_hops: Hops.
-        max_children: Of a row with more visible children for one key, this many enter the budget, each child as likely; four times what a hop
-            draws leaves the draw all choice, and the cost of a hub does not grow with the database.
-        time_bound: What a sample sees: "cutoff" (paper), all rows up to the cutoff; or "seeds", rows strictly before its latest seed, the
-            seeds and those of their parents that exist by then. The seeds of a sample are then neighbours in time.
-    """
-
-    seed_table: str | None = None
-    seeds: Literal["one_table", "all_tables"] = "one_table"
-    seeds_per_sample: int = 64
-    rows_per_hop: int = 64
-    num_hops: int = 3
-    max_children: int = 256
-    time_bound: Literal["cutoff", "seeds"] = "cutoff"
-
-    def __post_init__(self) -> None:
-        for name in ("seeds_per_sample", "rows_per_hop", "num_hops", "max_children"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"HGSamplingConfig.{name} must be at least 1, got {getattr(self, name)}")
-        for name, allowed in (("seeds", ("one_table", "all_tables")), ("time_bound", ("cutoff", "seeds"))):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"HGSamplingConfig.{name} must be one of {allowed}, got {getattr(self, name)!r}")
-        if self.seeds == "all_tables" and self.seed_table is not None:
-            raise ValueError(f"HGSamplingConfig.seed_table={self.seed_table!r} contradicts seeds='all_tables'")
 
 
 def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:

@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import RelationalEntityGraph, read_only
 from rdl_core.random_streams import fold
 from rdl_core.sampling.hg_kernels import clear, grow_hop, pack, plant, read_parents
 from rdl_core.sampling.hg_sampling import HGSampling, SubgraphScratch, sample_streams
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 from rdl_core.sampling.share import Ownership, Request, Response
 from rdl_core.sampling.subgraph import Subgraph
 

@@ -16,10 +16,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.feature_rows import Arrays, num_bytes, take_rows
 from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 from rdl_core.sampling.share_kernels import cut_lists, expand
 
 ROW_BYTES = 16

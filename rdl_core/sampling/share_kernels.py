@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rdl_core.kernel_cache import njit
 from rdl_core.sampling.hg_kernels import count_before, hub_runs
 
 

@@ -17,8 +17,8 @@ inner loop that passes arrays (inlined or not) counts references to them atomica
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from rdl_core.kernel_cache import njit
 from rdl_core.random_streams import fold, uniform
 from rdl_core.sampling.temporal_layout import Layout, Scratch, reserved
 

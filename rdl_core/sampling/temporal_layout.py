@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from rdl_core.kernel_cache import njit
 
 
 class Topology(NamedTuple):

@@ -19,42 +19,15 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.config import TemporalSamplingConfig
 from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph
 from rdl_core.random_streams import PURPOSE_TEMPORAL_SAMPLING, stream
 from rdl_core.sampling.temporal_kernels import fold_each, grow_trees
 from rdl_core.sampling.temporal_layout import Layout, Scratch, Seeds, Topology, collect_edges, collect_nodes
-
-
-@dataclass(frozen=True, kw_only=True)
-class TemporalSamplingConfig:
-    """How far and how wide.
-
-    Args:
-        num_neighbors: Children per row and key, hop by hop (PyG's meaning).
-        strategy: "uniform" (paper) or "recent", the latest children first.
-        time_window_s: Seconds; children with a time column must lie in [seed time - time_window_s, seed time). None: the whole past.
-    """
-
-    num_neighbors: tuple[int, ...] = (128, 64)
-    strategy: Literal["uniform", "recent"] = "uniform"
-    time_window_s: int | None = None
-
-    def __post_init__(self) -> None:
-        if not self.num_neighbors or min(self.num_neighbors) < 1:
-            raise ValueError(
-                f"TemporalSamplingConfig.num_neighbors must be positive numbers, one a hop, got {self.num_neighbors}"
-            )
-        if self.strategy not in ("uniform", "recent"):
-            raise ValueError(f"TemporalSamplingConfig.strategy must be 'uniform' or 'recent', got {self.strategy!r}")
-        if self.time_window_s is not None and not self.time_window_s >= 1:
-            raise ValueError(
-                f"TemporalSamplingConfig.time_window_s must be a positive number of seconds or None, got {self.time_window_s}"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

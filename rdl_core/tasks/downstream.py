@@ -21,10 +21,10 @@ from relbench.base import EntityTask
 from torch import Tensor
 
 from rdl_core.communicator import Communicator
-from rdl_core.config import FinetuningConfig, PretrainingConfig, Regime
+from rdl_core.config import BackboneConfig, FinetuningConfig, PretrainingConfig, Regime
 from rdl_core.database.dataset import load_task, open_dataset
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
+from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.place import Place
 from rdl_core.pretraining.loop import pretrained_checkpoint
 from rdl_core.pretraining.state import TrainState

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks.samplers.databases import UNIT_ROWS, GeneratedDatabase, shop, write_store
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.config import HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.timestamps import NO_TIME
 
 LINES_OF_PRODUCT = ("order_lines", "product", "products")

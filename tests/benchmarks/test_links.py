@@ -9,10 +9,10 @@ from relbench.load import RelBenchDataset
 
 from benchmarks.samplers.links import LinkCount, count_all, count_links, read_keys, row_pairs
 from benchmarks.timing import at_once, in_turns
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 from rdl_core.sampling.subgraph import Subgraph
 
 Pairs = dict[EdgeType, NDArray[np.int32]]

@@ -21,13 +21,14 @@ import torch
 from relbench.load import RelBenchDataset
 from torch_frame import stype
 
-from rdl_core.batches.pretraining_batch import CorruptionConfig, PretrainingBatch, collate
+from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
+from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
 from rdl_core.database.dataset import load_task, open_dataset
-from rdl_core.graph.materialization import StoreConfig, materialize
+from rdl_core.graph.materialization import materialize
 from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig, TemporalSubgraph
+from rdl_core.sampling.hg_sampling import HGSampling
+from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
 from rdl_core.tasks.batch import TaskBatch, collate_trees, read_split
 from tests.nasty_database import TEST, TRAIN_SEEDS, VAL, write_database, write_nasty_database
 from tests.rdl_core.batches.test_corruption import frame_bytes

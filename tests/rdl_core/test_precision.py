@@ -14,14 +14,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from distributed.runs.checkpoint import run_identity
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
 from rdl_core.batches.row_source import mapped_rows
-from rdl_core.config import PRESETS, PretrainingConfig
+from rdl_core.config import PRESETS, HGSamplingConfig, PretrainingConfig
 from rdl_core.contrast.terms import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining.loop import fit, local_sampler, local_steps
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
-from rdl_core.sampling.hg_sampling import HGSamplingConfig
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

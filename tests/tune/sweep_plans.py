@@ -12,9 +12,7 @@ from typing import Any
 
 from ray.tune import loguniform
 
-from rdl_core.config import FinetuningConfig, PretrainingConfig, robust
-from rdl_core.sampling.hg_sampling import HGSamplingConfig
-from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
+from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfig, TemporalSamplingConfig, robust
 from rdl_core.tasks.downstream import DownstreamConfig
 from tune.search_space import SearchSpace, Setting
 from tune.sweep import run_sweep

@@ -14,15 +14,14 @@ from torch import Tensor
 
 from distributed.runs.checkpoint import CheckpointPolicy, load_training, run_identity, save_training
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, robust
+from rdl_core.config import HGSamplingConfig, PretrainingConfig, ResNetRows, robust
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights
-from rdl_core.model.row_encoder import RowEncoderConfig
 from rdl_core.pretraining.loop import fit, local_steps
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,7 +31,7 @@ STEPS, VALIDATION_INTERVAL = 10, 3
 def config() -> PretrainingConfig:
     """A run of ten steps that saves after every step, with dropout and clipping."""
     preset = robust().pretraining
-    rows = RowEncoderConfig(model="resnet", num_layers=1, dropout=0.3)
+    rows = ResNetRows(num_layers=1, dropout=0.3)
     return dataclasses.replace(
         preset,
         sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=5, num_hops=2),

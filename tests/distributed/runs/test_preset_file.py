@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import yaml
 from distributed.commands.options import Pretrain
 from distributed.commands.pretrain import pretraining_config
 from distributed.runs.preset_file import pretraining_preset, read_preset_file, write_preset_file
-from rdl_core.config import PRESETS, PretrainingConfig, robust
+from rdl_core.config import PRESETS, LinearRows, PretrainingConfig, robust
 from tune.search_space import with_setting
 
 
@@ -34,11 +35,12 @@ def edited(tmp_path: Path, edit: Any) -> Path:
     ("edit", "message"),
     [
         (lambda c: c["pretraining"]["backbone"].update(layers=2), "pretraining.backbone.layers is unknown"),
-        (lambda c: c["pretraining"].pop("loss"), "pretraining.loss is missing"),
-        (lambda c: c["pretraining"]["backbone"].update(num_layers="2"), "pretraining.backbone.num_layers must be int, got '2'"),
-        (lambda c: c["pretraining"].update(max_steps=True), "pretraining.max_steps must be int, got True"),
-        (lambda c: c["pretraining"].update(corruption=0.4), "pretraining.corruption must be a mapping, got 0.4"),
-        (lambda c: c["pretraining"].update(patience=0), "PretrainingConfig.patience must be at least 1"),
+        (lambda c: c.update(finetuning={}), "finetuning is unknown"),
+        (lambda c: c.update(preset="best"), "preset must be one of robust, paper, got 'best'"),
+        (lambda c: c["pretraining"]["backbone"].update(num_layers="2"), "pretraining.backbone.num_layers is '2'; it should be a valid integer"),
+        (lambda c: c["pretraining"].update(max_steps=True), "pretraining.max_steps is True; it should be a valid integer"),
+        (lambda c: c["pretraining"].update(corruption=0.4), "pretraining.corruption is 0.4; it should be an object"),
+        (lambda c: c["pretraining"].update(patience=0), "pretraining.patience is 0; it should be greater than 0"),
         (lambda c: c.pop("pretraining"), "has no mapping 'pretraining'"),
     ],
 )  # fmt: skip
@@ -47,6 +49,17 @@ def test_a_field_that_is_wrong_is_refused_by_its_dotted_name(edit: Any, message:
     with pytest.raises(ValueError, match=str(path)) as error:
         read_preset_file(path)
     assert message in str(error.value)
+
+
+def test_a_preset_file_names_only_what_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "preset.yaml"
+    path.write_text("preset: paper\npretraining:\n  seed: 3\n  learning_rate: 3e-4\n  backbone: {channels: 64, rows: linear}\n")
+    base = PRESETS["paper"]().pretraining
+    backbone = replace(base.backbone, channels=64, rows=LinearRows())
+    assert read_preset_file(path) == replace(base, seed=3, learning_rate=3e-4, backbone=backbone)
+    path.write_text("preset: paper\npretraining:\n  backbone:\n    rows: {dropout: 0.1}\n")
+    rows = replace(base.backbone.rows, dropout=0.1)
+    assert read_preset_file(path) == replace(base, backbone=replace(base.backbone, rows=rows))
 
 
 def test_pretrain_takes_a_preset_file_with_its_seed_and_options_over_it(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 from relbench.load import RelBenchDataset
 
 from distributed.sampling.export import export_samples
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_sampling import HGSamplingConfig
 from tests.nasty_database import VAL
 
 CONFIG = HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=4)

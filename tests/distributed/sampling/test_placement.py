@@ -18,11 +18,11 @@ from distributed.sampling.export import export_samples
 from distributed.sampling.placement import Placement, place, start_shards
 from distributed.sampling.plan import StepPlan
 from distributed.sampling.sampler import in_order, sampled_dataset
-from rdl_core.batches.pretraining_batch import CorruptionConfig, collate
+from rdl_core.batches.pretraining_batch import collate
 from rdl_core.batches.row_source import ShardedRows, mapped_rows
+from rdl_core.config import CorruptionConfig, HGSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 CONFIG = HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6)

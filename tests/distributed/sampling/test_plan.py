@@ -9,9 +9,9 @@ from itertools import product
 import pytest
 
 from distributed.sampling.plan import NO_SAMPLE, SAMPLES_PER_BLOCK, StepPlan, seed_tables, step_plan, with_samples_for
-from rdl_core.config import robust
+from rdl_core.config import HGSamplingConfig, robust
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 
 WORKERS = (1, 2, 3, 5)
 SHARES = (1, 2, 7, SAMPLES_PER_BLOCK, SAMPLES_PER_BLOCK + 1)

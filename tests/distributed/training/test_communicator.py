@@ -25,20 +25,28 @@ from distributed.training.shared_sums import SharedSums, shared_sums
 from distributed.training.train_loop import DATA_PARALLEL
 from rdl_core.batches.pretraining_batch import Cursor, collate
 from rdl_core.communicator import Communicator, SingleProcess
-from rdl_core.config import FinetuningConfig, PretrainingConfig, paper, robust
+from rdl_core.config import (
+    BackboneConfig,
+    FinetuningConfig,
+    HGSamplingConfig,
+    LinearRows,
+    PretrainingConfig,
+    ResNetRows,
+    TemporalSamplingConfig,
+    paper,
+    robust,
+)
 from rdl_core.contrast.terms import LEVELS
 from rdl_core.database.dataset import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store, open_store
-from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
-from rdl_core.model.row_encoder import RowEncoderConfig
+from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining.loop import fit, local_steps, train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.validation import Validation
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
 from rdl_core.tasks.finetuning import Finetuning
 from tests.nasty_database import write_nasty_database
 
@@ -65,7 +73,7 @@ class Group:
 
 def configs() -> dict[str, PretrainingConfig]:
     def small(config: PretrainingConfig, dropout: float) -> PretrainingConfig:
-        rows = RowEncoderConfig(model="resnet", num_layers=2, dropout=dropout)
+        rows = ResNetRows(num_layers=2, dropout=dropout)
         return dataclasses.replace(
             config, backbone=dataclasses.replace(config.backbone, channels=8, rows=rows), gradient_clip_norm=None
         )
@@ -168,7 +176,7 @@ def finetuning(store: Store, data: Path, task: str, communicator: Communicator, 
         validation_interval_steps=2, head_channels=8, ema_decay=0.9 if batch_norm else None,
     )  # fmt: skip
     torch.manual_seed(2)
-    backbone = BackboneConfig(channels=8, rows=RowEncoderConfig(model="linear", dropout=0.0))
+    backbone = BackboneConfig(channels=8, rows=LinearRows())
     encoder = RelationalEncoder(store.schema, store.graph.edge_types, backbone)
     run = Finetuning(
         store, load_task(open_dataset(data), task), encoder, "scratch", "rolling", config, communicator=communicator

@@ -32,14 +32,13 @@ from distributed.sampling.sampler import HGSampler
 from distributed.storage.materialize import materialize_in_parallel
 from distributed.training.train_loop import worker_steps
 from distributed.training.trainer import BACKEND, PretrainResult, pretrain
-from rdl_core.config import PretrainingConfig, robust
+from rdl_core.config import HGSamplingConfig, PretrainingConfig, StoreConfig, robust
 from rdl_core.contrast.terms import LEVELS
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import StoreConfig
 from rdl_core.graph.store import Store, open_store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.pretraining.consumed import num_samples
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 from tests import REPOSITORY
 
 # Of Ray's own code: deprecated fields of its DataContext, read whenever the context is copied.

@@ -9,10 +9,11 @@ import torch
 from torch_frame import TensorFrame
 
 from rdl_core.batches.corruption import corrupted_cells
-from rdl_core.batches.pretraining_batch import CorruptionConfig, collate
+from rdl_core.batches.pretraining_batch import collate
+from rdl_core.config import CorruptionConfig, HGSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.random_streams import PURPOSE_CORRUPTION, numpy_generator
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 
 DONORS = [np.array([100, 101, 102, 103]), np.zeros(0, np.int32), np.array([200])]
 

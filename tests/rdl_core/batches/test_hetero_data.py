@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from rdl_core.batches.hetero_data import to_hetero_data
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 
 
 def test_hetero_data_holds_the_cells_times_and_links_of_the_sampled_rows(nasty_store: Store) -> None:

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch_frame import TensorFrame, stype
 
-from rdl_core.batches.pretraining_batch import CorruptionConfig, Cursor, PretrainingBatch, collate
+from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
+from rdl_core.config import CorruptionConfig, HGSamplingConfig
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.sampling.temporal_sampling import reverse
 

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from rdl_core.batches.pretraining_batch import CorruptionConfig, collate
+from rdl_core.batches.pretraining_batch import collate
 from rdl_core.batches.row_identity import RowIdentity
+from rdl_core.config import CorruptionConfig, HGSamplingConfig
 from rdl_core.contrast import gathered_terms as loss_step_terms
 from rdl_core.contrast.levels import ThreeLevelLoss
 from rdl_core.graph.store import Store
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 from tests.rdl_core.contrast.test_levels import (
     CHANNELS,
     EDGE_TYPES,

@@ -11,10 +11,11 @@ from torch import Tensor
 from torch.nn.functional import layer_norm
 
 from rdl_core.batches.sample_layout import sample_layouts
+from rdl_core.config import LossConfig
 from rdl_core.contrast import columns as loss_columns
 from rdl_core.contrast import dense as loss_dense
 from rdl_core.contrast import terms as loss_terms
-from rdl_core.contrast.levels import LossConfig, LossSum, ThreeLevelLoss
+from rdl_core.contrast.levels import LossSum, ThreeLevelLoss
 
 NODE_TYPES = ["races", "results.v2", "drivers", "empty", "lone"]
 EDGE_TYPES = [

@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from relbench.load import RelBenchDataset
 
+from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import StoreConfig, encode_table, materialize
+from rdl_core.graph.materialization import encode_table, materialize
 from rdl_core.graph.reg import ALWAYS
 from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store, open_store

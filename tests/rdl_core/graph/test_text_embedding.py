@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from relbench.load import RelBenchDataset
 
-from rdl_core.graph.materialization import StoreConfig, materialize
+from rdl_core.config import StoreConfig
+from rdl_core.graph.materialization import materialize
 from rdl_core.graph.text_embedding import HashedNgramEmbedder, TextEmbedder, text_embedder
 
 TEXTS = ["Ferrari", "ferrari SpA", "McLaren", "žluťoučký kůň", "订单 🚚", "line\nbreak", "a"]

@@ -10,14 +10,24 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import HeteroConv, SAGEConv
 
-from rdl_core.batches.pretraining_batch import CorruptionConfig, collate
+from rdl_core.batches.pretraining_batch import collate
+from rdl_core.config import (
+    AggregationKind,
+    BackboneConfig,
+    CorruptionConfig,
+    HGSamplingConfig,
+    LinearRows,
+    MeanAggregation,
+    ResNetRows,
+    SumAggregation,
+    TemporalSamplingConfig,
+)
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import ColumnSchema, Schema, TableSchema
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import Aggregation, BackboneConfig, HeteroSAGELayer, RelationalEncoder
-from rdl_core.model.row_encoder import RowEncoderConfig
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig, reverse
+from rdl_core.model.backbone import HeteroSAGELayer, RelationalEncoder
+from rdl_core.sampling.hg_sampling import HGSampling
+from rdl_core.sampling.temporal_sampling import TemporalSampling, reverse
 from rdl_core.tasks.batch import TaskBatch, collate_trees
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -48,7 +58,9 @@ def random_edges(seed: int) -> dict[EdgeType, Tensor]:
 @pytest.mark.parametrize("aggregation", ["sum", "mean"])
 def test_a_layer_equals_hetero_conv_of_sage_convs(aggregation: Literal["sum", "mean"]) -> None:
     torch.manual_seed(0)
-    layer = HeteroSAGELayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation).double()
+    layer = HeteroSAGELayer(
+        tuple(SIZES), DIRECTED, CHANNELS, SumAggregation() if aggregation == "sum" else MeanAggregation()
+    ).double()
     convs = {e: SAGEConv((CHANNELS, CHANNELS), CHANNELS, aggr=aggregation).double() for e in DIRECTED}
     with torch.no_grad():
         for i, table in enumerate(layer.tables):
@@ -69,8 +81,10 @@ def test_a_layer_equals_hetero_conv_of_sage_convs(aggregation: Literal["sum", "m
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "mean"])
-def test_a_layer_without_any_edge_is_finite_in_value_and_gradient(aggregation: Aggregation) -> None:
-    layer = HeteroSAGELayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation)
+def test_a_layer_without_any_edge_is_finite_in_value_and_gradient(aggregation: AggregationKind) -> None:
+    layer = HeteroSAGELayer(
+        tuple(SIZES), DIRECTED, CHANNELS, SumAggregation() if aggregation == "sum" else MeanAggregation()
+    )
     x = {t: torch.randn(n, CHANNELS, requires_grad=True) for t, n in SIZES.items()}
     edges = {e: torch.zeros(2, 0, dtype=torch.int64) for e in DIRECTED}
     out = layer(x, edges, SIZES)
@@ -95,9 +109,9 @@ def trees(nasty_store: Store) -> dict[int, TaskBatch]:
     return batches
 
 
-def relational_encoder(store: Store, *, layers: int = 2, aggregation: Aggregation = "sum") -> RelationalEncoder:
+def relational_encoder(store: Store, *, layers: int = 2, aggregation: AggregationKind = "sum") -> RelationalEncoder:
     torch.manual_seed(0)
-    rows = RowEncoderConfig(model="linear")
+    rows = LinearRows()
     config = BackboneConfig(channels=CHANNELS, num_layers=layers, aggregation=aggregation, rows=rows)
     return RelationalEncoder(store.schema, store.graph.edge_types, config).double()
 
@@ -106,7 +120,7 @@ def relational_encoder(store: Store, *, layers: int = 2, aggregation: Aggregatio
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("aggregation", ["sum", "mean"])
 def test_trimming_by_hops_leaves_the_seed_vectors_as_they_are(
-    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, layers: int, aggregation: Aggregation
+    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, layers: int, aggregation: AggregationKind
 ) -> None:
     encoder, batch = relational_encoder(nasty_store, layers=layers, aggregation=aggregation), trees[hops]
     x = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
@@ -145,7 +159,7 @@ def test_tables_and_columns_may_have_any_name() -> None:
         database="odd", cutoff_s=0, text_embedder="hashed-ngram:8", timeless_rows="first_reference", tables=tables
     )
     edge_types = tuple((a, "key.to x", b) for a, b in zip(names, names[1:], strict=False))
-    config = BackboneConfig(channels=CHANNELS, rows=RowEncoderConfig(model="resnet", num_layers=1))
+    config = BackboneConfig(channels=CHANNELS, rows=ResNetRows(num_layers=1))
     encoder = RelationalEncoder(schema, edge_types, config)
     directed = [*edge_types, *map(reverse, edge_types)]
     edges = {e: torch.tensor([[0, 1], [1, 0]]) for e in directed}
@@ -198,7 +212,7 @@ def test_a_row_reaches_no_further_than_the_layers(nasty_store: Store) -> None:
 
 
 @pytest.mark.parametrize("aggregation", ["sum", "mean"])
-def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregation: Aggregation) -> None:
+def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregation: AggregationKind) -> None:
     sampling = HGSamplingConfig(seed_table="match", seeds_per_sample=4, rows_per_hop=5)
     sampler = HGSampling(nasty_store.graph, sampling, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
     subgraphs = sampler.sample(0, [0, 1])
@@ -226,7 +240,7 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
 @pytest.mark.parametrize("hops", [1, 2, 3])
 @pytest.mark.parametrize("aggregation", ["sum", "mean"])
 def test_sums_of_distinct_rows_and_ages_equal_nodes_of_their_own(
-    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, aggregation: Aggregation
+    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, aggregation: AggregationKind
 ) -> None:
     """Fine-tuning's first layer, in value and gradient, against every node with a vector of its own."""
     encoder, batch = relational_encoder(nasty_store, layers=2, aggregation=aggregation), trees[hops]
@@ -251,7 +265,7 @@ def test_a_weight_that_lies_across_has_the_same_gradient() -> None:
     """As a parametrization or an assigned transposed matrix leaves it; kernels take addresses and strides."""
     torch.manual_seed(0)
     tables, edge_types = ["a", "b"], [("a", "r", "b"), ("b", "s", "a")]
-    layer = HeteroSAGELayer(tables, edge_types, 4, "mean")
+    layer = HeteroSAGELayer(tables, edge_types, 4, MeanAggregation())
     x = {"a": torch.randn(5, 4), "b": torch.randn(3, 4)}
     edges = {edge_types[0]: torch.tensor([[0, 1, 2], [0, 1, 1]]), edge_types[1]: torch.tensor([[0, 1], [0, 3]])}
 

@@ -16,15 +16,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 import rdl_core.model.checkpoint
-from rdl_core.config import robust
-from rdl_core.graph.materialization import StoreConfig, materialize
+from rdl_core.config import ResNetRows, StoreConfig, TemporalSamplingConfig, robust
+from rdl_core.graph.materialization import materialize
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
-from rdl_core.model.row_encoder import RowEncoderConfig
 from rdl_core.pretraining.model import PretrainingModel
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig
+from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import collate_trees
 
 
@@ -32,7 +31,7 @@ from rdl_core.tasks.batch import collate_trees
 def model(nasty_store: Store) -> PretrainingModel:
     torch.manual_seed(3)
     config = robust().pretraining
-    rows = RowEncoderConfig(model="resnet", num_layers=1, dropout=0.1)
+    rows = ResNetRows(num_layers=1, dropout=0.1)
     backbone = dataclasses.replace(config.backbone, channels=8, num_layers=3, aggregation="sum", rows=rows)
     return PretrainingModel(nasty_store, dataclasses.replace(config, backbone=backbone))
 

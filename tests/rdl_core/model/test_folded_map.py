@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from rdl_core.config import LinearRows
 from rdl_core.graph.store import Store
 from rdl_core.kernels.product_kernels import HAS_KERNEL
 from rdl_core.model import folded_map
 from rdl_core.model.folded_map import folded_maps
-from rdl_core.model.row_encoder import RowEncoder, RowEncoderConfig
+from rdl_core.model.row_encoder import RowEncoder
 
 WITH_ATTRIBUTES = ["categories", "teams", "order", "order_line", "match", "lineup", "goal", "ticket"]
 CHANNELS = 16
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.skipif(not HAS_KERNEL, reason="this PyTorch or system h
 def mapped(store: Store, table: str, rows: np.ndarray) -> dict[str, Tensor]:
     """Two maps of a table's cells, and the gradients of all parameters, by name."""
     torch.manual_seed(0)
-    encoder = RowEncoder(store.schema.tables[table], CHANNELS, RowEncoderConfig(model="linear"), 0)
+    encoder = RowEncoder(store.schema.tables[table], CHANNELS, LinearRows(), 0)
     first = encoder.model.linear
     maps = torch.nn.ModuleList([first, torch.nn.Linear(first.in_features, 24)])
     modules = torch.nn.ModuleDict({"encoder": encoder, "maps": maps})

@@ -9,20 +9,21 @@ import torch
 from relbench.load import RelBenchDataset
 from torch import Tensor
 
+from rdl_core.config import LinearRows, ResNetRows, RowsKind
 from rdl_core.database.dataset import read_table
 from rdl_core.graph.store import Store
 from rdl_core.kernels.dropout_mask import SampleDropout
-from rdl_core.model.row_encoder import RowEncoder, RowEncoderConfig, RowModel, _as_parameter_dtype
+from rdl_core.model.row_encoder import RowEncoder, _as_parameter_dtype
 
 TABLES = ["categories", "teams", "order", "order_line", "match", "lineup", "goal", "ticket", "équipe_catégorie"]
 WITH_ATTRIBUTES = TABLES[:-1]
 CHANNELS = 8
 
 
-def row_encoder(store: Store, table: str, model: RowModel = "resnet", *, dropout: float = 0.0) -> RowEncoder:
+def row_encoder(store: Store, table: str, model: RowsKind = "resnet", *, dropout: float = 0.0) -> RowEncoder:
     """An encoder no parameter of which is zero, as after training."""
     torch.manual_seed(0)
-    config = RowEncoderConfig(model=model, num_layers=2, dropout=dropout)
+    config = ResNetRows(num_layers=2, dropout=dropout) if model == "resnet" else LinearRows()
     encoder = RowEncoder(store.schema.tables[table], CHANNELS, config, store.graph.node_types.index(table))
     with torch.no_grad():
         for parameter in encoder.parameters():
@@ -45,7 +46,7 @@ def all_rows(store: Store, table: str) -> np.ndarray:
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("model", ["linear", "resnet"])
-def test_every_table_gives_finite_vectors_and_finite_gradients(nasty_store: Store, table: str, model: RowModel) -> None:
+def test_every_table_gives_finite_vectors_and_finite_gradients(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     rows = all_rows(nasty_store, table)
     x = encoder(nasty_store.features[table].gather(rows))
@@ -59,7 +60,7 @@ def test_every_table_gives_finite_vectors_and_finite_gradients(nasty_store: Stor
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("model", ["linear", "resnet"])
-def test_a_table_without_sampled_rows_gives_no_vectors(nasty_store: Store, table: str, model: RowModel) -> None:
+def test_a_table_without_sampled_rows_gives_no_vectors(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     x = encoder(nasty_store.features[table].gather(np.zeros(0, np.int64)))
     x.sum().backward()
@@ -118,7 +119,7 @@ def test_a_table_with_only_keys_has_one_learned_vector(nasty_store: Store) -> No
 
 @pytest.mark.parametrize("table", TABLES)
 @pytest.mark.parametrize("model", ["linear", "resnet"])
-def test_a_float64_model_agrees_with_float32(nasty_store: Store, table: str, model: RowModel) -> None:
+def test_a_float64_model_agrees_with_float32(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     frame = nasty_store.features[table].gather(all_rows(nasty_store, table))
     single = encoder(frame)
@@ -129,7 +130,7 @@ def test_a_float64_model_agrees_with_float32(nasty_store: Store, table: str, mod
 
 @pytest.mark.parametrize("table", WITH_ATTRIBUTES)
 @pytest.mark.parametrize("model", ["linear", "resnet"])
-def test_changing_one_column_changes_that_cell_vector_alone(nasty_store: Store, table: str, model: RowModel) -> None:
+def test_changing_one_column_changes_that_cell_vector_alone(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     features, rows = nasty_store.features[table], all_rows(nasty_store, table)
     columns = [c.name for c in nasty_store.schema.tables[table].columns]
@@ -264,7 +265,7 @@ def test_dropouts_of_a_model_are_told_apart_across_tables(nasty_store: Store) ->
 @pytest.mark.parametrize("model", ["linear", "resnet"])
 @pytest.mark.parametrize("num_rows", [1, 5, 40, 200])
 def test_equals_pytorch_frames_own_forward_in_value_and_gradient(
-    nasty_store: Store, table: str, model: RowModel, num_rows: int
+    nasty_store: Store, table: str, model: RowsKind, num_rows: int
 ) -> None:
     """Cell vectors by PyTorch Frame, then its ResNet's blocks or one linear map: what folding must not change."""
     rows = np.arange(num_rows) * 7 % nasty_store.schema.tables[table].num_rows

@@ -18,20 +18,26 @@ from relbench.load import RelBenchDataset
 from relbench.manifest import DatasetManifest, TableSpec
 from torch import Tensor
 
-from rdl_core.batches.pretraining_batch import CorruptionConfig, collate
+from rdl_core.batches.pretraining_batch import collate
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, paper, robust
+from rdl_core.config import (
+    BackboneConfig,
+    CorruptionConfig,
+    HGSamplingConfig,
+    PretrainingConfig,
+    ResNetRows,
+    paper,
+    robust,
+)
 from rdl_core.contrast.terms import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import BackboneConfig
-from rdl_core.model.row_encoder import RowEncoderConfig
 from rdl_core.pretraining.loop import fit, local_steps, train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import VALIDATION_EPOCH, Validation
-from rdl_core.sampling.hg_sampling import HGSampling, HGSamplingConfig
+from rdl_core.sampling.hg_sampling import HGSampling
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -171,7 +177,7 @@ def test_robust_starts_at_chance_at_every_level(database: str, request: pytest.F
 
 
 def test_the_loss_falls_within_thirty_steps(nasty_store: Store) -> None:
-    backbone = BackboneConfig(channels=32, rows=RowEncoderConfig(model="resnet", num_layers=1, dropout=0.0))
+    backbone = BackboneConfig(channels=32, rows=ResNetRows(num_layers=1, dropout=0.0))
     settings = config(
         backbone=backbone, max_steps=30, validation_interval_steps=30, validation_samples=5, learning_rate=5e-3
     )

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from distributed.commands.report import balance_text, draw_balance
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.store import Store
 from rdl_core.sampling.balance import Counts, balance, count, plain_neighbours
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.store import Store
 from rdl_core.random_streams import stream
 from rdl_core.sampling import hg_sampling
 from rdl_core.sampling.hg_kernels import ENTRIES, SEGMENTS, draw
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig, default_seed_table
+from rdl_core.sampling.hg_seeds import default_seed_table
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.timestamps import NO_TIME
 from tests.rdl_core.graph.test_reg import random_graph

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rdl_core.config import HGSamplingConfig
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.feature_rows import concatenate_rows, take_rows
 from rdl_core.graph.features import TableFeatures
@@ -16,7 +17,6 @@ from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.hg_seeds import HGSamplingConfig
 from rdl_core.sampling.sharded import ShardedHGSampling
 from rdl_core.sampling.share import GraphShare, Ownership, Request, Response, cell_bytes, ownership
 from tests.rdl_core.graph.test_reg import random_graph

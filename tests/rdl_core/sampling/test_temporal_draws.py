@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from rdl_core.config import TemporalSamplingConfig
 from rdl_core.graph.reg import build_graph
 from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_kernels import grow_trees
 from rdl_core.sampling.temporal_layout import collect_edges, collect_nodes
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig, TemporalSubgraph
+from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
 from tests.rdl_core.sampling.test_temporal_sampling import Tree, trees_of
 
 

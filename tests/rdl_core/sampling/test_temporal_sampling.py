@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from rdl_core.config import TemporalSamplingConfig
 from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.store import Store
 from rdl_core.random_streams import stream
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig, TemporalSubgraph, reverse
+from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph, reverse
 from rdl_core.timestamps import NO_TIME
 from tests.rdl_core.graph.test_reg import random_graph
 from tests.rdl_core.sampling.test_hg_sampling import children_before

@@ -16,15 +16,13 @@ from relbench.load import RelBenchDataset
 
 from distributed.training.finetune import FinetuneJob, run_job
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import FinetuningConfig, PretrainingConfig, robust
+from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfig, TemporalSamplingConfig, robust
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights, save_pretrained
 from rdl_core.pretraining.loop import pretrain_here, pretrained_checkpoint
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
-from rdl_core.sampling.hg_sampling import HGSamplingConfig
-from rdl_core.sampling.temporal_sampling import TemporalSamplingConfig
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
 from tests.rdl_core.tasks.test_finetuning import POINTS, WINS, WatchedTask, labels
 

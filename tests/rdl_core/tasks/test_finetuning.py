@@ -14,13 +14,20 @@ from relbench.base import EntityTask
 from relbench.load import RelBenchDataset
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
-from rdl_core.config import Arm, FinetuningConfig, Regime
+from rdl_core.config import (
+    Arm,
+    BackboneConfig,
+    FinetuningConfig,
+    Regime,
+    ResNetRows,
+    StoreConfig,
+    TemporalSamplingConfig,
+)
 from rdl_core.database.dataset import load_task
-from rdl_core.graph.materialization import StoreConfig, materialize
+from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import BackboneConfig, RelationalEncoder
-from rdl_core.model.row_encoder import RowEncoderConfig
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSamplingConfig
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import collate_trees, read_split
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
@@ -67,7 +74,7 @@ def make(
     }
     config = FinetuningConfig(**small | changes)
     torch.manual_seed(config.seed)
-    rows = RowEncoderConfig(model="resnet", num_layers=1, dropout=dropout)
+    rows = ResNetRows(num_layers=1, dropout=dropout)
     encoder = RelationalEncoder(store.schema, store.graph.edge_types, BackboneConfig(channels=8, rows=rows))
     return Finetuning(store, task, encoder, arm, regime, config)
 

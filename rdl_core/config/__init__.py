@@ -1,0 +1,58 @@
+"""Every setting of a run, as frozen dataclasses that check themselves, and the presets.
+
+Loads no torch, so that a command line can be described and refused at once.
+"""
+
+from rdl_core.config.corruption import CorruptionConfig
+from rdl_core.config.decoding import changed, checked, decode
+from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime
+from rdl_core.config.loss import LossConfig
+from rdl_core.config.model import (
+    AggregationConfig,
+    AggregationKind,
+    BackboneConfig,
+    FTTransformerRows,
+    LinearRows,
+    MeanAggregation,
+    ResNetRows,
+    RowsConfig,
+    RowsKind,
+    SumAggregation,
+    TimeAttention,
+)
+from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust
+from rdl_core.config.pretraining import Precision, PretrainingConfig
+from rdl_core.config.sampling import HGSamplingConfig, TemporalSamplingConfig
+from rdl_core.config.store import StoreConfig
+
+__all__ = [
+    "PRESETS",
+    "AggregationConfig",
+    "AggregationKind",
+    "Arm",
+    "BackboneConfig",
+    "CorruptionConfig",
+    "FTTransformerRows",
+    "FinetuningConfig",
+    "HGSamplingConfig",
+    "LinearRows",
+    "LossConfig",
+    "MeanAggregation",
+    "Precision",
+    "Preset",
+    "PresetName",
+    "PretrainingConfig",
+    "Regime",
+    "ResNetRows",
+    "RowsConfig",
+    "RowsKind",
+    "StoreConfig",
+    "SumAggregation",
+    "TemporalSamplingConfig",
+    "TimeAttention",
+    "changed",
+    "checked",
+    "decode",
+    "paper",
+    "robust",
+]

@@ -1,0 +1,119 @@
+"""The form of the model: how cells become a row's vector, how a row's neighbours are aggregated, and the backbone around both.
+
+Each choice is a small union of dataclasses, told apart by `kind`; `build` makes the module, and loads torch only then. Where a configuration is
+made, the kind's name alone stands for its defaults: `BackboneConfig(rows="linear")`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, PositiveInt
+
+from rdl_core.config.decoding import checked
+
+RowsKind = Literal["linear", "resnet", "ft_transformer"]
+AggregationKind = Literal["sum", "mean", "time_attention"]
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+@checked
+class LinearRows:
+    """One linear map on the concatenated cell vectors of a row."""
+
+    kind: Literal["linear"] = "linear"
+
+
+@checked
+class ResNetRows:
+    """A tabular ResNet on the concatenated cell vectors (Gorishniy et al. 2021), as PyTorch Frame has it."""
+
+    kind: Literal["resnet"] = "resnet"
+    num_layers: PositiveInt = 4
+    """Residual blocks."""
+    dropout: Dropout = 0.0
+    """Probability that a channel is dropped in training."""
+
+
+@checked
+class FTTransformerRows:
+    """A transformer over the cell vectors of a row (Gorishniy et al. 2021), as PyTorch Frame has it."""
+
+    kind: Literal["ft_transformer"] = "ft_transformer"
+    num_layers: PositiveInt = 2
+    """Transformer layers."""
+
+
+RowsConfig = LinearRows | ResNetRows | FTTransformerRows
+
+
+@checked
+class SumAggregation:
+    """The sum of the vectors of a row's neighbours along one key (paper)."""
+
+    kind: Literal["sum"] = "sum"
+
+
+@checked
+class MeanAggregation:
+    """The mean of the vectors of a row's neighbours along one key."""
+
+    kind: Literal["mean"] = "mean"
+
+
+@checked
+class TimeAttention:
+    """Attention over the neighbours along one key, ordered by time; how much older a neighbour is, is encoded."""
+
+    kind: Literal["time_attention"] = "time_attention"
+    heads: PositiveInt = 4
+    """Attention heads; they divide the channels."""
+
+
+AggregationConfig = SumAggregation | MeanAggregation | TimeAttention
+
+
+def _by_name(*kinds: Any) -> Callable[[Any], Any]:
+    """Returns what makes a kind of its name, and leaves all else as it is."""
+    named = {kind.kind: kind for kind in kinds}
+
+    def kind_of(value: Any) -> Any:
+        if isinstance(value, str) and value not in named:
+            raise ValueError(f"it should be {' or '.join(map(repr, named))}")
+        return named[value]() if isinstance(value, str) else value
+
+    return kind_of
+
+
+@checked
+class BackboneConfig:
+    """Size and form of the backbone."""
+
+    channels: Annotated[int, Field(ge=2, multiple_of=2)] = 128
+    """Length of every vector (even)."""
+    num_layers: PositiveInt = 2
+    """GraphSAGE layers (paper: 2 or 3)."""
+    aggregation: Annotated[
+        AggregationConfig,
+        Field(discriminator="kind"),
+        BeforeValidator(_by_name(SumAggregation, MeanAggregation, TimeAttention)),
+    ] = MeanAggregation()
+    """How the neighbours of a row along one key are aggregated."""
+    age_scale: Literal["days", "log_days"] = "log_days"
+    """What relative time encodes of a row's age: 'days' (RelBench), or 'log_days', which tells yesterday from last week and two years from three,
+    but not every day from the next."""
+    rows: Annotated[
+        RowsConfig, Field(discriminator="kind"), BeforeValidator(_by_name(LinearRows, ResNetRows, FTTransformerRows))
+    ] = ResNetRows(dropout=0.2)
+    """How a row becomes a vector."""
+
+    def of_kind(self, *, rows: RowsKind | None = None, aggregation: AggregationKind | None = None) -> BackboneConfig:
+        """Returns the backbone with rows and aggregation of these kinds; a kind that it already has keeps its settings."""
+        changes: dict[str, Any] = {}
+        if rows not in (None, self.rows.kind):
+            changes["rows"] = rows
+        if aggregation not in (None, self.aggregation.kind):
+            changes["aggregation"] = aggregation
+        return dataclasses.replace(self, **changes)

@@ -1,0 +1,47 @@
+"""What one sample is: of pretraining, and of a task."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from rdl_core.config.decoding import checked
+
+
+@checked
+class HGSamplingConfig:
+    """What one sample of pretraining is."""
+
+    seed_table: str | None = None
+    """Table that the seeds come from. None: the one with the most foreign keys, of ties the one with the most rows (paper)."""
+    seeds: Literal["one_table", "all_tables"] = "one_table"
+    """'one_table' (paper), or 'all_tables': every row of every table is a seed once per epoch."""
+    seeds_per_sample: PositiveInt = 64
+    """Seed rows grown into one subgraph."""
+    rows_per_hop: PositiveInt = 64
+    """Rows drawn per table and hop."""
+    num_hops: PositiveInt = 3
+    """Hops from the seeds."""
+    max_children: PositiveInt = 256
+    """Of a row with more visible children along one key, this many enter the budget, each child as likely. Four times what a hop draws leaves
+    the draw all choice, and the cost of a hub does not grow with the database."""
+    time_bound: Literal["cutoff", "seeds"] = "cutoff"
+    """What a sample sees: 'cutoff' (paper), all rows up to the cutoff; or 'seeds', rows strictly before its latest seed, the seeds, and those of
+    their parents that exist by then. The seeds of a sample are then neighbours in time."""
+
+    def __post_init__(self) -> None:
+        if self.seeds == "all_tables" and self.seed_table is not None:
+            raise ValueError(f"HGSamplingConfig.seed_table={self.seed_table!r} contradicts seeds='all_tables'")
+
+
+@checked
+class TemporalSamplingConfig:
+    """How far and how wide the tree of a task's entity is."""
+
+    num_neighbors: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 64)
+    """Children per row and key, hop by hop (as in PyG)."""
+    strategy: Literal["uniform", "recent"] = "uniform"
+    """'uniform' (paper), or 'recent': the latest children first."""
+    time_window_s: PositiveInt | None = None
+    """Seconds; children with a time column must lie in [seed time - time_window_s, seed time). None: the whole past."""

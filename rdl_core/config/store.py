@@ -1,0 +1,19 @@
+"""How a store is made of a database."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from rdl_core.config.decoding import checked
+
+
+@checked
+class StoreConfig:
+    """How a store is made of a database."""
+
+    text_embedder: str = "hashed-ngram:128"
+    """'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'."""
+    timeless_rows: Literal["first_reference", "always"] = "first_reference"
+    """From when on a row without a time exists: its 'first_reference', or 'always' (RelBench's rule, which leaks)."""
+    exclude_columns: tuple[str, ...] = ()
+    """Attributes to leave out, as table.column: what a task's label is made of."""
