@@ -172,7 +172,7 @@ def test_a_checkpoint_of_another_format_is_refused(checkpoint: Checkpoint, tmp_p
     path = save_pretrained(tmp_path / "model", checkpoint)
     description = json.loads((path / "model.json").read_text())
     (path / "model.json").write_text(json.dumps({**description, "format_version": 99}))
-    with pytest.raises(ValueError, match="has format 99, expected 1"):
+    with pytest.raises(ValueError, match="has format 99, expected 2"):
         from_pretrained(path)
 
 
