@@ -27,7 +27,9 @@ class _Loader(yaml.SafeLoader):
     """YAML 1.1 takes 1e-3 for text; here it is a number, as in YAML 1.2."""
 
 
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def read_yaml(path: Path) -> Any:
@@ -78,7 +80,9 @@ def read_preset_file(path: Path) -> PretrainingConfig:
     """
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("pretraining"), dict):
-        raise ValueError(f"preset file {path} has no mapping 'pretraining'; `python -m tune report` writes one that has")
+        raise ValueError(
+            f"preset file {path} has no mapping 'pretraining'; `python -m tune report` writes one that has"
+        )
     if unknown := set(content) - {"preset", "pretraining", "about"}:
         raise ValueError(f"preset file {path}: {sorted(unknown)[0]} is unknown; it has preset, pretraining, about")
     if (base := content.get("preset", "robust")) not in PRESETS:

@@ -53,7 +53,9 @@ def test_a_field_that_is_wrong_is_refused_by_its_dotted_name(edit: Any, message:
 
 def test_a_preset_file_names_only_what_it_changes(tmp_path: Path) -> None:
     path = tmp_path / "preset.yaml"
-    path.write_text("preset: paper\npretraining:\n  seed: 3\n  learning_rate: 3e-4\n  backbone: {channels: 64, rows: linear}\n")
+    path.write_text(
+        "preset: paper\npretraining:\n  seed: 3\n  learning_rate: 3e-4\n  backbone: {channels: 64, rows: linear}\n"
+    )
     base = PRESETS["paper"]().pretraining
     backbone = replace(base.backbone, channels=64, rows=LinearRows())
     assert read_preset_file(path) == replace(base, seed=3, learning_rate=3e-4, backbone=backbone)
