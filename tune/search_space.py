@@ -169,6 +169,16 @@ def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
     return space if model is None else dataclasses.replace(space, values={**space.values, "backbone.rows": [model]})
 
 
+def short(setting: Mapping[str, Any]) -> str:
+    """Returns a setting in short, "num_layers 2, aggregation sum": the last name of each path."""
+    return ", ".join(f"{short_name(path)} {value}" for path, value in setting.items())
+
+
+def short_name(path: str) -> str:
+    """Returns the last name of a path: "rows" for backbone.rows.model."""
+    return path.removesuffix(".model").split(".")[-1]
+
+
 def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> list[Setting]:
     """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions, each once; fewer where there are no more.
 

@@ -1,7 +1,7 @@
 """Settings suggested by Optuna's TPE sampler, each from what the trials before it found.
 
-Promises: a suggestion is a function of (space, seed, its number, what is known of the other trials), so nothing is to be kept besides the ledger; no
-setting is suggested twice, and none stays out while there are places for it; a sweep of one trial at a time has the same trials whether it was
+Promises: a suggestion is a function of (space, seed, its number, what is known of the other trials), so nothing is kept besides the ledger; no
+setting is suggested twice, and none is left out while trials are still to come; a sweep of one trial at a time has the same trials whether it was
 killed or not. The first STARTUP_TRIALS are drawn at random.
 """
 
@@ -21,11 +21,11 @@ from tune.search_space import SearchSpace, Setting
 
 STARTUP_TRIALS = 5
 DRAWS = 100
-"""Of one suggestion; when all of them are settings that there are, no new one is suggested."""
+"""Most draws for one suggestion; when all of them are known settings, there is no new one."""
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """By path; a list is a choice among its places, so that values may be of any type."""
+    """Returns {path: Optuna's distribution}; a list is a choice among its indices, so that values may be of any type."""
     return {
         path: CategoricalDistribution(tuple(range(len(values))))
         if isinstance(values, list)
@@ -35,17 +35,17 @@ def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def suggest(space: SearchSpace, seed: int, known: Sequence[tuple[Setting, TrialRecord]]) -> Setting | None:
-    """The next setting; None where there seem to be no new ones.
+    """Returns the next setting, or None where there seem to be no new ones.
 
     Args:
-        space: Where from.
-        seed: Of the sweep.
-        known: Settings so far, with what is known of their trials.
+        space: The search space.
+        seed: The sweep's seed.
+        known: The settings so far, with what is known of their trials.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = distributions_of(space)
     seed_of_number = int(numpy_generator(seed, PURPOSE_SUGGESTION, len(known)).integers(1 << 31))
-    # constant_liar: what is under way, and what this study was asked for in vain, counts as bad, so the next answer is another.
+    # constant_liar: trials under way, and draws that were refused below, count as bad, so that the next draw is another.
     sampler = optuna.samplers.TPESampler(seed=seed_of_number, constant_liar=True, n_startup_trials=STARTUP_TRIALS)
     study = optuna.create_study(sampler=sampler)
     study.add_trials([_trial(space, distributions, setting, record) for setting, record in known])
@@ -65,7 +65,7 @@ def _value(space: SearchSpace, path: str, drawn: Any) -> Any:
 def _trial(
     space: SearchSpace, distributions: dict[str, BaseDistribution], setting: Setting, record: TrialRecord
 ) -> FrozenTrial:
-    """Stopped early is what Optuna calls pruned, failed the worst of these; of a trial under way the setting is known."""
+    """Returns Optuna's view of a trial: stopped early is what it calls pruned, failed the worst of these; under way, only the setting is known."""
     params = {
         path: values.index(setting[path]) if isinstance(values, list) else setting[path]
         for path, values in space.values.items()

@@ -1,8 +1,8 @@
 """A sweep: many trials under Ray Tune with ASHA, which a kill of the driver does not lose.
 
-    <sweep>/sweep.json      what it is (plan.py)
-    <sweep>/events.jsonl    what happened (ledger.py)
-    <sweep>/trials/<id>/    each trial (trial.py)
+    <sweep>/sweep.json      what it is (sweep_plan.py)
+    <sweep>/events.jsonl    what happened (results/ledger.py)
+    <sweep>/trials/<id>/    each trial (trials/trial.py)
 
 Promises: a sweep that goes on has the same trials, reruns none that has ended, and its rungs remember; a trial that fails or hangs ends alone; one
 whose process died goes on.
@@ -20,24 +20,21 @@ from distributed.console import say
 from distributed.runs.folder import held
 from distributed.runs.tracking import tracking_mode
 from tune.results.ledger import Ledger
-from tune.results.live_table import LiveTable
-from tune.results.recorder import Recorder
+from tune.results.trial_recorder import TrialRecorder
 from tune.results.wandb_runs import TrialRuns
 from tune.suggestions import suggest
 from tune.sweep_plan import SweepPlan, with_known_trials
-from tune.trials.asha import ResumableASHA
-from tune.trials.leftovers import Leftovers
-from tune.trials.searcher import TrialSearcher
-from tune.trials.session import start_ray_for
-from tune.trials.slots import CPUS_OF_WAITING_TRIAL
+from tune.trials.ray_tune import ResumableASHA, TrialSearcher
+from tune.trials.resources import CPUS_OF_WAITING_TRIAL, start_ray_for_trials
 from tune.trials.trial import TrialJob, run_trial
+from tune.trials.watchdog import OrphanedGroups
 
 
 def run_sweep(plan: SweepPlan) -> Ledger:
     """Runs what has not ended yet; returns the ledger of all.
 
     Raises:
-        RuntimeError: Another process runs this sweep, or resources that would never do.
+        RuntimeError: Another process runs this sweep, or no trial would ever find its resources.
         KeyboardInterrupt: Ctrl-C; the text says how many trials had ended.
     """
     with held(plan.folder):
@@ -53,13 +50,13 @@ def run_sweep(plan: SweepPlan) -> Ledger:
             say(f"sweep {plan.folder.name} goes on: {plan.num_trials - num_left} of {plan.num_trials} trials had ended")
         if plan.wandb and tracking_mode() == "offline":
             say("W&B: offline (no key, or WANDB_MODE); `wandb sync` takes the runs later")
-        slots, in_process = start_ray_for(
-            num_left, plan.workers, plan.execution, plan.max_concurrent, plan.folder.resolve(), plan.store_path,
-            None if plan.downstream is None else plan.downstream.data,
-        )  # fmt: skip
+        data = None if plan.downstream is None else plan.downstream.data
+        at_a_time, in_process = start_ray_for_trials(
+            num_left, plan.workers, plan.execution, plan.max_concurrent, plan.folder.resolve(), plan.store_path, data
+        )
         while num_left:
             try:
-                _run(plan, ledger, left, num_left, slots, in_process)
+                _run(plan, ledger, left, num_left, at_a_time, in_process)
             except KeyboardInterrupt:
                 ended = len(ledger.records) - len(ledger.unfinished())
                 raise KeyboardInterrupt(
@@ -72,42 +69,49 @@ def run_sweep(plan: SweepPlan) -> Ledger:
     return ledger
 
 
-def _run(plan: SweepPlan, ledger: Ledger, left: list[str], num_left: int, slots: int, in_process: bool) -> None:
+def _run(plan: SweepPlan, ledger: Ledger, left: list[str], num_left: int, at_a_time: int, in_process: bool) -> None:
     job = TrialJob(
-        store_path=plan.store_path, folder=str(plan.folder.resolve()), workers=plan.workers,
-        reported={t: r.steps if r.results else -1 for t, r in ledger.records.items()}, in_process=in_process,
-        hang_after_s=plan.hang_after_s, downstream=plan.downstream,
-    )  # fmt: skip
+        store_path=plan.store_path,
+        folder=str(plan.folder.resolve()),
+        workers=plan.workers,
+        reported={t: r.steps if r.results else -1 for t, r in ledger.records.items()},
+        in_process=in_process,
+        hang_after_s=plan.hang_after_s,
+        downstream=plan.downstream,
+    )
 
     def trial(config: dict[str, Any]) -> None:
         run_trial(job, config["trial"])
 
-    runs, leftovers = TrialRuns(plan), None if in_process else Leftovers()
-    table = LiveTable(ledger, plan)
-    recorder = Recorder(ledger, plan.folder, runs, table, leftovers)
+    runs, orphaned_groups = TrialRuns(plan), None if in_process else OrphanedGroups()
+    recorder = TrialRecorder(ledger, plan, runs, orphaned_groups)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(trial, {"CPU": 1 if in_process else CPUS_OF_WAITING_TRIAL}),
         tune_config=ray.tune.TuneConfig(
-            search_alg=TrialSearcher(left, lambda: _suggested(plan, ledger)), num_samples=num_left,
-            scheduler=_scheduler(plan, ledger), max_concurrent_trials=slots, reuse_actors=in_process,
+            search_alg=TrialSearcher(left, lambda: _suggested(plan, ledger)),
+            num_samples=num_left,
+            scheduler=_scheduler(plan, ledger),
+            max_concurrent_trials=at_a_time,
+            reuse_actors=in_process,
         ),
         run_config=ray.tune.RunConfig(
-            name=f"session_{time.time_ns()}", storage_path=str(plan.folder.resolve() / "tune"), verbose=0,
+            name=f"session_{time.time_ns()}",
+            storage_path=str(plan.folder.resolve() / "tune"),
+            verbose=0,
             callbacks=[recorder],
         ),
-    )  # fmt: skip
+    )
     try:
-        with table.shown():
-            tuner.fit()
-            recorder.end()
-        if leftovers is not None:
-            leftovers.remove_all()
+        tuner.fit()
+        recorder.end()
+        if orphaned_groups is not None:
+            orphaned_groups.remove_all()
     finally:
         runs.close()
 
 
 def _suggested(plan: SweepPlan, ledger: Ledger) -> str | None:
-    """One more trial of a search by suggestions: it is of the plan, on disk and in the ledger before it starts."""
+    """Adds one more trial of a search by suggestions to the plan, to sweep.json and to the ledger; returns its name, or None at the end."""
     number = len(plan.trials)
     if plan.space is None or number >= plan.samples:
         return None
@@ -126,6 +130,9 @@ def _scheduler(plan: SweepPlan, ledger: Ledger) -> Any:
     if plan.early_stopping == "none":
         return FIFOScheduler()
     return ResumableASHA(
-        ledger.results(), first_rung=plan.base.validation_interval_steps, max_steps=plan.base.max_steps,
-        reduction_factor=plan.reduction_factor, metric=plan.metric,
-    )  # fmt: skip
+        ledger.results(),
+        first_rung=plan.base.validation_interval_steps,
+        max_steps=plan.base.max_steps,
+        reduction_factor=plan.reduction_factor,
+        metric=plan.metric,
+    )

@@ -19,8 +19,7 @@ from rdl_core.pretraining.loop import local_sampler
 from rdl_core.tasks.downstream import DownstreamConfig
 from rdl_core.tasks.inputs import refuse_visible_labels
 from tune.commands import Sweep
-from tune.results.report import make_report
-from tune.results.report_text import AGAIN, commands_again, markdown
+from tune.results.sweep_report import AGAIN, commands_again, markdown, write_report
 from tune.results.sweep_result import read_sweep
 from tune.results.wandb_runs import log_sweep
 from tune.search_space import SearchSpace, read_space, settings, with_rows
@@ -126,7 +125,7 @@ def changed_store_options(options: Sweep) -> list[str]:
 
 def reported(folder: Path) -> dict[str, Any]:
     sweep = read_sweep(folder)
-    result = make_report(sweep)
+    result = write_report(sweep)
     best = sweep.best()
     console.print(Markdown(markdown(sweep, best).split(AGAIN)[0].split("\n![")[0]))
     if best is not None:  # each on a line of its own, which Rich would break

@@ -1,4 +1,4 @@
-"""The plan of a sweep: its trials, how they are measured and stopped; sweep.json and every trial's preset file hold it.
+"""The plan of a sweep: its trials, and how they are measured and stopped; sweep.json and every trial's preset file hold it.
 
 Promises: every trial is validated alike (corruption 0.4, the same samples and draws, whatever its own corruption and seed), and downstream tasks are
 measured alike; a trial's complete configuration stands in its preset file before it starts.
@@ -20,12 +20,12 @@ from rdl_core.config import PRESETS, PretrainingConfig
 from rdl_core.place import Place
 from rdl_core.tasks.downstream import OBJECTIVE, DownstreamConfig
 from tune.search_space import SearchSpace, Setting, with_setting
-from tune.trials.slots import Execution
+from tune.trials.resources import Execution
 
 VALIDATION_CORRUPTION = 0.4
 VALIDATION_SAMPLES = 50
 VALIDATIONS_PER_TRIAL = 8
-"""By default: with a reduction factor of 2, rungs lie at 1/8, 1/4, 1/2 of the steps."""
+"""Default number of validations: with a reduction factor of 2, rungs lie at 1/8, 1/4, 1/2 of the steps."""
 EarlyStopping = Literal["asha", "none"]
 
 
@@ -41,25 +41,25 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepPlan:
-    """What a sweep is.
+    """The trials of a sweep and how they run.
 
     Args:
-        folder: Of the sweep.
+        folder: The sweep's folder.
         store_path: The store that all trials map.
-        base: What is not varied.
-        trials: In order; of a search by suggestions those that there are so far.
-        space: That further settings are suggested from; None: the trials are all.
-        samples: Trials in the end, of a search by suggestions.
-        early_stopping: "asha", or "none": every trial runs to its end.
-        reduction_factor: Of ASHA.
-        downstream: Tasks by which trials are compared; None: by the validation loss.
-        workers: Of a trial.
-        execution: Trials "in_process", or by "ray_train"; "auto": in the trial's process on one CPU worker.
-        max_concurrent: Trials at a time; None: as many as fit.
-        hang_after_s: Without a step for so long, a trial has hung.
-        wandb: Whether to track.
-        store_options: Of the command line, by which `pretrain` makes the same store.
-        finetune_options: Likewise, by which `finetune` measures a task alike.
+        base: The configuration around which settings vary.
+        trials: The trials in order; in a search by suggestions, those so far.
+        space: The space from which further settings are suggested; None when all trials are known.
+        samples: Number of trials in the end, in a search by suggestions.
+        early_stopping: "asha", or "none" to run every trial to its end.
+        reduction_factor: ASHA's ratio of the steps of two successive rungs.
+        downstream: Tasks by which trials are compared; None to compare the validation loss.
+        workers: Workers per trial.
+        execution: "in_process", "ray_train", or "auto": in the trial's process with one CPU worker, else by Ray Train.
+        max_concurrent: Upper bound of the trials at a time; None for as many as fit.
+        hang_after_s: Seconds without a step after which a trial has hung.
+        wandb: Whether to track with Weights & Biases.
+        store_options: Command-line options by which `pretrain` makes the same store.
+        finetune_options: Command-line options by which `finetune` measures a task alike.
     """
 
     folder: Path
@@ -85,24 +85,29 @@ class SweepPlan:
 
     @property
     def num_trials(self) -> int:
-        """In the end."""
+        """Number of trials in the end."""
         return max(self.samples, len(self.trials))
 
     @property
     def metric(self) -> str:
-        """The name of what trials are compared by; lower is better."""
+        """Name of what trials are compared by; lower is better."""
         return "best_loss" if self.downstream is None else OBJECTIVE
 
     def write(self) -> None:
-        """Writes sweep.json, and after it the preset files of trials that have none: a preset is always of a trial that the sweep knows."""
+        """Writes sweep.json, and after it the preset files of trials that have none: every preset belongs to a trial that the sweep knows."""
         description: Mapping[str, Any] = {
-            "store": str(self.store_path), "max_steps": self.base.max_steps, "early_stopping": self.early_stopping,
-            "validation_interval_steps": self.base.validation_interval_steps, "reduction_factor": self.reduction_factor,
-            "metric": self.metric, "downstream": self.downstream and dataclasses.asdict(self.downstream),
-            "workers_per_trial": self.workers, "store_options": self.store_options,
+            "store": str(self.store_path),
+            "max_steps": self.base.max_steps,
+            "early_stopping": self.early_stopping,
+            "validation_interval_steps": self.base.validation_interval_steps,
+            "reduction_factor": self.reduction_factor,
+            "metric": self.metric,
+            "downstream": self.downstream and dataclasses.asdict(self.downstream),
+            "workers_per_trial": self.workers,
+            "store_options": self.store_options,
             "finetune_options": self.finetune_options,
             "trials": [{"id": t.id, "config": t.setting, "seed": t.seed} for t in self.trials],
-        }  # fmt: skip
+        }
         write_json(self.folder / "sweep.json", description)
         for trial in self.trials:
             path = self.folder / "trials" / trial.id / "preset.yaml"
@@ -111,16 +116,14 @@ class SweepPlan:
                 write_preset_file(path, trial.config, about)
 
     def trial(self, number: int, setting: Setting, seed: int) -> Trial:
-        """The trial of this number; ids follow from the order."""
+        """Returns the trial of this number; ids follow from the order."""
         width = len(str(max(self.num_trials, number + 1) - 1))
-        return Trial(
-            id=f"{number:0{width}d}", setting=setting, seed=seed,
-            config=dataclasses.replace(with_setting(self.base, setting), seed=seed),
-        )  # fmt: skip
+        config = dataclasses.replace(with_setting(self.base, setting), seed=seed)
+        return Trial(id=f"{number:0{width}d}", setting=setting, seed=seed, config=config)
 
 
 def with_known_trials(plan: SweepPlan) -> SweepPlan:
-    """The plan of a search by suggestions with those that an earlier session had."""
+    """Returns the plan of a search by suggestions with the trials of earlier sessions."""
     path = plan.folder / "sweep.json"
     if plan.space is None or not path.exists():
         return plan
@@ -130,10 +133,14 @@ def with_known_trials(plan: SweepPlan) -> SweepPlan:
 
 
 def base_config(
-    preset: str, *, max_steps: int | None = None, validation_interval_steps: int | None = None,
-    validation_samples: int = VALIDATION_SAMPLES, seed: int = 0,
-) -> PretrainingConfig:  # fmt: skip
-    """A preset with the validation that all trials of a sweep share.
+    preset: str,
+    *,
+    max_steps: int | None = None,
+    validation_interval_steps: int | None = None,
+    validation_samples: int = VALIDATION_SAMPLES,
+    seed: int = 0,
+) -> PretrainingConfig:
+    """Returns a preset with the validation that all trials of a sweep share.
 
     What would end a trial by itself before its last step is left out, so that trials are compared after equal steps: `stop_below` (good enough cannot
     be told from better), `patience`, and `max_hours`, by which a loss would depend on how busy the machine was.
@@ -141,22 +148,29 @@ def base_config(
     config = PRESETS[preset]().pretraining
     steps = max_steps or config.max_steps
     return dataclasses.replace(
-        config, max_steps=steps, seed=seed, stop_below=None, patience=None, max_hours=None,
-        validation_fresh=False, validation_corruption=VALIDATION_CORRUPTION,
+        config,
+        max_steps=steps,
+        seed=seed,
+        stop_below=None,
+        patience=None,
+        max_hours=None,
+        validation_fresh=False,
+        validation_corruption=VALIDATION_CORRUPTION,
         validation_interval_steps=validation_interval_steps or max(1, steps // VALIDATIONS_PER_TRIAL),
-        validation_seed=seed, validation_samples=validation_samples,
-    )  # fmt: skip
+        validation_seed=seed,
+        validation_samples=validation_samples,
+    )
 
 
 def with_trials(plan: SweepPlan, found: list[Setting], seeds: int) -> SweepPlan:
-    """The plan with every setting, with each of `seeds` seeds from the base's on."""
+    """Returns the plan with a trial for every setting and each of `seeds` seeds, counted from the base's."""
     pairs = [(setting, plan.base.seed + k) for setting in found for k in range(seeds)]
     sized = dataclasses.replace(plan, samples=len(pairs))
     return dataclasses.replace(sized, trials=[sized.trial(n, setting, seed) for n, (setting, seed) in enumerate(pairs)])
 
 
 def rung_steps(base: PretrainingConfig, early_stopping: EarlyStopping, reduction_factor: float) -> tuple[int, ...]:
-    """The validations at which trials are compared: the first at or after each rung, and the last."""
+    """Returns the steps of the validations at which trials are compared: the first at or after each rung, and the last."""
     interval, steps = base.validation_interval_steps, {base.max_steps}
     rung = float(interval)
     while early_stopping == "asha" and rung < base.max_steps:

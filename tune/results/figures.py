@@ -14,27 +14,35 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from tune.results.ledger import TrialRecord
-from tune.results.live_table import short
+from tune.search_space import short
 
 COLORS = {
-    "finished": "#2f7d4f", "stopped": "#d99a2b", "failed": "#c23b3b", "hung": "#7d2f6b", "died": "#c58fb6", "running": "#1f6fb4",
+    "finished": "#2f7d4f",
+    "stopped": "#d99a2b",
+    "failed": "#c23b3b",
+    "hung": "#7d2f6b",
+    "died": "#c58fb6",
+    "running": "#1f6fb4",
     "pending": "#999999",
-}  # fmt: skip
+}
 
 
 def draw_curves(
-    records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path, best: TrialRecord | None,
+    records: Sequence[TrialRecord],
+    settings: Mapping[str, Mapping[str, Any]],
+    path: Path,
+    best: TrialRecord | None,
     objective: str,
-) -> None:  # fmt: skip
-    """Validation loss (sum of levels) over steps, a line a trial; beside it the downstream objective, where that is what trials are compared by."""
+) -> None:
+    """Draws the validation loss (sum of levels) over steps, one line per trial, and beside it the downstream objective where trials are compared by it."""
     panels = 1 if objective == "loss" else 2
     figure, all_axes = plt.subplots(1, panels, figsize=(8 * panels, 4.5), constrained_layout=True, squeeze=False)
     for record in records:
         is_best = best is not None and record.id == best.id
-        style: dict[str, Any] = {
-            "color": "black" if is_best else COLORS[record.status], "linewidth": 2.2 if is_best else 0.9,
-            "zorder": 3 if is_best else 2, "label": f"best: {record.id} ({short(settings[record.id])})" if is_best else None,
-        }  # fmt: skip
+        style: dict[str, Any] = {"color": COLORS[record.status], "linewidth": 0.9, "zorder": 2}
+        if is_best:
+            label = f"best: {record.id} ({short(settings[record.id])})"
+            style = {"color": "black", "linewidth": 2.2, "zorder": 3, "label": label}
         losses = [sum(v for k, v in r.items() if k.startswith("validation/")) for r in record.results]
         all_axes[0][0].plot([r["step"] for r in record.results], losses, **style)
         measured = [(r["step"], r["objective"]) for r in record.results if "objective" in r]
@@ -49,7 +57,7 @@ def draw_curves(
 def draw_marginals(
     records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path, objective: str
 ) -> None:
-    """The objective of every trial against each hyperparameter that varies."""
+    """Draws the objective of every trial against each hyperparameter that varies."""
     values: dict[str, list[Any]] = {}
     for setting in settings.values():
         for name, value in setting.items():
@@ -80,7 +88,7 @@ def draw_marginals(
 
 
 def draw_timeline(records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """When each trial ran and how it ended; a gap is a restart."""
+    """Draws when each trial ran and how it ended; a gap is a restart."""
     ran = [record for record in records if record.spans]
     figure, axes = plt.subplots(figsize=(9, 1.5 + 0.26 * len(ran)), constrained_layout=True)
     began = min((record.spans[0][0] for record in ran), default=0.0)

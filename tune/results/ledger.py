@@ -1,14 +1,14 @@
-"""The ledger of a sweep: events.jsonl, one line for everything that happened, written by the driver alone.
+"""The ledger of a sweep: events.jsonl, one line per event, written by the driver alone.
 
     {"event": "started", "trial": "03", "time_s": ...}
     {"event": "result",  "trial": "03", "time_s": ..., "step": 50, "best_loss": 1.9, "stop": false, "finished": "", "validation/row": ..., ...}
     {"event": "failed",  "trial": "03", "time_s": ..., "status": "failed" | "hung" | "died", "reason": ...}
 
 Promises: it is only appended to, so what a killed driver leaves is a prefix of it; a trial's results come in order of step and once each, whatever
-was resumed; a decision to stop stands in the line of the result that it was taken on. All that a resumed sweep and the report need follows.
+was resumed; a decision to stop stands in the line of the result that it was taken on. A resumed sweep and the report need nothing else.
 
-What a trial's own code threw would come again, so it has "failed" for good. A trial whose process was killed, or whose node was lost, has "died" and
-goes on from its checkpoint, MAX_DEATHS - 1 times at most.
+An error that a trial's own code threw would come again, so the trial has "failed" for good. A trial whose process was killed, or whose node was
+lost, has "died" and goes on from its checkpoint, MAX_DEATHS - 1 times at most.
 """
 
 from __future__ import annotations
@@ -23,21 +23,20 @@ from typing import Any, Literal
 Status = Literal["pending", "running", "died", "finished", "stopped", "failed", "hung"]
 ENDED: tuple[Status, ...] = ("finished", "stopped", "failed", "hung")
 MAX_DEATHS = 4
-"""Deaths of a trial's process after which it has failed: memory that is too small stays too small."""
+"""Number of deaths of a trial's process after which it has failed: memory that is too small stays too small."""
 
 
 @dataclass
 class TrialRecord:
-    """What is known of a trial.
+    """What the ledger says of a trial.
 
     Args:
-        id: Its name in the sweep.
-        metric_name: What trials are compared by, in results that have it.
+        id: The trial's name in the sweep.
+        metric_name: Name of what trials are compared by, in results that have it.
         status: "stopped" by early stopping; "failed" threw; "hung" made no step for too long; "died" will go on.
-        reason: Of a failure.
+        reason: Why it failed, hung or died.
         deaths: How often its process died, over all sessions.
-        results: Its validations: the lines of the ledger.
-        seconds: Wall-clock time in its process, over all restarts.
+        results: Its validations, as they stand in the ledger.
         spans: (start, end) of each time it ran, UNIX seconds.
     """
 
@@ -60,11 +59,12 @@ class TrialRecord:
 
     @property
     def seconds(self) -> float:
+        """Wall-clock time of its processes, over all restarts."""
         return sum(end - begin for begin, end in self.spans)
 
     @property
     def start_up_s(self) -> float | None:
-        """From the start of the trial to the start of its training loop."""
+        """Seconds from the start of the trial to the start of its training loop."""
         fit_began_s = self.results[0].get("fit_began_s") if self.results else None
         if fit_began_s is None:
             return None
@@ -73,7 +73,7 @@ class TrialRecord:
         return float(fit_began_s - begins[-1]) if begins else 0.0
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Takes the trial's next event."""
+        """Takes in the trial's next event."""
         now = event["time_s"]
         if event["event"] == "started":
             self.status, self.reason = "running", ""
@@ -93,12 +93,12 @@ class TrialRecord:
 
 
 class Ledger:
-    """The ledger in a file.
+    """The ledger in its file, and the record of each trial that follows from it.
 
     Args:
-        path: Made at the first event.
+        path: The file; made at the first event.
         trials: Ids of the trials of the sweep.
-        metric: What they are compared by.
+        metric: Name of what trials are compared by.
         mend: Whether to cut off half a last line in the file, too; for the driver, which goes on writing. A report only reads.
     """
 
@@ -107,20 +107,19 @@ class Ledger:
         self.records = {trial: TrialRecord(trial, metric) for trial in trials}
         self.events: list[dict[str, Any]] = []
         for event in _read(path, mend):
-            if (
-                mend or event["trial"] in self.records
-            ):  # a sweep that runs may have added a trial since its file was read
+            # A sweep that runs may have added a trial since a report read sweep.json.
+            if mend or event["trial"] in self.records:
                 self._take(event)
 
     def append(self, event: str, trial: str, **values: Any) -> None:
-        """Writes an event of now."""
+        """Writes an event with the time now."""
         entry = {"event": event, "trial": trial, "time_s": time.time(), **values}
         with self.path.open("a") as file:
             file.write(json.dumps(entry) + "\n")
         self._take(entry)
 
     def add(self, trial: str) -> None:
-        """One more trial."""
+        """Adds one more trial."""
         self.records[trial] = TrialRecord(trial, self.metric)
 
     def _take(self, entry: dict[str, Any]) -> None:
@@ -128,20 +127,20 @@ class Ledger:
         self.records[entry["trial"]].add(entry)
 
     def unfinished(self) -> list[str]:
-        """Trials that have not ended, in order."""
+        """Returns the trials that have not ended, in order."""
         return [trial for trial, record in self.records.items() if record.status not in ENDED]
 
     def died(self) -> list[str]:
-        """Trials whose processes died and that may go on, in order."""
+        """Returns the trials whose processes died and that may go on, in order."""
         return [trial for trial, record in self.records.items() if record.status == "died"]
 
     def results(self) -> list[dict[str, Any]]:
-        """Results of all trials in the order in which they came."""
+        """Returns the results of all trials in the order in which they came."""
         return [event for event in self.events if event["event"] == "result"]
 
 
 def _read(path: Path, mend: bool) -> list[dict[str, Any]]:
-    """Events of a ledger without half a last line, of a driver that was killed or is writing it."""
+    """Returns the events of a ledger without half a last line, which a driver that was killed or is writing leaves."""
     if not path.exists():
         return []
     text = path.read_text()

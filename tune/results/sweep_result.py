@@ -18,12 +18,12 @@ from tune.results.ledger import Ledger, TrialRecord
 
 @dataclass(frozen=True, kw_only=True)
 class SweepResult:
-    """A sweep as it stands.
+    """The state of a sweep.
 
     Args:
-        folder: Of the sweep.
-        plan: sweep.json.
-        ledger: What happened.
+        folder: The sweep's folder.
+        plan: Content of sweep.json.
+        ledger: The sweep's ledger.
     """
 
     folder: Path
@@ -32,7 +32,7 @@ class SweepResult:
 
     @property
     def objective(self) -> str:
-        """What trials are compared by, in a word."""
+        """"loss" or "objective": the word for what trials are compared by."""
         return "loss" if self.tasks == [] else "objective"
 
     @property
@@ -42,17 +42,17 @@ class SweepResult:
 
     @property
     def settings(self) -> dict[str, dict[str, Any]]:
-        """By trial."""
+        """{trial: its setting}."""
         return {t["id"]: t["config"] for t in self.plan["trials"]}
 
     @property
     def seeds(self) -> dict[str, int]:
-        """By trial."""
+        """{trial: its seed}."""
         return {t["id"]: t["seed"] for t in self.plan["trials"]}
 
     @property
     def counted(self) -> list[TrialRecord]:
-        """Trials that a share of steps is of: not those that failed or hung, whose other steps nobody saved."""
+        """Trials that count in the share of steps: not those that failed or hung, whose other steps nobody saved."""
         return [r for r in self.ledger.records.values() if r.status not in ("failed", "hung")]
 
     @property
@@ -61,14 +61,14 @@ class SweepResult:
         return sum(r.steps for r in self.counted) / max(1, len(self.counted) * self.plan["max_steps"])
 
     def groups(self) -> list[list[TrialRecord]]:
-        """Trials that differ in their seed only, the best setting first."""
+        """Returns groups of trials that differ in their seed only, the best setting first."""
         groups: dict[str, list[TrialRecord]] = {}
         for record in self.ledger.records.values():
             groups.setdefault(json.dumps(self.settings[record.id]), []).append(record)
         return sorted(groups.values(), key=lambda g: (not _whole(g), _mean(g)))
 
     def best(self) -> TrialRecord | None:
-        """The best trial of the best setting; None before any has finished."""
+        """Returns the best trial of the best setting; None before any has finished."""
         for group in self.groups():
             if _whole(group):
                 return min(group, key=lambda r: r.metric if r.metric is not None else float("inf"))
@@ -76,10 +76,10 @@ class SweepResult:
 
 
 def read_sweep(folder: Path) -> SweepResult:
-    """The sweep in a folder.
+    """Returns the sweep in a folder.
 
     Raises:
-        FileNotFoundError: There is none; naming those that are beside it.
+        FileNotFoundError: There is none; the message names the sweeps beside it.
     """
     if not (folder / "sweep.json").exists():
         there = sorted(p.parent.name for p in folder.parent.glob("*/sweep.json"))

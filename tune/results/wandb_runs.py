@@ -1,4 +1,4 @@
-"""Weights & Biases for a sweep: one group, one run per trial with its configuration, curves and summary, one more run with the sweep's table.
+"""Weights & Biases for a sweep: one group with one run per trial (configuration, curves, summary) and one more run with the sweep's table.
 
 The driver logs what reaches Tune, so that a run is whole however its trial ended: Tune kills a stopped trial's process, and with it all that W&B
 had not yet written there. A run is closed when its trial ends, and continued under the same id when the sweep is.
@@ -25,7 +25,7 @@ class TrialRuns:
     """The open runs of a sweep's trials.
 
     Args:
-        plan: Of the sweep; its folder's name is the group's.
+        plan: The sweep's plan; its folder's name is the group's.
     """
 
     def __init__(self, plan: SweepPlan) -> None:
@@ -42,35 +42,33 @@ class TrialRuns:
         self._open[trial] = stack, stack.enter_context(tracking(run, dataclasses.asdict(self.plan.configs[trial])))
 
     def log(self, trial: str, result: Mapping[str, Any]) -> None:
-        """A validation of a trial."""
+        """Logs a validation of a trial."""
         self._open[trial][1].log({k: v for k, v in result.items() if k not in NOT_METRICS}, int(result["step"]))
 
     def end(self, record: TrialRecord) -> None:
         """Writes how the trial ended and closes its run."""
         if record.id in self._open:
             stack, tracker = self._open.pop(record.id)
-            tracker.summarize(
-                {
-                    "status": record.status,
-                    "reason": record.reason,
-                    self.plan.metric: record.metric,
-                    "steps": record.steps,
-                }  # fmt: skip
-            )
+            summary = {"status": record.status, "reason": record.reason, "steps": record.steps}
+            tracker.summarize(summary | {self.plan.metric: record.metric})
             stack.close()
 
     def close(self) -> None:
-        """Closes what is open."""
+        """Closes all runs that are open."""
         for stack, _ in self._open.values():
             stack.close()
         self._open.clear()
 
 
 def log_sweep(
-    folder: Path, identity: Mapping[str, Any], columns: Sequence[str], rows: Sequence[Sequence[Any]], best: Mapping[str, Any],
+    folder: Path,
+    identity: Mapping[str, Any],
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    best: Mapping[str, Any],
     enabled: bool,
-) -> None:  # fmt: skip
-    """A run of the sweep itself: its table and its best trial."""
+) -> None:
+    """Logs a run of the sweep itself: its table and its best trial."""
     with tracking(_tracking(folder, folder, f"{folder.name}-summary", enabled), identity) as tracker:
         if enabled:
             tracker.log({"trials": wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, 0)
@@ -78,7 +76,7 @@ def log_sweep(
 
 
 def _tracking(sweep: Path, directory: Path, name: str, enabled: bool) -> TrackingConfig:
+    identity = run_id(directory) if enabled else ""
     return TrackingConfig(
-        directory=str(directory.resolve()), run_id=run_id(directory) if enabled else "", name=name, group=sweep.name,
-        enabled=enabled,
-    )  # fmt: skip
+        directory=str(directory.resolve()), run_id=identity, name=name, group=sweep.name, enabled=enabled
+    )

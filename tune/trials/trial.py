@@ -3,12 +3,12 @@
 Promises: a trial of one CPU worker runs in the trial's own process (no start-up of Ray Train and Ray Data) with the same bits as
 `distributed.pretrain` on one worker; it goes on from its newest checkpoint to the same weights; it reports each validation once, in order of
 step, also those that a killed driver missed; a trial is called finished only when its model is there; one that fails says why in its folder, and one
-that makes no step for too long ends its process (hang.py).
+that makes no step for too long ends its process (watchdog.py).
 
     trials/<id>/preset.yaml       its complete configuration
-    trials/<id>/checkpoint_*      where it goes on (checkpoint.py); of trials with Ray Train: train/checkpoint_*
-    trials/<id>/model             the best model, of finished trials
-    trials/<id>/error.json        what it threw, and whether a machine's failure was behind it
+    trials/<id>/checkpoint_*      the checkpoint from which it goes on; trials with Ray Train have train/checkpoint_*
+    trials/<id>/model             the best model, once the trial has finished
+    trials/<id>/error.json        the error that it threw, and whether a machine's failure was behind it
     trials/<id>/hang.txt          where it stood when it hung
 """
 
@@ -47,26 +47,30 @@ from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
-from tune.trials.leftovers import leave_out_cleaner
-from tune.trials.watchdog import ended_when_hung, ended_when_silent
+from tune.trials.watchdog import ended_when_hung, ended_when_silent, leave_out_cleaner
 
-Report = Callable[[dict[str, Any]], None]
-MACHINES = (ray.exceptions.RayError, ConnectionError, WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError)
-"""Errors of a Ray Train run that its own retries did not get over (failures.py): lost nodes, killed processes."""
+ReportResult = Callable[[dict[str, Any]], None]
+MACHINE_ERRORS = (
+    ray.exceptions.RayError,
+    ConnectionError,
+    WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckTimeoutError,
+)
+"""Errors of lost nodes and killed processes that the retries of a Ray Train run (failures.py) did not get over."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialJob:
-    """What the processes of all trials are told.
+    """The message to the processes of all trials.
 
     Args:
         store_path: The store that all trials map.
-        folder: Of the sweep, readable on every node.
-        reported: By trial, the last step that the ledger has; -1: none.
-        workers: Of a trial.
+        folder: The sweep's folder, readable on every node.
+        reported: {trial: the last step that the ledger has, -1 for none}.
+        workers: Workers per trial.
         in_process: Whether a trial trains in its own process.
-        hang_after_s: Without a step for so long, a trial has hung.
-        downstream: Tasks by which it is measured, or None.
+        hang_after_s: Seconds without a step after which a trial has hung.
+        downstream: Tasks by which trials are measured, or None.
     """
 
     store_path: Place
@@ -97,19 +101,21 @@ def run_trial(job: TrialJob, trial: str) -> None:
         train(open_store(job.store_path), read_preset_file(folder / "preset.yaml"), folder, report, job)
     except Exception as error:
         inner = cause(error)
-        thrown = {"type": type(inner).__name__, "message": str(inner), "by_machine": is_machines(inner)}
+        thrown = {"type": type(inner).__name__, "message": str(inner), "by_machine": is_machine_error(inner)}
         write_json(folder / "error.json", thrown)
         raise
 
 
-def is_machines(error: BaseException) -> bool:
-    """Whether a process or node that died is behind an error, so that the trial may go on."""
-    return isinstance(error, MACHINES) and not isinstance(error, ray.exceptions.RayTaskError)
+def is_machine_error(error: BaseException) -> bool:
+    """Returns whether a process or node that died is behind an error, so that the trial may go on."""
+    return isinstance(error, MACHINE_ERRORS) and not isinstance(error, ray.exceptions.RayTaskError)
 
 
-def train_in_process(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
-    """One worker without Ray Data and Ray Train: `pretrain_here` with checkpoints."""
-    torch.set_num_threads(1)  # as the workers of Ray Train; with more, sums may be split differently from run to run
+def train_in_process(
+    store: Store, config: PretrainingConfig, folder: Path, report: ReportResult, job: TrialJob
+) -> None:
+    """Trains with one worker without Ray Data and Ray Train: `pretrain_here` with checkpoints."""
+    torch.set_num_threads(1)  # like Ray Train's workers; with more, sums may be split differently from run to run
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
     optimizer = make_optimizer(model, config.learning_rate)
@@ -127,7 +133,7 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
         require_finite(metrics)
         if downstream is not None:
             downstream.measure(state, best)
-        if state.finished:  # first the model: a finished checkpoint is not trained again
+        if state.finished:  # the model comes first: a finished checkpoint is not trained again
             save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
         save_checkpoint(folder, model, best, optimizer, state, identity)
         report(results_of(state)[-1] | {"fit_began_s": began_s})
@@ -140,13 +146,20 @@ def train_in_process(store: Store, config: PretrainingConfig, folder: Path, repo
         began_s = time.time()
         steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
         fit(
-            model, optimizer, steps, store, config, validation, state=state, on_report=on_report,
+            model,
+            optimizer,
+            steps,
+            store,
+            config,
+            validation,
+            state=state,
+            on_report=on_report,
             on_step=lambda step, losses, counts: alive(),
-        )  # fmt: skip
+        )
 
 
-def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report: Report, job: TrialJob) -> None:
-    """A Ray Train run of its own; rank 0's reduced metrics reach Tune as they come."""
+def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report: ReportResult, job: TrialJob) -> None:
+    """Trains by a Ray Train run of its own; rank 0's reduced metrics reach Tune as they come."""
     repair(folder / "train")
     if (checkpoint := committed_checkpoint(folder / "train")) is not None:
         state = load_state(checkpoint)
@@ -156,14 +169,19 @@ def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report
     tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
     with ended_when_silent(folder, job.hang_after_s):
         done = pretrain(
-            store, config, folder, workers=job.workers, tracking=tracking, downstream=job.downstream,
+            store,
+            config,
+            folder,
+            workers=job.workers,
+            tracking=tracking,
+            downstream=job.downstream,
             callbacks=[ReportToTune()],
-        )  # fmt: skip
+        )
     ray.tune.report(results_of(done.state)[-1])
 
 
 class ReportToTune(TuneReportCallback):
-    """Rank 0's validations as they are committed, each once; runs in Ray Train's controller. The last is the trial's to report, with the model."""
+    """Reports rank 0's validations as they are committed, each once, from Ray Train's controller; the trial reports the last, with the model."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,7 +195,7 @@ class ReportToTune(TuneReportCallback):
 
 
 def results_of(state: TrainState) -> list[dict[str, Any]]:
-    """What Tune is told of each validation so far."""
+    """Returns what Tune is told of each validation so far."""
     results, best = [], math.inf
     for entry in state.history:
         best = min(best, sum(entry[f"validation/{level}"] for level in LEVELS))
@@ -188,8 +206,8 @@ def results_of(state: TrainState) -> list[dict[str, Any]]:
     return results
 
 
-def report_missed(state: TrainState, report: Report) -> None:
-    """Reports what the checkpoint knows and the ledger does not."""
+def report_missed(state: TrainState, report: ReportResult) -> None:
+    """Reports the validations that the checkpoint knows and the ledger does not."""
     for result in results_of(state):
         report(result)
 
@@ -202,10 +220,14 @@ def require_finite(metrics: Mapping[str, float]) -> None:
 
 
 def save_checkpoint(
-    folder: Path, model: torch.nn.Module, best: Mapping[str, torch.Tensor], optimizer: torch.optim.Optimizer, state: TrainState,
+    folder: Path,
+    model: torch.nn.Module,
+    best: Mapping[str, torch.Tensor],
+    optimizer: torch.optim.Optimizer,
+    state: TrainState,
     identity: Mapping[str, Any],
-) -> None:  # fmt: skip
-    """Writes checkpoint_<step> beside and renames; then removes the older ones."""
+) -> None:
+    """Writes checkpoint_<step> whole or not at all; then removes the older ones."""
     path, partial = folder / f"checkpoint_{state.step:09d}", folder / "checkpoint.partial"
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir()
@@ -217,6 +239,6 @@ def save_checkpoint(
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint of a trial's last validation."""
+    """Returns the checkpoint of a trial's last validation, or None."""
     found = sorted(folder.glob("checkpoint_*"))
     return found[-1] if found else None

@@ -1,6 +1,12 @@
-"""A trial that makes no step for too long ends its own process, and with it all that the process owns; hang.txt says where it stood.
+"""Watches over trials: ends the process of one that makes no step for too long, and frees the CPUs that an ended one leaves held.
 
-What is watched is a trial's steps: of one in its own process by calls, of a Ray Train run by its journal, since its workers are elsewhere.
+A trial that hangs ends its own process, and with it all that the process owns; hang.txt says where it stood. The watch follows the trial's steps: by
+calls where the trial trains in its own process, by the journal of a Ray Train run, whose workers are elsewhere.
+
+Ray ends a dead trial's controller and workers with their owner, but removes the workers' placement group only at the end of the whole job. Ray
+Train's own cleaner of such groups (one actor per run) asks the State API, hence works only beside a dashboard, which our local sessions are
+without; there it stays for ever, too. The CPUs of the group are lost to the next trials, which then wait for ever. So the sweep's driver does this
+work. Measured with Ray 2.60.0; in later versions look whether groups of dead creators still stay.
 """
 
 from __future__ import annotations
@@ -12,21 +18,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train.v2.api.data_parallel_trainer as trainer_module
+from ray.core.generated.gcs_pb2 import ActorTableData, PlacementGroupTableData  # type: ignore[attr-defined]
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 from distributed.runs.journal import Journal
 
 START_UP_LIMIT_S = 240.0
-"""At least so long may a group of Ray Train workers take from its start to its first step; kernels compile and a validation lies in it."""
+"""Least time that a group of Ray Train workers gets from its start to its first step: kernels compile, and it validates once."""
 POLL_INTERVAL_S = 1.0
 STARTS = ("driver", "failure", "group", "resumed")
-"""Events of a journal after which a group of workers has its first step still before it; `stepped` tells of that."""
+"""Events of a journal after which a group of workers has its first step still before it; `stepped` ends that."""
+REMOVAL_INTERVAL_S = 1.0
+END_LIMIT_S = 30.0
+"""Longest wait for the processes of the last trials to end."""
 
 
 @contextmanager
 def ended_when_hung(path: Path, after_s: float) -> Iterator[Callable[[], None]]:
-    """Yields what must be called more often than every `after_s`; else all threads' places are written to `path` and the process ends.
+    """Yields a function to be called at least every `after_s`; else every thread's stack is written to `path` and the process ends.
 
-    The watch is a thread of the interpreter's C code, so that a loop that never gives up the interpreter's lock is seen too.
+    A thread of the interpreter's C code watches, so that a loop that never gives up the interpreter's lock is seen, too.
     """
     with path.open("w") as file:
 
@@ -62,13 +78,67 @@ def _watch(folder: Path, after_s: float, done: threading.Event) -> None:
         events = journal.events()
         if (now := (len(events), journal.reached())) != seen:
             seen, changed_s = now, time.monotonic()
-        limit_s = after_s if _is_under_way([e["event"] for e in events[before:]]) else max(after_s, START_UP_LIMIT_S)
+        limit_s = after_s if _has_stepped([e["event"] for e in events[before:]]) else max(after_s, START_UP_LIMIT_S)
         if time.monotonic() - changed_s > limit_s:
             last = events[-1]["event"] if len(events) > before else "nothing"
             (folder / "hang.txt").write_text(f"step {journal.reached()}, {last!r} being the last word of its journal\n")
-            os._exit(1)  # a thread cannot end it otherwise
+            os._exit(1)  # a thread cannot end the process otherwise
 
 
-def _is_under_way(events: list[str]) -> bool:
+def _has_stepped(events: list[str]) -> bool:
+    """Returns whether the newest group of workers has done a step."""
     started = max((i for i, event in enumerate(events) if event in STARTS), default=-1)
     return "stepped" in events[started + 1 :]
+
+
+class NoCleaner(ControllerCallback):
+    """Stands in the place of Ray Train's PlacementGroupCleanerCallback and does nothing."""
+
+
+def leave_out_cleaner() -> None:
+    """Makes the Ray Train runs that this process starts go without their own cleaner."""
+    trainer_module.PlacementGroupCleanerCallback = NoCleaner  # type: ignore[assignment, misc]
+
+
+class OrphanedGroups:
+    """Removes the placement groups of this driver's Ray Train runs whose controllers have died."""
+
+    def __init__(self) -> None:
+        self._looked_s = 0.0
+
+    def remove_often(self) -> None:
+        """Removes them, at most once per REMOVAL_INTERVAL_S."""
+        if time.monotonic() - self._looked_s > REMOVAL_INTERVAL_S:
+            self._looked_s = time.monotonic()
+            self.remove()
+
+    def remove(self) -> None:
+        """Removes the placement groups whose creators, the controllers of runs, have died."""
+        dead = {actor.actor_id for actor in _controllers() if actor.state == ActorTableData.DEAD}
+        for group in [g for g in _groups() if g.creator_actor_id in dead]:
+            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+
+    def remove_all(self) -> None:
+        """Waits, at most END_LIMIT_S, until the controllers of all runs have ended, and removes their groups."""
+        end_s = time.monotonic() + END_LIMIT_S
+        while any(a.state != ActorTableData.DEAD for a in _controllers()) and time.monotonic() < end_s:
+            time.sleep(REMOVAL_INTERVAL_S / 4)
+        self.remove()
+
+
+def _groups() -> list[PlacementGroupTableData]:
+    """Returns the placement groups that are there or wait."""
+    found = [PlacementGroupTableData.FromString(data) for data in _accessor().get_placement_group_table()]
+    return [group for group in found if group.state != PlacementGroupTableData.REMOVED]
+
+
+def _controllers() -> list[ActorTableData]:
+    """Returns the controllers of all Ray Train runs of this job, also of those that have ended."""
+    job = ray.get_runtime_context().get_job_id()
+    found = [ActorTableData.FromString(data) for data in _accessor().get_actor_table(None, None)]
+    return [actor for actor in found if actor.class_name == "TrainController" and actor.job_id.hex() == job]
+
+
+def _accessor() -> Any:
+    """Returns Ray's accessor of the session's tables; the public functions leave out who made a placement group."""
+    return ray._private.state.state._connect_and_get_accessor()

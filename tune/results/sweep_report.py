@@ -1,54 +1,82 @@
-"""A sweep's report in words and numbers: Markdown for people, CSV for tables."""
+"""The report of a sweep, one folder: report.md for people, trials.csv for tables, three pictures and the best setting as a preset file.
+
+Promises: everything follows from sweep.json and the ledger (sweep_result.py), so a report can be made while the sweep runs and again later.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 import shlex
+import shutil
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rdl_core.tasks.downstream import OBJECTIVE, PREFIX
+from tune.results.figures import draw_curves, draw_marginals, draw_timeline
 from tune.results.ledger import ENDED, TrialRecord
-from tune.results.live_table import short
 from tune.results.sweep_result import SweepResult
+from tune.search_space import short
 
 AGAIN = "The best setting again:"
 
 
-def csv_text(sweep: SweepResult) -> str:
-    """One row a trial."""
-    paths = list(dict.fromkeys(path for setting in sweep.settings.values() for path in setting))
-    lines: list[list[Any]] = [
-        [
-            "trial",
-            *paths,
-            "seed",
-            "status",
-            "steps",
-            sweep.plan["metric"],
-            *sweep.tasks,
-            "seconds",
-            "start_up_s",
-            "reason",
-        ]
+def write_report(sweep: SweepResult) -> dict[str, Any]:
+    """Writes <sweep>/report/ and returns its machine-readable line."""
+    folder = sweep.folder / "report"
+    folder.mkdir(exist_ok=True)
+    best, preset = sweep.best(), None
+    if best is not None:
+        preset = folder / "preset.yaml"
+        partial = folder / "preset.yaml.partial"
+        shutil.copyfile(sweep.folder / "trials" / best.id / "preset.yaml", partial)
+        partial.replace(preset)
+    records, settings = list(sweep.ledger.records.values()), sweep.settings
+    draw_curves(records, settings, folder / "curves.png", best, sweep.objective)
+    draw_marginals(records, settings, folder / "marginals.png", sweep.objective)
+    draw_timeline(records, settings, folder / "timeline.png")
+    _write(folder / "trials.csv", csv_text(sweep))
+    _write(folder / "report.md", markdown(sweep, best))
+    trials = [
+        {
+            "id": record.id,
+            "config": {**settings[record.id], "seed": sweep.seeds[record.id]},
+            "status": record.status,
+            "steps": record.steps,
+            "metric": record.metric,
+        }
+        for group in sweep.groups()
+        for record in group
     ]
-    for record in (r for group in sweep.groups() for r in group):
+    return {
+        "trials": trials,
+        "best": None if best is None else best.id,
+        "steps_used_share": sweep.steps_used_share,
+        "preset": None if preset is None else str(preset),
+    }
+
+
+def csv_text(sweep: SweepResult) -> str:
+    """Returns trials.csv: one row per trial, the best setting's first."""
+    paths = list(dict.fromkeys(path for setting in sweep.settings.values() for path in setting))
+    measured = ["seed", "status", "steps", sweep.plan["metric"], *sweep.tasks, "seconds", "start_up_s", "reason"]
+    rows: list[list[Any]] = [["trial", *paths, *measured]]
+    for record in (record for group in sweep.groups() for record in group):
         setting = sweep.settings[record.id]
         numbers = [record.metric, *task_metrics(record, sweep.tasks), round(record.seconds, 2), record.start_up_s]
-        lines.append(
+        rows.append(
             [record.id, *(setting.get(p) for p in paths), sweep.seeds[record.id], record.status, record.steps, *numbers]
             + [" ".join(record.reason.split())]
         )
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(lines)
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
 def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
-    """The report for people."""
+    """Returns report.md."""
     records, workers = list(sweep.ledger.records.values()), sweep.plan["workers_per_trial"]
     used = sum(r.seconds for r in records) * workers
     saved = sum(saved_seconds(r, sweep.plan["max_steps"]) for r in records) * workers
@@ -63,11 +91,11 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         f"- Best: {_best_text(sweep, best)}",
         f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of what they would be without early stopping"
         + (f", without the {failed} trials that failed or hung." if failed else "."),
-        f"- Worker time: {used / 3600:.3f} CPU-hours; about {saved / 3600:.3f} saved by early stopping (at each trial's own rate).",
+        f"- Worker time: {used / 3600:.3f} CPU-hours; early stopping saved about {saved / 3600:.3f} (at each trial's own rate).",
     ]
     if start_ups:
         parts.append(
-            f"- Start-up of a trial: median {statistics.median(start_ups):.2f} s, most {max(start_ups):.2f} s."
+            f"- Start-up of a trial: median {statistics.median(start_ups):.2f} s, longest {max(start_ups):.2f} s."
         )
     parts += [
         *_better_when_stopped(sweep, best),
@@ -87,7 +115,7 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
 
 
 def saved_seconds(record: TrialRecord, max_steps: int) -> float:
-    """What the rest of a stopped trial would have taken at its own rate."""
+    """Returns the seconds that the rest of a stopped trial would have taken at its own rate."""
     if record.status != "stopped" or not record.steps:
         return 0.0
     return record.seconds / record.steps * (max_steps - record.steps)
@@ -100,7 +128,7 @@ def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:
 
 
 def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
-    """Command lines, to be copied as they are, that pretrain the best setting anew and, with tasks, fine-tune from it as the sweep did."""
+    """Returns command lines, to be copied as they are, that pretrain the best setting anew and, with tasks, fine-tune from it as the sweep did."""
     runs_dir, name, workers = sweep.folder.parent, f"{sweep.folder.name}-best", sweep.plan["workers_per_trial"]
     common = list(sweep.plan.get("store_options", ("--data", "DATA")))
     common += ["--workers", str(workers)] if workers > 1 else []
@@ -114,7 +142,7 @@ def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
 
 
 def _better_when_stopped(sweep: SweepResult, best: TrialRecord | None) -> list[str]:
-    """A downstream objective may get worse with more steps, and a stopped trial has no model to show for it."""
+    """Names stopped trials that were better than the best: a downstream objective may get worse with more steps, and they have no model to show."""
     if best is None or best.metric is None:
         return []
     found = [r for r in sweep.ledger.records.values() if r.status == "stopped" and r.metric and r.metric < best.metric]
@@ -134,7 +162,7 @@ def _objective_text(sweep: SweepResult) -> str:
 
 
 def task_metrics(record: TrialRecord, tasks: Sequence[str]) -> list[float | None]:
-    """The validation metric of each task where it was measured last."""
+    """Returns the validation metric of each task where it was measured last; None for a task without one."""
     last: Mapping[str, float] = next((r for r in reversed(record.results) if OBJECTIVE in r), {})
     return [last.get(PREFIX + task) for task in tasks]
 
@@ -144,16 +172,26 @@ def _table(sweep: SweepResult) -> list[str]:
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for rank, group in enumerate(sweep.groups(), 1):
         measured = [[r.metric for r in group], *zip(*(task_metrics(r, sweep.tasks) for r in group), strict=True)]
-        cells = (
-            ", ".join(r.id for r in group), short(sweep.settings[group[0].id]), *map(_mean_text, measured),
-            ", ".join(sorted({r.status for r in group})), ", ".join(str(r.steps) for r in group),
-        )  # fmt: skip
-        lines.append(f"| {rank} | " + " | ".join(cells) + " |")
+        cells = [
+            str(rank),
+            ", ".join(r.id for r in group),
+            short(sweep.settings[group[0].id]),
+            *map(_mean_text, measured),
+            ", ".join(sorted({r.status for r in group})),
+            ", ".join(str(r.steps) for r in group),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return lines
 
 
 def _mean_text(values: Sequence[float | None]) -> str:
-    """Mean ± standard deviation."""
+    """Returns the mean ± the standard deviation of the values that there are."""
     found = [value for value in values if value is not None]
     mean = f"{statistics.mean(found):.4f}" if found else ""
     return f"{mean} ± {statistics.stdev(found):.4f}" if len(found) > 1 else mean
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    partial.replace(path)
