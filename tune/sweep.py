@@ -39,7 +39,7 @@ def run_sweep(plan: SweepPlan) -> Ledger:
     """
     with held(plan.folder):
         plan = with_known_trials(plan)
-        ledger = Ledger(plan.folder / "events.jsonl", plan.configs, plan.metric, mend=True)
+        ledger = Ledger(plan.folder / "events.jsonl", plan.configs, plan.metric)
         plan.write()
         left = ledger.unfinished()
         num_left = len(left) + plan.num_trials - len(plan.trials)

@@ -33,8 +33,7 @@ from tests.distributed.runs.test_tracking import logged, records
 from tests.tune.sweep_plans import KILLED_STEPS, plan_to_kill, small_base, small_plan, suggested_plan
 from tune.__main__ import exit_status
 from tune.results.ledger import Ledger
-from tune.results.report import make_report
-from tune.results.report_text import markdown
+from tune.results.sweep_report import markdown, write_report
 from tune.results.sweep_result import SweepResult, read_sweep
 from tune.suggestions import STARTUP_TRIALS
 from tune.sweep import run_sweep
@@ -97,7 +96,7 @@ def test_all_trials_measure_the_same_whatever_their_corruption(swept: SweepResul
 
 
 def test_the_report_ranks_and_tells_and_the_exit_status_follows(swept: SweepResult) -> None:
-    result = make_report(swept)
+    result = write_report(swept)
     assert list(result) == ["trials", "best", "steps_used_share", "preset"]
     assert all(list(t) == ["id", "config", "status", "steps", "metric"] for t in result["trials"])
     finished = {t["id"]: t["metric"] for t in result["trials"] if t["status"] == "finished"}
@@ -249,7 +248,7 @@ def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_
     assert len(whole.records) == 8 > STARTUP_TRIALS + 1
     killed = tmp_path / "killed"  # what a driver leaves that dies while the seventh trial runs
     shutil.copytree(tmp_path / "whole", killed)
-    lines = (killed / "events.jsonl").read_text().splitlines(keepends=True)
+    lines = [line + "\n" for line in (killed / "events.jsonl").read_text().splitlines() if line]
     (at,) = [n for n, line in enumerate(lines) if '"trial": "6"' in line and '"step": 1,' in line]
     (killed / "events.jsonl").write_text("".join(lines[: at + 1]) + lines[at + 1][:20])
     plan = json.loads((killed / "sweep.json").read_text())

@@ -13,7 +13,7 @@ import pytest
 from distributed.runs.preset_file import read_preset_file
 from tune.search_space import paper_grid
 from tune.sweep_plan import SweepPlan, base_config, rung_steps, with_known_trials
-from tune.trials.asha import ResumableASHA
+from tune.trials.ray_tune import ResumableASHA
 
 
 @pytest.mark.parametrize(("max_steps", "interval", "factor"), [(400, 50, 2.0), (400, 50, 3.0), (90, 7, 2.5), (5, 5, 2)])

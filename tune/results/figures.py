@@ -13,6 +13,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from rdl_core.atomic_write import replace_file
 from tune.results.ledger import TrialRecord
 from tune.search_space import short
 
@@ -34,7 +35,7 @@ def draw_curves(
     best: TrialRecord | None,
     objective: str,
 ) -> None:
-    """Draws the validation loss (sum of levels) over steps, one line per trial, and beside it the downstream objective where trials are compared by it."""
+    """Draws the validation loss (sum of levels) over steps, one line per trial; beside it the downstream objective, where there is one."""
     panels = 1 if objective == "loss" else 2
     figure, all_axes = plt.subplots(1, panels, figsize=(8 * panels, 4.5), constrained_layout=True, squeeze=False)
     for record in records:
@@ -112,7 +113,6 @@ def _legend(figure: Figure, records: Sequence[TrialRecord], more: Sequence[Any])
 
 
 def _save(figure: Figure, path: Path) -> None:
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=120)
+    with replace_file(path) as partial:
+        figure.savefig(partial, dpi=120)
     plt.close(figure)
-    partial.replace(path)

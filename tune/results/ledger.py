@@ -1,10 +1,10 @@
 """The ledger of a sweep: events.jsonl, one line per event, written by the driver alone.
 
-    {"event": "started", "trial": "03", "time_s": ...}
-    {"event": "result",  "trial": "03", "time_s": ..., "step": 50, "best_loss": 1.9, "stop": false, "finished": "", "validation/row": ..., ...}
-    {"event": "failed",  "trial": "03", "time_s": ..., "status": "failed" | "hung" | "died", "reason": ...}
+    {"time_s": ..., "event": "started", "trial": "03"}
+    {"time_s": ..., "event": "result",  "trial": "03", "step": 50, "best_loss": 1.9, "stop": false, "finished": "", "validation/row": ..., ...}
+    {"time_s": ..., "event": "failed",  "trial": "03", "status": "failed" | "hung" | "died", "reason": ...}
 
-Promises: it is only appended to, so what a killed driver leaves is a prefix of it; a trial's results come in order of step and once each, whatever
+Promises: it is only appended to (event_log.py), so a killed driver loses no event; a trial's results come in order of step and once each, whatever
 was resumed; a decision to stop stands in the line of the result that it was taken on. A resumed sweep and the report need nothing else.
 
 An error that a trial's own code threw would come again, so the trial has "failed" for good. A trial whose process was killed, or whose node was
@@ -13,12 +13,12 @@ lost, has "died" and goes on from its checkpoint, MAX_DEATHS - 1 times at most.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from distributed.runs.event_log import EventLog
 
 Status = Literal["pending", "running", "died", "finished", "stopped", "failed", "hung"]
 ENDED: tuple[Status, ...] = ("finished", "stopped", "failed", "hung")
@@ -99,24 +99,19 @@ class Ledger:
         path: The file; made at the first event.
         trials: Ids of the trials of the sweep.
         metric: Name of what trials are compared by.
-        mend: Whether to cut off half a last line in the file, too; for the driver, which goes on writing. A report only reads.
     """
 
-    def __init__(self, path: Path, trials: Iterable[str], metric: str = "best_loss", *, mend: bool = False) -> None:
-        self.path, self.metric = path, metric
+    def __init__(self, path: Path, trials: Iterable[str], metric: str = "best_loss") -> None:
+        self.metric, self._log = metric, EventLog(path)
         self.records = {trial: TrialRecord(trial, metric) for trial in trials}
         self.events: list[dict[str, Any]] = []
-        for event in _read(path, mend):
-            # A sweep that runs may have added a trial since a report read sweep.json.
-            if mend or event["trial"] in self.records:
+        for event in self._log.events():
+            if event["trial"] in self.records:  # else a sweep that runs added it after its report read sweep.json
                 self._take(event)
 
     def append(self, event: str, trial: str, **values: Any) -> None:
         """Writes an event with the time now."""
-        entry = {"event": event, "trial": trial, "time_s": time.time(), **values}
-        with self.path.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
-        self._take(entry)
+        self._take(self._log.append(event, trial=trial, **values))
 
     def add(self, trial: str) -> None:
         """Adds one more trial."""
@@ -137,15 +132,3 @@ class Ledger:
     def results(self) -> list[dict[str, Any]]:
         """Returns the results of all trials in the order in which they came."""
         return [event for event in self.events if event["event"] == "result"]
-
-
-def _read(path: Path, mend: bool) -> list[dict[str, Any]]:
-    """Returns the events of a ledger without half a last line, which a driver that was killed or is writing leaves."""
-    if not path.exists():
-        return []
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    if mend and whole != text:
-        with path.open("r+") as file:
-            file.truncate(len(whole.encode()))
-    return [json.loads(line) for line in whole.splitlines()]

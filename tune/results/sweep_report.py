@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rdl_core.atomic_write import replace_file
 from rdl_core.tasks.downstream import OBJECTIVE, PREFIX
 from tune.results.figures import draw_curves, draw_marginals, draw_timeline
 from tune.results.ledger import ENDED, TrialRecord
@@ -30,15 +31,15 @@ def write_report(sweep: SweepResult) -> dict[str, Any]:
     best, preset = sweep.best(), None
     if best is not None:
         preset = folder / "preset.yaml"
-        partial = folder / "preset.yaml.partial"
-        shutil.copyfile(sweep.folder / "trials" / best.id / "preset.yaml", partial)
-        partial.replace(preset)
+        with replace_file(preset) as partial:
+            shutil.copyfile(sweep.folder / "trials" / best.id / "preset.yaml", partial)
     records, settings = list(sweep.ledger.records.values()), sweep.settings
     draw_curves(records, settings, folder / "curves.png", best, sweep.objective)
     draw_marginals(records, settings, folder / "marginals.png", sweep.objective)
     draw_timeline(records, settings, folder / "timeline.png")
-    _write(folder / "trials.csv", csv_text(sweep))
-    _write(folder / "report.md", markdown(sweep, best))
+    for name, text in (("trials.csv", csv_text(sweep)), ("report.md", markdown(sweep, best))):
+        with replace_file(folder / name) as partial:
+            partial.write_text(text)
     trials = [
         {
             "id": record.id,
@@ -189,9 +190,3 @@ def _mean_text(values: Sequence[float | None]) -> str:
     found = [value for value in values if value is not None]
     mean = f"{statistics.mean(found):.4f}" if found else ""
     return f"{mean} ± {statistics.stdev(found):.4f}" if len(found) > 1 else mean
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)

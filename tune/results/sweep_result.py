@@ -32,7 +32,7 @@ class SweepResult:
 
     @property
     def objective(self) -> str:
-        """"loss" or "objective": the word for what trials are compared by."""
+        """ "loss" or "objective": the word for what trials are compared by."""
         return "loss" if self.tasks == [] else "objective"
 
     @property

@@ -35,6 +35,7 @@ from distributed.runs.preset_file import read_preset_file
 from distributed.runs.tracking import TrackingConfig
 from distributed.training.failures import cause
 from distributed.training.trainer import pretrain
+from rdl_core.atomic_write import replace_folder
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.contrast.terms import LEVELS
@@ -50,6 +51,8 @@ from rdl_core.tasks.downstream import Downstream, DownstreamConfig
 from tune.trials.watchdog import ended_when_hung, ended_when_silent, leave_out_cleaner
 
 ReportResult = Callable[[dict[str, Any]], None]
+CHECKPOINTS = "checkpoint_*[0-9]"
+"""Pattern of the folders of whole checkpoints."""
 MACHINE_ERRORS = (
     ray.exceptions.RayError,
     ConnectionError,
@@ -228,17 +231,13 @@ def save_checkpoint(
     identity: Mapping[str, Any],
 ) -> None:
     """Writes checkpoint_<step> whole or not at all; then removes the older ones."""
-    path, partial = folder / f"checkpoint_{state.step:09d}", folder / "checkpoint.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    save_training(partial, model, best, optimizer, state, identity)
-    shutil.rmtree(path, ignore_errors=True)
-    partial.replace(path)
-    for older in sorted(folder.glob("checkpoint_*"))[:-1]:
+    with replace_folder(folder / f"checkpoint_{state.step:09d}") as partial:
+        save_training(partial, model, best, optimizer, state, identity)
+    for older in sorted(folder.glob(CHECKPOINTS))[:-1]:
         shutil.rmtree(older)
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Returns the checkpoint of a trial's last validation, or None."""
-    found = sorted(folder.glob("checkpoint_*"))
+    found = sorted(folder.glob(CHECKPOINTS))
     return found[-1] if found else None

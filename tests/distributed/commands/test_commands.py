@@ -28,7 +28,7 @@ from tests.nasty_database import write_database, write_nasty_database
 from tune.commands import Sweep
 from tune.search_space import Search
 from tune.sweep_plan import VALIDATION_SAMPLES, EarlyStopping
-from tune.trials.slots import Execution
+from tune.trials.resources import Execution
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = REPOSITORY

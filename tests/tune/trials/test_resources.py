@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from distributed.cluster.session import BYTES_PER_WORKER, needed_cpus
-from tune.trials.slots import Execution, Node, cpus_of_trial, trains_in_process, trials_at_a_time
+from tune.trials.resources import Execution, Node, cpus_of_trial, trains_in_process, trials_at_a_time
 
 MUCH = 1000 * BYTES_PER_WORKER
 
@@ -17,9 +17,13 @@ def node(cpus: float, gpus: float = 0, memory_bytes: float = MUCH) -> Node:
 @pytest.mark.parametrize(
     ("execution", "workers", "gpus", "expected"),
     [
-        ("auto", 1, 0, True), ("auto", 1, 1, False), ("auto", 2, 0, False), ("in_process", 1, 8, True), ("ray_train", 1, 0, False),
+        ("auto", 1, 0, True),
+        ("auto", 1, 1, False),
+        ("auto", 2, 0, False),
+        ("in_process", 1, 8, True),
+        ("ray_train", 1, 0, False),
     ],
-)  # fmt: skip
+)
 def test_trials_train_in_their_processes_on_one_cpu_worker(
     execution: Execution, workers: int, gpus: float, expected: bool
 ) -> None:
@@ -58,13 +62,34 @@ def test_as_many_trials_as_the_machines_have_place_for(
 @pytest.mark.parametrize(
     ("nodes", "workers", "in_process", "is_local", "asked", "message"),
     [
-        ([node(16)], 1, False, False, 6, r"^6 trials at a time hold 3.1 CPUs, 1.5 GB each; there are 16 CPUs, .* place for 5.*--max-concurrent 5"),
-        ([node(16, gpus=1)], 1, False, True, 2, r"1.5 GB and 1 GPUs each; .* 1 GPUs on 1 nodes: place for 1.*--max-concurrent 1,"),
+        (
+            [node(16)],
+            1,
+            False,
+            False,
+            6,
+            r"^6 trials at a time hold 3.1 CPUs, 1.5 GB each; there are 16 CPUs, .* place for 5.*--max-concurrent 5",
+        ),
+        (
+            [node(16, gpus=1)],
+            1,
+            False,
+            True,
+            2,
+            r"1.5 GB and 1 GPUs each; .* 1 GPUs on 1 nodes: place for 1.*--max-concurrent 1,",
+        ),
         ([node(3)], 1, False, False, None, r"^1 trials .* place for 0.*Remedy: more or larger machines"),
-        ([node(16, gpus=1)], 2, False, True, None, r"^1 trials .* place for 0.*Remedy: fewer --workers-per-trial, or more"),
+        (
+            [node(16, gpus=1)],
+            2,
+            False,
+            True,
+            None,
+            r"^1 trials .* place for 0.*Remedy: fewer --workers-per-trial, or more",
+        ),
         ([node(2, memory_bytes=2.5 * BYTES_PER_WORKER)], 1, True, True, 3, r"place for 2;.*--max-concurrent 2"),
     ],
-)  # fmt: skip
+)
 def test_more_than_there_is_place_for_is_refused_with_the_options_that_a_sweep_has(
     nodes: list[Node], workers: int, in_process: bool, is_local: bool, asked: int | None, message: str
 ) -> None:
