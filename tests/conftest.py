@@ -16,7 +16,9 @@ from rdl_core.graph.store import Store
 from tests import REPOSITORY
 from tests.nasty_database import write_nasty_database
 
-os.environ.setdefault("RAY_worker_niceness", "0")  # Ray's 15 lets its workers starve on a machine that does other work, too
+os.environ.setdefault(
+    "RAY_worker_niceness", "0"
+)  # Ray's 15 lets its workers starve on a machine that does other work, too
 
 
 @pytest.fixture(scope="session")

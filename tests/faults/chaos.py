@@ -1,4 +1,4 @@
-"""`make chaos`: a run of 300 steps that is killed ten times at random, against the same run left alone.
+"""`make chaos`: a run of 300 steps that is killed ten times at random, against the same run left alone (`python -m tests.faults.chaos`).
 
 A cluster of three nodes on this machine (ray.cluster_utils.Cluster), two workers. At random steps one of these gets a kill -9: the driver, one
 worker, or the raylet of a node with workers on it. A killed driver is started again by the same command; a killed node is replaced by a new one.
@@ -28,18 +28,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.timing import conditions
+from distributed.runs.checkpoint import load_state
+from distributed.runs.commits import committed_checkpoint
+from distributed.runs.journal import Journal
+from rdl_core.pretraining.consumed import num_samples
 from tests import REPOSITORY
-
-ROOT = REPOSITORY
-sys.path.insert(0, str(ROOT))  # run as a file, this folder is the first of the path
-
-from benchmarks.timing import conditions  # noqa: E402
-from distributed.runs.checkpoint import load_state  # noqa: E402
-from distributed.runs.commits import committed_checkpoint  # noqa: E402
-from distributed.runs.journal import Journal  # noqa: E402
-from rdl_core.pretraining.consumed import num_samples  # noqa: E402
-from tests.faults.chaos_nodes import Nodes  # noqa: E402
-from tests.faults.left_behind import left_in_memory, left_processes, open_placement_groups  # noqa: E402
+from tests.faults.chaos_nodes import Nodes
+from tests.faults.left_behind import left_in_memory, left_processes, open_placement_groups
 
 KINDS = ("driver", "worker", "raylet")
 WORKERS, SAMPLES_PER_STEP = 2, 2
@@ -50,32 +46,36 @@ def say(message: str) -> None:
 
 
 def command(options: argparse.Namespace, runs_dir: Path, name: str) -> list[str]:
-    """The run; the same command goes on after a kill."""
+    """Returns the command line of the run; the same command goes on after a kill."""
     values = {
-        "data": options.data, "runs-dir": runs_dir, "run-name": name, "max-steps": options.steps, "workers": WORKERS,
-        "samples-per-step": SAMPLES_PER_STEP, "checkpoint-interval-steps": options.interval, "validation-samples": 4,
-        "validation-interval-steps": options.steps, "wandb": False, "seed": 3,
-    }  # fmt: skip
-    return [
-        sys.executable,
-        "-m",
-        "distributed",
-        "pretrain",
-        *(str(w) for k, v in values.items() for w in (f"--{k}", v)),
-    ]
+        "data": options.data,
+        "runs-dir": runs_dir,
+        "run-name": name,
+        "max-steps": options.steps,
+        "workers": WORKERS,
+        "samples-per-step": SAMPLES_PER_STEP,
+        "checkpoint-interval-steps": options.interval,
+        "validation-samples": 4,
+        "validation-interval-steps": options.steps,
+        "wandb": False,
+        "seed": 3,
+    }
+    words = [str(word) for name, value in values.items() for word in (f"--{name}", value)]
+    return [sys.executable, "-m", "distributed", "pretrain", *words]
 
 
 def start(options: argparse.Namespace, runs_dir: Path, name: str, address: str | None) -> subprocess.Popen:
-    """The driver, in a session of Ray of its own or in the cluster."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+    """Starts the driver, in a Ray session of its own or in the cluster."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(REPOSITORY)}
     if address is not None:
         environment["RAY_ADDRESS"] = address
     with (runs_dir / f"{name}.log").open("ab") as log:
-        return subprocess.Popen(command(options, runs_dir, name), env=environment, cwd=ROOT, stdout=log, stderr=log)
+        words = command(options, runs_dir, name)
+        return subprocess.Popen(words, env=environment, cwd=REPOSITORY, stdout=log, stderr=log)
 
 
 def undisturbed(options: argparse.Namespace, runs_dir: Path) -> Path:
-    """The checkpoint that a run left alone ends with."""
+    """Returns the checkpoint with which a run left alone ends."""
     driver = start(options, runs_dir, "whole", None)
     if driver.wait(timeout=options.limit_s) != 0:
         raise RuntimeError(f"the undisturbed run failed:\n{(runs_dir / 'whole.log').read_text()[-3000:]}")
@@ -88,7 +88,7 @@ def disturbed(options: argparse.Namespace, runs_dir: Path, nodes: Nodes) -> list
     """Kills and restarts until the run ends; returns [{"kind", "step", "time_s"}].
 
     Raises:
-        TimeoutError: Not at its end within `limit_s`.
+        TimeoutError: The run did not end within `limit_s`.
         RuntimeError: The driver ended with an error of its own.
     """
     chance = random.Random(options.seed)
@@ -125,14 +125,14 @@ def disturbed(options: argparse.Namespace, runs_dir: Path, nodes: Nodes) -> list
 
 
 def _is_training_at(journal: Journal, step: int, kills: list[dict[str, Any]]) -> bool:
-    """Whether the run has come so far, and has done a step since the last kill."""
+    """Returns whether the run has come so far, and has done a step since the last kill."""
     if not journal.path.parent.exists() or journal.reached() < step:
         return False
     return any(e["time_s"] > (kills[-1]["time_s"] if kills else 0.0) for e in journal.events("stepped"))
 
 
 def recoveries(journal: Journal, kills: list[dict[str, Any]]) -> list[dict[str, float]]:
-    """Seconds of each kill's parts."""
+    """Returns {"detect", "restart", "reload": seconds} for each kill."""
     found = []
     for kill in kills:
         seen = "driver" if kill["kind"] == "driver" else "failure"
@@ -146,13 +146,13 @@ def recoveries(journal: Journal, kills: list[dict[str, Any]]) -> list[dict[str, 
 
 
 def equal_weights(left: Path, right: Path) -> bool:
-    """Bit for bit."""
+    """Returns whether two checkpoints have the same weights, bit for bit."""
     first, second = (load_file(path / "model.safetensors") for path in (left, right))
     return first.keys() == second.keys() and all(torch.equal(w, second[n]) for n, w in first.items())
 
 
 def chaos(options: argparse.Namespace, runs_dir: Path) -> dict[str, Any]:
-    """The whole comparison."""
+    """Returns what is printed: the comparison of both runs."""
     before, at_start = {p.name for p in Path("/dev/shm").iterdir()}, conditions()
     whole = undisturbed(options, runs_dir)
     say("the undisturbed run is done")
@@ -176,16 +176,20 @@ def chaos(options: argparse.Namespace, runs_dir: Path) -> dict[str, Any]:
     wasted = [event["wasted_steps"] for event in journal.events("resumed")]
     underway = max(event["reached"] - event["step"] for event in journal.events("committed"))
     return {
-        "kills": len(kills), "final_step": state.step, "weights_equal": equal_weights(whole, killed),
+        "kills": len(kills),
+        "final_step": state.step,
+        "weights_equal": equal_weights(whole, killed),
         "wasted_steps": sum(wasted),
         "recovery_s": {k: round(statistics.median(p[k] for p in parts), 2) for k in parts[0]} if parts else {},
         "leaks": len(leaks),
-        "wasted_steps_max": max(wasted), "checkpoint_interval_steps": options.interval,
+        "wasted_steps_max": max(wasted),
+        "checkpoint_interval_steps": options.interval,
         "underway_steps_max": underway,
         "recovery_max_s": round(max((sum(p.values()) for p in parts), default=0.0), 2),
         "each_sample_once": num_samples(state.consumed) == SAMPLES_PER_STEP * options.steps,
-        "kinds": {kind: sum(k["kind"] == kind for k in kills) for kind in KINDS}, "conditions": at_start,
-    }  # fmt: skip
+        "kinds": {kind: sum(k["kind"] == kind for k in kills) for kind in KINDS},
+        "conditions": at_start,
+    }
 
 
 def main() -> int:

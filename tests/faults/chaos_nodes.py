@@ -13,12 +13,12 @@ from ray.cluster_utils import Cluster
 from tests.faults.left_behind import title
 
 HEAD_CPUS, NODE_CPUS = 1, 3
-"""So that the two nodes left after a kill have the four CPUs of the run, and workers are not on the head."""
+"""Chosen so that the two nodes left after a kill have the four CPUs of the run, and workers are not on the head."""
 
 
 @dataclass
 class Nodes:
-    """The cluster; the head is never killed (it holds Ray's state)."""
+    """The nodes of the cluster; the head is never killed, for it holds Ray's state."""
 
     cluster: Cluster = field(
         default_factory=lambda: Cluster(
@@ -31,7 +31,7 @@ class Nodes:
             self.cluster.add_node(num_cpus=NODE_CPUS)
 
     def raylets(self) -> dict[int, Any]:
-        """{pid: node} of the nodes that may be killed."""
+        """Returns {pid of the raylet: node} for the nodes that may be killed."""
         return {
             int(node.all_processes["raylet"][0].process.pid): node
             for node in self.cluster.worker_nodes
@@ -39,7 +39,7 @@ class Nodes:
         }
 
     def train_workers(self) -> list[psutil.Process]:
-        """Processes of the training function on these nodes."""
+        """Returns the processes of the training function on these nodes."""
         found = []
         for pid in self.raylets():
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -47,7 +47,7 @@ class Nodes:
         return found
 
     def kill_one(self, chance: random.Random, kind: str) -> None:
-        """kill -9 of a worker or of its node's raylet, with what else ran on that node, which is then replaced."""
+        """Kills (-9) a worker, or the raylet of its node with all that ran there; such a node is then replaced."""
         victim = chance.choice(sorted(self.train_workers(), key=lambda p: p.pid))
         if kind == "worker":
             victim.kill()

@@ -1,7 +1,4 @@
-"""What happens to runs on several hosts: one left alone, one cut off, one killed, two slowed down; each compared with the same run on one host.
-
-For `make netns-test` (netns.py), which says what each part does.
-"""
+"""The parts of `make netns-test` (netns.py says what each does): runs on several hosts, each compared with the same run on one host."""
 
 from __future__ import annotations
 
@@ -20,9 +17,8 @@ from tests.faults.ray_hosts import Job, RayHosts, pretrain_command
 
 HOSTS = ("head", "worker-1", "worker-2", "worker-3")
 WINDOW_STEPS = 20
-"""Between validations, each of which gives the steps/s since the last one."""
+"""Steps between validations, each of which gives the steps/s since the last one."""
 JOB_LIMIT_S, RECOVERY_LIMIT_S, RETURN_LIMIT_S = 600.0, 300.0, 120.0
-DELAY_MS = 20.0
 
 
 def say(message: str) -> None:
@@ -33,9 +29,9 @@ class HostTrial:
     """All parts, on one cluster.
 
     Args:
-        network: Its hosts.
-        options: Of the command line.
-        folder: For runs.
+        network: The cluster's hosts.
+        options: The command line's options.
+        folder: Where runs and logs go.
     """
 
     def __init__(self, network: Network, options: argparse.Namespace, folder: Path) -> None:
@@ -50,7 +46,7 @@ class HostTrial:
         say(f"hosts: {', '.join(self.cluster.alive())}")
 
     def _on_one_host(self) -> Path:
-        """The last checkpoint of the same run on one host, in a Ray session of its own that is gone after."""
+        """Returns the last checkpoint of the same run on one host, in a Ray session of its own that is gone after."""
         host = self.network.hosts[HOSTS[0]]
         command = pretrain_command(self.folder, "one-host", {**self.settings, "placement": "local"})
         host.run(*command, timeout_s=JOB_LIMIT_S, environment=RayHosts.plain_environment())
@@ -68,12 +64,12 @@ class HostTrial:
         return self.cluster.submit(name, {**self.settings, "placement": placement, **shards})
 
     def outcome(self, name: str) -> dict[str, Any]:
-        """{"final_step", "weights_equal"} of a finished run."""
+        """Returns {"final_step", "weights_equal"} for a finished run."""
         last = self.checkpoint(name)
         return {"final_step": load_state(last).step, "weights_equal": equal_weights(last, self.one_host)}
 
     def run(self) -> dict[str, Any]:
-        """A run left alone; also {"on": hosts with a worker}."""
+        """Returns the outcome of a run left alone, with {"on": hosts with a worker}."""
         begun = time.monotonic()
         job = self.submit("run")
         job.until_step(1, JOB_LIMIT_S)
@@ -84,11 +80,11 @@ class HostTrial:
         return found
 
     def victim(self) -> Namespace:
-        """A host with a worker, not the head."""
+        """Returns a host with a worker, not the head."""
         return next(h for h in self.cluster.training() if h.name != HOSTS[0])
 
     def disturbed(self, kind: str) -> dict[str, Any]:
-        """A run that loses a host in the middle, and gets it back."""
+        """Returns the outcome of a run that loses a host in the middle, and gets it back."""
         job = self.submit(kind)
         job.until_step(self.steps // 4, JOB_LIMIT_S)
         host = self.victim()
@@ -129,7 +125,7 @@ class HostTrial:
         return job.journal.reached()
 
     def scale(self) -> dict[str, Any]:
-        """{"1", "2", "3": steps/s with so many workers on hosts of their own}, a sample a worker, the median of all windows but the first."""
+        """Returns {"1", "2", "3": steps/s with so many workers on hosts of their own}, one sample per worker; medians of all windows but the first."""
         found = {}
         for workers in range(1, len(HOSTS)):
             name = f"scale-{workers}"
@@ -143,32 +139,3 @@ class HostTrial:
             found[str(workers)] = round(statistics.median(rates), 2)
         say(f"scale: {found}")
         return found
-
-    def slow(self) -> dict[str, Any]:
-        """Steps/s behind a slow link, and once it is fast again, in the same run; null with the kernel's words where there is no TAP."""
-        if (why := self.network.add_slow_bridge(DELAY_MS, self.folder / "delay.log")) is not None:
-            return {"local_steps_per_s": None, "sharded_steps_per_s": None, "why": why}
-        found: dict[str, Any] = {"delay_ms": DELAY_MS}
-        for placement in ("local", "sharded"):
-            slow, fast, found["round_trip_ms"] = self._slowed(f"slow-{placement}", placement)
-            found[f"{placement}_steps_per_s"] = round(slow, 2)
-            found[f"{placement}_steps_per_s_fast_again"] = round(fast, 2)
-            found[f"{placement}_weights_equal"] = self.outcome(f"slow-{placement}")["weights_equal"]
-        say(f"slow link: {found}")
-        return found
-
-    def _slowed(self, name: str, placement: str) -> tuple[float, float, float]:
-        """(steps/s of the last window before the middle, of the last one, the round trip in ms).
-
-        The link is slow from when it is known where the workers are, before they connect to each other, to the middle of the run.
-        """
-        job = self.submit(name, placement)
-        job.until(lambda: len(self.cluster.training()) == 2, "with two workers", JOB_LIMIT_S, pause_s=0.5)
-        host = self.victim()
-        self.network.plug(host.name, "far")
-        trips_s = [self.network.hosts[HOSTS[0]].round_trip_s(host.address) for _ in range(3)]
-        job.until_step(self.steps // 2 + 1, JOB_LIMIT_S)
-        self.network.plug(host.name, "bridge")
-        job.finish(JOB_LIMIT_S)
-        rates = {e["step"]: e["steps_per_s"] for e in job.journal.events("validated") if "steps_per_s" in e}
-        return rates[self.steps // 2], rates[self.steps], round(1000 * min(trips_s), 1)

@@ -3,11 +3,11 @@
     switch: bridge ---- link of host 1 ---- host 1: eth0 10.77.0.1
                    +--- link of host 2 ---- host 2: eth0 10.77.0.2 ...
 
-A host has its own network, processes, host name, hosts file, /dev/shm and /tmp/ray; all other files are the machine's, so every folder is one that
-all hosts share (and a cut link does not cut storage). Linux, root and `ip` are needed; nothing is seen or left outside.
+A host has its own network, processes, host name, hosts file, /dev/shm and /tmp/ray; all other files are the machine's, so all hosts share every
+folder (and a cut link does not cut storage). It needs Linux, root and `ip`; nothing is seen or left outside.
 
-Promises: each namespace lives as long as its first process, which reads a pipe that this process holds. So all of them, with whatever runs in
-them, end with this process, however it ends, kill -9 included.
+Promises: each namespace lives as long as its first process, which reads a pipe that this process holds. So all of them, with everything that runs
+in them, end with this process, however it ends, kill -9 included.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ import psutil
 
 NETWORK = "10.77.0"
 MTU_BYTES = 9000
-"""Jumbo frames, as within a cloud's network; a slow link (delay.py) then moves more bytes a second than with 1500."""
+"""Jumbo frames, as within a cloud's network."""
 COMMANDS = ("ip", "unshare", "nsenter", "mount", "hostname")
 FIRST_PROCESS = """
 set -e
@@ -43,13 +42,6 @@ echo ready
 exec env --ignore-signal=CHLD cat  # ends when the pipe does; whatever ends in here is reaped
 """
 
-SPEAK = f"""
-import socket
-broadcast = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-broadcast.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-broadcast.sendto(b"", ("{NETWORK}.255", 9))
-"""
-
 CONNECT = """
 import socket, sys, time
 begun = time.perf_counter()
@@ -59,7 +51,7 @@ print(time.perf_counter() - begun)
 
 
 def why_not() -> str | None:
-    """What is missing on this machine, or None."""
+    """Returns what is missing on this machine, or None."""
     if sys.platform != "linux":
         return f"network namespaces are Linux's, this is {sys.platform}"
     if os.geteuid() != 0:
@@ -76,11 +68,11 @@ class Namespace:
     """A host, or the switch.
 
     Args:
-        name: Its host name.
-        address: Its IPv4 address, "" for the switch.
-        first: Its first process, as seen from outside.
-        holder: The `unshare` around it, whose stdin it reads.
-        started: Processes of `start`.
+        name: Host name.
+        address: IPv4 address; "" for the switch.
+        first: The process number of its first process, as seen from outside.
+        holder: The `unshare` around the first process, whose stdin that reads.
+        started: The processes of `start`.
     """
 
     name: str
@@ -90,14 +82,14 @@ class Namespace:
     started: list[subprocess.Popen[bytes]] = field(default_factory=list, compare=False)
 
     def inside(self, command: Sequence[str]) -> list[str]:
-        """The command line that runs a command in here."""
+        """Returns the command line that runs a command in here."""
         return ["nsenter", f"--target={self.first}", "--net", "--mount", "--uts", "--pid", "--", *command]
 
     def run(self, *command: str, timeout_s: float = 120, environment: Mapping[str, str] | None = None) -> str:
-        """Its output.
+        """Runs a command and returns its output.
 
         Raises:
-            RuntimeError: It ended with an error.
+            RuntimeError: The command ended with an error.
         """
         done = subprocess.run(
             self.inside(command), env=environment, capture_output=True, text=True, timeout=timeout_s,
@@ -109,7 +101,7 @@ class Namespace:
         return done.stdout
 
     def start(self, *command: str, log: IO[Any], environment: Mapping[str, str] | None = None) -> subprocess.Popen:
-        """In the background."""
+        """Starts a command in the background."""
         process = subprocess.Popen(
             self.inside(command), env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
@@ -117,7 +109,7 @@ class Namespace:
         return process
 
     def round_trip_s(self, to: str, timeout_s: float = 10) -> float:
-        """Seconds to another host and back, by name or address.
+        """Returns the seconds to another host and back, by name or address.
 
         Raises:
             subprocess.TimeoutExpired: Nothing came back.
@@ -125,12 +117,12 @@ class Namespace:
         return float(self.run(sys.executable, "-S", "-c", CONNECT, to, timeout_s=timeout_s))
 
     def processes(self) -> list[psutil.Process]:
-        """All that runs here but the first; who has ended and waits for its parent does not run."""
+        """Returns all processes that run here but the first; a zombie does not run."""
         here = _process_namespace(self.first)
         return [p for p in psutil.process_iter() if p.pid != self.first and _runs_in(p, here)]
 
     def kill_all(self) -> None:
-        """kill -9 of everything that runs here, at once; the host itself stays, as after a power failure and a start."""
+        """Kills (-9) everything that runs here, at once; the host itself stays, as after a power failure and a start."""
         subprocess.run(self.inside(["sh", "-c", "kill -9 -1"]), stdin=subprocess.DEVNULL, capture_output=True)
 
 
@@ -138,7 +130,7 @@ class Network:
     """Hosts on one switch.
 
     Args:
-        folder: An empty folder for what they need.
+        folder: An empty folder for the hosts' own files.
         names: Host names.
     """
 
@@ -159,30 +151,11 @@ class Network:
         self.hosts = {name: self._host(name, address) for name, address in self.addresses.items()}
 
     def cut(self, name: str) -> None:
-        """Takes a host's link down, at the switch: what is sent either way is lost, and open connections see silence."""
+        """Takes a host's link down, at the switch: packets either way are lost, and open connections see silence."""
         self.switch.run("ip", "link", "set", _link(self.hosts[name]), "down")
 
     def restore(self, name: str) -> None:
         self.switch.run("ip", "link", "set", _link(self.hosts[name]), "up")
-
-    def add_slow_bridge(self, delay_ms: float, log: Path) -> str | None:
-        """Makes the switch's bridge "far", which is so many ms each way from the other, "bridge"; or says why not, in the kernel's words."""
-        self.switch.run("ip", "link", "add", "far", "type", "bridge", "forward_delay", "0")
-        self.switch.run("ip", "link", "set", "far", "up")
-        program = str(Path(__file__).with_name("delay.py"))
-        delay = [sys.executable, program, "bridge", "far", str(delay_ms), str(MTU_BYTES)]
-        with log.open("w") as opened:
-            process = self.switch.start(*delay, log=opened)
-        while "ready" not in log.read_text():
-            if process.poll() is not None:
-                return log.read_text().splitlines()[-1]
-            time.sleep(0.05)
-        return None
-
-    def plug(self, name: str, bridge: str) -> None:
-        """Puts a host's link into a bridge of the switch; the host then speaks once, for bridges learn from senders where a host is."""
-        self.switch.run("ip", "link", "set", _link(self.hosts[name]), "master", bridge)
-        self.hosts[name].run(sys.executable, "-S", "-c", SPEAK)
 
     def close(self) -> None:
         """Ends everything."""
@@ -225,13 +198,13 @@ class Network:
 
 
 def _link(host: Namespace) -> str:
-    """Of its end at the switch."""
+    """Returns the name of the link's end at the switch."""
     return f"to{host.address.rsplit('.', 1)[-1]}"
 
 
 @contextmanager
 def network(folder: Path, names: Sequence[str]) -> Iterator[Network]:
-    """A Network that is ended with the body."""
+    """Yields a Network that ends with the body."""
     made = Network(folder, names)
     try:
         made.open()

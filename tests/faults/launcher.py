@@ -21,7 +21,6 @@ from distributed.runs.commits import committed_checkpoint
 from tests import REPOSITORY
 from tests.faults.hosts import Namespace, Network
 
-ROOT = REPOSITORY
 HOSTS = ("laptop", "head", "worker-1", "worker-2")
 SSHD = "/usr/sbin/sshd"
 STEPS = 4
@@ -37,18 +36,18 @@ PidFile none
 
 
 def why_not() -> str | None:
-    """What is missing on this machine besides what hosts need, or None."""
+    """Returns what is missing on this machine besides the needs of hosts.py, or None."""
     missing = [name for name in ("ssh", "ssh-keygen", "rsync") if shutil.which(name) is None]
     missing += [] if Path(SSHD).exists() else ["sshd"]
     return f"commands not found: {', '.join(missing)} (Debian: openssh-server, rsync)" if missing else None
 
 
 class Launcher:
-    """What a person at the laptop does.
+    """A person at the laptop.
 
     Args:
-        network: With HOSTS.
-        folder: Empty, for homes and keys.
+        network: A network of HOSTS.
+        folder: An empty folder for homes and keys.
     """
 
     def __init__(self, network: Network, folder: Path) -> None:
@@ -66,7 +65,7 @@ class Launcher:
         return self.folder / name
 
     def ray(self, *command: str, limit_s: float = 600) -> float:
-        """Runs `ray ...` on the laptop; returns its seconds."""
+        """Runs `ray ...` on the laptop; returns the seconds that it took."""
         begun = time.monotonic()
         ray = [str(self.home("laptop") / "venv" / "bin" / "ray"), *command]
         self.hosts["laptop"].run(*ray, timeout_s=limit_s, environment=self._environment("laptop"))
@@ -76,7 +75,7 @@ class Launcher:
         """Waits for all nodes; returns the seconds.
 
         Raises:
-            TimeoutError: With what `ray status` shows.
+            TimeoutError: Not all joined; the message shows `ray status`.
         """
         begun, status = time.monotonic(), ""
         while time.monotonic() - begun < JOIN_LIMIT_S:
@@ -89,20 +88,23 @@ class Launcher:
 
     def _environment(self, name: str) -> dict[str, str]:
         return {
-            "PATH": f"{self.home(name)}/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": str(self.home(name)),
-            "LANG": "C.UTF-8", "USER": "root", "RAY_AUTH_MODE": "token", "TMPDIR": str(self.folder),
-        }  # fmt: skip
+            "PATH": f"{self.home(name)}/venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self.home(name)),
+            "LANG": "C.UTF-8",
+            "USER": "root",
+            "RAY_AUTH_MODE": "token",
+            "TMPDIR": str(self.folder),
+        }
 
     def _furnish(self, host: Namespace) -> None:
-        """Home, key and sshd of a host."""
+        """Gives a host its home, key and sshd."""
         home = self.home(host.name)
         for name in (".ssh", ".ray"):
             (home / name).mkdir(parents=True)
         shutil.copyfile(self.folder / "key.pub", home / ".ssh" / "authorized_keys")
         (home / "venv").symlink_to(sys.prefix)
-        (home / ".bashrc").write_text(
-            "export PYTHONPATH=$HOME/relational-pretraining\n"
-        )  # what pip install -e would do
+        # `pip install -e` would do this.
+        (home / ".bashrc").write_text("export PYTHONPATH=$HOME/relational-pretraining\n")
         users = self.folder / f"passwd-{host.name}"
         root = next(line for line in Path("/etc/passwd").read_text().splitlines() if line.startswith("root:"))
         users.write_text(Path("/etc/passwd").read_text().replace(root, f"root:x:0:0:root:{home}:/bin/bash"))
@@ -112,25 +114,25 @@ class Launcher:
         host.run(SSHD, "-f", str(config))
 
     def _filled_in(self) -> dict[str, Any]:
-        """examples/cluster_local.yaml for these hosts."""
-        cluster = yaml.safe_load((ROOT / "examples" / "cluster_local.yaml").read_text())
+        """Returns examples/cluster_local.yaml with these hosts filled in."""
+        cluster = yaml.safe_load((REPOSITORY / "examples" / "cluster_local.yaml").read_text())
         cluster["provider"]["head_ip"] = self.hosts["head"].address
         cluster["provider"]["worker_ips"] = [self.hosts[name].address for name in HOSTS[2:]]
         cluster["auth"] = {"ssh_user": "root", "ssh_private_key": str(self.folder / "key")}
-        cluster["file_mounts"]["~/relational-pretraining"] = str(ROOT)
+        cluster["file_mounts"]["~/relational-pretraining"] = str(REPOSITORY)
         cluster["setup_commands"] = [c for c in cluster["setup_commands"] if "pip install" not in c]
         return cluster
 
 
 def launched(network: Network, folder: Path, data: str) -> dict[str, Any]:
-    """{"final_step", "up_s", "joined_s", "submit_s", "down_s"} of one life of the cluster: seconds of each command."""
+    """Returns {"final_step", "up_s", "joined_s", "submit_s", "down_s"} for one life of the cluster: seconds of each command."""
     launcher, runs = Launcher(network, folder), folder / "runs"
     cluster, found = str(launcher.file), dict[str, Any]()
     found["up_s"] = launcher.ray("up", "--yes", cluster)
     found["joined_s"] = launcher.joined()
     options = ["--data", data, "--runs-dir", str(runs), "--run-name", "launched", "--workers", "2"]
     options += ["--max-steps", str(STEPS), "--validation-samples", "4", "--wandb", "False"]
-    found["submit_s"] = launcher.ray("submit", cluster, str(ROOT / "examples" / "pretrain.py"), "--", *options)
+    found["submit_s"] = launcher.ray("submit", cluster, str(REPOSITORY / "examples" / "pretrain.py"), "--", *options)
     found["down_s"] = launcher.ray("down", "--yes", cluster)
     last = committed_checkpoint(runs / "launched" / "train")
     assert last is not None

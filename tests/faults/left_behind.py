@@ -1,4 +1,4 @@
-"""What a Ray session left behind: placement groups that nobody removed, processes, files in /dev/shm that no process holds."""
+"""Finds what a Ray session left behind: placement groups that nobody removed, processes, files in /dev/shm that no process holds."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import ray
 from ray.util import placement_group_table
 
 SETTLE_S = 20.0
-"""What Ray's own processes get to end after the session."""
+"""Time that Ray's own processes get to end after the session."""
 
 
 def open_placement_groups(address: str) -> list[str]:
-    """Placement groups that nobody removed."""
+    """Returns the placement groups that nobody removed."""
     ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     table = placement_group_table()
     ray.shutdown()
@@ -25,7 +25,7 @@ def open_placement_groups(address: str) -> list[str]:
 
 
 def left_processes(session: str) -> list[str]:
-    """Processes of the session, after they had time to end."""
+    """Returns the session's processes that are left after they had time to end."""
     end_s, left = time.monotonic() + SETTLE_S, list[str]()
     while time.monotonic() < end_s:
         left = [
@@ -40,7 +40,7 @@ def left_processes(session: str) -> list[str]:
 
 
 def left_in_memory(before: set[str]) -> list[str]:
-    """Files in /dev/shm that are new and that no process holds."""
+    """Returns the files in /dev/shm that are new and that no process holds."""
     new = {p.name for p in Path("/dev/shm").iterdir()} - before
     for maps in Path("/proc").glob("[0-9]*/maps"):
         with contextlib.suppress(OSError):
@@ -50,7 +50,7 @@ def left_in_memory(before: set[str]) -> list[str]:
 
 
 def _is_of(process: psutil.Process, session: str) -> bool:
-    """By its command line, or by the session's files that it holds: Ray names its workers anew."""
+    """Tells by the command line, or by the session's files that the process holds: Ray renames its workers."""
     try:
         return session in title(process) or any(session in file.path for file in process.open_files())
     except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess):
@@ -58,7 +58,7 @@ def _is_of(process: psutil.Process, session: str) -> bool:
 
 
 def title(process: psutil.Process) -> str:
-    """Its command line; empty of one that has ended."""
+    """Returns a process's command line; "" once it has ended."""
     try:
         return " ".join(process.cmdline())
     except (psutil.NoSuchProcess, psutil.ZombieProcess):

@@ -1,4 +1,4 @@
-"""`make netns-test`: pretraining on several hosts, whose links are cut, slowed down, and whose processes are killed.
+"""`make netns-test`: pretraining on several hosts, whose links are cut and whose processes are killed (`python -m tests.faults.netns`).
 
 A head and three workers in network namespaces of this machine (hosts.py), one logical CPU each, with a real Ray cluster over them (ray_hosts.py).
 Each run is a `ray job submit` of rel-f1 with two DDP workers on two hosts, and is compared with the same command on one host:
@@ -6,17 +6,15 @@ Each run is a `ray job submit` of rel-f1 with two DDP workers on two hosts, and 
     run    left alone, graph sharded
     cut    the link of a host with a worker is taken down in the middle; a host to spare takes over; the link comes back
     kill   kill -9 of all processes of such a host in the middle; the same
-    slow   the link of such a host has 20 ms each way until the middle (delay.py), graph local and sharded
-    scale  1, 2 and 3 workers on hosts of their own, a sample each: steps/s, beside what scale_model.py predicts
+    scale  1, 2 and 3 workers on hosts of their own, one sample each: steps/s
     launch `ray up`, `ray submit`, `ray down` of examples/cluster_local.yaml over ssh, on hosts of its own (launcher.py); if sshd is installed
 
 After cut and kill the host comes back by `ray start`, as a supervisor or the autoscaler would do it. `lost_s` is from the cut or kill until the run
 does its next new step: with the time to see it, to start workers again, and to do again what was not in a checkpoint.
 
 The last line of stdout is JSON: {"hosts", "final_step", "weights_equal_to_one_host", "cut": {"recovered", "lost_s"}, "kill": {"recovered", "lost_s"},
-"slow_link": {"local_steps_per_s", "sharded_steps_per_s"}, "steps_per_s", "launcher"}; a part left out by --parts is
-null. Exit status 1 when a promise is broken:
-other weights, a run that does not end, a host that does not come back. Needs Linux, root and `ip`.
+"steps_per_s", "launcher"}; a part left out by --parts is null. Exit status 1 when a promise is broken: other weights, a run that does not end, a
+host that does not come back. It needs Linux, root and `ip`.
 """
 
 from __future__ import annotations
@@ -30,22 +28,17 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from tests import REPOSITORY
+from benchmarks.timing import conditions
+from distributed.runs.folder import resolve_data
+from tests.faults import launcher
+from tests.faults.host_trial import HOSTS, WINDOW_STEPS, HostTrial, say
+from tests.faults.hosts import network, why_not
 
-ROOT = REPOSITORY
-sys.path.insert(0, str(ROOT))  # run as a file, this folder is the first of the path
-
-from benchmarks import launcher  # noqa: E402
-from benchmarks.timing import conditions  # noqa: E402
-from distributed.runs.folder import resolve_data  # noqa: E402
-from tests.faults.host_trial import HOSTS, WINDOW_STEPS, HostTrial, say  # noqa: E402
-from tests.faults.hosts import network, why_not  # noqa: E402
-
-PARTS = ("run", "cut", "kill", "slow", "scale", "launch")
+PARTS = ("run", "cut", "kill", "scale", "launch")
 
 
 def on_cluster(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The parts that share a cluster."""
+    """Runs the parts that share a cluster."""
     found, (net, runs) = dict[str, Any](), (folder / "net", folder / "runs")
     net.mkdir()
     runs.mkdir()
@@ -60,7 +53,7 @@ def on_cluster(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def launched_alone(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What launcher.py finds, or {"why": it cannot be tried here}."""
+    """Returns launcher.py's figures, or {"why": it cannot be tried here}."""
     if (missing := launcher.why_not()) is not None:
         return {"why": missing}
     net, homes = folder / "launcher-net", folder / "homes"
@@ -73,7 +66,7 @@ def launched_alone(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def trials(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """What is printed."""
+    """Returns what is printed."""
     found: dict[str, Any] = dict.fromkeys(PARTS)
     load = conditions()
     if set(options.parts) - {"launch"}:
@@ -83,21 +76,20 @@ def trials(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     run = found["run"] or {}
     return {
         "hosts": len(HOSTS), "final_step": run.get("final_step"), "weights_equal_to_one_host": run.get("weights_equal"),
-        "cut": found["cut"], "kill": found["kill"], "slow_link": found["slow"], "steps_per_s": found["scale"], "launcher": found["launch"],
+        "cut": found["cut"], "kill": found["kill"], "steps_per_s": found["scale"], "launcher": found["launch"],
         "workers_on": run.get("on"),
         "seconds": run.get("seconds"), "steps": options.steps, "conditions": load,
     }  # fmt: skip
 
 
 def is_kept(result: dict[str, Any], parts: list[str]) -> bool:
-    """Whether every promise of these parts is."""
+    """Returns whether every promise of these parts is kept."""
     kept = {
         "run": result["weights_equal_to_one_host"]
         and result["final_step"] == result["steps"]
         and len(result["workers_on"]) == 2,
         "cut": result["cut"] and result["cut"]["recovered"],
         "kill": result["kill"] and result["kill"]["recovered"],
-        "slow": result["slow_link"] and result["slow_link"].get("sharded_weights_equal", True),
         "scale": result["steps_per_s"],
         "launch": result["launcher"] and result["launcher"].get("final_step", launcher.STEPS) == launcher.STEPS,
     }

@@ -1,4 +1,4 @@
-"""A Ray cluster on the hosts of hosts.py, as people start one: `ray start --head`, `ray start --address`, `ray job submit`.
+"""A Ray cluster on the hosts of hosts.py, started as people start one: `ray start --head`, `ray start --address`, `ray job submit`.
 
 Promises: token authentication, and the health checks of cluster.yaml. Each host has one logical CPU: Ray Train packs the workers of a run on as few
 hosts as it can, and so each is on a host of its own.
@@ -23,14 +23,15 @@ from distributed.runs.journal import Journal
 from tests import REPOSITORY
 from tests.faults.hosts import Namespace, Network
 
-ROOT = REPOSITORY
 RAY = (sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())")
 HEALTH_CHECKS = {
-    "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000", "RAY_health_check_failure_threshold": "3",
-}  # fmt: skip
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "3",
+}
 HOST_BYTES = {"memory": 4 * 10**9, "object-store-memory": 3 * 10**8}
-"""What Ray takes a host to have; all of them are one machine."""
+"""The memory that Ray takes each host to have; all of them are one machine."""
 NODES = """
 import json, ray
 ray.init(address="auto", log_to_driver=False, logging_level="ERROR")
@@ -43,9 +44,9 @@ class Job:
     """A submitted run.
 
     Args:
-        folder: The run's.
-        log: What `ray job submit` shows.
-        process: It.
+        folder: The run's folder.
+        log: The file with what `ray job submit` shows.
+        process: The process of `ray job submit`.
     """
 
     folder: Path
@@ -57,10 +58,10 @@ class Job:
         return Journal(self.folder)
 
     def until(self, is_so: Callable[[], Any], what: str, limit_s: float, pause_s: float = 0.05) -> None:
-        """Waits.
+        """Waits until a condition holds.
 
         Raises:
-            RuntimeError: It is not so in time, or the job has ended before; with the end of its log.
+            RuntimeError: The condition does not hold in time, or the job has ended before; with the end of its log.
         """
         end_s = time.monotonic() + limit_s
         while not is_so():
@@ -75,10 +76,10 @@ class Job:
         self.until(lambda: self.folder.exists() and self.journal.reached() >= step, f"at step {step}", limit_s)
 
     def finish(self, limit_s: float) -> None:
-        """Waits for its good end.
+        """Waits until the job has ended well.
 
         Raises:
-            RuntimeError: It fails or takes longer.
+            RuntimeError: The job fails or takes longer.
         """
         try:
             status = self.process.wait(limit_s)
@@ -94,7 +95,7 @@ class RayHosts:
 
     Args:
         network: The hosts.
-        runs_dir: For all runs.
+        runs_dir: The folder of all runs.
     """
 
     def __init__(self, network: Network, runs_dir: Path) -> None:
@@ -107,38 +108,40 @@ class RayHosts:
 
     @staticmethod
     def plain_environment() -> dict[str, str]:
-        """This process's, without Ray's variables and with our packages."""
-        return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
+        """Returns this process's environment without Ray's variables and with our packages."""
+        return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(REPOSITORY)}
 
     def join(self, *hosts: Namespace) -> None:
         """`ray start` on worker hosts, side by side."""
         started = [
             subprocess.Popen(
                 h.inside([*self._start(h), f"--address={self.head.address}:6379"]),
-                env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
             )
             for h in hosts
-        ]  # fmt: skip
+        ]
         failed = [h.name for h, process in zip(hosts, started, strict=True) if process.wait(120) != 0]
         if failed:
             raise RuntimeError(f"ray start failed on {', '.join(failed)} (its error is above)")
 
     def alive(self) -> list[str]:
-        """Names of the hosts that Ray sees."""
+        """Returns the names of the hosts that Ray sees."""
         shown = self.head.run(sys.executable, "-c", NODES, environment=self.environment)
         return sorted(json.loads(shown.splitlines()[-1]))
 
     def submit(self, name: str, options: Mapping[str, Any]) -> Job:
-        """`ray job submit` of a pretraining, on the head."""
+        """Submits a pretraining by `ray job submit` on the head."""
         log = self.runs_dir / f"{name}.log"
-        submit = [*RAY, "job", "submit", "--address=http://127.0.0.1:8265", f"--working-dir={ROOT}", "--"]
+        submit = [*RAY, "job", "submit", "--address=http://127.0.0.1:8265", f"--working-dir={REPOSITORY}", "--"]
         with log.open("w") as opened:
             command = [*submit, *pretrain_command(self.runs_dir, name, options)]
             process = self.head.start(*command, log=opened, environment=self.environment)
         return Job(self.runs_dir / name, log, process)
 
     def training(self) -> list[Namespace]:
-        """Hosts with a training worker."""
+        """Returns the hosts with a training worker."""
         return [host for host in self.network.hosts.values() if _runs(host, "RayTrainWorker")]
 
     def has_raylet(self, host: Namespace) -> bool:
@@ -150,7 +153,7 @@ class RayHosts:
 
 
 def pretrain_command(runs_dir: Path, name: str, options: Mapping[str, Any]) -> list[str]:
-    """python -m distributed pretrain --data ... --run-name ..."""
+    """Returns the words of `python -m distributed pretrain --data ... --run-name ...`."""
     values = {**options, "runs-dir": runs_dir, "run-name": name}
     words = [str(w) for k, v in values.items() for w in (f"--{k}", v)]
     return [sys.executable, "-m", "distributed", "pretrain", *words]

@@ -1,4 +1,4 @@
-"""Hosts in network namespaces, on which `make netns-test` runs: links do what is said, and all ends with the process that made it."""
+"""Hosts in network namespaces, on which `make netns-test` runs: a cut link is cut, and all ends with the process that made it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ import psutil
 import pytest
 
 from tests import REPOSITORY
-from tests.faults.hosts import Namespace, Network, network, why_not
+from tests.faults.hosts import Network, network, why_not
 
-ROOT = REPOSITORY
 pytestmark = pytest.mark.skipif(why_not() is not None, reason=f"several hosts cannot be made here: {why_not()}")
 MAKER = """
 import sys, time
@@ -43,21 +42,6 @@ def test_hosts_reach_each_other_by_name_until_a_link_is_cut_and_after_it_is_back
     left.round_trip_s(right.name)
 
 
-def _fastest_s(here: Namespace, there: Namespace) -> float:
-    """Of several: a first packet that is lost on a link just moved is sent again after a second, and the machine may be busy."""
-    return min(here.round_trip_s(there.name) for _ in range(5))
-
-
-def test_a_slow_link_delays_each_way_and_only_that_host(pair: Network, tmp_path: Path) -> None:
-    left, right = pair.hosts.values()
-    assert _fastest_s(left, right) < 0.06
-    assert pair.add_slow_bridge(30.0, tmp_path / "log") is None
-    pair.plug("right", "far")
-    assert 0.06 <= _fastest_s(left, right) < 0.5
-    pair.plug("right", "bridge")
-    assert _fastest_s(left, right) < 0.06
-
-
 def test_killing_all_of_a_host_ends_nothing_elsewhere(pair: Network) -> None:
     left, right = pair.hosts.values()
     for host in (left, right):
@@ -68,7 +52,9 @@ def test_killing_all_of_a_host_ends_nothing_elsewhere(pair: Network) -> None:
 
 
 def test_a_killed_maker_leaves_no_process_and_so_no_namespace(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", MAKER, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE) as maker:
+    with subprocess.Popen(
+        [sys.executable, "-c", MAKER, str(tmp_path)], cwd=REPOSITORY, stdout=subprocess.PIPE
+    ) as maker:
         assert maker.stdout is not None
         assert maker.stdout.readline() == b"made\n"
         made = psutil.Process(maker.pid).children(recursive=True)

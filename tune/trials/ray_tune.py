@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
+
+from distributed.cluster.ray_internals import fill_rungs, rename_in_rungs
 
 
 class ResumableASHA(ASHAScheduler):
@@ -44,15 +45,12 @@ class ResumableASHA(ASHAScheduler):
             reduction_factor=reduction_factor,
         )
         for result in (r for r in results if metric in r):
-            trial: Any = SimpleNamespace(trial_id=result["trial"])
-            self._brackets[0].on_result(trial, result["step"], -result[metric])
+            fill_rungs(self, result["trial"], result["step"], -result[metric])
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Gives a trial that goes on its old place in the rungs under the new id that Tune made for it."""
         super().on_trial_add(tune_controller, trial)
-        for _, recorded in self._brackets[0]._rungs:
-            if (own := trial.config["trial"]) in recorded:
-                recorded[trial.trial_id] = recorded.pop(own)
+        rename_in_rungs(self, trial.config["trial"], trial.trial_id)
 
 
 class TrialSearcher(Searcher):

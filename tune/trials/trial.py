@@ -25,9 +25,9 @@ from typing import Any
 import ray.exceptions
 import ray.tune
 import torch
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from distributed.cluster.ray_internals import startup_errors
 from distributed.runs.checkpoint import load_state, load_training, run_identity, save_training
 from distributed.runs.commits import committed_checkpoint, repair
 from distributed.runs.folder import write_json
@@ -48,17 +48,12 @@ from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
-from tune.trials.watchdog import ended_when_hung, ended_when_silent, leave_out_cleaner
+from tune.trials.watchdog import ended_when_hung, ended_when_silent
 
 ReportResult = Callable[[dict[str, Any]], None]
 CHECKPOINTS = "checkpoint_*[0-9]"
 """Pattern of the folders of whole checkpoints."""
-MACHINE_ERRORS = (
-    ray.exceptions.RayError,
-    ConnectionError,
-    WorkerGroupStartupTimeoutError,
-    WorkerHealthCheckTimeoutError,
-)
+MACHINE_ERRORS: tuple[type[Exception], ...] = (ray.exceptions.RayError, ConnectionError, *startup_errors())
 """Errors of lost nodes and killed processes that the retries of a Ray Train run (failures.py) did not get over."""
 
 
@@ -168,7 +163,6 @@ def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report
         state = load_state(checkpoint)
         if not state.finished:  # the end is reported with the model
             report_missed(state, report)
-    leave_out_cleaner()
     tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
     with ended_when_silent(folder, job.hang_after_s):
         done = pretrain(

@@ -3,10 +3,7 @@
 A trial that hangs ends its own process, and with it all that the process owns; hang.txt says where it stood. The watch follows the trial's steps: by
 calls where the trial trains in its own process, by the journal of a Ray Train run, whose workers are elsewhere.
 
-Ray ends a dead trial's controller and workers with their owner, but removes the workers' placement group only at the end of the whole job. Ray
-Train's own cleaner of such groups (one actor per run) asks the State API, hence works only beside a dashboard, which our local sessions are
-without; there it stays for ever, too. The CPUs of the group are lost to the next trials, which then wait for ever. So the sweep's driver does this
-work. Measured with Ray 2.60.0; in later versions look whether groups of dead creators still stay.
+Ray Train's own cleaner of such CPUs (one actor per run) works only beside a dashboard, which local sessions are without.
 """
 
 from __future__ import annotations
@@ -18,14 +15,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import ray
-import ray.train.v2.api.data_parallel_trainer as trainer_module
-from ray.core.generated.gcs_pb2 import ActorTableData, PlacementGroupTableData  # type: ignore[attr-defined]
-from ray.train.v2._internal.execution.callback import ControllerCallback
-from ray.util.placement_group import PlacementGroup, remove_placement_group
-
+from distributed.cluster.ray_internals import num_running_controllers, remove_orphaned_placement_groups
 from distributed.runs.journal import Journal
 
 START_UP_LIMIT_S = 240.0
@@ -91,17 +82,8 @@ def _has_stepped(events: list[str]) -> bool:
     return "stepped" in events[started + 1 :]
 
 
-class NoCleaner(ControllerCallback):
-    """Stands in the place of Ray Train's PlacementGroupCleanerCallback and does nothing."""
-
-
-def leave_out_cleaner() -> None:
-    """Makes the Ray Train runs that this process starts go without their own cleaner."""
-    trainer_module.PlacementGroupCleanerCallback = NoCleaner  # type: ignore[assignment, misc]
-
-
 class OrphanedGroups:
-    """Removes the placement groups of this driver's Ray Train runs whose controllers have died."""
+    """Removes the placement groups that dead Ray Train runs of this driver leave held; see `remove_orphaned_placement_groups`."""
 
     def __init__(self) -> None:
         self._looked_s = 0.0
@@ -110,35 +92,11 @@ class OrphanedGroups:
         """Removes them, at most once per REMOVAL_INTERVAL_S."""
         if time.monotonic() - self._looked_s > REMOVAL_INTERVAL_S:
             self._looked_s = time.monotonic()
-            self.remove()
-
-    def remove(self) -> None:
-        """Removes the placement groups whose creators, the controllers of runs, have died."""
-        dead = {actor.actor_id for actor in _controllers() if actor.state == ActorTableData.DEAD}
-        for group in [g for g in _groups() if g.creator_actor_id in dead]:
-            remove_placement_group(PlacementGroup(ray.PlacementGroupID(group.placement_group_id)))
+            remove_orphaned_placement_groups()
 
     def remove_all(self) -> None:
-        """Waits, at most END_LIMIT_S, until the controllers of all runs have ended, and removes their groups."""
+        """Waits, at most END_LIMIT_S, until all runs have ended, and removes their groups."""
         end_s = time.monotonic() + END_LIMIT_S
-        while any(a.state != ActorTableData.DEAD for a in _controllers()) and time.monotonic() < end_s:
+        while num_running_controllers() and time.monotonic() < end_s:
             time.sleep(REMOVAL_INTERVAL_S / 4)
-        self.remove()
-
-
-def _groups() -> list[PlacementGroupTableData]:
-    """Returns the placement groups that are there or wait."""
-    found = [PlacementGroupTableData.FromString(data) for data in _accessor().get_placement_group_table()]
-    return [group for group in found if group.state != PlacementGroupTableData.REMOVED]
-
-
-def _controllers() -> list[ActorTableData]:
-    """Returns the controllers of all Ray Train runs of this job, also of those that have ended."""
-    job = ray.get_runtime_context().get_job_id()
-    found = [ActorTableData.FromString(data) for data in _accessor().get_actor_table(None, None)]
-    return [actor for actor in found if actor.class_name == "TrainController" and actor.job_id.hex() == job]
-
-
-def _accessor() -> Any:
-    """Returns Ray's accessor of the session's tables; the public functions leave out who made a placement group."""
-    return ray._private.state.state._connect_and_get_accessor()
+        remove_orphaned_placement_groups()
