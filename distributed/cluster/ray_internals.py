@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import ray.train
     import ray.train.torch
-    from ray.tune.schedulers import ASHAScheduler
 
 RAY_VERSION = "2.60"
 if not importlib.metadata.version("ray").startswith(f"{RAY_VERSION}."):
@@ -166,7 +165,7 @@ def _tables() -> Any:
 # 5. ASHA's rungs, which Ray Tune leaves out of what `Tuner.restore` loads (TuneController.__getstate__).
 
 
-def fill_rungs(scheduler: ASHAScheduler, trial: str, step: int, score: float) -> None:
+def fill_rungs(scheduler: Any, trial: str, step: int, score: float) -> None:
     """Enters a result of an earlier session into the rungs of a scheduler with one bracket; the higher the score, the better.
 
     If Ray renames `_brackets` or their `on_result`, this raises AttributeError.
@@ -175,7 +174,7 @@ def fill_rungs(scheduler: ASHAScheduler, trial: str, step: int, score: float) ->
     scheduler._brackets[0].on_result(entered, step, score)
 
 
-def rename_in_rungs(scheduler: ASHAScheduler, old: str, new: str) -> None:
+def rename_in_rungs(scheduler: Any, old: str, new: str) -> None:
     """Keeps a trial's places in the rungs when Tune gives it a new id.
 
     If Ray renames `_brackets` or `_rungs`, this raises AttributeError; if it changes what a rung holds, a resumed trial counts twice.

@@ -125,7 +125,7 @@ class HostTrial:
         return job.journal.reached()
 
     def scale(self) -> dict[str, Any]:
-        """Returns {"1", "2", "3": steps/s with so many workers on hosts of their own}, one sample per worker; medians of all windows but the first."""
+        """Returns {"1", "2", "3": steps/s with so many workers on hosts of their own}, one sample per worker; medians of windows but the first."""
         found = {}
         for workers in range(1, len(HOSTS)):
             name = f"scale-{workers}"
