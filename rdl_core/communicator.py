@@ -30,17 +30,6 @@ class Communicator(Protocol):
         """Every worker's tensor, in rank order, without gradient; first dimensions may differ."""
         ...
 
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        """[world_size, *shape], every worker's tensor in rank order, without gradient; all have one shape. One collective."""
-        ...
-
-    def reduce_scatter(self, tensor: Tensor) -> Tensor:
-        """[*shape] from [world_size, *shape]: the sum over all workers of what each has for this one, without gradient.
-
-        The transpose of `all_gather`, so what carries gradients back to the workers whose rows were gathered. One collective.
-        """
-        ...
-
 
 class SingleProcess:
     """One process: every collective is the identity."""
@@ -53,9 +42,3 @@ class SingleProcess:
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         return [tensor]
-
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().unsqueeze(0)
-
-    def reduce_scatter(self, tensor: Tensor) -> Tensor:
-        return tensor.detach().squeeze(0)

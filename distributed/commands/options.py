@@ -134,11 +134,8 @@ class Pretrain(SamplingOptions, StoreOptions):
     """Probability of a cell to be replaced in the second view. Default: the preset's (0.4)."""
     samples_per_step: int | None = None
     """Subgraphs of a step over all workers; at least one each. Default: the preset's (1)."""
-    negatives: Literal["within_sample", "gathered"] | None = None
-    """Where negatives come from: a row's own subgraph (the paper), or 'gathered' from all subgraphs of a step on all workers. Validation keeps to
-    the subgraph. Default: the preset's (within_sample)."""
     max_negatives: int | None = None
-    """Most negatives of a row; gathered, raise it with --samples-per-step. Default: the preset's (256)."""
+    """Most negatives of a row. Default: the preset's (256)."""
     precision: Literal["float32", "bfloat16"] | None = None
     """Of the encoder's matrix products: 'float32', or 'bfloat16' by autocast; weights, Adam, norms and losses stay float32.
     Default: the preset's (float32)."""

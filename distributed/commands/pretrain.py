@@ -59,7 +59,7 @@ def pretraining_config(options: Pretrain) -> PretrainingConfig:
     backbone = replaced(backbone, num_layers=options.num_layers)
     return replaced(
         config, backbone=backbone, corruption=replaced(config.corruption, probability=options.corruption),
-        loss=replaced(config.loss, negatives=options.negatives, max_negatives=options.max_negatives),
+        loss=replaced(config.loss, max_negatives=options.max_negatives),
         seed=options.seed, precision=options.precision,
         max_steps=options.max_steps, samples_per_step=options.samples_per_step, validation_samples=options.validation_samples,
         validation_interval_steps=options.validation_interval_steps,

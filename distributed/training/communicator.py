@@ -38,22 +38,16 @@ class TorchCommunicator:
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
         """Every worker's tensor, in rank order; first dimensions may differ (padded to the largest on the way)."""
-        lengths = self.all_gather(torch.tensor(len(tensor), device=tensor.device)).tolist()
+        lengths = self._all_gather(torch.tensor(len(tensor), device=tensor.device)).tolist()
         padded = tensor.new_zeros(max(lengths), *tensor.shape[1:])
         padded[: len(tensor)] = tensor
-        return [part[:length] for part, length in zip(self.all_gather(padded), lengths, strict=True)]
+        return [part[:length] for part, length in zip(self._all_gather(padded), lengths, strict=True)]
 
-    def all_gather(self, tensor: Tensor) -> Tensor:
+    def _all_gather(self, tensor: Tensor) -> Tensor:
         """[world_size, *shape], in rank order; all have one shape."""
         parts = tensor.new_empty(self.world_size, *tensor.shape)
         dist.all_gather(list(parts.unbind()), tensor.detach().contiguous())
         return parts
-
-    def reduce_scatter(self, tensor: Tensor) -> Tensor:
-        """[*shape] from [world_size, *shape]: the sum over all workers of what each has for this one; the input is left as it is."""
-        mine = torch.empty_like(tensor[0])
-        dist.reduce_scatter(mine, list(tensor.detach().contiguous().unbind()))
-        return mine
 
 
 def average_through(sums: SharedSums, model: DistributedDataParallel) -> None:

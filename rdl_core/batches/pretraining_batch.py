@@ -21,7 +21,6 @@ from torch import Tensor
 from torch_frame import TensorFrame
 
 from rdl_core.batches.corruption import corrupted_cells
-from rdl_core.batches.row_identity import RowIdentity, row_identity
 from rdl_core.batches.row_source import RowCells, RowTopology
 from rdl_core.config import CorruptionConfig
 from rdl_core.graph.reg import EdgeType
@@ -48,7 +47,6 @@ class PretrainingBatch:
         age_days: Per table with a time column float [2 n], or None.
         segments: Per table consecutive (rows, stream) over the 2 n rows, for dropout.
         num_samples: Samples.
-        identity: Which rows of the database these are, for gathered negatives; or None.
     """
 
     frames: dict[str, TensorFrame]
@@ -60,7 +58,6 @@ class PretrainingBatch:
     age_days: dict[str, Tensor] | None
     segments: dict[str, list[tuple[int, tuple[int, ...]]]]
     num_samples: int
-    identity: RowIdentity | None = None
 
     def to(self, device: torch.device) -> PretrainingBatch:
         """The batch on a device, from pinned memory, without waiting for the copies; edges stay here, where message passing is planned."""
@@ -70,11 +67,7 @@ class PretrainingBatch:
             name: _moved(getattr(self, name), device)
             for name in ("frames", "links", "targets", "sample", "rank", "age_days")
         }
-        identity = None
-        if (one := self.identity) is not None:
-            parts: dict[str, Any] = {name: _moved(getattr(one, name), device) for name in ("row", "parent", "draw")}
-            identity = RowIdentity(**parts)
-        return dataclasses.replace(self, **moved, identity=identity)
+        return dataclasses.replace(self, **moved)
 
 
 def _moved(values: dict | None, device: torch.device) -> dict | None:
@@ -89,7 +82,6 @@ def collate(
     config: CorruptionConfig,
     *,
     seed: int,
-    with_identity: bool = False,
 ) -> PretrainingBatch:
     """The batch of these samples.
 
@@ -99,7 +91,6 @@ def collate(
         graph, features: Times, parents and cells of the rows (row_source.py).
         config: Corruption and hidden links.
         seed: Run seed.
-        with_identity: As gathered negatives need it (LossConfig.negatives).
     """
     rows = [s.rows for s in subgraphs]
     tables = graph.node_types
@@ -114,10 +105,6 @@ def collate(
             for r, (epoch, sample) in zip(rows, cursors, strict=True)
         ]
     links, targets = _links(subgraphs, cursors, first, config, seed)
-    identity = None
-    if with_identity:
-        by_table = {t: [r[t] for r in rows] for t in tables}
-        identity = row_identity(by_table, subgraphs[0].edge_types, graph, cursors, seed)
     return PretrainingBatch(
         frames=frames,
         edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}),
@@ -130,7 +117,6 @@ def collate(
         age_days=_ages(rows, graph) if config.relative_time else None,
         segments=segments,
         num_samples=len(subgraphs),
-        identity=identity,
     )
 
 

@@ -1,4 +1,4 @@
-"""Where a batch finds the times, parents and cells of its rows: in the mapped store, or in what the shares of a graph sent.
+"""Where a batch finds the times and cells of its rows: in the mapped store, or in what the shares of a graph sent.
 
 Promise: `collate` gets the same batch from both, bit for bit.
 """
@@ -14,14 +14,13 @@ from torch_frame import TensorFrame
 
 from rdl_core.graph.feature_rows import Arrays, concatenate_rows, take_rows
 from rdl_core.graph.features import TableFeatures
-from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.store import Store
 from rdl_core.sampling.share import Ownership, SharedRows
 from rdl_core.sampling.subgraph import Subgraph
 
 
 class RowTopology(Protocol):
-    """Times and parents of rows; RelationalEntityGraph is one."""
+    """Times of rows; RelationalEntityGraph is one."""
 
     @property
     def node_types(self) -> tuple[str, ...]: ...
@@ -30,9 +29,6 @@ class RowTopology(Protocol):
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """int64 [rows], UNIX seconds."""
         ...
-
-    def parents_of(self, edge_type: EdgeType, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """int32 [rows], parent rows by this key, -1 for null."""
 
 
 class RowCells(Protocol):
@@ -43,7 +39,7 @@ class RowCells(Protocol):
 
 
 RowSource = Callable[[Sequence[Subgraph]], tuple[RowTopology, Mapping[str, RowCells]]]
-"""Given samples, the times and parents of all their rows and the cells of these and of all donors."""
+"""Given samples, the times of all their rows and the cells of these and of all donors."""
 
 
 def mapped_rows(store: Store) -> RowSource:
@@ -69,7 +65,6 @@ class ShardedRows:
 
     def __init__(self, store: Store, owned: Ownership, ask: AskCells, distribution: str) -> None:
         self.store, self.owned, self._ask = store, owned, ask
-        self._keys = {t: [e for e in store.graph.edge_types if e[0] == t] for t in store.graph.node_types}
         self._donor_rows: dict[str, NDArray[np.int64]] = {}
         self._donor_cells: dict[str, Arrays] = {}
         for table, features in store.features.items():
@@ -80,17 +75,14 @@ class ShardedRows:
         per_sample = [s.rows for s in subgraphs]
         wanted = {t: np.unique(np.concatenate([r[t] for r in per_sample])).astype(np.int64) for t in per_sample[0]}
         answers = self._ask(self._split(wanted))
-        times, parents, cells = {}, {}, {}
+        times, cells = {}, {}
         for table, rows in wanted.items():
             parts = [answers[share][table] for share in sorted(answers) if table in answers[share]]
             times[table] = (rows, np.concatenate([np.zeros(0, np.int64), *(p.times for p in parts)]))
-            for key, edge_type in enumerate(self._keys[table]):
-                of_key = np.concatenate([np.zeros(0, np.int32), *(p.parents[key] for p in parts)])
-                parents[edge_type] = (rows, of_key)
             all_rows = np.concatenate([rows, self._donor_rows[table]])
             arrays = concatenate_rows([*(p.cells for p in parts), self._donor_cells[table]])
             cells[table] = _FetchedCells(self.store.features[table], all_rows, arrays)
-        return _FetchedTopology(self.store, times, parents), cells
+        return _FetchedTopology(self.store, times), cells
 
     def _split(self, wanted: Mapping[str, NDArray[np.int64]]) -> dict[int, dict[str, NDArray[np.int64]]]:
         """By share; rows are sorted and ranges contiguous, so the answers in order of shares are in order of rows."""
@@ -103,24 +95,15 @@ class ShardedRows:
 
 
 class _FetchedTopology:
-    """Times by table and parents by key, each as (row numbers, values)."""
+    """Times by table, each as (row numbers, values)."""
 
-    def __init__(
-        self,
-        store: Store,
-        times: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]],
-        parents: Mapping[EdgeType, tuple[NDArray[np.int64], NDArray[np.int32]]],
-    ) -> None:
+    def __init__(self, store: Store, times: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]]) -> None:
         self.node_types, self.has_time_col = store.graph.node_types, store.graph.has_time_col
-        self._times, self._parents = times, parents
+        self._times = times
 
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         have, times = self._times[table]
         return times[np.searchsorted(have, rows)]
-
-    def parents_of(self, edge_type: EdgeType, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        have, parents = self._parents[edge_type]
-        return parents[np.searchsorted(have, rows)]
 
 
 class _FetchedCells:

@@ -30,7 +30,3 @@ class LossConfig:
     level."""
     max_negatives: PositiveInt = 256
     """Most negatives per input; where there are more, a random choice keyed by (seed, epoch, sample, row)."""
-    negatives: Literal["within_sample", "gathered"] = "within_sample"
-    """'within_sample' (the paper: a mini-batch is one subgraph), or 'gathered' from all samples of a step on all workers, with gradient. Gathered,
-    no copy of a row that the anchor is or is linked to in the database is a negative of it, in whatever sample; inputs are the same, and their
-    negatives too whatever the number of workers."""

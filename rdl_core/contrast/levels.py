@@ -1,8 +1,7 @@
 """Contrastive pretraining loss on three levels: rows, links, contexts.
 
 In: rows of a batch of samples (disjoint subgraphs) after message passing, clean and corrupted, and the links between
-them. Out: one `LossSum` per level, for the caller to add over ranks and divide once. Negatives stay in their sample, or
-are gathered from all samples of all ranks (loss_gathered.py).
+them. Out: one `LossSum` per level, for the caller to add over ranks and divide once. Negatives stay in their sample.
 
 Invariants: 1.0 is chance at every level; every parameter gets a gradient in every batch, even if its table or key is
 empty there; finite for logits of +-1e4 in float32. Rows below float32 are raised to float32.
@@ -16,12 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter, ParameterList
 
-from rdl_core.batches.row_identity import RowIdentity
 from rdl_core.batches.sample_layout import SampleLayout, check_links, check_rows, sample_layouts
-from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import LossConfig
 from rdl_core.contrast.contexts import context_sums, projected_sums
-from rdl_core.contrast.gathered import MyRows, checked_identity, gathered_losses
 from rdl_core.contrast.pairs import Pairs
 from rdl_core.contrast.terms import Contrast, LossSum, contrasts
 from rdl_core.graph.reg import EdgeType
@@ -83,8 +79,6 @@ class ThreeLevelLoss(Module):
         sample_dict: Mapping[str, Tensor],
         rank_dict: Mapping[str, Tensor],
         num_samples: int,
-        identity: RowIdentity | None = None,
-        communicator: Communicator | None = None,
     ) -> dict[str, LossSum]:
         """The levels "row", "link" and "context", each a LossSum over all tables or keys.
 
@@ -95,8 +89,6 @@ class ThreeLevelLoss(Module):
         sample_dict: {table: int64 [num_rows]}, nondecreasing sample number of each row, below num_samples.
         rank_dict: {table: int64 [num_rows]}, a random permutation within each sample: an input with more than
         max_negatives negatives keeps those of smallest rank.
-        identity: needed for gathered negatives, which then keep those of smallest `draw` instead. communicator: over whose
-        workers they are gathered; None: one process. All of them must call this, and scale a level's total alike.
         Raises ValueError naming table, key and first offending row or link; then no work has been done.
         In loops (each level in `loss_terms`; W and b are those of the level):
 
@@ -112,13 +104,6 @@ class ThreeLevelLoss(Module):
         layouts = sample_layouts(links_dict, sample_dict, rank_dict, num_samples)
         rows = {table: _at_least_float32(h_dict[table]) for table in self.node_types}
         with torch.autocast(rows[self.node_types[0]].device.type, enabled=False):
-            if self.config.negatives == "gathered":
-                corrupted = {table: _at_least_float32(h_corrupted_dict[table]) for table in self.node_types}
-                mine = MyRows(
-                    clean=rows, corrupted=corrupted, links=links_dict, targets=target_dict, sample=sample_dict,
-                    num_samples=num_samples, identity=checked_identity(identity, sample_dict, links_dict),
-                )  # fmt: skip
-                return gathered_losses(self, mine, communicator or SingleProcess())
             corrupted = {table: _at_least_float32(h_corrupted_dict[table]) for table in self.node_types}
             parts = self._row_parts(rows, corrupted, layouts) + self._link_parts(rows, links_dict, target_dict, layouts)
             return contrasts(parts + self._context_parts(rows, links_dict, target_dict, layouts))

@@ -88,10 +88,6 @@ class RelationalEntityGraph:
         k = self.edge_types.index(edge_type)
         return self.parent[self.parent_offset[k] : self.parent_offset[k + 1]]
 
-    def parents_of(self, edge_type: EdgeType, rows: NDArray[np.integer]) -> NDArray[np.int32]:
-        """int32 [rows]: the parent by this key of each of these rows of its child table, -1 for null."""
-        return self.key_parent(edge_type)[rows]
-
     def arrays(self) -> dict[str, NDArray]:
         """The flat arrays by name, as the store writes them."""
         return {

@@ -52,14 +52,14 @@ def train_step(
     """One update; returns (the normalised loss per level, the sums of `carried`), both over all workers.
 
     The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
-    one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own
-    and those of gathered negatives, since at each the workers wait for the slowest.
+    one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own,
+    since at each the workers wait for the slowest.
 
     Raises:
         FloatingPointError: The loss is not finite.
     """
     optimizer.zero_grad(set_to_none=True)
-    totals, counts, _ = model(batch, communicator)
+    totals, counts, _ = model(batch)
     mine = [torch.stack([one[level].detach() for level in LEVELS]).double() for one in (counts, totals)]
     sums = communicator.sum(torch.cat([*mine, mine[0].new_tensor(carried)]))
     loss = sum(totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
@@ -120,10 +120,7 @@ def fit(
 
     def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[PretrainingBatch, NDArray[np.int64], list[Cursor]]:
         subgraphs, cursors = item
-        batch = collate(
-            subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed,
-            with_identity=config.loss.negatives == "gathered",
-        )  # fmt: skip
+        batch = collate(subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed)
         return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
 
     batches = made_of(steps, ready, ahead=device.type == "cuda")

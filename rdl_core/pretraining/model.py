@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from rdl_core.batches.pretraining_batch import PretrainingBatch
-from rdl_core.communicator import Communicator
 from rdl_core.config import PretrainingConfig
 from rdl_core.contrast.levels import ThreeLevelLoss
 from rdl_core.graph.store import Store
@@ -30,13 +29,8 @@ class PretrainingModel(torch.nn.Module):
         self.encoder.time_maps.requires_grad_(config.corruption.relative_time)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
 
-    def forward(
-        self, batch: PretrainingBatch, communicator: Communicator | None = None
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples.
-
-        communicator: Over whose workers negatives are gathered, if they are; None: this batch's only.
-        """
+    def forward(self, batch: PretrainingBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
+        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples."""
         self.encoder.set_dropout_segments(batch.segments)
         device = next(self.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
@@ -46,7 +40,7 @@ class PretrainingModel(torch.nn.Module):
             h_dict = self.encoder.propagate(x_dict, batch.edges)
         clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
-        numbers = (batch.sample, batch.rank, batch.num_samples, batch.identity, communicator)
+        numbers = (batch.sample, batch.rank, batch.num_samples)
         sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
         counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
         return {level: s.total for level, s in sums.items()}, counts, clean

@@ -20,7 +20,7 @@ VALIDATION_EPOCH = 1 << 40
 
 
 class Validation:
-    """Loss per level and effective rank on samples that training never sees, each alone: its negatives lie within it, gathered or not.
+    """Loss per level and effective rank on samples that training never sees.
 
     Args:
         store, config: As the run's.
@@ -61,10 +61,8 @@ class Validation:
         for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
             subgraphs = self.sampler.sample(epoch, [sample])
             cursors = [(epoch, sample)]
-            batch = collate(
-                subgraphs, cursors, *self.rows(subgraphs), self.corruption, seed=self.config.seed_of_validation,
-                with_identity=self.config.loss.negatives == "gathered",
-            )  # fmt: skip
+            seed = self.config.seed_of_validation
+            batch = collate(subgraphs, cursors, *self.rows(subgraphs), self.corruption, seed=seed)
             totals, counts, h = model(batch.to(device))
             sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
             sums[1] += torch.stack([counts[level] for level in LEVELS]).double()

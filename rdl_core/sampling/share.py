@@ -121,10 +121,9 @@ class Response:
 
 
 class SharedRows(NamedTuple):
-    """What a share sends of some rows of a table: times, parents by each key of the table (-1 for null), encoded cells."""
+    """What a share sends of some rows of a table: times, encoded cells."""
 
     times: NDArray[np.int64]
-    parents: list[NDArray[np.int32]]
     cells: Arrays
 
 
@@ -175,13 +174,8 @@ class GraphShare:
             if table in rows:
                 local = rows[table] - self._first[number]
                 cells = take_rows(self._features[table], local)
-                shared[table] = SharedRows(self._time[table][local], self._parents_of(number, local), cells)
+                shared[table] = SharedRows(self._time[table][local], cells)
         return shared
-
-    def _parents_of(self, table: int, local: NDArray[np.int64]) -> list[NDArray[np.int32]]:
-        _, offset, parent, *_ = self._topology
-        parents = [parent[offset[k] + local] for k in np.flatnonzero(self._keys[0] == table)]
-        return [np.where(p < -1, -2 - p, p).astype(np.int32) for p in parents]  # -2 - row: one that no sample sees
 
     def _load_topology(self, graph: RelationalEntityGraph, before_s: int, *, timed: bool) -> tuple[NDArray, ...]:
         parents, parent_times, indptrs, lists, list_times = [], [], [], [], []

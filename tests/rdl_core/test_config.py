@@ -56,7 +56,6 @@ REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
     (loss_config, "context_form", "mean", "neighbours"),
     (loss_config, "context_bias", 1, "valid boolean"),
     (loss_config, "max_negatives", 0, "greater than 0"),
-    (loss_config, "negatives", "everywhere", "gathered"),
     (loss_config, "initial_scale", 0.0, "greater than 0"),
     *((pretraining_config, name, 0, "greater than 0") for name in (
         "samples_per_step", "max_steps", "validation_interval_steps", "validation_samples", "patience",

@@ -123,9 +123,8 @@ def test_numbers_that_mean_nothing_are_refused_by_their_option(arguments: list[s
 
 def test_negatives_of_a_pretraining_are_the_presets_unless_asked() -> None:
     for preset in ("robust", "paper"):
-        assert pretraining_config(Pretrain(preset=preset)).loss.negatives == "within_sample"
-        asked = pretraining_config(Pretrain(preset=preset, negatives="gathered", max_negatives=1024)).loss
-        assert (asked.negatives, asked.max_negatives) == ("gathered", 1024)
+        assert pretraining_config(Pretrain(preset=preset)).loss.max_negatives == 256
+        assert pretraining_config(Pretrain(preset=preset, max_negatives=1024)).loss.max_negatives == 1024
 
 
 def help_of(command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
@@ -177,7 +176,7 @@ def test_the_presets_values_in_the_help_are_the_presets(capsys: Captured, monkey
                     )
             else:
                 assert "the preset's" not in text
-        assert found == {"pretrain": 11, "finetune": 6}[command]
+        assert found == {"pretrain": 10, "finetune": 6}[command]
 
 
 def preset_value(config: Any, preset: str, option: str) -> Any:
@@ -186,7 +185,7 @@ def preset_value(config: Any, preset: str, option: str) -> Any:
     elsewhere = {
         "rows": backbone.rows.model, "num_layers": backbone.num_layers, "aggregation": backbone.aggregation,
         "corruption": PRESETS[preset]().pretraining.corruption.probability,
-        "negatives": PRESETS[preset]().pretraining.loss.negatives, "max_negatives": PRESETS[preset]().pretraining.loss.max_negatives,
+        "max_negatives": PRESETS[preset]().pretraining.loss.max_negatives,
     }  # fmt: skip
     name = option.removeprefix("--").replace("-", "_")
     return elsewhere[name] if name in elsewhere else getattr(config, name)

@@ -176,7 +176,7 @@ def test_batches_from_shards_equal_those_from_the_store(ray_session: None, nasty
         for cursors in ([(0, 0)], [(0, 1), (0, 3)], [(1, 2), (0, 2), (2, 0)]):
             subgraphs = [sampler.sample(e, [k])[0] for e, k in cursors]
             one, other = (
-                collate(subgraphs, cursors, *source(subgraphs), corruption, seed=1, with_identity=True)
+                collate(subgraphs, cursors, *source(subgraphs), corruption, seed=1)
                 for source in (mapped_rows(nasty_store), sharded)
             )
             assert one.frames == other.frames
@@ -184,10 +184,5 @@ def test_batches_from_shards_equal_those_from_the_store(ray_session: None, nasty
             assert other.age_days is not None
             assert all(torch.equal(x, other.age_days[t]) for t, x in one.age_days.items())
             assert all(torch.equal(x, other.edges[e]) for e, x in one.edges.items())
-            assert one.identity is not None
-            assert other.identity is not None
-            for name in ("row", "parent", "draw"):
-                mine, theirs = getattr(one.identity, name), getattr(other.identity, name)
-                assert all(torch.equal(x, theirs[key]) for key, x in mine.items())
         assert len(rounds) == 3, "one round a batch"
     own.stop()

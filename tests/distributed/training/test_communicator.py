@@ -58,7 +58,7 @@ SHARES = {2: [[0], [1, 2, 3]], 3: [[0], [1], [2, 3]]}
 """Samples of each rank: uneven; sample 0, alone on rank 0, lacks tables."""
 Steps = dict[str, list[tuple[dict[str, float], dict[str, Tensor]]]]
 TASKS = ("team-points", "team-wins")
-OVER_GLOO = ("robust", "paper gathered", "curve of robust gathered")
+OVER_GLOO = ("robust", "curve of robust with dropout")
 """What is summed as on several hosts; the others through shared memory."""
 
 
@@ -78,21 +78,19 @@ def configs() -> dict[str, PretrainingConfig]:
             config, backbone=dataclasses.replace(config.backbone, channels=8, rows=rows), gradient_clip_norm=None
         )
 
-    def gathered(config: PretrainingConfig, max_negatives: int) -> PretrainingConfig:
-        loss = dataclasses.replace(config.loss, negatives="gathered", max_negatives=max_negatives)
-        return dataclasses.replace(config, loss=loss)
+    def few(config: PretrainingConfig, max_negatives: int) -> PretrainingConfig:
+        return dataclasses.replace(config, loss=dataclasses.replace(config.loss, max_negatives=max_negatives))
 
     return {
         "robust": small(robust().pretraining, 0.0),
         "robust with dropout": small(robust().pretraining, 0.3),
         "paper": small(paper().pretraining, 0.2),
-        "robust gathered": small(gathered(robust().pretraining, 256), 0.3),
-        "paper gathered": small(gathered(paper().pretraining, 5), 0.2),
+        "paper with few negatives": small(few(paper().pretraining, 3), 0.2),
     }
 
 
 def curve_configs() -> dict[str, PretrainingConfig]:
-    """Steps of G = 6 samples with dropout, corruption, clipping and validations: fifty within samples, ten gathered."""
+    """Steps of G = 6 samples with dropout, corruption, clipping and validations: fifty of one preset, ten of the other."""
     return {
         name: dataclasses.replace(
             configs()[name],
@@ -105,7 +103,7 @@ def curve_configs() -> dict[str, PretrainingConfig]:
             validation_samples=3,
             seed=7,
         )
-        for name in ("paper", "robust gathered")
+        for name in ("paper", "robust with dropout")
     }
 
 
@@ -164,7 +162,6 @@ def pretraining_steps(
             store.features,
             config.corruption,
             seed=config.seed,
-            with_identity=config.loss.negatives == "gathered",
         )
         losses, _ = train_step(wrapped, batch, optimizer, communicator)
         yield losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -222,13 +219,9 @@ class CountingCommunicator(TorchCommunicator):
         self._calls.append("sum")
         return super().sum(tensor)
 
-    def all_gather(self, tensor: Tensor) -> Tensor:
-        self._calls.append("all_gather")
-        return super().all_gather(tensor)
-
-    def reduce_scatter(self, tensor: Tensor) -> Tensor:
-        self._calls.append("reduce_scatter")
-        return super().reduce_scatter(tensor)
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        self._calls.append("gather")
+        return super().gather(tensor)
 
 
 def process(rank: int, folder: str, data: str, store_path: str) -> None:
@@ -272,13 +265,7 @@ def collectives(communicator: TorchCommunicator) -> tuple[dict[str, Tensor], dic
     mine = torch.arange(3.0, requires_grad=True) + rank
     total = communicator.sum(mine)
     parts = communicator.gather(torch.full((rank, 2), float(rank), dtype=torch.float64))
-    grid = torch.arange(communicator.world_size * 6.0).view(-1, 3, 2) + rank
-    tensors = {"all": communicator.all_gather(grid), "scattered": communicator.reduce_scatter(grid), "grid": grid}
-    tensors |= {
-        "none": communicator.all_gather(grid[:, :0]),
-        "none scattered": communicator.reduce_scatter(grid[:, :0]),
-    }
-    tensors |= {"mine": mine.detach(), "sum": total, "scalar": communicator.sum(torch.tensor(rank + 1))}
+    tensors = {"mine": mine.detach(), "sum": total, "scalar": communicator.sum(torch.tensor(rank + 1))}
     tensors |= {f"part {i}": part for i, part in enumerate(parts)}
     return tensors, {"requires_grad": total.requires_grad, "rank": rank, "world_size": communicator.world_size}
 
@@ -331,29 +318,12 @@ def test_gather_keeps_rank_order_and_ragged_lengths_even_zero(group: Group, worl
         assert f"part {world}" not in tensors
 
 
-@pytest.mark.parametrize("world", WORLDS)
-def test_what_all_gather_brings_reduce_scatter_brings_back_as_a_sum(group: Group, world: int) -> None:
-    grid = torch.arange(world * 6.0).view(world, 3, 2)
-    for rank in range(world):
-        tensors, _ = left_by(group, world, rank)
-        assert torch.equal(tensors["all"], torch.stack([grid + r for r in range(world)]))
-        assert torch.equal(tensors["scattered"], world * grid[rank] + sum(range(world)))
-        assert torch.equal(tensors["grid"], grid + rank), "the input is left as it is"
-        assert tensors["none"].shape == (world, world, 0, 2)
-        assert tensors["none scattered"].shape == (0, 2)
-
-
 def test_the_first_rank_lacks_tables_that_others_have(group: Group) -> None:
     for step in range(STEPS):
         subgraphs, _ = samples_of_step(group.store, step)
         assert sum(n == 0 for n in subgraphs[0].num_rows.values()) >= 3
         assert all(any(s.num_rows[t] for s in subgraphs[1:]) for t in ("match", "teams", "lineup"))
         assert len({sum(s.num_links.values()) for s in subgraphs}) > 1
-        shared = [
-            np.intersect1d(subgraphs[0].rows[t], np.concatenate([s.rows[t] for s in subgraphs[1:]]))
-            for t in subgraphs[0].rows
-        ]
-        assert sum(map(len, shared)) > 0, "ranks share no row: gathered negatives have none to leave out"
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -411,15 +381,14 @@ def test_the_loss_curve_is_the_same_with_one_two_and_three_workers(group: Group,
 @pytest.mark.parametrize("world", WORLDS)
 @pytest.mark.parametrize("name", list(configs()))
 def test_the_collectives_of_a_step_do_not_depend_on_its_rows(group: Group, world: int, name: str) -> None:
-    gathered = ["all_gather"] * 3 + ["reduce_scatter"] if configs()[name].loss.negatives == "gathered" else []
     for rank in range(world):
         for step in range(STEPS):
-            assert left_by(group, world, rank)[1][f"calls/{name}/{step}"] == [*gathered, "sum"]
+            assert left_by(group, world, rank)[1][f"calls/{name}/{step}"] == ["sum"]
 
 
-def test_gathered_negatives_reach_over_the_samples_of_other_ranks(group: Group, alone: Steps) -> None:
-    within, gathered = (alone[name][0][0] for name in ("robust with dropout", "robust gathered"))
-    assert all(abs(within[level] - gathered[level]) > 1e-6 for level in LEVELS)
+def test_few_negatives_are_fewer(alone: Steps) -> None:
+    all_of_them, few = (alone[name][0][0] for name in ("paper", "paper with few negatives"))
+    assert all(abs(all_of_them[level] - few[level]) > 1e-6 for level in LEVELS)
 
 
 @pytest.mark.parametrize("world", WORLDS)
@@ -462,9 +431,6 @@ def test_metrics_of_data_parallel_fine_tuning_are_those_of_the_weights_it_saves(
 
 
 def test_a_single_process_is_its_own_sum_and_gather() -> None:
-    grid = torch.arange(6).view(1, 3, 2)
-    assert torch.equal(SingleProcess().all_gather(grid[0]), grid)
-    assert torch.equal(SingleProcess().reduce_scatter(grid), grid[0])
     alone, tensor = SingleProcess(), torch.arange(4)
     assert np.array_equal(alone.sum(tensor), tensor)
     assert [t.tolist() for t in alone.gather(tensor)] == [[0, 1, 2, 3]]
