@@ -47,7 +47,7 @@ Metrics = dict[str, float]
 def config(preset: str = "robust", **changes: Any) -> PretrainingConfig:
     """A preset at the nasty database's size, with dropout and two samples a step."""
     base = (robust if preset == "robust" else paper)().pretraining
-    rows = dataclasses.replace(base.backbone.rows, num_layers=1, dropout=0.2)
+    rows = ResNetRows(num_layers=1, dropout=0.2)
     small: dict[str, Any] = {
         "sampling": HGSamplingConfig(seed_table="match", seeds_per_sample=5, rows_per_hop=5, num_hops=2),
         "backbone": dataclasses.replace(base.backbone, channels=8, rows=rows),
