@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import statistics
@@ -33,7 +32,7 @@ from distributed.runs.checkpoint import load_state
 from distributed.runs.commits import committed_checkpoint
 from distributed.runs.journal import Journal
 from rdl_core.pretraining.consumed import num_samples
-from tests import REPOSITORY
+from tests import REPOSITORY, own_environment
 from tests.faults.chaos_nodes import Nodes
 from tests.faults.left_behind import left_in_memory, left_processes, open_placement_groups
 
@@ -66,9 +65,7 @@ def command(options: argparse.Namespace, runs_dir: Path, name: str) -> list[str]
 
 def start(options: argparse.Namespace, runs_dir: Path, name: str, address: str | None) -> subprocess.Popen:
     """Starts the driver, in a Ray session of its own or in the cluster."""
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(REPOSITORY)}
-    if address is not None:
-        environment["RAY_ADDRESS"] = address
+    environment = own_environment(**({} if address is None else {"RAY_ADDRESS": address}))
     with (runs_dir / f"{name}.log").open("ab") as log:
         words = command(options, runs_dir, name)
         return subprocess.Popen(words, env=environment, cwd=REPOSITORY, stdout=log, stderr=log)

@@ -11,6 +11,7 @@ from typing import Any
 
 from distributed.runs.checkpoint import load_state
 from distributed.runs.commits import committed_checkpoint
+from tests import own_environment
 from tests.faults.chaos import equal_weights, recoveries
 from tests.faults.hosts import Namespace, Network
 from tests.faults.ray_hosts import Job, RayHosts, pretrain_command
@@ -49,7 +50,7 @@ class HostTrial:
         """Returns the last checkpoint of the same run on one host, in a Ray session of its own that is gone after."""
         host = self.network.hosts[HOSTS[0]]
         command = pretrain_command(self.folder, "one-host", {**self.settings, "placement": "local"})
-        host.run(*command, timeout_s=JOB_LIMIT_S, environment=RayHosts.plain_environment())
+        host.run(*command, timeout_s=JOB_LIMIT_S, environment=own_environment())
         host.kill_all()
         say("the run on one host is done")
         return self.checkpoint("one-host")

@@ -7,7 +7,6 @@ hosts as it can, and so each is on a host of its own.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 import psutil
 
 from distributed.runs.journal import Journal
-from tests import REPOSITORY
+from tests import REPOSITORY, own_environment
 from tests.faults.hosts import Namespace, Network
 
 RAY = (sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())")
@@ -102,14 +101,9 @@ class RayHosts:
         self.network, self.runs_dir = network, runs_dir
         self.head, *self.workers = network.hosts.values()
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-        self.environment = self.plain_environment() | HEALTH_CHECKS | token
+        self.environment = own_environment() | HEALTH_CHECKS | token
         self.head.run(*self._start(self.head), "--head", "--port=6379", environment=self.environment)
         self.join(*self.workers)
-
-    @staticmethod
-    def plain_environment() -> dict[str, str]:
-        """Returns this process's environment without Ray's variables and with our packages."""
-        return {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(REPOSITORY)}
 
     def join(self, *hosts: Namespace) -> None:
         """`ray start` on worker hosts, side by side."""

@@ -30,8 +30,8 @@ from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
 from rdl_core.tasks.batch import TaskBatch, collate_trees, read_split
+from tests.bits import frame_bytes
 from tests.nasty_database import TEST, TRAIN_SEEDS, VAL, write_database, write_nasty_database
-from tests.rdl_core.batches.test_corruption import frame_bytes
 
 LATE, LABEL = 1e3, 1e6
 CONFIGS = [

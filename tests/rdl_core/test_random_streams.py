@@ -11,20 +11,7 @@ from numba import njit
 
 from rdl_core import random_streams
 from rdl_core.random_streams import fold, mix, numpy_generator, stream, uniform
-
-MASK = (1 << 64) - 1
-GAMMA, MIX_1, MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-
-
-def python_mix(x: int) -> int:
-    """splitmix64's finaliser in Python integers."""
-    x = (x ^ (x >> 30)) * MIX_1 & MASK
-    x = (x ^ (x >> 27)) * MIX_2 & MASK
-    return x ^ (x >> 31)
-
-
-def python_fold(key: int, number: int) -> int:
-    return python_mix((key ^ python_mix((number + GAMMA) & MASK)) + GAMMA & MASK)
+from tests.oracles import GAMMA, MASK, MIX_1, MIX_2, python_fold, python_mix, python_uniform
 
 
 def python_unmix(x: int) -> int:
@@ -74,10 +61,6 @@ def test_sequences_of_all_generators_are_pinned() -> None:
     assert stream(0, 2, 0, 0) == 7577060725535797948
     assert many(np.uint64(stream(7)), 3).tolist() == [python_uniform(stream(7), i) for i in range(3)]
     assert numpy_generator(1, 2, 3).integers(0, 1000, 4).tolist() == [245, 228, 987, 448]
-
-
-def python_uniform(key: int, counter: int) -> float:
-    return ((python_mix(key + GAMMA * (counter + 1) & MASK) >> 12) + 0.5) / 2**52
 
 
 def test_uniform_is_strictly_between_zero_and_one_at_both_ends() -> None:

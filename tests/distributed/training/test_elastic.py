@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -17,8 +16,8 @@ from distributed.runs.checkpoint import load_state
 from distributed.runs.commits import committed_checkpoint, committed_step
 from distributed.runs.journal import Journal
 from rdl_core.graph.store import Store, open_store
-from tests import REPOSITORY
-from tests.distributed.training.test_trainer import run
+from tests import own_environment
+from tests.distributed.small_runs import run
 
 SAMPLES_PER_STEP, STEPS, LIMIT_S = 33, 2000, 200.0
 """More steps than are done until the run has grown back, however fast the machine; then it is ended."""
@@ -54,12 +53,11 @@ def run_elastic(store_path: str, folder: str) -> None:
 
 def start_driver(cluster: Cluster, store: Store, folder: Path) -> subprocess.Popen[bytes]:
     code = f"from tests.distributed.training import test_elastic; test_elastic.run_elastic({str(store.path)!r}, {str(folder)!r})"
-    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment |= {"PYTHONPATH": os.pathsep.join(paths), "RAY_ADDRESS": cluster.address}
-    environment["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = "5"
+    environment = own_environment(RAY_ADDRESS=cluster.address, RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S="5")
     with (folder.parent / "driver.log").open("wb") as log:
-        return subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=log, stderr=log)
+        return subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, stdout=log, stderr=log, cwd=folder.parent
+        )
 
 
 def wait_until(condition: Callable[[], bool], driver: subprocess.Popen[bytes], log: Path) -> None:

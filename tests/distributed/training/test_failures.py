@@ -30,7 +30,7 @@ from distributed.training.failures import (
     with_place,
 )
 from rdl_core.graph.store import Store, open_store
-from tests.distributed.training.test_trainer import run
+from tests.distributed.small_runs import run
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 LIMIT_S = 60.0

@@ -18,9 +18,7 @@ from distributed.__main__ import run_command
 from distributed.runs.journal import Journal
 from distributed.runs.status import run_status, status_text
 from rdl_core.graph.store import Store
-from tests import REPOSITORY
-
-ROOT = REPOSITORY
+from tests import own_environment
 
 
 @pytest.fixture(autouse=True)
@@ -40,10 +38,9 @@ def test_ctrl_c_ends_a_run_with_a_line_a_status_and_no_process_left(
         "--stores-dir", str(f1_store.path.parent),
         "--max-steps", "100000", "--samples-per-step", "1", "--validation-samples", "2", "--wandb", "False", "--json",
     ]  # fmt: skip
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {"PYTHONPATH": str(ROOT)}
     journal = Journal(tmp_path / "runs" / "r")
     run = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
+        command, env=own_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
     )  # fmt: skip
     started: list[psutil.Process] = []
     try:

@@ -32,49 +32,19 @@ from distributed.sampling.sampler import HGSampler
 from distributed.storage.materialize import materialize_in_parallel
 from distributed.training.train_loop import worker_steps
 from distributed.training.trainer import BACKEND, PretrainResult, pretrain
-from rdl_core.config import HGSamplingConfig, PretrainingConfig, StoreConfig, robust
+from rdl_core.config import StoreConfig
 from rdl_core.contrast.terms import LEVELS
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.store import Store, open_store
+from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.pretraining.consumed import num_samples
 from rdl_core.sampling.hg_sampling import HGSampling
-from tests import REPOSITORY
+from tests import own_environment
+from tests.distributed.small_runs import INTERVAL, STEPS, run, small_config
 
 # Of Ray's own code: deprecated fields of its DataContext, read whenever the context is copied.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # its callbacks run in processes that cannot import it
-INTERVAL, STEPS = 2, 16
-
-
-def small_config(**changes: Any) -> PretrainingConfig:
-    config = robust().pretraining
-    values: dict[str, Any] = {
-        "sampling": HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=2),
-        "backbone": dataclasses.replace(config.backbone, channels=16),
-        "samples_per_step": 2,
-        "max_steps": STEPS,
-        "validation_interval_steps": INTERVAL,
-        "validation_samples": 3,
-        "patience": 1000,
-        "seed": 11,
-    }
-    return dataclasses.replace(config, **values | changes)
-
-
-def run(
-    store: Store, folder: Path, *, workers: int, num_shards: int | None = None, num_to_keep: int = 3,
-    interval_steps: int | None = None, callbacks: list[ray.train.UserCallback] | None = None,
-    max_workers: int | None = None, resize_interval_s: float = 20.0, **changes: Any,
-) -> PretrainResult:  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    tracking = TrackingConfig(directory=str(folder), run_id=folder.name, name=folder.name)
-    return pretrain(
-        store, small_config(**changes), folder, workers=workers, max_workers=max_workers,
-        resize_interval_s=resize_interval_s, samplers=1, tracking=tracking,
-        placement="sharded" if num_shards else "local", num_shards=num_shards,
-        checkpoints=CheckpointPolicy(num_to_keep=num_to_keep, interval_steps=interval_steps), callbacks=callbacks,
-    )  # fmt: skip
 
 
 def last_weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -257,22 +227,11 @@ def test_a_finished_run_called_again_returns_what_it_found(
 # ------------------------------------------------------------------------------------- a killed driver, a killed worker
 
 
-def run_in_own_session(store_path: str, folder: str) -> None:
-    """What the subprocess does."""
-    run(open_store(store_path), Path(folder), workers=2)
-
-
 def kill_driver_after(folder: Path, store: Store, num_checkpoints: int) -> None:
     """Starts the run in a process of its own and kills that with -9 as soon as so many checkpoints are there."""
-    code = f"from tests.distributed.training import test_trainer; test_trainer.run_in_own_session({str(store.path)!r}, {str(folder)!r})"
-    paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")} | {
-        "PYTHONPATH": os.pathsep.join(paths)
-    }
+    command = [sys.executable, "-m", "tests.distributed.small_runs", str(store.path), str(folder)]
     with (folder.parent / "driver.log").open("wb") as log:
-        driver = subprocess.Popen(
-            [sys.executable, "-c", code], env=environment, stdout=log, stderr=log, cwd=folder.parent
-        )
+        driver = subprocess.Popen(command, env=own_environment(), stdout=log, stderr=log, cwd=folder.parent)
     try:
         end = time.monotonic() + 150
         while len(list(folder.glob("train/checkpoint_*/state.json"))) < num_checkpoints:

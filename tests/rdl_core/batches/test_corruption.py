@@ -14,6 +14,7 @@ from rdl_core.config import CorruptionConfig, HGSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.random_streams import PURPOSE_CORRUPTION, numpy_generator
 from rdl_core.sampling.hg_sampling import HGSampling
+from tests.bits import frame_bytes
 
 DONORS = [np.array([100, 101, 102, 103]), np.zeros(0, np.int32), np.array([200])]
 
@@ -69,15 +70,6 @@ def test_a_table_without_attributes_or_without_rows_is_no_error() -> None:
 def test_settings_out_of_range_are_refused_by_name(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"CorruptionConfig.{field}.*{value}"):
         CorruptionConfig(**{field: value})  # type: ignore[arg-type]
-
-
-def frame_bytes(frame: TensorFrame) -> dict[str, list[bytes]]:
-    """Every block bit for bit, with its column names."""
-    blocks = {}
-    for kind, feature in frame.feat_dict.items():
-        tensors = [feature] if isinstance(feature, torch.Tensor) else [feature.values, feature.offset]
-        blocks[f"{kind} {frame.col_names_dict[kind]}"] = [t.contiguous().numpy().tobytes() for t in tensors]
-    return blocks
 
 
 def same_frames(first: TensorFrame, second: TensorFrame) -> bool:

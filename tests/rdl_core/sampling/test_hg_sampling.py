@@ -22,17 +22,11 @@ from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.hg_seeds import default_seed_table
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.timestamps import NO_TIME
-from tests.rdl_core.graph.test_reg import random_graph
-from tests.rdl_core.test_random_streams import python_fold, python_uniform
+from tests.bits import same_subgraphs
+from tests.oracles import children_before, python_fold, python_uniform
+from tests.random_graphs import random_graph
 
 Rows = dict[str, list[int]]
-
-
-def children_before(graph: RelationalEntityGraph, key: EdgeType, row: int, bound: int) -> list[int]:
-    """Visible children of a parent row by (time, row), from the key itself."""
-    time = graph.table_time(key[0])
-    rows = [int(r) for r in np.flatnonzero(graph.key_parent(key) == row) if time[r] < bound]
-    return sorted(rows, key=lambda r: (int(time[r]), r))
 
 
 def grow_in_python(sampler: HGSampling, seeds: list[int], cursor: tuple[int, int]) -> Rows:
@@ -108,10 +102,6 @@ def check_sample(sampler: HGSampling, sample: Subgraph, seeds: np.ndarray) -> No
 def nasty_sampler(store: Store, seed: int = 0, **config: object) -> HGSampling:
     options = {"seed_table": "match", "seeds_per_sample": 4, "rows_per_hop": 5, "num_hops": 3, **config}
     return HGSampling(store.graph, HGSamplingConfig(**options), seed=seed, before_s=store.schema.cutoff_s + 1)  # type: ignore[arg-type]
-
-
-def same(first: list[Subgraph], second: list[Subgraph]) -> bool:
-    return [s.to_bytes() for s in first] == [s.to_bytes() for s in second]
 
 
 @pytest.mark.parametrize("max_children", [256, 3, 32])
@@ -202,13 +192,13 @@ def test_every_eligible_seed_appears_once_an_epoch_but_the_dropped_rest(nasty_st
 def test_a_sample_does_not_depend_on_order_grouping_object_or_what_came_before(nasty_store: Store) -> None:
     sampler = nasty_sampler(nasty_store)
     together = sampler.sample(3, range(5))
-    assert same(together, [sampler.sample(3, [k])[0] for k in range(5)])
-    assert same(together[::-1], sampler.sample(3, range(4, -1, -1)))
+    assert same_subgraphs(together, [sampler.sample(3, [k])[0] for k in range(5)])
+    assert same_subgraphs(together[::-1], sampler.sample(3, range(4, -1, -1)))
     sampler.sample(9, [0, 4])
-    assert same(together, sampler.sample(3, range(5)))
-    assert same(together, nasty_sampler(nasty_store).sample(3, range(5)))
-    assert not same(together, nasty_sampler(nasty_store, seed=1).sample(3, range(5)))
-    assert not same(together, sampler.sample(4, range(5)))
+    assert same_subgraphs(together, sampler.sample(3, range(5)))
+    assert same_subgraphs(together, nasty_sampler(nasty_store).sample(3, range(5)))
+    assert not same_subgraphs(together, nasty_sampler(nasty_store, seed=1).sample(3, range(5)))
+    assert not same_subgraphs(together, sampler.sample(4, range(5)))
 
 
 def sampler_of(store: Store, **config: object) -> HGSampling:
@@ -236,8 +226,8 @@ def test_a_hash_index_that_grows_gives_the_samples_of_the_direct_one(
         monkeypatch.setattr(hg_sampling, "DIRECT_INDEX_NODES", 0)
         monkeypatch.setattr(hg_sampling, "FIRST_ENTRIES", 2)
         hashed = sampler_of(store, **config)
-        assert same(hashed.sample(0, [0, 1, 2]), direct)
-        assert same(hashed.sample(0, [0, 1, 2]), direct)
+        assert same_subgraphs(hashed.sample(0, [0, 1, 2]), direct)
+        assert same_subgraphs(hashed.sample(0, [0, 1, 2]), direct)
         node = hashed._scratch[0].entries[1]
         assert len(node) > 8, "must have grown"
         monkeypatch.undo()
@@ -248,7 +238,7 @@ def test_threads_share_a_sampler_and_get_what_one_gets(f1_store: Store) -> None:
     alone = sampler.sample(0, range(24))
     with ThreadPoolExecutor(3) as pool:
         parts = list(pool.map(lambda k: sampler.sample(0, [k])[0], list(range(24)) * 3))
-    assert same(parts, alone * 3)
+    assert same_subgraphs(parts, alone * 3)
 
 
 @pytest.mark.parametrize(
@@ -429,7 +419,7 @@ def test_a_sample_beyond_the_epoch_is_refused(nasty_store: Store, sample: int) -
 
 @pytest.mark.parametrize("name", ["seeds_per_sample", "rows_per_hop", "num_hops", "max_children"])
 def test_settings_below_one_are_refused_by_name(name: str) -> None:
-    with pytest.raises(ValueError, match=f"HGSamplingConfig.{name} must be at least 1, got 0"):
+    with pytest.raises(ValueError, match=f"HGSamplingConfig.{name} is 0; it should be greater than 0"):
         HGSamplingConfig(**{name: 0})
 
 

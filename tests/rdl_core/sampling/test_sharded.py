@@ -19,8 +19,8 @@ from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.sharded import ShardedHGSampling
 from rdl_core.sampling.share import GraphShare, Ownership, Request, Response, cell_bytes, ownership
-from tests.rdl_core.graph.test_reg import random_graph
-from tests.rdl_core.sampling.test_hg_sampling import same
+from tests.bits import same_subgraphs
+from tests.random_graphs import random_graph
 
 
 class Shares:
@@ -81,9 +81,9 @@ def test_nasty_in_shares_gives_the_same_bits(nasty_store: Store, num_shares: int
         config = HGSamplingConfig(**{"seed_table": table, "seeds_per_sample": 4, "rows_per_hop": 5, **options})
         local, sharded, shares = sampling(nasty_store, num_shares, config)
         every = range(local.samples_per_epoch)
-        assert same(local.sample(0, every), sharded.sample(0, every))
+        assert same_subgraphs(local.sample(0, every), sharded.sample(0, every))
         assert len(shares.rounds) == config.num_hops + 1
-        assert same([sharded.sample(1, [k])[0] for k in every], local.sample(1, every))
+        assert same_subgraphs([sharded.sample(1, [k])[0] for k in every], local.sample(1, every))
 
 
 def test_random_graphs_in_shares_give_the_same_bits() -> None:
@@ -107,7 +107,7 @@ def test_random_graphs_in_shares_give_the_same_bits() -> None:
                 graph, owned, lambda r, shares=shares: {s: shares[s].expand(q) for s, q in r.items()}, config, seed=seed,
                 before_s=bound,
             )  # fmt: skip
-            assert same(sharded.sample(0, every), local.sample(0, every)), (seed, table, time_bound)
+            assert same_subgraphs(sharded.sample(0, every), local.sample(0, every)), (seed, table, time_bound)
             compared += len(every)
     assert compared > 500
 
@@ -126,7 +126,7 @@ def test_real_databases_in_four_shares_give_the_same_bits_and_each_holds_at_most
     )
     local = HGSampling(store.graph, config, seed=0, before_s=before_s)
     some = range(0, local.samples_per_epoch, local.samples_per_epoch // 24)
-    assert same(sharded.sample(2, some), local.sample(2, some))
+    assert same_subgraphs(sharded.sample(2, some), local.sample(2, some))
     whole = GraphShare(store, ownership(store.graph, 1), 0, config, before_s=before_s)
     sizes = [sum(s.num_bytes.values()) for s in shares]
     assert max(sizes) <= 0.30 * sum(whole.num_bytes.values())

@@ -18,7 +18,7 @@ from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_kernels import grow_trees
 from rdl_core.sampling.temporal_layout import collect_edges, collect_nodes
 from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
-from tests.rdl_core.sampling.test_temporal_sampling import Tree, trees_of
+from tests.oracles import Tree, trees_of
 
 
 @pytest.mark.parametrize("wanted", [1, 4, 10])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,21 +12,10 @@ from rdl_core.config import TemporalSamplingConfig
 from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.store import Store
 from rdl_core.random_streams import stream
-from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph, reverse
+from rdl_core.sampling.temporal_sampling import TemporalSampling, reverse
 from rdl_core.timestamps import NO_TIME
-from tests.rdl_core.graph.test_reg import random_graph
-from tests.rdl_core.sampling.test_hg_sampling import children_before
-from tests.rdl_core.test_random_streams import python_fold, python_uniform
-
-Node = tuple[str, int]
-
-
-@dataclass
-class Tree:
-    """Nodes by hop in order of discovery, edges (neighbour, row, directed type, hop)."""
-
-    hop: dict[Node, int]
-    edges: list[tuple[Node, Node, EdgeType, int]]
+from tests.oracles import Node, Tree, children_before, python_fold, python_uniform, trees_of
+from tests.random_graphs import random_graph
 
 
 def sampled_children(sampler: TemporalSampling, key: EdgeType, row: int, bound: int) -> list[int]:
@@ -74,29 +62,6 @@ def strata(sampler: TemporalSampling, seed_stream: int) -> Callable[..., list[in
         return [children[(start + i * degree // wanted) % degree] for i in range(wanted)]
 
     return pick
-
-
-def trees_of(found: TemporalSubgraph, num_seeds: int) -> list[Tree]:
-    """The result taken apart into trees, by the documented meaning of its fields alone."""
-    nodes: dict[str, list[tuple[int, Node, int]]] = {}
-    for table, index in found.index.items():
-        hops = np.repeat(np.arange(len(found.num_nodes_per_hop[table])), found.num_nodes_per_hop[table])
-        rows = found.rows[table][index].tolist()
-        assert len(hops) == len(rows) == len(found.seed[table])
-        nodes[table] = [(int(s), (table, r), int(h)) for s, r, h in zip(found.seed[table], rows, hops, strict=True)]
-    trees = [Tree({}, []) for _ in range(num_seeds)]
-    for mine in nodes.values():
-        for seed, node, hop in mine:
-            assert node not in trees[seed].hop  # a row stands once in a tree
-            trees[seed].hop[node] = hop
-    for directed, edges in found.edges.items():
-        hops = np.repeat(np.arange(len(found.num_edges_per_hop[directed])), found.num_edges_per_hop[directed])
-        assert len(hops) == edges.shape[1]
-        for source, target, hop in zip(*edges.tolist(), hops.tolist(), strict=True):
-            (a, from_node, _), (b, to_node, _) = nodes[directed[0]][source], nodes[directed[2]][target]
-            assert a == b  # trees are disjoint
-            trees[a].edges.append((from_node, to_node, directed, hop))
-    return trees
 
 
 def assert_equal_trees(found: Tree, expected: Tree) -> None:

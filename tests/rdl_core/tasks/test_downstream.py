@@ -24,7 +24,7 @@ from rdl_core.pretraining.loop import pretrain_here, pretrained_checkpoint
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
-from tests.rdl_core.tasks.test_finetuning import POINTS, WINS, WatchedTask, labels
+from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

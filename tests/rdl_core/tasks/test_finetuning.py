@@ -31,32 +31,16 @@ from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import collate_trees, read_split
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
+from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 ARMS: tuple[Arm, ...] = ("scratch", "frozen", "finetuned")
-WINS, POINTS = "team-wins", "team-points"  # binary classification, regression
 
 
 @pytest.fixture(scope="module")
 def tasks(nasty_dataset: RelBenchDataset) -> dict[str, EntityTask]:
     return {name: load_task(nasty_dataset, name) for name in (WINS, POINTS)}
-
-
-class WatchedTask:
-    """A task that passes everything on, counts reads of labels, and keeps those of test closed until `is_open`."""
-
-    def __init__(self, task: EntityTask, **changes: Any) -> None:
-        self._task, self._changes, self.is_open, self.reads = task, changes, False, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return self._changes[name] if name in self._changes else getattr(self._task, name)
-
-    def get_table(self, split: str, *args: Any, **kwargs: Any) -> Any:
-        if split == "test":
-            assert self.is_open, "test labels were read before training was over"
-            self.reads += 1
-        return self._task.get_table(split, *args, **kwargs)
 
 
 def make(
@@ -85,10 +69,6 @@ def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def moved(model: torch.nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
     return {name for name, w in model.state_dict().items() if not torch.equal(w, before[name])}
-
-
-def labels(task: EntityTask, split: str) -> np.ndarray:
-    return task.get_table(split, mask_input_cols=False).df[task.target_col].to_numpy()
 
 
 @pytest.mark.parametrize("arm", ARMS)
