@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -57,6 +58,7 @@ REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
     (loss_config, "context_bias", 1, "valid boolean"),
     (loss_config, "max_negatives", 0, "greater than 0"),
     (loss_config, "initial_scale", 0.0, "greater than 0"),
+    (loss_config, "initial_scale", math.nan, "finite number"),
     *((pretraining_config, name, 0, "greater than 0") for name in (
         "samples_per_step", "max_steps", "validation_interval_steps", "validation_samples", "patience",
     )),

@@ -477,20 +477,6 @@ def test_autocast_and_half_precision_rows() -> None:
         torch.testing.assert_close(part.mean, full[level].mean, rtol=0.05, atol=0.05)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"row_form": "code "}, r"row_form is 'code '; choose one of \('equation', 'code'\)"),
-        ({"context_bias": 1}, "context_bias is 1; set it to True or False"),
-        ({"max_negatives": 0}, "max_negatives is 0; set a whole number of at least 1"),
-        ({"initial_scale": math.nan}, "initial_scale is nan; set a finite number above 0"),
-    ],
-)
-def test_config_is_checked(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        config(**changes)
-
-
 def test_bad_batches_are_named() -> None:
     loss, batch = small({"child": EYE, "parent": EYE}, {KEY: [(0, 0), (1, 1), (2, 2)]})
     zeros = torch.zeros(3, dtype=torch.int64)
