@@ -1,7 +1,6 @@
 """The sampler alone, in one process: against the peer, against itself on a hundred times larger database, on two threads; temporal trees.
 
-Each function takes samplers that are ready and returns plain numbers; `sampling.py` opens the databases and prints. All samples are of epoch 0:
-a new epoch's permutation is made once in tens of thousands of samples of a large database, not once a round.
+Each function takes samplers that are ready and returns plain numbers; `sampling.py` opens the databases and prints. All samples are of epoch 0.
 """
 
 from __future__ import annotations

@@ -113,7 +113,7 @@ def round_up(samples: float) -> int:
 
 def _rate(placement: Placement, config: HGSamplingConfig, seed: int, seconds: float) -> float:
     sampler = placement.sampling(config, seed)
-    sampler.sample(0, [0])  # compiled, and the permutation made
+    sampler.sample(0, [0])  # compiles, and finds the eligible seeds
     begun, count = time.perf_counter(), 0
     while time.perf_counter() < begun + seconds:
         sampler.sample(0, numbers(sampler, count, PER_CALL))

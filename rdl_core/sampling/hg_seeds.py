@@ -6,14 +6,14 @@ Promises: an epoch uses every eligible row once, but for a partial last sample, 
 
 from __future__ import annotations
 
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import ALWAYS, RelationalEntityGraph
-from rdl_core.random_streams import PURPOSE_PERMUTATION, numpy_generator
+from rdl_core.random_streams import PURPOSE_PERMUTATION, permuted, stream
 
 
 def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:
@@ -45,7 +45,6 @@ class HGSeeds:
             raise ValueError(
                 f"seed table {config.seed_table!r} is not in the database; tables: {', '.join(graph.node_types)}"
             )
-        self._order = lru_cache(maxsize=2)(self._make_order)
 
     @cached_property
     def table(self) -> str:
@@ -79,7 +78,11 @@ class HGSeeds:
         return len(self.eligible) % self.config.seeds_per_sample
 
     def nodes(self, epoch: int, sample: int) -> NDArray[np.int64]:
-        """int64 [seeds_per_sample]: perm_epoch[64 k : 64 k + 64], graph nodes.
+        """Returns the seeds of a sample: int64 [seeds_per_sample], graph nodes.
+
+        Sample k has the places 64 k, ..., 64 k + 63 of the epoch's permutation of all eligible rows. Where the seeds of a sample are neighbours in
+        time (`time_bound="seeds"`), the eligible rows are in the order of time, cut into runs from a random first row on, and the permutation is
+        one of these runs. Each permutation is keyed by (run seed, epoch) and computed at the places asked for: no process keeps an order.
 
         Raises:
             IndexError: The sample is beyond the epoch.
@@ -88,8 +91,13 @@ class HGSeeds:
             raise IndexError(
                 f"sample {sample} of an epoch of {self.samples_per_epoch} samples (a partial last one is dropped)"
             )
-        size = self.config.seeds_per_sample
-        return self._order(epoch)[sample * size : (sample + 1) * size]
+        size, order = self.config.seeds_per_sample, stream(self.seed, PURPOSE_PERMUTATION, epoch)
+        places = np.arange(sample * size, (sample + 1) * size)
+        if self.config.time_bound == "cutoff":
+            return self.eligible[permuted(places, len(self.eligible), order)]
+        first = stream(self.seed, PURPOSE_PERMUTATION, epoch, -1) % (self.num_dropped + 1)
+        run = permuted(np.array([sample]), self.samples_per_epoch, order)[0]
+        return self.eligible[first + run * size : first + (run + 1) * size]
 
     def bounds(self, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
         """int64 [samples, 3], UNIX seconds: a sample sees children that exist before the first, parents before the second, parents of its
@@ -110,12 +118,3 @@ class HGSeeds:
             return first + np.flatnonzero(time < self.before_s)
         nodes = np.flatnonzero((time < self.before_s) & (time > ALWAYS))
         return first + nodes[np.argsort(time[nodes], kind="stable")]
-
-    def _make_order(self, epoch: int) -> NDArray[np.int64]:
-        generator = numpy_generator(self.seed, PURPOSE_PERMUTATION, epoch)
-        if self.config.time_bound == "cutoff":
-            return self.eligible[generator.permutation(len(self.eligible))]
-        size = self.config.seeds_per_sample  # runs of neighbours in time, in random order, from a random begin
-        begin = generator.integers(self.num_dropped + 1)
-        runs = self.eligible[begin : begin + self.samples_per_epoch * size].reshape(-1, size)
-        return runs[generator.permutation(len(runs))].ravel()

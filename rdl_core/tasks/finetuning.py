@@ -28,7 +28,7 @@ from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
-from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, numpy_generator
+from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, permuted, stream
 from rdl_core.tasks.batch import TaskBatch, metric_name
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.model import TaskModel
@@ -226,12 +226,12 @@ class Finetuning:
         return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
 
     def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int]:
-        """(train rows of a step, epoch): a shuffled pass per epoch; a last partial batch is left for the next shuffle."""
+        """Returns the train rows of a step and its epoch: each epoch is a pass in another order; its partial last batch is left out."""
         num_rows = len(self.inputs.split("train"))
         size = min(self.config.batch_size, num_rows)
         epoch, batch = divmod(step, num_rows // size)
-        order = numpy_generator(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch).permutation(num_rows)
-        return order[batch * size : (batch + 1) * size], epoch
+        order = stream(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch)
+        return permuted(np.arange(batch * size, (batch + 1) * size), num_rows, order), epoch
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TaskBatch | Tensor:
         self.on_batch()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 
 import numpy as np
+import pytest
 import scipy.stats
 from numba import njit
 
 from rdl_core import random_streams
-from rdl_core.random_streams import fold, mix, numpy_generator, stream, uniform
+from rdl_core.random_streams import fold, mix, numpy_generator, permuted, stream, uniform
 from tests.oracles import GAMMA, MASK, MIX_1, MIX_2, python_fold, python_mix, python_uniform
 
 
@@ -92,3 +94,70 @@ def test_another_process_draws_the_same() -> None:
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert int(output[0]) == stream(5, 6)
     assert float(output[1]) == numpy_generator(5, 6).random()
+
+
+def permuted_in_python(position: int, size: int, key: int) -> int:
+    """The swap-or-not shuffle in Python integers."""
+    for number in range(6 * size.bit_length()):
+        of_round = python_fold(key, number)
+        partner = (of_round % size - position) % size
+        if python_mix((of_round ^ max(position, partner)) + GAMMA & MASK) >> 63:
+            position = partner
+    return position
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 8, 64, 97, 128, 1009, 1024, 10_007])
+def test_a_permutation_holds_every_number_once_and_equals_its_definition_in_python_integers(size: int) -> None:
+    for key in (stream(0), stream(1), MASK):
+        order = permuted(np.arange(size), size, key)
+        assert sorted(order.tolist()) == list(range(size))
+        some = np.arange(0, size, max(1, size // 50))
+        assert order[some].tolist() == [permuted_in_python(int(i), size, key) for i in some]
+
+
+def test_a_permutation_of_a_million_is_whole_and_of_many_more_can_be_asked_at_single_places() -> None:
+    order = permuted(np.arange(1_000_000), 1_000_000, stream(3))
+    assert np.array_equal(np.sort(order), np.arange(1_000_000))
+    size = 3 * 10**15 + 7
+    places = np.random.default_rng(0).integers(0, size, 2000)
+    found = permuted(places, size, stream(4))
+    assert len(set(found.tolist())) == len(set(places.tolist()))
+    assert 0 <= found.min() <= found.max() < size
+    assert found[:20].tolist() == [permuted_in_python(int(i), size, stream(4)) for i in places[:20]]
+
+
+def test_a_place_of_a_permutation_does_not_depend_on_what_else_is_asked() -> None:
+    whole = permuted(np.arange(100), 100, stream(5))
+    places = np.array([99, 0, 42, 42])
+    assert permuted(places, 100, stream(5)).tolist() == whole[places].tolist()
+    assert places.tolist() == [99, 0, 42, 42]
+
+
+def test_all_permutations_of_a_few_numbers_are_equally_likely() -> None:
+    for size in (2, 3, 4, 5):
+        counts = dict.fromkeys(itertools.permutations(range(size)), 0)
+        for key in range(120 * 20):
+            counts[tuple(permuted(np.arange(size), size, stream(8, size, key)).tolist())] += 1
+        assert scipy.stats.chisquare(list(counts.values())).pvalue > 1e-3, size
+
+
+def test_permutations_are_uniform_in_every_place_and_unrelated_to_their_order_and_to_each_other() -> None:
+    size, orders = 50, np.stack([permuted(np.arange(50), 50, stream(6, key)) for key in range(4000)])
+    counts = np.stack([np.bincount(orders[:, place], minlength=size) for place in range(size)])
+    assert scipy.stats.chi2.sf(((counts - 80) ** 2 / 80).sum(), (size - 1) ** 2) > 1e-3
+    gaps = np.bincount((np.diff(orders, axis=1) % size).ravel(), minlength=size)[1:]  # of neighbouring places
+    assert scipy.stats.chisquare(gaps).pvalue > 1e-3
+    large = [permuted(np.arange(100_000), 100_000, stream(7, key)) for key in range(2)]
+    assert abs(np.corrcoef(np.arange(100_000), large[0])[0, 1]) < 0.01
+    assert abs(np.corrcoef(large[0], large[1])[0, 1]) < 0.01
+
+
+def test_all_permutations_of_near_keys_differ() -> None:
+    orders = {tuple(permuted(np.arange(64), 64, stream(s, 1, e)).tolist()) for s in range(30) for e in range(30)}
+    assert len(orders) == 900
+
+
+def test_a_permutation_is_pinned() -> None:
+    """The order of seeds and of fine-tuning's labels is a part of the format: runs resume only while it holds."""
+    assert permuted(np.arange(12), 12, stream(0, 1, 0)).tolist() == [4, 5, 8, 3, 9, 7, 1, 0, 2, 10, 6, 11]
+    assert permuted(np.array([0, 1, 999_999]), 1_000_000, stream(0, 1, 0)).tolist() == [199484, 409588, 394520]

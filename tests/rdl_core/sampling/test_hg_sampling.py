@@ -189,6 +189,14 @@ def test_every_eligible_seed_appears_once_an_epoch_but_the_dropped_rest(nasty_st
     assert set(sum(epochs, [])) == set(sampler.seeds.eligible.tolist())  # the rest is another one each epoch
 
 
+def test_the_seeds_of_an_epoch_are_pinned(nasty_store: Store) -> None:
+    """Runs resume and can be compared only while their seeds hold."""
+    seeds = nasty_sampler(nasty_store, seed=3).seeds
+    assert (seeds.nodes(2, 0) - seeds.eligible[0]).tolist() == [6, 7, 21, 4]
+    bounded = nasty_sampler(nasty_store, seed=3, time_bound="seeds").seeds
+    assert (bounded.nodes(2, 0) - bounded.eligible.min()).tolist() == [12, 13, 14, 15]
+
+
 def test_a_sample_does_not_depend_on_order_grouping_object_or_what_came_before(nasty_store: Store) -> None:
     sampler = nasty_sampler(nasty_store)
     together = sampler.sample(3, range(5))
@@ -290,11 +298,13 @@ def test_bounded_by_its_seeds_a_sample_holds_nothing_as_late_as_its_latest_seed_
 
 
 def test_bounded_by_its_seeds_every_epoch_takes_other_runs(nasty_store: Store) -> None:
-    sampler = nasty_sampler(nasty_store, time_bound="seeds")
-    epochs = {tuple(np.concatenate([sampler.seeds.nodes(e, k) for k in range(5)]).tolist()) for e in range(30)}
+    sampler = nasty_sampler(nasty_store, time_bound="seeds", seeds_per_sample=2)
+    assert (sampler.samples_per_epoch, sampler.seeds.num_dropped) == (11, 1)
+    epochs = {tuple(np.concatenate([sampler.seeds.nodes(e, k) for k in range(11)]).tolist()) for e in range(30)}
     assert len(epochs) == 30
     assert set(sum(epochs, ())) == set(sampler.seeds.eligible.tolist())
-    assert all(len(set(e)) == 20 for e in epochs)
+    assert all(len(set(e)) == 22 for e in epochs)
+    assert {sampler.seeds.eligible[0] in e for e in epochs} == {False, True}, "the first run begins at random"
 
 
 def test_rows_that_were_always_there_bound_nothing() -> None:
@@ -385,7 +395,7 @@ def test_the_first_samples_of_nasty_are_pinned(nasty_store: Store) -> None:
     samples = nasty_sampler(nasty_store).sample(0, range(5))
     assert (
         hashlib.sha256(b"".join(s.to_bytes() for s in samples)).hexdigest()
-        == "12a0733fec87287a051582bf346a549c3780af6f3d8e79801b950350565ca883"
+        == "0997f79e151671af8b9f62a677fcb2c67fcc66e4f86eb7ca11a29bd6cb703a3b"
     )
 
 
