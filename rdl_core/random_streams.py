@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdl_core.kernel_cache import njit
+from rdl_core.kernel_cache import inlined, kernel
 
 # Purposes keep the streams of one run apart. The numbers are part of the format: changing one changes every pinned sequence.
 PURPOSE_PERMUTATION = 1
@@ -33,7 +33,7 @@ PERMUTATION_ROUNDS_PER_BIT = 6
 """Rounds of `permuted` per bit of the size; fewer leave small permutations visibly uneven."""
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def mix(x):  # type: ignore[no-untyped-def]
     """uint64 -> uint64, a bijection in which every input bit reaches every output bit."""
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
@@ -41,13 +41,13 @@ def mix(x):  # type: ignore[no-untyped-def]
     return x ^ (x >> np.uint64(31))
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def fold(stream, number):  # type: ignore[no-untyped-def]
     """The child stream `number` of `stream` (uint64)."""
     return mix((stream ^ mix(np.uint64(number) + _GAMMA)) + _GAMMA)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def uniform(stream, counter):  # type: ignore[no-untyped-def]
     """The counter-th number of `stream`: float64, strictly between 0 and 1 (splitmix64 started at `stream`)."""
     # 52 bits: with 53, adding 0.5 to the largest rounds to 2^53, which would make a number 1.0.
@@ -56,7 +56,7 @@ def uniform(stream, counter):  # type: ignore[no-untyped-def]
     )
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _permute(places, size, num_rounds, stream):  # type: ignore[no-untyped-def]
     """Replaces each place by its image under the swap-or-not shuffle, round after round."""
     for number in range(num_rounds):
@@ -89,7 +89,7 @@ def permuted(positions: NDArray[np.integer], size: int, stream: int) -> NDArray[
     return places
 
 
-@njit(cache=True)
+@kernel
 def _fold_all(numbers):  # type: ignore[no-untyped-def]
     stream = np.uint64(0)
     for number in numbers:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -167,24 +165,3 @@ def test_configurations_are_described_without_loading_torch() -> None:
     heavy = ["torch", "torch_geometric", "torch_frame", "relbench", "pandas", "numpy", "ray", "numba"]
     command = [sys.executable, "-c", code % heavy]
     assert subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout == "[]\n"
-
-
-def test_compiled_kernels_are_cached_by_the_state_of_all_of_them(tmp_path: Path) -> None:
-    """numba looks at a kernel's own file only; a change in a file whose kernels it inlines must not leave old code in use."""
-    shutil.copytree(REPOSITORY / "rdl_core", tmp_path / "rdl_core", ignore=shutil.ignore_patterns("__pycache__"))
-
-    def cache_folder() -> str:
-        code = "import numba, rdl_core.kernel_cache; print(numba.config.CACHE_DIR)"
-        environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {"PYTHONPATH": str(tmp_path)}
-        return subprocess.run(
-            [sys.executable, "-c", code], check=True, capture_output=True, text=True, env=environment, cwd=tmp_path
-        ).stdout.strip()
-
-    before = cache_folder()
-    (tmp_path / "rdl_core" / "timestamps.py").write_text("# no kernel here\n")
-    assert cache_folder() == before
-    for kernels in ("random_streams.py", "sampling/hg_kernels.py"):  # at the root and in a package
-        before = cache_folder()
-        with (tmp_path / "rdl_core" / kernels).open("a") as file:
-            file.write("# a kernel may have changed\n")
-        assert cache_folder() != before, kernels

@@ -17,7 +17,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from rdl_core.kernel_cache import njit
+from rdl_core.kernel_cache import kernel
 from rdl_core.timestamps import NO_TIME
 
 ALWAYS = np.iinfo(np.int64).min
@@ -152,7 +152,7 @@ def _rows_by_time(times: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.argsort(times, kind="stable")
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _children_by_time(
     parent: NDArray[np.int32], child_rows: NDArray[np.int64], num_parents: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

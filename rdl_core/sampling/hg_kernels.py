@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from rdl_core.graph.reg import ALWAYS
-from rdl_core.kernel_cache import njit
+from rdl_core.kernel_cache import inlined, kernel, kernel_part, njit
 from rdl_core.random_streams import fold, uniform
 
 ENTRIES, SEGMENTS, SHIFT, TOUCHED = 0, 1, 2, 3
@@ -26,7 +26,7 @@ TABLE_STREAM = 1_000_000
 """Table t of a hop draws from the hop's child stream TABLE_STREAM + t; key k picks children of a hub from child stream k."""
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_before(children, time, child_offset, low, high, bound):
     """How many of children[low:high] (sorted by time) exist before `bound`: galloping from the end, then a binary search."""
     first, above, at, step = low, high, high - 1, 1
@@ -44,7 +44,7 @@ def count_before(children, time, child_offset, low, high, bound):
     return low - first
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _slot(index, node_of, shift, node):
     """Where `node` is in the index, or the free slot where it belongs."""
     if shift == 0:
@@ -56,7 +56,7 @@ def _slot(index, node_of, shift, node):
     return slot
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def reserve(counters, entries, needed):
     """The entries with room for `needed`: as they are, or copied to larger arrays with a larger index."""
     index, node, budget, place = entries
@@ -67,7 +67,8 @@ def reserve(counters, entries, needed):
         size += size // 4
     num = counters[ENTRIES]
     new_node, new_budget, new_place = np.empty(size, np.int64), np.empty(size, np.float64), np.empty(size, np.int32)
-    new_node[:num], new_budget[:num], new_place[:num] = node[:num], budget[:num], place[:num]
+    for c in range(num):
+        new_node[c], new_budget[c], new_place[c] = node[c], budget[c], place[c]
     if counters[SHIFT] > 0:
         while (1 << (64 - counters[SHIFT])) < 4 * size:  # a quarter taken: chains of collisions cost more than memory
             counters[SHIFT] -= 1
@@ -77,7 +78,7 @@ def reserve(counters, entries, needed):
     return index, new_node, new_budget, new_place
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def clear(counters, entries):
     """Forgets the subgraph: clears the slots that it used."""
     index, node, _, _ = entries
@@ -92,12 +93,14 @@ def clear(counters, entries):
     counters[ENTRIES], counters[SEGMENTS] = 0, 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def plant(row_offset, seed_nodes, counters, entries, rows, num_sampled):
     """Samples the seeds, each once, in the given order; `reserve` room for them first."""
     index, node_of, budget, place = entries
     for node in seed_nodes:
-        table = np.searchsorted(row_offset, node, side="right") - 1
+        table = 0
+        while row_offset[table + 1] <= node:
+            table += 1
         slot = _slot(index, node_of, counters[SHIFT], node)
         if index[slot] == 0:
             c = counters[ENTRIES]
@@ -108,7 +111,7 @@ def plant(row_offset, seed_nodes, counters, entries, rows, num_sampled):
             index[slot] = c + 1
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _add(entries, shift, num, rows, low, count, offset, weight):
     """Adds `weight` to the budget of rows[low : low + count]; rows not met yet become entries from `num` on. Returns the number of entries."""
     index, node_of, budget, place = entries
@@ -125,7 +128,7 @@ def _add(entries, shift, num, rows, low, count, offset, weight):
     return num
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _close_segment(counters, segments, table, begin, end):
     if end > begin:
         s = counters[SEGMENTS]
@@ -133,7 +136,7 @@ def _close_segment(counters, segments, table, begin, end):
         counters[SEGMENTS], counters[ENTRIES] = s + 1, end
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def most_entries(view, lists, first_new, num_sampled, max_children):
     """A bound on how many rows the newly sampled rows can add."""
     _, _, child_type, parent_type, _, _, _, list_offset, list_begin, list_end = view
@@ -147,7 +150,7 @@ def most_entries(view, lists, first_new, num_sampled, max_children):
     return most
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def read_parents(view, lists, first_new, num_sampled, parents):
     """parents[key, place of the child] of the newly sampled rows: row, -1 for null, -2 - row if it does not exist before the view's bound."""
     _, _, child_type, _, parent_offset, parent, _, _, _, _ = view
@@ -157,7 +160,7 @@ def read_parents(view, lists, first_new, num_sampled, parents):
             parents[k, i] = parent[parent_offset[k] + lists[child, i]]
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _touch_lists(view, key, lists):
     """Reads the first child of each list, so that their cache misses overlap instead of following each other."""
     _, _, _, _, _, _, children, list_offset, list_begin, list_end = view
@@ -169,7 +172,7 @@ def _touch_lists(view, key, lists):
     return touched
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def spread(
     view, bounds, lists, first_new, num_sampled, max_children, stream, counters, entries, segments, rows, parents
 ):
@@ -211,7 +214,7 @@ def spread(
         counters[TOUCHED] ^= warm  # nothing reads it; without a use, the compiler would drop the reads
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def hub_runs(stream, key, row, degree, max_children):
     """(start, stride, run) of a systematic draw of `max_children` children: runs of neighbours in time, evenly spaced round the list.
 
@@ -222,12 +225,12 @@ def hub_runs(stream, key, row, degree, max_children):
     return np.int64(uniform(fold(stream, key), row) * degree), degree // (max_children // run), run
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _after(keys, heap, node_of, a, b):
     return keys[a] > keys[b] or (keys[a] == keys[b] and node_of[heap[a]] > node_of[heap[b]])
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _sift_down(keys, heap, node_of, size, at):
     while True:
         last = at
@@ -241,14 +244,14 @@ def _sift_down(keys, heap, node_of, size, at):
         at = last
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _margins(nodes, budget, offset, stream, threshold, margins):
     """Positive where -log(u) / weight may be below the threshold, since 1 - u <= -log(u); the slack is above all rounding. Vectorised."""
     for i in range(len(nodes)):
         margins[i] = uniform(stream, nodes[i] - offset) - 1.0 + budget[i] * budget[i] * threshold * 1.0000001
 
 
-@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+@njit(cache=True, nogil=True, no_cpython_wrapper=True, fastmath={"reassoc", "contract"})
 def _total_weight(budget):
     """(sum of weights, count) of the entries that are not sampled yet, roughly: the sum's order is the compiler's."""
     total, live = 0.0, 0
@@ -259,10 +262,10 @@ def _total_weight(budget):
     return total, live
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _smallest_keys(segments, table, offset, node_of, budget, num_draws, threshold, stream, keys, heap, margins):
     """The `num_draws` smallest keys of a table among those below the threshold; returns how many there are."""
-    size = 0
+    size = np.int64(0)
     for s in range(len(segments)):
         if segments[s, 0] != table:
             continue
@@ -281,11 +284,11 @@ def _smallest_keys(segments, table, offset, node_of, budget, num_draws, threshol
                                 _sift_down(keys, heap, node_of, size, at)
                     elif size == num_draws and (key < keys[0] or (key == keys[0] and node < node_of[heap[0]])):
                         keys[0], heap[0] = key, c + i
-                        _sift_down(keys, heap, node_of, size, 0)
+                        _sift_down(keys, heap, node_of, size, np.int64(0))
     return size
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def draw(segments, table, offset, node_of, budget, num_draws, stream, keys, heap, margins):
     """Draws entries of a table without replacement with probability proportional to weight = budget^2.
 
@@ -310,7 +313,7 @@ def draw(segments, table, offset, node_of, budget, num_draws, stream, keys, heap
     return num_draws
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def draw_hop(row_offset, rows_per_hop, stream, counters, entries, segments, rows, num_sampled, drawing):
     """Draws the next rows of every table, by row number, and samples them."""
     _, node_of, budget, place = entries
@@ -334,7 +337,7 @@ def draw_hop(row_offset, rows_per_hop, stream, counters, entries, segments, rows
             budget[c], place[c] = np.nan, num_sampled[table]
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _find_links(row_offset, child_type, parent_type, counters, entries, parents, num_sampled, num_links):
     """Turns parents[key, place of the child] into the place of the parent, -1 where it is not sampled; counts the links per key."""
     index, node_of, _, place = entries
@@ -353,7 +356,7 @@ def _find_links(row_offset, child_type, parent_type, counters, entries, parents,
         num_links[k] = found
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pack(row_offset, child_type, parent_type, counters, entries, rows, parents, num_sampled, buffer):
     """Writes the subgraph (subgraph.py) with all foreign keys between sampled rows, found from the child side; returns its length."""
     num_tables, num_keys = len(row_offset) - 1, len(child_type)
@@ -365,7 +368,9 @@ def pack(row_offset, child_type, parent_type, counters, entries, rows, parents, 
         for i in range(num_sampled[t]):
             buffer[at + i] = rows[t, i]
         at += num_sampled[t]
-    total = num_links.sum()
+    total = 0
+    for k in range(num_keys):
+        total += num_links[k]
     for k in range(num_keys):
         for i in range(num_sampled[child_type[k]]):
             if parents[k, i] >= 0:
@@ -374,7 +379,7 @@ def pack(row_offset, child_type, parent_type, counters, entries, rows, parents, 
     return at + total
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def grow_hop(view, bounds, lists, limits, stream, counters, entries, segments, scratch, first_new):
     """One hop of one subgraph: its new rows spread their budget, then the next rows are drawn. Returns the entries, perhaps grown.
 
@@ -386,12 +391,13 @@ def grow_hop(view, bounds, lists, limits, stream, counters, entries, segments, s
     entries = reserve(counters, entries, min(most, row_offset[-1]))
     read_parents(view, lists, first_new, num_sampled, parents)
     spread(view, bounds, lists, first_new, num_sampled, limits[2], stream, counters, entries, segments, rows, parents)
-    first_new[:] = num_sampled
+    for table in range(len(num_sampled)):
+        first_new[table] = num_sampled[table]
     draw_hop(row_offset, limits[0], stream, counters, entries, segments, rows, num_sampled, drawing)
     return entries
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def sample_many(view, seed_nodes, bounds, limits, streams, counters, entries, segments, scratch, buffers):
     """Several subgraphs on a view of the whole graph, packed one after another.
 

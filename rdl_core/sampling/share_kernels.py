@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from rdl_core.kernel_cache import njit
+from rdl_core.kernel_cache import inlined, kernel
 from rdl_core.sampling.hg_kernels import count_before, hub_runs
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def cut_lists(children, time, child_offset, indptr, bound):
     """The lists children[indptr[i] : indptr[i + 1]] up to `bound`: (int64 [lists + 1] from 0, int32 children)."""
     ends = np.zeros(len(indptr), np.int64)
@@ -21,7 +21,7 @@ def cut_lists(children, time, child_offset, indptr, bound):
     return ends, kept
 
 
-@njit(cache=True, nogil=True, inline="always")
+@inlined
 def _degree(indptr, children_time, low_at, bounds, row, list_base):
     """How many children of the list the row sees."""
     low, high = list_base + indptr[low_at], list_base + indptr[low_at + 1]
@@ -30,7 +30,7 @@ def _degree(indptr, children_time, low_at, bounds, row, list_base):
     return high - low
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def expand(share, keys, request, max_children, with_lists):
     """What a share answers: see graph_share.Response. Two passes: the first counts, the second writes.
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from rdl_core.kernel_cache import njit
+from rdl_core.kernel_cache import kernel, kernel_part
 from rdl_core.random_streams import fold, uniform
 from rdl_core.sampling.temporal_layout import Layout, Scratch, reserved
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def fold_each(stream, numbers):
     """uint64 [numbers]: the child streams of these numbers."""
     streams = np.empty(len(numbers), np.uint64)
@@ -32,7 +32,7 @@ def fold_each(stream, numbers):
     return streams
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def count_before(children, time, low, high, bound):
     """How many of children[low:high] (sorted by their time) exist before `bound`: the two ends first, then a binary search."""
     if low == high or time[children[low]] >= bound:
@@ -49,7 +49,7 @@ def count_before(children, time, low, high, bound):
     return low - first
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, first, degree):
     """Which of its children (rows of `table`) each row may get: children[first : first + degree]. Returns how many all take together."""
     indptr, children, before, since = topology.indptr, topology.children, seeds.before, seeds.since
@@ -68,7 +68,7 @@ def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, 
     return total
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _take_parents(parent, time, bound, node_row, low, high, shift, position, num_nodes, base, source, target, edge):
     """Edges parent -> row of nodes [low, high); (number of nodes after, end of the edges)."""
     for i in range(low, high):
@@ -85,7 +85,7 @@ def _take_parents(parent, time, bound, node_row, low, high, shift, position, num
     return num_nodes, edge
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _take_children(
     children, first, degree, skip, wanted, stream, offset, is_new, node_row, low, high, shift, position, num_nodes, base,
     source, target, edge,
@@ -119,7 +119,7 @@ def _take_children(
     return num_nodes, edge
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _set_earlier(position, node_row, layout, hop, table, tree, is_there):
     """Notes the places (from 1) of the tree's nodes of a table up to this hop, or clears them."""
     for h in range(hop + 1):
@@ -128,7 +128,7 @@ def _set_earlier(position, node_row, layout, hop, table, tree, is_there):
             position[node_row[i]] = i + shift if is_there else 0
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_begin, layout, num_nodes):
     """All trees' nodes of a table at hop + 1, with the edges that lead from them by the `active` types; returns the number of nodes."""
     row_offset, parent, parent_offset, row_table = (
@@ -172,14 +172,14 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
     return num_nodes
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _active(topology, table, num_rows):
     """The directed types that lead from a table to rows that there are."""
     incoming = topology.incoming[topology.incoming_begin[table] : topology.incoming_begin[table + 1]]
     return incoming[num_rows[topology.row_table[incoming]] > 0]
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _only_seeds(topology, seeds, seed_table, num_hops, scratch):
     """(layout, rows and seeds of nodes) of trees that hold their seeds only."""
     num_tables, num_types, num_seeds = len(topology.row_offset) - 1, len(topology.row_table), len(seeds.row)
@@ -193,7 +193,7 @@ def _only_seeds(topology, seeds, seed_table, num_hops, scratch):
     return Layout(num_nodes, node_begin, place_begin, tree_begin, edge_begin, edge_begin.copy()), node_row, node_seed
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def _place_edges(topology, seeds, hop, table, active, wanted, recent, scratch, found_begin, layout, num_edges):
     """Gives each type that leads from the table at hop + 1 as many edges as there may be, and finds the children.
 
@@ -217,7 +217,7 @@ def _place_edges(topology, seeds, hop, table, active, wanted, recent, scratch, f
     return num_edges, first, degree
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def grow_trees(topology, seeds, seed_table, num_neighbors, recent, scratch):
     """Disjoint trees, one a seed, breadth first, each row at most once a tree: (layout, scratch)."""
     layout, node_row, node_seed = _only_seeds(topology, seeds, seed_table, len(num_neighbors), scratch)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rdl_core.kernel_cache import njit
+from rdl_core.kernel_cache import kernel, kernel_part
 
 
 class Topology(NamedTuple):
@@ -78,7 +78,7 @@ class Layout(NamedTuple):
     edge_end: NDArray[np.int64]
 
 
-@njit(cache=True, nogil=True)
+@kernel_part
 def reserved(array, used, needed):
     """The array, or a larger one with its used part."""
     if needed <= len(array):
@@ -88,7 +88,7 @@ def reserved(array, used, needed):
     return larger
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def collect_nodes(num_nodes, node_begin, node_row, node_seed, distinct, position):
     """Rows, indices into them and seeds of all tables, of nodes that lie as `Layout` says; `position` is zero before and after.
 
@@ -118,7 +118,7 @@ def collect_nodes(num_nodes, node_begin, node_row, node_seed, distinct, position
     return distinct[:num_rows].astype(np.int64), rows_begin, index, seed, distinct
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def collect_edges(edge_begin, edge_end, source, target):
     """int32 [2, edges] (source, target), and int64 [D + 1] where each directed type's begin."""
     num_hops, num_types = edge_begin.shape
