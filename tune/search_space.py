@@ -1,9 +1,9 @@
-"""What a sweep varies: dotted paths of the pretraining configuration, each with its values or a Ray Tune distribution.
+"""The search space of a sweep: dotted paths of the pretraining configuration, each with its values or a Ray Tune distribution.
 
-    preset: robust                                  what is not varied
+    preset: robust                                  everything that does not vary
     space:
       backbone.num_layers: [2, 3]                   each of them (grid), or one at random (random search)
-      backbone.rows: [linear, resnet]               of what may be of several kinds, kinds or {kind: resnet, num_layers: 2}
+      backbone.rows: [linear, resnet]               kinds, or {kind: resnet, num_layers: 2}, where there are several kinds
       learning_rate: {loguniform: [1e-4, 1e-2]}     random and optuna only: uniform, loguniform, quniform, randint, choice
 
 Promises: a path that does not exist, a value of another type and a path that would make the trials' validation losses incomparable are
@@ -34,30 +34,44 @@ Setting = dict[str, Any]
 """{dotted path: value}."""
 
 DRAWS_PER_SAMPLE = 20
-"""After so many a random search over distributions has all settings that there are, or nearly."""
+"""Draws per wanted setting after which a random search over distributions has found all settings, or nearly."""
 DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
-    "uniform": ray.tune.uniform, "loguniform": ray.tune.loguniform, "quniform": ray.tune.quniform,
-    "randint": ray.tune.randint, "choice": lambda *values: ray.tune.choice(list(values)),
-}  # fmt: skip
+    "uniform": ray.tune.uniform,
+    "loguniform": ray.tune.loguniform,
+    "quniform": ray.tune.quniform,
+    "randint": ray.tune.randint,
+    "choice": lambda *values: ray.tune.choice(list(values)),
+}
 
 _OTHER_SAMPLES = "validation would see other samples in each trial"
 _OTHER_LOSS = "validation would measure another loss in each trial"
 _EARLY_END = "trials that end by themselves before their last step cannot be compared"
 _OWN_OPTION = "the sweep sets it, the same for all trials"
 REFUSED = {
-    "sampling": _OTHER_SAMPLES, "corruption.distribution": _OTHER_SAMPLES, "corruption.target_link_share": _OTHER_LOSS,
-    "loss.row_form": _OTHER_LOSS, "loss.link_matrix": _OTHER_LOSS, "loss.skip_edge_type_without_negative": _OTHER_LOSS,
-    "loss.context_form": _OTHER_LOSS, "loss.max_negatives": _OTHER_LOSS, "seed": _OWN_OPTION, "max_steps": _OWN_OPTION,
-    "max_hours": _EARLY_END, "patience": _EARLY_END, "stop_below": _EARLY_END,
-    "validation_interval_steps": _OWN_OPTION, "validation_samples": _OWN_OPTION,
-    "validation_fresh": _OWN_OPTION, "validation_corruption": _OWN_OPTION, "validation_seed": _OWN_OPTION,
-}  # fmt: skip
+    "sampling": _OTHER_SAMPLES,
+    "corruption.distribution": _OTHER_SAMPLES,
+    "corruption.target_link_share": _OTHER_LOSS,
+    "loss.row_form": _OTHER_LOSS,
+    "loss.link_matrix": _OTHER_LOSS,
+    "loss.skip_edge_type_without_negative": _OTHER_LOSS,
+    "loss.context_form": _OTHER_LOSS,
+    "seed": _OWN_OPTION,
+    "max_steps": _OWN_OPTION,
+    "max_hours": _EARLY_END,
+    "patience": _EARLY_END,
+    "stop_below": _EARLY_END,
+    "validation_interval_steps": _OWN_OPTION,
+    "validation_samples": _OWN_OPTION,
+    "validation_fresh": _OWN_OPTION,
+    "validation_corruption": _OWN_OPTION,
+    "validation_seed": _OWN_OPTION,
+}
 """Paths (with all below them) that exist but cannot be varied, and why."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchSpace:
-    """What is varied, around which preset.
+    """The paths that vary, and the preset around which they do.
 
     Args:
         preset: 'robust' or 'paper'.
@@ -81,13 +95,13 @@ class SearchSpace:
 
 
 def check_preset(preset: Any) -> None:
-    """Raises ValueError for what is no built-in preset."""
+    """Raises ValueError unless this is a built-in preset."""
     if not isinstance(preset, str) or preset not in PRESETS:
         raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {preset!r}")
 
 
 def paper_grid() -> SearchSpace:
-    """The publication's 24 settings."""
+    """Returns the publication's 24 settings."""
     values: dict[str, list[Any] | Domain] = {
         "backbone.num_layers": [2, 3],
         "backbone.aggregation": ["sum", "mean"],
@@ -98,7 +112,7 @@ def paper_grid() -> SearchSpace:
 
 
 def robust_grid() -> SearchSpace:
-    """12 settings of what the robust preset leaves to the database."""
+    """Returns 12 settings of the choices that the robust preset leaves to the database."""
     values: dict[str, list[Any] | Domain] = {
         "backbone.num_layers": [2, 3],
         "backbone.rows": ["linear", "resnet"],
@@ -111,10 +125,10 @@ GRIDS: dict[str, Callable[[], SearchSpace]] = {"paper": paper_grid, "robust": ro
 
 
 def read_space(name_or_file: str) -> SearchSpace:
-    """A built-in grid, or the YAML file of the file's text above.
+    """Returns a built-in grid, or the search space of a YAML file like the one at the top of this file.
 
     Raises:
-        ValueError: It is neither, or the file says something that cannot be swept.
+        ValueError: There is neither, or the file says something that cannot be swept.
     """
     if name_or_file in GRIDS:
         return GRIDS[name_or_file]()
@@ -122,11 +136,8 @@ def read_space(name_or_file: str) -> SearchSpace:
     if not path.is_file():
         raise ValueError(f"--grid must be one of {', '.join(GRIDS)} or a YAML file, got {name_or_file!r}")
     content = read_yaml(path)
-    if (
-        not isinstance(content, dict)
-        or set(content) - {"preset", "space"}
-        or not isinstance(content.get("space"), dict)
-    ):
+    is_space = isinstance(content, dict) and isinstance(content.get("space"), dict)
+    if not is_space or set(content) - {"preset", "space"}:
         raise ValueError(f"{path} must hold the keys 'space' (path: values) and, if not robust, 'preset'")
     try:
         preset = content.get("preset", "robust")
@@ -149,7 +160,7 @@ def _values(path: str, given: Any, preset: str) -> list[Any] | Domain:
 
 
 def _distribution(path: str, name: str, arguments: Any) -> Domain:
-    """A Ray Tune distribution whose arguments are right: it can be drawn from."""
+    """Returns a Ray Tune distribution; its arguments are right, for it can be drawn from."""
     try:
         domain: Domain = DISTRIBUTIONS[name](*arguments)
         _draw(domain, np.random.default_rng(0))
@@ -159,28 +170,23 @@ def _distribution(path: str, name: str, arguments: Any) -> Domain:
 
 
 def _typed(path: str, value: Any, preset: str) -> Any:
-    """The value as the configuration holds it (1 becomes 1.0 where a float stands); a part of several kinds as it was given."""
+    """Returns the value as the configuration holds it (1 becomes 1.0 where a float stands); a part of several kinds stays as it was given."""
     found = _value_at(with_setting(PRESETS[preset]().pretraining, {path: value}), path)
     return value if dataclasses.is_dataclass(found) else found
 
 
 def with_rows(space: SearchSpace, model: str | None) -> SearchSpace:
-    """The space with one way to make a row a vector."""
+    """Returns the space with one row model only."""
     return space if model is None else dataclasses.replace(space, values={**space.values, "backbone.rows": [model]})
 
 
 def short(setting: Mapping[str, Any]) -> str:
     """Returns a setting in short, "num_layers 2, aggregation sum": the last name of each path."""
-    return ", ".join(f"{short_name(path)} {value}" for path, value in setting.items())
-
-
-def short_name(path: str) -> str:
-    """Returns the last name of a path: "rows" for backbone.rows.model."""
-    return path.removesuffix(".model").split(".")[-1]
+    return ", ".join(f"{path.split('.')[-1]} {value}" for path, value in setting.items())
 
 
 def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> list[Setting]:
-    """The settings to try, in order: the whole grid, or `samples` drawn from it and from distributions, each once; fewer where there are no more.
+    """Returns the settings to try, in order: the whole grid, or `samples` different draws (fewer where there are no more).
 
     Raises:
         ValueError: A grid over a distribution.
@@ -213,7 +219,7 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
 
 
 def _extremes(domain: Domain) -> list[Any]:
-    """Values between which all draws lie; of a choice, all."""
+    """Returns values between which all draws lie; for a choice, all values."""
     if isinstance(domain, Categorical):
         return list(domain.categories)
     if isinstance(domain, Integer):
@@ -264,7 +270,7 @@ def _no_such_path(path: str, paths: Mapping[str, Any]) -> str:
 
 
 def _leaves(config: Any, above: str) -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of all that can be set; of what may be of several kinds, the whole and its settings."""
+    """Yields (dotted path, value) for everything that can be set; where there are several kinds, for the whole and for its settings."""
     for field_ in dataclasses.fields(config):
         value, path = getattr(config, field_.name), f"{above}{field_.name}"
         if not dataclasses.is_dataclass(value):

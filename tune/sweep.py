@@ -19,15 +19,18 @@ from ray.tune.schedulers import FIFOScheduler
 from distributed.console import say
 from distributed.runs.folder import held
 from distributed.runs.tracking import tracking_mode
-from tune.results.ledger import Ledger
-from tune.results.trial_recorder import TrialRecorder
-from tune.results.wandb_runs import TrialRuns
+from tune.results import Ledger, TrialRecorder, TrialRuns
 from tune.suggestions import suggest
 from tune.sweep_plan import SweepPlan, with_known_trials
-from tune.trials.ray_tune import ResumableASHA, TrialSearcher
-from tune.trials.resources import CPUS_OF_WAITING_TRIAL, start_ray_for_trials
-from tune.trials.trial import TrialJob, run_trial
-from tune.trials.watchdog import OrphanedGroups
+from tune.trials import (
+    CPUS_OF_WAITING_TRIAL,
+    OrphanedGroups,
+    ResumableASHA,
+    TrialJob,
+    TrialSearcher,
+    run_trial,
+    start_ray_for_trials,
+)
 
 
 def run_sweep(plan: SweepPlan) -> Ledger:
