@@ -18,11 +18,10 @@ from torch_frame.nn import ResNet, StypeWiseFeatureEncoder
 
 from rdl_core.config import BackboneConfig, ResNetRows
 from rdl_core.graph.features import col_names_dict
-from rdl_core.graph.reg import EdgeType
+from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.row_encoder import STYPE_ENCODERS, column_statistics
-from rdl_core.sampling.temporal_sampling import reverse
 
 
 class PlainLinearRow(torch.nn.Module):

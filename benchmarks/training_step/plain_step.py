@@ -16,9 +16,9 @@ from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 
 from rdl_core.config import PretrainingConfig
 from rdl_core.contrast.levels import ThreeLevelLoss
+from rdl_core.graph.reg import reverse
 from rdl_core.graph.store import Store
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.sampling.temporal_sampling import reverse
 from rdl_core.tasks.batch import TaskBatch
 
 

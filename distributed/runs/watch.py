@@ -5,15 +5,21 @@ In: the run's journal, to which workers and Ray Train's controller write, and th
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
 from ray.exceptions import RayError
+from rich.progress import Progress
 
+from distributed.console import bar, console, say
 from distributed.runs.journal import Journal
 
+POLL_INTERVAL_S = 0.5
+"""Between looks at the journal, a file: any actor, even an idle one, wakes up a hundred times per second on a core that trains."""
 LOG_INTERVAL_S = 30.0
 """Between lines of progress off a terminal."""
 NODES_INTERVAL_S = 2.0
@@ -95,3 +101,30 @@ class Watch:
         elif event["event"] == "stepped" and self._failed_s is not None:
             yield f"training again, {event['time_s'] - self._failed_s:.0f} s after the failure"
             self._failed_s = None
+
+
+@contextmanager
+def watched(description: str, max_steps: int, journal: Journal) -> Iterator[None]:
+    """Shows a run's progress while the body runs, and what happens to the run; off a terminal as lines of a log."""
+    done, watch = threading.Event(), Watch(journal)
+
+    def poll(progress: Progress, task: Any) -> None:
+        while not done.wait(POLL_INTERVAL_S):
+            step, text = journal.shown()
+            progress.update(task, completed=step, text=text or "starting workers")
+            for line in watch.look():
+                say(line)
+            if not console.is_terminal and (progress_line := watch.progress_line(step, max_steps, text)):
+                say(progress_line)
+
+    with bar() as progress:
+        task = progress.add_task(description, total=max_steps, text="starting workers")
+        thread = threading.Thread(target=poll, args=(progress, task), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            step, text = journal.shown()
+            progress.update(task, completed=step, text=text)

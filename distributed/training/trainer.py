@@ -23,12 +23,13 @@ from safetensors.torch import load_file
 
 from distributed.cluster.object_store import check_object_store, warn_of_small_shared_memory
 from distributed.cluster.session import check_every_node, start_ray
-from distributed.console import say, watched
+from distributed.console import say
 from distributed.runs.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
 from distributed.runs.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.runs.folder import held
 from distributed.runs.journal import Journal
 from distributed.runs.tracking import TrackingConfig
+from distributed.runs.watch import watched
 from distributed.sampling.placement import Placement, PlacementName, place
 from distributed.sampling.plan import SAMPLES_PER_BLOCK, step_plan, with_samples_for
 from distributed.sampling.sampler import in_order, sampled_dataset

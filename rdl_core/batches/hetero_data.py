@@ -8,8 +8,8 @@ import torch
 from torch_geometric.data import HeteroData
 
 from rdl_core.batches.row_source import RowCells, RowTopology
+from rdl_core.graph.reg import reverse
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.sampling.temporal_sampling import reverse
 
 
 def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, RowCells]) -> HeteroData:

@@ -23,10 +23,9 @@ from torch_frame import TensorFrame
 from rdl_core.batches.corruption import corrupted_cells
 from rdl_core.batches.row_source import RowCells, RowTopology
 from rdl_core.config import CorruptionConfig
-from rdl_core.graph.reg import EdgeType
+from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.sampling.temporal_sampling import reverse
 
 SECONDS_PER_DAY = 86_400
 Cursor = tuple[int, int]

@@ -26,6 +26,12 @@ EdgeType = tuple[str, str, str]
 """A foreign key as (child table, foreign-key column, parent table): PyG's (source, relation, destination)."""
 
 
+def reverse(edge_type: EdgeType) -> EdgeType:
+    """Returns the directed edge type parent -> child of a foreign key."""
+    child, fkey_col, parent = edge_type
+    return parent, f"rev_{fkey_col}", child
+
+
 @dataclass(frozen=True, kw_only=True)
 class RelationalEntityGraph:
     """Topology and times of a database; node `row_offset[t] + r` is row r of table t.

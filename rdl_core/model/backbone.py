@@ -15,12 +15,11 @@ from torch_frame import TensorFrame
 from torch_geometric.nn import PositionalEncoding
 
 from rdl_core.config import BackboneConfig
-from rdl_core.graph.reg import EdgeType
+from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.schema import Schema
 from rdl_core.kernels.dropout_mask import Segments
 from rdl_core.model.message_passing import HeteroSAGELayer
 from rdl_core.model.row_encoder import RowEncoder
-from rdl_core.sampling.temporal_sampling import reverse
 
 LOG_AGE_FACTOR = 3.0
 """A day to ten years of log_days then span 2 to 25 of the encoding's shortest period of 2 pi."""

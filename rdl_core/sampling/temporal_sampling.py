@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.config import TemporalSamplingConfig
-from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph
+from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, reverse
 from rdl_core.random_streams import PURPOSE_TEMPORAL_SAMPLING, stream
 from rdl_core.sampling.temporal_kernels import fold_each, grow_trees
 from rdl_core.sampling.temporal_layout import Layout, Scratch, Seeds, Topology, collect_edges, collect_nodes
@@ -53,12 +53,6 @@ class TemporalSubgraph:
     num_edges_per_hop: dict[EdgeType, list[int]]
     entity_table: str
     num_seeds: int
-
-
-def reverse(edge_type: EdgeType) -> EdgeType:
-    """The directed edge type parent -> child of a foreign key."""
-    child, fkey_col, parent = edge_type
-    return parent, f"rev_{fkey_col}", child
 
 
 class TemporalSampling:

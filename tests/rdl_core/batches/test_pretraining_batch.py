@@ -13,10 +13,10 @@ from torch_frame import TensorFrame, stype
 
 from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
 from rdl_core.config import CorruptionConfig, HGSamplingConfig
+from rdl_core.graph.reg import reverse
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.sampling.temporal_sampling import reverse
 
 CURSORS: list[Cursor] = [(0, 0), (0, 3), (2, 1)]
 ROBUST = CorruptionConfig(probability=0.4, distribution="frequency", target_link_share=0.3, relative_time=True)

@@ -22,12 +22,12 @@ from rdl_core.config import (
     SumAggregation,
     TemporalSamplingConfig,
 )
-from rdl_core.graph.reg import EdgeType
+from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.schema import ColumnSchema, Schema, TableSchema
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import HeteroSAGELayer, RelationalEncoder
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.sampling.temporal_sampling import TemporalSampling, reverse
+from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import TaskBatch, collate_trees
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rdl_core.config import TemporalSamplingConfig
-from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph
+from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, build_graph, reverse
 from rdl_core.graph.store import Store
 from rdl_core.random_streams import stream
-from rdl_core.sampling.temporal_sampling import TemporalSampling, reverse
+from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.timestamps import NO_TIME
 from tests.oracles import Node, Tree, children_before, python_fold, python_uniform, trees_of
 from tests.random_graphs import random_graph
