@@ -1,0 +1,160 @@
+"""Whether a device computes what the CPU does, and the same bits each time; what benchmarks/gpu.py runs before it measures anything.
+
+The difference of two tensors is relative to the largest entry of the reference or, for a gradient that is nearly zero everywhere, to a thousandth of
+the largest gradient of the whole model. Dropout is on: its masks are functions of the sample, so both devices draw the same.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.gpu_inputs import pretraining_batch, task_batch
+from rdl_core.communicator import SingleProcess
+from rdl_core.config import PretrainingConfig, paper, robust
+from rdl_core.graph.store import Store
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.optimizer import make_optimizer
+from rdl_core.pretraining.loop import train_step
+from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.tasks.model import TaskModel
+
+TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
+STEPS = 4
+CONFIGS: dict[str, Callable[[], PretrainingConfig]] = {
+    "paper_resnet": lambda: paper().pretraining,
+    "robust_linear": lambda: robust().pretraining,
+    "robust_attention": lambda: with_attention(robust().pretraining),
+    "robust_ft_transformer": lambda: with_transformer(robust().pretraining),
+}
+
+
+def with_attention(config: PretrainingConfig) -> PretrainingConfig:
+    """Returns the configuration with attention over time-ordered neighbours."""
+    from rdl_core.config import TimeAttention
+
+    return replace(config, backbone=replace(config.backbone, aggregation=TimeAttention()))
+
+
+def with_transformer(config: PretrainingConfig) -> PretrainingConfig:
+    """Returns the configuration with PyTorch Frame's FT-Transformer as row encoder."""
+    from rdl_core.config import FTTransformerRows
+
+    return replace(config, backbone=replace(config.backbone, rows=FTTransformerRows()))
+
+
+def check_device(store: Store, device: torch.device) -> dict[str, dict[str, Any]]:
+    """Returns per check the largest relative difference, its tolerance and whether it holds; prints each as it is known."""
+    checks: dict[str, dict[str, Any]] = {}
+
+    def note(name: str, difference: float, tolerance: float) -> None:
+        checks[name] = {"difference": difference, "tolerance": tolerance, "holds": difference <= tolerance}
+        print(
+            f"{'holds' if difference <= tolerance else 'FAILS'}  {name}: {difference:.1e}, at most {tolerance:.0e}",
+            flush=True,
+        )
+
+    for name, make_config in CONFIGS.items():
+        config = make_config()
+        for dtype, tolerance in TOLERANCES.items():
+            kind = str(dtype).removeprefix("torch.")
+            note(f"pretraining {name} {kind}", difference_of_pretraining(store, config, device, dtype), tolerance)
+            if name != "robust_ft_transformer":  # whose dropout in fine-tuning is not a function of the sample
+                note(f"fine-tuning {name} {kind}", difference_of_finetuning(store, config, device, dtype), tolerance)
+        runs = [weights_after(store, config, device, STEPS) for _ in range(2)]
+        note(f"two runs of {name}, bits", float(num_different(*runs)), 0.0)
+        resumed = weights_after(store, config, device, STEPS, stop_at=STEPS // 2)
+        note(f"resumed {name}, bits", float(num_different(runs[0], resumed)), 0.0)
+    return checks
+
+
+def difference_of_pretraining(
+    store: Store, config: PretrainingConfig, device: torch.device, dtype: torch.dtype
+) -> float:
+    """Returns the largest difference of the losses and gradients of one step between the CPU and the device."""
+
+    def run(where: torch.device) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        model = PretrainingModel(store, config).to(where, dtype).train()
+        totals, counts, _ = model(pretraining_batch(store, config, range(2)).to(where))
+        values = {level: total / counts[level].clamp(min=1) for level, total in totals.items()}
+        sum(values.values()).backward()  # type: ignore[union-attr]
+        return values | gradients_of(model)
+
+    return largest_difference(run(torch.device("cpu")), run(device))
+
+
+def difference_of_finetuning(
+    store: Store, config: PretrainingConfig, device: torch.device, dtype: torch.dtype
+) -> float:
+    """Returns the largest difference of the predictions and gradients of one step between the CPU and the device."""
+
+    def run(where: torch.device) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        encoder = RelationalEncoder(store.schema, store.graph.edge_types, without_dropout(config).backbone)
+        model = TaskModel(encoder, 64).to(where, dtype).train()
+        prediction = model(task_batch(store, 64, (16, 8)).to(where))
+        prediction.square().mean().backward()
+        return {"prediction": prediction.detach()} | gradients_of(model)
+
+    return largest_difference(run(torch.device("cpu")), run(device))
+
+
+def without_dropout(config: PretrainingConfig) -> PretrainingConfig:
+    """Returns the configuration without dropout: in fine-tuning, masks come from the device's own generator."""
+    rows = config.backbone.rows
+    return (
+        replace(config, backbone=replace(config.backbone, rows=replace(rows, dropout=0.0)))
+        if hasattr(rows, "dropout")
+        else config
+    )
+
+
+def weights_after(
+    store: Store, config: PretrainingConfig, device: torch.device, steps: int, stop_at: int | None = None
+) -> bytes:
+    """Returns the bytes of the weights after some steps, through a saved state at `stop_at` if there is one."""
+    torch.manual_seed(0)
+    model = PretrainingModel(store, config).to(device).train()
+    optimizer = make_optimizer(model, config.learning_rate)
+    for step in range(steps):
+        if step == stop_at:
+            saved = io.BytesIO()
+            torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict()}, saved)
+            saved.seek(0)
+            state = torch.load(saved, map_location="cpu", weights_only=True)
+            torch.manual_seed(1)
+            model = PretrainingModel(store, config).to(device).train()
+            optimizer = make_optimizer(model, config.learning_rate)
+            model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+        batch = pretraining_batch(store, config, [step]).to(device)
+        train_step(model, batch, optimizer, SingleProcess(), config.gradient_clip_norm)
+    return b"".join(w.cpu().numpy().tobytes() for w in model.state_dict().values())
+
+
+def num_different(first: bytes, second: bytes) -> int:
+    """Returns how many bytes differ."""
+    return sum(a != b for a, b in zip(first, second, strict=True)) if first != second else 0
+
+
+def gradients_of(model: torch.nn.Module) -> dict[str, Tensor]:
+    """Returns the gradient of each parameter that has one."""
+    return {f"gradient of {name}": p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def largest_difference(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> float:
+    """Returns the largest relative difference; see the file's text."""
+    assert expected.keys() == got.keys()
+    floor = 1e-3 * max(float(x.detach().abs().max()) for x in expected.values() if x.numel())
+    differences = [0.0]
+    for name, x in expected.items():
+        if x.numel():
+            scale = max(float(x.detach().abs().max()), floor)
+            differences.append(float((got[name].detach().cpu().double() - x.detach().double()).abs().max()) / scale)
+    return max(differences)
