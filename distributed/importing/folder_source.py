@@ -1,7 +1,7 @@
 """A folder of CSV and Parquet files as an import source: each file is a table, a schema file gives the keys.
 
 In: `<table>.csv` (UTF-8, comma, a header line; empty = null) or `<table>.parquet`, and a YAML schema file, per table
-`pkey`, `fkeys` {column: table} and `time_col`, as in a RelBench manifest's `tables`. Out: `TableSchema`s and Arrow
+`pkey`, `fkeys` {column: table} and `time_col`, as in a RelBench manifest's `tables`. Out: `SourceTable`s and Arrow
 batches. CSV is read as text; its types are inferred later over all rows (`import_types`). Memory: one batch.
 """
 
@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 import yaml
 
 from distributed.importing.refusals import ImportRefused, Refusals
-from distributed.importing.schema import ForeignKey, Kind, TablePlan, TableSchema
-from distributed.importing.sql_source import file_hash
+from distributed.importing.schema import ForeignKey, Kind, SourceTable, TablePlan
 from distributed.importing.types import ARROW_TYPES
+from rdl_core.checksums import sha256_of
 
 _MINIMAL_SCHEMA = """\
 customers:
@@ -74,7 +74,7 @@ class FolderSource:
             files[path.stem] = path
         return files
 
-    def schemas(self) -> dict[str, TableSchema]:
+    def schemas(self) -> dict[str, SourceTable]:
         """Every table of the schema file, by name."""
         refusals = Refusals()
         schemas = {}
@@ -84,7 +84,7 @@ class FolderSource:
         refusals.refuse()
         return schemas
 
-    def _schema(self, name: str, declared: Mapping[str, Any]) -> TableSchema:
+    def _schema(self, name: str, declared: Mapping[str, Any]) -> SourceTable:
         path = self._files[name]
         columns, unsupported = _columns(path)
         fkeys: dict[str, str] = declared.get("fkeys") or {}
@@ -102,7 +102,7 @@ class FolderSource:
             with refusals.each():
                 links.append(self._fkey(name, column, parent))
         refusals.refuse()
-        return TableSchema(
+        return SourceTable(
             name=name,
             columns=columns,
             pkey=(pkey,) if pkey else (),
@@ -142,7 +142,7 @@ class FolderSource:
 
     def fingerprint(self) -> dict[str, str]:
         """Hash of each file by name."""
-        return {path.name: file_hash(path) for name, path in self._files.items() if name in self._declared}
+        return {path.name: sha256_of(path) for name, path in self._files.items() if name in self._declared}
 
 
 def _read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

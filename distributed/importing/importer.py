@@ -6,10 +6,6 @@ Invariants: all or nothing (written to `<out>.partial`, renamed at the end); the
 same bytes in all but import.json; nothing is repaired silently: what is left out or set to null is in the report. Cost:
 one scan of each table, one sort, one hash join per foreign key; memory of the largest table, disk of about three times
 the data.
-
-Time columns, where not given: the only column of dates or timestamps whose name does not contain "birth" or "dob" (a
-birthday is not when a row came to be) and that is at most half null. With several such columns the import is refused,
-saying what to set. Other times that lie after their row's are imported with a warning: they may be plans, or leaks.
 """
 
 from __future__ import annotations

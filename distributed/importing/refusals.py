@@ -7,32 +7,18 @@ stage have wrong, and refuses them together before the next stage, which could o
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
-NUM_SHOWN = 10
+from rdl_core.problems import Refused
 
 
-class ImportRefused(ValueError):
-    """The source, or the configuration, cannot become a RelBench folder.
-
-    Args:
-        problems: What was found; each says where and what to do. The text has the first ten.
-    """
-
-    def __init__(self, *problems: str) -> None:
-        self.problems = tuple(dict.fromkeys(problems))  # two keys may refer to the same bad column
-        super().__init__(self.problems[0] if len(self.problems) == 1 else _numbered(self.problems))
+class ImportRefused(Refused):
+    """The source, or the configuration, cannot become a RelBench folder."""
 
 
 class SourceUnreadable(ImportRefused):
     """The source itself does not answer; whatever came after it would be a consequence."""
-
-
-def _numbered(problems: Sequence[str]) -> str:
-    lines = [f"{number}. {problem}" for number, problem in enumerate(problems[:NUM_SHOWN], start=1)]
-    more = len(problems) - NUM_SHOWN
-    return "\n".join([f"{len(problems)} problems", *lines, *([f"... and {more} more"] if more > 0 else [])])
 
 
 class Refusals:
@@ -51,7 +37,7 @@ class Refusals:
         try:
             yield
         except ImportRefused as refused:
-            self.problems += refused.problems
+            self.problems += map(str, refused.problems)
             if isinstance(refused, SourceUnreadable):
                 raise ImportRefused(*self.problems) from refused
 

@@ -1,6 +1,6 @@
 """The schema that an import works on: read from the source, checked, and turned into one plan per table.
 
-In: what a source declares (`TableSchema`). Out: what a RelBench-3 folder can hold (`TablePlan`): at most one pkey
+In: what a source declares (`SourceTable`). Out: what a RelBench-3 folder can hold (`TablePlan`): at most one pkey
 column, foreign keys of one column, each to one table. Everything that RelBench cannot hold is either refused here,
 before a row is read, or left out with a reason that the report repeats. Pure functions, no input or output.
 """
@@ -30,7 +30,7 @@ class ForeignKey:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableSchema:
+class SourceTable:
     """One table as its source declares it; with `time_col_is_declared`, `time_col` (None too) is not to be guessed."""
 
     name: str
@@ -63,7 +63,7 @@ class TablePlan:
     pkey_out: str | None
     order_cols: tuple[str, ...]
     links: tuple[Link, ...]
-    schema: TableSchema
+    schema: SourceTable
     left_out: dict[str, str]
     notes: tuple[str, ...] = ()
 
@@ -75,7 +75,7 @@ class TablePlan:
 
 
 def plan_tables(
-    schemas: Mapping[str, TableSchema], *, tables: Sequence[str] | None, exclude: Iterable[str]
+    schemas: Mapping[str, SourceTable], *, tables: Sequence[str] | None, exclude: Iterable[str]
 ) -> dict[str, TablePlan]:
     """Choose tables, leave out what is excluded, and settle every key.
 
@@ -110,7 +110,7 @@ def plan_tables(
     return plans
 
 
-def _choose(schemas: Mapping[str, TableSchema], tables: Sequence[str] | None) -> dict[str, TableSchema]:
+def _choose(schemas: Mapping[str, SourceTable], tables: Sequence[str] | None) -> dict[str, SourceTable]:
     unknown = sorted(set(tables or ()) - set(schemas))
     if unknown:
         raise ImportRefused(
@@ -143,7 +143,7 @@ def _refuse_same_but_case(what: str, names: Iterable[str], remedy: str) -> None:
             )
 
 
-def _parse_exclude(exclude: Iterable[str], schemas: Mapping[str, TableSchema]) -> dict[str, set[tuple[str, ...]]]:
+def _parse_exclude(exclude: Iterable[str], schemas: Mapping[str, SourceTable]) -> dict[str, set[tuple[str, ...]]]:
     refusals = Refusals()
     parsed: dict[str, set[tuple[str, ...]]] = {}
     for entry in exclude:
@@ -154,7 +154,7 @@ def _parse_exclude(exclude: Iterable[str], schemas: Mapping[str, TableSchema]) -
     return parsed
 
 
-def _excluded(entry: str, schemas: Mapping[str, TableSchema]) -> tuple[str, tuple[str, ...]]:
+def _excluded(entry: str, schemas: Mapping[str, SourceTable]) -> tuple[str, tuple[str, ...]]:
     """(table, columns) of one entry."""
     # Names may hold dots: the table is the longest known name that the entry starts with.
     owners = sorted((name for name in schemas if entry.startswith(f"{name}.")), key=len)
@@ -172,7 +172,7 @@ def _excluded(entry: str, schemas: Mapping[str, TableSchema]) -> tuple[str, tupl
     return table.name, columns
 
 
-def _without(schema: TableSchema, columns: set[str]) -> TableSchema:
+def _without(schema: SourceTable, columns: set[str]) -> SourceTable:
     """The schema without these columns and without the keys that need them."""
     return replace(
         schema,
@@ -183,7 +183,7 @@ def _without(schema: TableSchema, columns: set[str]) -> TableSchema:
 
 
 def _links(
-    schema: TableSchema, chosen: Mapping[str, TableSchema], excluded: set[tuple[str, ...]], source: TableSchema
+    schema: SourceTable, chosen: Mapping[str, SourceTable], excluded: set[tuple[str, ...]], source: SourceTable
 ) -> tuple[list[Link], dict[str, str]]:
     """Foreign keys that stay, and the columns of those whose table is not imported, with the reason."""
     links: list[Link] = []
@@ -212,7 +212,7 @@ def _links(
     return links, {column: reason for column, reason in left_out.items() if column not in taken}
 
 
-def _link(schema: TableSchema, parent: TableSchema, fkey: ForeignKey, taken: list[str]) -> Link:
+def _link(schema: SourceTable, parent: SourceTable, fkey: ForeignKey, taken: list[str]) -> Link:
     column, parent_column = fkey.columns[0], fkey.parent_columns[0]
     if parent_column not in parent.columns:
         raise ImportRefused(
@@ -225,7 +225,7 @@ def _link(schema: TableSchema, parent: TableSchema, fkey: ForeignKey, taken: lis
 
 
 def _plan(
-    schema: TableSchema, source: TableSchema, links: list[Link], left_out: dict[str, str], referenced: list[str]
+    schema: SourceTable, source: SourceTable, links: list[Link], left_out: dict[str, str], referenced: list[str]
 ) -> TablePlan:
     notes: list[str] = []
     pkey_col = schema.pkey[0] if len(schema.pkey) == 1 else None

@@ -1,6 +1,6 @@
 """An SQL database as an import source: its schema by SQLAlchemy's inspector, its rows as a stream of Arrow batches.
 
-In: an SQLAlchemy URL. Out: `TableSchema`s of the default schema's tables (no views) and their rows, in whatever order
+In: an SQLAlchemy URL. Out: `SourceTable`s of the default schema's tables (no views) and their rows, in whatever order
 the server likes: the import sorts. All tables are read in one transaction, repeatable-read where the database has it,
 so a database in use gives one consistent picture. Memory: one batch of rows (server-side cursor where the driver has
 one).
@@ -8,7 +8,6 @@ one).
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,8 +20,9 @@ from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 from sqlalchemy.types import NullType, TypeEngine
 
 from distributed.importing.refusals import ImportRefused, SourceUnreadable, exclude_option
-from distributed.importing.schema import ForeignKey, Kind, TablePlan, TableSchema
+from distributed.importing.schema import ForeignKey, Kind, SourceTable, TablePlan
 from distributed.importing.types import first_misfit, to_arrow
+from rdl_core.checksums import sha256_of
 
 _KINDS: tuple[tuple[type[TypeEngine[Any]] | tuple[type[TypeEngine[Any]], ...], Kind], ...] = (
     (sa.Boolean, "boolean"),
@@ -81,7 +81,7 @@ class SqlSource:
         self._connection.close()
         self._engine.dispose()
 
-    def schemas(self) -> dict[str, TableSchema]:
+    def schemas(self) -> dict[str, SourceTable]:
         """Every table of the default schema, by name.
 
         Raises:
@@ -93,7 +93,7 @@ class SqlSource:
         except sa.exc.DBAPIError as error:
             raise ImportRefused(f"--source {self.display}: the schema cannot be read: {error.orig}") from error
 
-    def _schema(self, inspector: sa.Inspector, name: str) -> TableSchema:
+    def _schema(self, inspector: sa.Inspector, name: str) -> SourceTable:
         pkey = tuple(inspector.get_pk_constraint(name)["constrained_columns"])
         fkeys = [
             self._fkey(inspector, found)
@@ -104,7 +104,7 @@ class SqlSource:
         reflected = inspector.get_columns(name)
         self._types |= {(name, column["name"]): _base_type(column["type"]) for column in reflected}
         columns = {column["name"]: self._kind(name, column["name"], keys) for column in reflected}
-        return TableSchema(
+        return SourceTable(
             name=name,
             columns=columns,
             pkey=pkey,
@@ -187,7 +187,7 @@ class SqlSource:
         if not self._is_sqlite or (self._url.database or "").startswith("file:"):
             return {}
         files = [Path(f"{self._url.database}{suffix}") for suffix in ("", "-wal")]
-        return {path.name: file_hash(path) for path in files if path.is_file()}
+        return {path.name: sha256_of(path) for path in files if path.is_file()}
 
 
 def _as_spelled(name: str, known: Sequence[str]) -> str:
@@ -203,9 +203,3 @@ def _base_type(sql_type: TypeEngine[Any]) -> TypeEngine[Any]:
 
 def _type_name(sql_type: TypeEngine[Any]) -> str:
     return "(none declared or unknown)" if isinstance(sql_type, NullType) else str(sql_type)
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,11 @@
-"""Which column is the time of a row: as the user says, as the source declares, or by the rule in `importing`.
+"""Which column is the time of a row: the one that the user names, the one that the source declares, or the one that the rule finds.
+
+The rule: the only column of dates or timestamps whose name contains neither "birth" nor "dob" (a birthday is not when a row came to be) and that
+is at most half null. Where several columns pass, the import is refused and says what to set.
 
 In: plans and the staged or ordered rows in DuckDB. Out: column names, the notes that the report repeats, and the attributes that lie after the time
-of their row: a row counts as known from its time on, so what was filled in later tells its future.
+of their row. A row counts as known from its time on, so what was filled in later tells its future; such columns are imported with a warning, since
+they may be plans as well as leaks.
 """
 
 from __future__ import annotations
@@ -50,7 +54,7 @@ def time_candidates(
     expressions: Mapping[str, str],
     kinds: Mapping[str, Kind],
 ) -> list[str]:
-    """Columns that can be a row's time, by the module's rule; none of a table without rows."""
+    """Columns that can be a row's time, by the rule at the top of this file; a table without rows has none."""
     columns = [
         column
         for column, kind in kinds.items()

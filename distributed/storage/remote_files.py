@@ -24,7 +24,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
-from rdl_core.graph.checksums import content_hash, sha256_of
+from rdl_core.checksums import content_hash, sha256_of
 
 MANIFEST = "store.json"
 ATTEMPTS = 3

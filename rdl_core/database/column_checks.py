@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rdl_core.problems import Refused, numbered
 from rdl_core.timestamps import is_time
 
-NUM_SHOWN = 10
 IMPORT_REMEDY = "`python -m distributed import` does it"
 
 
@@ -39,21 +39,21 @@ class Problem:
         return f"{self.place}{column}{row}\n   expected {self.expected}\n   got {self.got}\n   remedy: {self.remedy}"
 
 
-class DatabaseError(ValueError):
-    """A folder that cannot be used as it is; `problems` holds all that was found, the text the first ten."""
+class DatabaseError(Refused):
+    """A RelBench folder that cannot be used as it is.
+
+    Args:
+        where: The folder.
+        problems: All that was found.
+    """
 
     def __init__(self, where: str, problems: Sequence[Problem]) -> None:
-        super().__init__(where, tuple(problems))  # the arguments, so that the error survives pickling between processes
-        self.where = where
-        self.problems = tuple(problems)
+        ValueError.__init__(self, where, tuple(problems))  # the arguments, so that the error survives pickling
+        self.where, self.problems = where, tuple(problems)
 
     def __str__(self) -> str:
         num = len(self.problems)
-        lines = [f"{self.where}: {num} problem{'s' if num > 1 else ''}"]
-        lines += [f"{i}. {problem}" for i, problem in enumerate(self.problems[:NUM_SHOWN], start=1)]
-        if num > NUM_SHOWN:
-            lines.append(f"... and {num - NUM_SHOWN} more")
-        return "\n".join(lines)
+        return numbered(self.problems, f"{self.where}: {num} problem{'s' if num > 1 else ''}")
 
 
 def check_primary_key(column: pa.ChunkedArray, place: str, name: str) -> list[Problem]:

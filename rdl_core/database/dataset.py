@@ -56,7 +56,7 @@ def open_dataset(name_or_path: Place) -> RelBenchDataset:
         folder = download_dataset_dir(str(name_or_path))
     check_manifest(folder)
     dataset = relbench.load_dataset(folder)
-    validate_dataset(dataset)
+    _check_tables(dataset)
     return dataset
 
 
@@ -89,6 +89,10 @@ def validate_dataset(dataset: RelBenchDataset) -> None:
         DatabaseError: with all problems found; nothing is changed, nothing but key and time columns is read.
     """
     check_manifest(dataset.dataset_dir)
+    _check_tables(dataset)
+
+
+def _check_tables(dataset: RelBenchDataset) -> None:
     problems: list[Problem] = []
     schemas: dict[str, pa.Schema] = {}
     num_rows: dict[str, int] = {}

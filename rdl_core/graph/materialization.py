@@ -1,7 +1,7 @@
 """Makes a REG store of a database: statistics, vocabularies and donors of rows up to the cutoff, arrays of all rows.
 
-Promises: made beside and renamed, so that a store is whole or not there; named by the hash of its source and settings, so that it is made once; the
-same source gives the same bytes.
+Promises: a store is made beside its place and renamed, so that it is whole or not there, and an error or Ctrl-C leaves nothing behind; it is named
+by the hash of its source and settings, so that it is made once; the same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -57,7 +57,30 @@ def materialize(
     path = Path(stores_dir) / store_name(dataset, config)
     if (path / "store.json").exists():
         return open_store(path)
-    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")
+    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")  # another process may make the same store
+    try:
+        _write_store(partial, dataset, config, encode_tables, progress)
+        _take_place(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return open_store(path)
+
+
+def _take_place(partial: Path, path: Path) -> None:
+    try:
+        partial.rename(path)
+    except OSError:  # the other process was faster, with the same bytes
+        if not (path / "store.json").exists():
+            raise
+
+
+def _write_store(
+    partial: Path,
+    dataset: RelBenchDataset,
+    config: StoreConfig,
+    encode_tables: EncodeTables | None,
+    progress: Callable[[str], None],
+) -> None:
     (partial / "graph").mkdir(parents=True)
     graph = _build_topology(dataset, config)
     cutoff_s = seconds_of(dataset.val_timestamp)
@@ -76,7 +99,7 @@ def materialize(
     if missing:
         raise OSError(
             f"the cells of {', '.join(missing)} were written where this process cannot see them; "
-            f"put {stores_dir} on storage that every node shares"
+            f"put {partial.parent} on storage that every node shares"
         )
     for name, array in graph.arrays().items():
         np.save(partial / "graph" / f"{name}.npy", array)
@@ -88,13 +111,6 @@ def materialize(
         tables={table: tables[table] for table in graph.node_types},
     )
     _describe(partial, schema, graph, dataset, config)
-    try:
-        partial.rename(path)
-    except OSError:  # another process was faster, with the same bytes
-        if not (path / "store.json").exists():
-            raise
-        shutil.rmtree(partial)
-    return open_store(path)
 
 
 def encode_table(

@@ -19,16 +19,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdl_core.graph.checksums import content_hash, file_entries
+from rdl_core.checksums import content_hash, file_entries
 from rdl_core.graph.features import TableFeatures
 from rdl_core.graph.reg import RelationalEntityGraph
-from rdl_core.graph.schema import Schema
+from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.place import Place, RemotePlace, local_folder
 
 FORMAT_VERSION = 3
+NUM_TABLES_SHOWN = 5
+"""The largest tables, in the text of a store."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Store:
     """An open store.
 
@@ -42,6 +44,22 @@ class Store:
     schema: Schema
     manifest: dict[str, Any]
     remote: RemotePlace | None = None
+
+    def __repr__(self) -> str:
+        tables = self.schema.tables.values()
+        shown = sorted(tables, key=lambda table: -table.num_rows)[:NUM_TABLES_SHOWN]
+        attributes = sum(len(table.columns) for table in tables)
+        lines = [
+            f"Store of database {self.schema.database!r}",
+            f"  path     {self.path}",
+            f"  hash     {self.content_hash[:16]}",
+            f"  cutoff   {np.datetime64(self.schema.cutoff_s, 's')} UTC",
+            f"  size     {self.num_bytes:,} bytes, {sum(table.num_rows for table in tables):,} rows",
+            f"  tables   {len(tables)}, with {len(self.manifest['edge_types'])} foreign keys and {attributes} attributes",
+            *(f"    {_shown_table(table)}" for table in shown),
+        ]
+        more = len(tables) - len(shown)
+        return "\n".join([*lines, *([f"    ... and {more} smaller ones"] if more else [])])
 
     @property
     def place(self) -> Place:
@@ -76,6 +94,7 @@ class Store:
 
     @cached_property
     def num_bytes(self) -> int:
+        """The bytes of all arrays on the disk."""
         return sum(p.stat().st_size for p in self.path.rglob("*.npy"))
 
 
@@ -106,6 +125,12 @@ def write_manifest(path: Path, about: dict[str, Any]) -> None:
     manifest = {"format_version": FORMAT_VERSION, **about, "files": file_entries(path)}
     text = json.dumps({"content_hash": content_hash(manifest), **manifest}, indent=1)
     (path / "store.json").write_text(text)
+
+
+def _shown_table(table: TableSchema) -> str:
+    keys = ", ".join(f"{column} -> {parent}" for column, parent in table.fkey_col_to_pkey_table.items())
+    text = f"{table.name}: {table.num_rows:,} rows, {len(table.columns)} attributes, keys {keys or None}"
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _mapped(path: Path) -> NDArray:

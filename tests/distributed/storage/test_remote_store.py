@@ -27,9 +27,9 @@ from distributed.storage.remote_files import (
 )
 from distributed.storage.remote_folder import RemoteFolder, find_folder
 from distributed.storage.remote_store import materialize_at_url
+from rdl_core.checksums import content_hash
 from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.checksums import content_hash
 from rdl_core.graph.store import Store, open_store, write_manifest
 from tests import REPOSITORY
 from tests.s3_server import SECRETS, S3Server, corrupting_proxy, s3_server

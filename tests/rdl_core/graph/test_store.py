@@ -96,17 +96,20 @@ def test_killed_half_way_leaves_no_store_and_the_next_call_makes_it_whole(
     class Killed(BaseException):
         pass
 
+    left = tmp_path / f"{nasty_store.path.name}.partial-1"
+
     def kill(table: str) -> None:
-        if table == "match":
+        if table == "match":  # what a killed process leaves, which removes nothing
+            (partial,) = tmp_path.iterdir()
+            assert ".partial" in partial.name
+            shutil.copytree(partial, left)
             raise Killed
 
     with pytest.raises(Killed):
         materialize(nasty_dataset, tmp_path, progress=kill)
-    (left,) = tmp_path.iterdir()
-    assert ".partial" in left.name
+    assert list(tmp_path.iterdir()) == [left]
     with pytest.raises(FileNotFoundError, match="no REG store"):
         open_store(left)
-    left.rename(tmp_path / f"{nasty_store.path.name}.partial-1")  # of a process that is gone, with another id
     assert_same_store(materialize(nasty_dataset, tmp_path), nasty_store)
 
 
@@ -266,3 +269,32 @@ def test_a_database_without_foreign_keys_materializes(tmp_path: Path) -> None:
     assert store.graph.edge_types == ()
     assert store.features["t"].gather(np.arange(2)).num_rows == 2
     assert dataclasses.asdict(store.schema)["tables"]["t"]["num_rows_up_to_cutoff"] == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("no space left on the device")])
+def test_an_interrupted_materialization_leaves_nothing_behind_and_can_be_repeated(
+    nasty_dataset: RelBenchDataset, nasty_store: Store, tmp_path: Path, error: BaseException
+) -> None:
+    def stop(table: str) -> None:
+        raise error
+
+    with pytest.raises(type(error) if isinstance(error, OSError) else KeyboardInterrupt):
+        materialize(nasty_dataset, tmp_path, progress=stop)
+    assert list(tmp_path.iterdir()) == []
+    assert_same_store(materialize(nasty_dataset, tmp_path), nasty_store)
+
+
+def test_the_text_of_a_store_is_about_ten_lines_that_say_what_it_holds(nasty_store: Store, f1_store: Store) -> None:
+    for store in (nasty_store, f1_store):
+        text = repr(store)
+        assert text == str(store)
+        assert 8 <= len(text.splitlines()) <= 12 and len(text) < 1500
+        largest = max(store.schema.tables.values(), key=lambda table: table.num_rows)
+        rows = sum(table.num_rows for table in store.schema.tables.values())
+        for part in (store.schema.database, store.content_hash[:16], f"{store.num_bytes:,} bytes", f"{rows:,} rows"):
+            assert part in text
+        assert f"{largest.name}: {largest.num_rows:,} rows" in text
+        assert f"{len(store.graph.edge_types)} foreign keys" in text
+    assert "cutoff   2005-01-01T00:00:00 UTC" in repr(f1_store)
+    assert "raceId -> races" in repr(f1_store)
+    assert "... and 4 smaller ones" in repr(f1_store)

@@ -1,4 +1,4 @@
-"""What a store's manifest says of its files, and the one hash that says it of the manifest."""
+"""Checksums of files, and the content hash of a store's manifest, which holds the checksums of all its files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def file_entries(folder: Path) -> dict[str, dict[str, Any]]:
-    """{path below the folder: {"bytes", "sha256"}} of a store's arrays."""
+    """Returns {path below the folder: {"bytes", "sha256"}} for all arrays of a store."""
     paths = sorted(folder.rglob("*.npy"))
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # hashing leaves Python's lock
         digests = list(threads.map(sha256_of, paths))
@@ -21,12 +21,12 @@ def file_entries(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def content_hash(manifest: Mapping[str, Any]) -> str:
-    """Hex digest of all that a manifest says but this hash itself; by its checksums of all files, too."""
+    """Returns the hex digest of a manifest without its own content hash; through the checksums in it, of all files as well."""
     rest = {name: value for name, value in manifest.items() if name != "content_hash"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file."""
+    """Returns the SHA-256 hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
