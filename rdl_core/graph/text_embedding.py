@@ -11,7 +11,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.feature_extraction.text import HashingVectorizer
 
 SENTENCE_TRANSFORMER_PREFIX = "sentence-transformers:"
 
@@ -38,6 +37,8 @@ class HashedNgramEmbedder:
     def __init__(self, channels: int = 128) -> None:
         if channels < 1:
             raise ValueError(f"HashedNgramEmbedder.channels must be at least 1, got {channels}")
+        from sklearn.feature_extraction.text import HashingVectorizer  # a second, which samplers need not spend
+
         self.name, self.channels = f"hashed-ngram:{channels}", channels
         self._vectorizer = HashingVectorizer(
             n_features=channels, analyzer="char_wb", ngram_range=(2, 4), norm="l2", dtype=np.float32

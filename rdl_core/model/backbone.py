@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch_frame import TensorFrame
-from torch_geometric.nn import PositionalEncoding
 
 from rdl_core.config import BackboneConfig
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.schema import Schema
 from rdl_core.kernels.dropout_mask import Segments
 from rdl_core.model.message_passing import HeteroSAGELayer
+from rdl_core.model.positional_encoding import PositionalEncoding
 from rdl_core.model.row_encoder import RowEncoder
 
 LOG_AGE_FACTOR = 3.0
