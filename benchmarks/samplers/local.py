@@ -15,7 +15,7 @@ from relbench.load import RelBenchDataset
 from benchmarks.samplers.links import LinkCount, add_up, count_links, read_keys, row_pairs
 from benchmarks.samplers.peer import HGTSample
 from benchmarks.timing import at_once, in_turns
-from rdl_core.database.dataset import load_task
+from rdl_core.database import load_task
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.sampling.temporal_sampling import TemporalSampling

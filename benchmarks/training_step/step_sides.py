@@ -14,7 +14,7 @@ from plain_step import PlainFinetuning, PlainPretraining
 from rdl_core.batches.pretraining_batch import collate
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, ResNetRows, RowsKind, paper
-from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer

@@ -13,7 +13,7 @@ from distributed.runs.folder import finish
 from distributed.training.evaluate import evaluate
 from distributed.training.finetune import FinetuneJob, check_arm, run_data_parallel, run_job
 from rdl_core.config import PRESETS, BackboneConfig, FinetuningConfig
-from rdl_core.database.dataset import load_task
+from rdl_core.database import load_task
 from rdl_core.model.checkpoint import from_pretrained, weights_digest
 from rdl_core.tasks.downstream import as_deep_as
 from rdl_core.tasks.finetuning import FinetuningResult

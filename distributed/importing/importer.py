@@ -28,7 +28,7 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 from distributed.importing.config import ImportConfig
 from distributed.importing.folder_source import FolderSource
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
-from distributed.importing.refusals import ImportRefused, Refusals
+from distributed.importing.refusals import Refusals
 from distributed.importing.report import (
     ImportReport,
     leak_warnings,
@@ -48,8 +48,6 @@ from distributed.importing.times import (
     times_after_rows,
 )
 from distributed.importing.types import ARROW_TYPES, quoted, type_expressions
-
-__all__ = ["ImportConfig", "ImportRefused", "ImportReport", "import_database"]
 
 Progress = Callable[[str], None]
 

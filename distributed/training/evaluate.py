@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from rdl_core.config import FinetuningConfig, Regime, decode
-from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import open_store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.place import Place

@@ -21,7 +21,7 @@ from distributed.training.interruption import InterruptibleTrainer
 from distributed.training.trainer import BACKEND, MAX_FAILURES
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime
-from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import open_store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained

@@ -1,4 +1,7 @@
-"""A sampled subgraph as PyG's HeteroData, for models that are not ours."""
+"""A sampled subgraph as PyG's HeteroData, with a PyTorch Frame TensorFrame per table, for models that are not ours.
+
+Several subgraphs become one batch by `torch_geometric.data.Batch.from_data_list`. See docs/hetero_data.md.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,17 @@ from rdl_core.sampling.subgraph import Subgraph
 
 
 def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, RowCells]) -> HeteroData:
-    """Gathers the features of a subgraph.
+    """Gathers times and cells of a subgraph's rows.
 
     Args:
-        subgraph: From HGSampling.
-        times, cells: Of its rows: `store.graph, store.features`, or what a RowSource returns for it.
+        subgraph: A sample of HGSampling.
+        times: Times of its rows: `store.graph`, or the first that a RowSource returns for it.
+        cells: Cells of its rows: `store.features`, or the second that a RowSource returns for it.
 
     Returns:
-        HeteroData with, per table, `n_id` (int64 [rows], row numbers), `time` (int64 [rows], UNIX seconds from which a row exists) and `tf` (a
-        TensorFrame; not where a table has no attributes); per foreign key `edge_index` int64 [2, links], child to parent under
-        (child, fkey_col, parent) and back under (parent, "rev_" + fkey_col, child).
+        HeteroData. Each table has `n_id` (int64 [rows], row numbers), `time` (int64 [rows], UNIX seconds from which a row exists) and, if it has
+        attributes, `tf` (a TensorFrame of [rows] rows). Each foreign key has an `edge_index` (int64 [2, links]) from child to parent under
+        (child, fkey_col, parent), and one back under (parent, "rev_" + fkey_col, child).
     """
     data = HeteroData()
     for table, rows in subgraph.rows.items():

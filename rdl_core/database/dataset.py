@@ -6,8 +6,7 @@ own `RelBenchDataset`, of which this holds: every table of the manifest has a pa
 before the validation timestamp. A table may lack times, a primary key or attributes. All problems are collected and
 shown together (`DatabaseError`).
 
-Cost: only key and time columns are read; 1.1 million rows (rel-retail) take about a tenth of a second. Tasks are
-loaded by `task_labels.load_task`, offered here too.
+Cost: only key and time columns are read; 1.1 million rows (rel-retail) take about a tenth of a second.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,11 +30,8 @@ from rdl_core.database.column_checks import (
     shown,
 )
 from rdl_core.database.manifest_checks import check_manifest
-from rdl_core.database.tasks import load_task
 from rdl_core.place import Place, RemotePlace
 from rdl_core.timestamps import NO_TIME, is_time, seconds_of, to_unix_seconds
-
-__all__ = ["DatabaseError", "Problem", "load_task", "open_dataset", "read_table", "validate_dataset"]
 
 
 def open_dataset(name_or_path: Place) -> RelBenchDataset:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from rdl_core.communicator import Communicator
 from rdl_core.config import BackboneConfig, FinetuningConfig, PretrainingConfig, Regime
-from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.place import Place

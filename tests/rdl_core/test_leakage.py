@@ -23,7 +23,7 @@ from torch_frame import stype
 
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
 from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
-from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.store import Store

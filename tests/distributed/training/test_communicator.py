@@ -37,7 +37,7 @@ from rdl_core.config import (
     robust,
 )
 from rdl_core.contrast.terms import LEVELS
-from rdl_core.database.dataset import load_task, open_dataset
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store, open_store
 from rdl_core.model.backbone import RelationalEncoder

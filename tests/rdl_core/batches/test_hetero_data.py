@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
+import pytest
+import torch
+from torch_geometric.data import Batch
 
 from rdl_core.batches.hetero_data import to_hetero_data
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
+from tests import REPOSITORY
 
 
 def test_hetero_data_holds_the_cells_times_and_links_of_the_sampled_rows(nasty_store: Store) -> None:
@@ -34,3 +41,27 @@ def test_hetero_data_holds_the_cells_times_and_links_of_the_sampled_rows(nasty_s
             assert data[parent, f"rev_{fkey_col}", child].edge_index.equal(index.flip(0))
             linked += index.shape[1]
     assert linked > 100
+
+
+def test_a_batch_of_samples_holds_each_as_it_is(nasty_store: Store) -> None:
+    config = HGSamplingConfig(seed_table="match", seeds_per_sample=5, rows_per_hop=6)
+    sampler = HGSampling(nasty_store.graph, config, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
+    samples = [to_hetero_data(s, nasty_store.graph, nasty_store.features) for s in sampler.sample(0, range(3))]
+    batch = Batch.from_data_list(samples)
+    for table in nasty_store.graph.node_types:
+        assert torch.equal(batch[table].n_id, torch.cat([s[table].n_id for s in samples]))
+        if nasty_store.schema.tables[table].columns:
+            assert batch[table].tf == nasty_store.features[table].gather(batch[table].n_id.numpy())
+    for key in nasty_store.graph.edge_types:
+        child, parent = batch[key].edge_index
+        assert torch.equal(batch[key[0]].batch[child], batch[key[2]].batch[parent])
+
+
+def test_the_documented_example_runs(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall("```python\n(.*?)```", (REPOSITORY / "docs" / "hetero_data.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(code.replace("../shared/data", str(data_root.resolve())), names)
+    batch = names["batch"]
+    assert isinstance(batch, Batch)
+    assert batch.num_graphs == 4

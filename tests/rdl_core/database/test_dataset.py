@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import relbench
 
-from rdl_core.database.dataset import DatabaseError, load_task, open_dataset, read_table, validate_dataset
+from rdl_core.database import DatabaseError, load_task, open_dataset, read_table, validate_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.timestamps import NO_TIME, seconds_of, series_to_unix_seconds, to_unix_seconds
 from tests import REPOSITORY

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch_frame import stype
 
 from rdl_core.config import TemporalSamplingConfig
-from rdl_core.database.dataset import load_task
+from rdl_core.database import load_task
 from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
 from rdl_core.tasks.batch import Split, collate_trees, metric_name, read_split

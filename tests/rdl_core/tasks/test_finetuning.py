@@ -23,7 +23,7 @@ from rdl_core.config import (
     StoreConfig,
     TemporalSamplingConfig,
 )
-from rdl_core.database.dataset import load_task
+from rdl_core.database import load_task
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
