@@ -1,4 +1,4 @@
-"""Times of several calls taken in turns, so that what else runs on the machine slows all of them alike.
+"""Times of several calls taken in turns, so that other load of the machine slows all of them alike.
 
 A ratio of two of these is worth more than either: give ratios of medians from one `in_turns`.
 """
@@ -16,11 +16,11 @@ from pathlib import Path
 
 
 def in_turns(calls: Mapping[str, Callable[[int], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each call.
+    """Returns the median seconds of each call.
 
     Args:
-        calls: By name; each gets the number of the round. Round 0 warms up and is not counted.
-        rounds: Counted rounds.
+        calls: {name: call}; each call gets the number of the round. Round 0 warms up and is not counted.
+        rounds: Number of counted rounds.
     """
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for number in range(rounds + 1):
@@ -36,7 +36,7 @@ def at_once(calls: Sequence[Callable[[], object]]) -> None:
     """Runs each call in a thread of its own and waits for all.
 
     Raises:
-        Exception: What the first failed call raised.
+        Exception: The first failed call raised it.
     """
     errors: list[BaseException] = []
 
@@ -56,7 +56,7 @@ def at_once(calls: Sequence[Callable[[], object]]) -> None:
 
 
 def conditions() -> str:
-    """Machine, load and versions, in a line."""
+    """Returns machine, load and versions in one line."""
     info = Path("/proc/cpuinfo")
     models = (
         [line.split(":")[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")]

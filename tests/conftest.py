@@ -38,7 +38,7 @@ def nasty_dataset(tmp_path_factory: pytest.TempPathFactory) -> RelBenchDataset:
 
 @pytest.fixture(scope="session")
 def nasty_store(nasty_dataset: RelBenchDataset, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Its store."""
+    """The store of the nasty database."""
     return materialize(nasty_dataset, tmp_path_factory.mktemp("stores"))
 
 
@@ -62,7 +62,7 @@ def ray_session() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Of a test that compares bits (more threads may split sums differently from run to run) or computes tiny products, which are slow in many."""
+    """One thread, for tests that compare bits (more threads may split sums differently) or compute tiny products, which are slow in many."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

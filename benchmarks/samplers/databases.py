@@ -1,4 +1,4 @@
-"""Generated databases of any size and one shape, for what only size shows: a shop with a power-law hub table.
+"""Generated databases of any size and one shape, for effects that only size shows: a shop with a power-law hub table.
 
     categories <- products <- order_lines -> orders -> customers -> stores
     promotions -> categories, stores      orders -> stores, promotions      reviews -> customers, products
@@ -57,7 +57,7 @@ class GeneratedDatabase:
     Args:
         graph: Topology and times.
         cutoff_s: Its validation cutoff, UNIX seconds.
-        seed, rows: What it was made from.
+        seed, rows: The arguments of `shop`.
     """
 
     graph: RelationalEntityGraph
@@ -67,19 +67,19 @@ class GeneratedDatabase:
 
     @property
     def num_keys(self) -> int:
-        """Foreign keys, nulls counted."""
+        """Number of foreign keys, nulls counted."""
         return len(self.graph.parent)
 
 
 def shop(rows: int, *, seed: int = 0) -> GeneratedDatabase:
-    """A shop of so many rows.
+    """Returns a shop of so many rows.
 
     Args:
         rows: A multiple of UNIT_ROWS.
-        seed: Of all draws.
+        seed: Random seed.
 
     Raises:
-        ValueError: Another number of rows.
+        ValueError: The number of rows is another.
     """
     if rows < UNIT_ROWS or rows % UNIT_ROWS:
         raise ValueError(f"rows must be a multiple of {UNIT_ROWS:,}, so that the shape is exact; got {rows:,}")
@@ -92,10 +92,10 @@ def shop(rows: int, *, seed: int = 0) -> GeneratedDatabase:
 
 
 def write_store(database: GeneratedDatabase, stores_dir: Path) -> Store:
-    """Writes it as a REG store without attributes, memory-mapped when opened, so that samplers in other processes share its pages.
+    """Writes a database as a REG store without attributes, memory-mapped when opened, so that samplers in other processes share its pages.
 
     Args:
-        stores_dir: The store becomes a folder in it; one of this name is taken as it is.
+        stores_dir: The folder in which the store becomes a folder; a store of this name is taken as it is.
     """
     path = stores_dir / f"generated-shop-{database.rows}-{database.seed}"
     if (path / "store.json").exists():
@@ -134,9 +134,8 @@ def _parents(generator: np.random.Generator, num_rows: dict[str, int]) -> dict[E
     def product(child: str) -> NDArray[np.int32]:
         return popularity[_zipf(generator, num_rows["products"], num_rows[child])]
 
-    def customer(
-        child: str,
-    ) -> NDArray[np.int32]:  # the activity of rank r falls as 1 / sqrt(r): busy customers, no hubs
+    def customer(child: str) -> NDArray[np.int32]:
+        # The activity of rank r falls as 1 / sqrt(r): busy customers, no hubs.
         draw = generator.random(num_rows[child], np.float32).astype(np.float64)
         return activity[(draw * draw * num_rows["customers"]).astype(np.int32)]
 
@@ -156,7 +155,7 @@ def _parents(generator: np.random.Generator, num_rows: dict[str, int]) -> dict[E
 
 
 def _zipf(generator: np.random.Generator, num_ranks: int, size: int) -> NDArray[np.int32]:
-    """Ranks from 0 with probability log(1 + 1 / (rank + 1)) / log(num_ranks + 1), which is Zipf's 1 / rank but for the first few."""
+    """Draws ranks from 0 with probability log(1 + 1 / (rank + 1)) / log(num_ranks + 1), which is Zipf's 1 / rank but for the first few."""
     draw = generator.random(size, np.float32)
     rank = np.exp(draw * np.log(num_ranks + 1, dtype=np.float64)).astype(np.int32) - 1
     return np.minimum(rank, num_ranks - 1)
@@ -206,7 +205,7 @@ def main(rows: int = 20_000_000, seed: int = 0, out: Path = Path("runs/stores"))
 
     Args:
         rows: A multiple of 20,000.
-        seed: Of all draws.
+        seed: Random seed.
         out: Folder of stores.
     """
     print(write_store(shop(rows, seed=seed), out).path)

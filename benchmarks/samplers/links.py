@@ -28,8 +28,8 @@ class LinkCount:
 
     Args:
         true: Links that the join finds between sampled rows.
-        lost: Of these, not returned.
-        wrong: Returned, but not found by the join, or returned before.
+        lost: True links that were not returned.
+        wrong: Returned links that the join does not find, or that were returned before.
     """
 
     true: int = 0
@@ -38,7 +38,7 @@ class LinkCount:
 
 
 def read_keys(dataset: RelBenchDataset) -> dict[EdgeType, pd.Series]:
-    """Every foreign-key column as it stands in the files, indexed by child row."""
+    """Returns every foreign-key column as it stands in the files, indexed by child row."""
     return {
         (table, column, parent): read_table(dataset, table, columns=[column])[column].to_pandas()
         for table, spec in dataset.manifest.tables.items()
@@ -69,18 +69,18 @@ def count_links(keys: Keys, rows: Rows, pairs: Pairs) -> LinkCount:
 
 
 def count_all(keys: Keys, subgraphs: Iterable[Subgraph]) -> LinkCount:
-    """The sum over HGSampling's subgraphs."""
+    """Counts the links of HGSampling's subgraphs."""
     return add_up(count_links(keys, s.rows, row_pairs(s)) for s in subgraphs)
 
 
 def row_pairs(subgraph: Subgraph) -> dict[EdgeType, NDArray[np.int32]]:
-    """A subgraph's links as row numbers instead of places: int32 [2, links] per key."""
+    """Returns a subgraph's links as row numbers instead of places: int32 [2, links] per key."""
     rows = subgraph.rows
     return {e: np.stack([rows[e[0]][child], rows[e[2]][parent]]) for e, (child, parent) in subgraph.links.items()}
 
 
 def add_up(counts: Iterable[LinkCount]) -> LinkCount:
-    """The sum of counts."""
+    """Returns the sum of counts."""
     total = LinkCount()
     for count in counts:
         total = LinkCount(total.true + count.true, total.lost + count.lost, total.wrong + count.wrong)

@@ -31,8 +31,8 @@ class SamplerRate:
 
     Args:
         subgraphs_per_s, rows_per_s: Medians.
-        bytes_per_subgraph: Of the packed buffer.
-        peer_subgraphs_per_s: Of `hgt_sample` in the same run, or None.
+        bytes_per_subgraph: Mean size of the packed buffer.
+        peer_subgraphs_per_s: Rate of `hgt_sample` in the same run, or None.
     """
 
     subgraphs_per_s: float
@@ -42,12 +42,12 @@ class SamplerRate:
 
     @property
     def ratio(self) -> float | None:
-        """Ours to the peer's."""
+        """Our rate over the peer's."""
         return None if self.peer_subgraphs_per_s is None else self.subgraphs_per_s / self.peer_subgraphs_per_s
 
 
 def rate(sampler: HGSampling, peer: HGTSample | None, *, per_round: int = 64, rounds: int = 15) -> SamplerRate:
-    """Subgraphs a second of the sampler and, in turns and from the same seeds, of the peer."""
+    """Returns the rate of the sampler and, in turns and from the same seeds, of the peer."""
     seen: list[Subgraph] = []
 
     def ours(number: int) -> None:
@@ -68,7 +68,7 @@ def rate(sampler: HGSampling, peer: HGTSample | None, *, per_round: int = 64, ro
 def links_lost(
     dataset: RelBenchDataset, sampler: HGSampling, peer: HGTSample | None, num_samples: int
 ) -> tuple[LinkCount, LinkCount | None]:
-    """(ours, the peer's) against the join. Of the peer, which returns each direction of a key by itself, child -> parent."""
+    """Returns (our count, the peer's) against the join; the peer returns each direction of a key by itself, so child -> parent counts."""
     keys = read_keys(dataset)
     samples = numbers(sampler, 0, num_samples)
     ours = add_up(count_links(keys, s.rows, row_pairs(s)) for s in sampler.sample(0, samples))
@@ -82,7 +82,7 @@ def links_lost(
 
 
 def growth(large: HGSampling, small: HGSampling, *, per_round: int = 32, rounds: int = 15) -> tuple[float, float]:
-    """(seconds a subgraph of the large database, of the small one), in turns."""
+    """Returns (seconds per subgraph of the large database, of the small one), measured in turns."""
     seconds = in_turns(
         {name: _sampling(s, per_round) for name, s in (("large", large), ("small", small))},
         rounds,
@@ -105,7 +105,7 @@ def temporal(
     dataset: RelBenchDataset, task_name: str, sampler: TemporalSampling, beside: HGSampling, peer: HGTSample | None,
     *, rounds: int = 15,
 ) -> tuple[float, float | None, float]:  # fmt: skip
-    """Temporal trees for a task's training seeds in random order.
+    """Measures temporal trees for a task's training seeds in random order.
 
     Args:
         beside: Whose seeds the peer gets.
@@ -133,12 +133,12 @@ def temporal(
 
 
 def numbers(sampler: HGSampling, first: int, count: int) -> list[int]:
-    """So many sample numbers of an epoch from `first` on, going round."""
+    """Returns so many sample numbers of an epoch from `first` on, going round."""
     return [(first + i) % sampler.samples_per_epoch for i in range(count)]
 
 
 def seed_rows(sampler: HGSampling, epoch: int, sample: int) -> torch.Tensor:
-    """int64 [seeds]: rows of the sampler's seed table, as the peer takes them."""
+    """Returns int64 [seeds]: rows of the sampler's seed table, as the peer takes them."""
     graph = sampler.graph
     offset = graph.row_offset[graph.node_types.index(sampler.seeds.table)]
     return torch.from_numpy(sampler.seeds.nodes(epoch, sample) - offset)

@@ -36,7 +36,7 @@ class HGTSample:
 
     Args:
         graph: The relational entity graph.
-        config: Of the sampler to compare with; rows per table and hop, and hops, are taken over.
+        config: Configuration of the sampler to compare with; rows per table and hop, and hops, are taken over.
         seed_table: Where seeds come from.
         before_s: Only rows that exist before this UNIX second.
     """
@@ -62,7 +62,7 @@ class HGTSample:
         self.row[name] = torch.from_numpy(sources[order].astype(np.int64))
 
     def sample(self, seeds: torch.Tensor) -> tuple[Any, ...]:
-        """The operator's own result for int64 [seeds]: nodes per table, row and column per edge type, edges."""
+        """Returns the operator's own result for int64 [seeds]: nodes per table, row and column per edge type, edges."""
         hgt_sample = torch.ops.torch_sparse.hgt_sample
         result: tuple[Any, ...] = hgt_sample(
             self.colptr, self.row, {self.seed_table: seeds}, self.num_samples, self.num_hops
@@ -85,7 +85,7 @@ class HGTSample:
 
 
 def _visible_pairs(graph: RelationalEntityGraph, edge_type: EdgeType, before_s: int) -> tuple[NDArray, NDArray]:
-    """(child rows, parent rows) of the key's links between rows before the bound."""
+    """Returns (child rows, parent rows) of the key's links between rows before the bound."""
     parent = graph.key_parent(edge_type)
     children = np.flatnonzero((parent >= 0) & (graph.table_time(edge_type[0]) < before_s))
     children = children[graph.table_time(edge_type[2])[parent[children]] < before_s]

@@ -1,4 +1,4 @@
-"""What Ray Data costs: samples a second through seeds -> map_batches(HGSampler) -> batches, against the bare sampler on the same two cores.
+"""The cost of Ray Data: samples per second through seeds -> map_batches(HGSampler) -> batches, against the bare sampler on the same two cores.
 
 What it costs (Ray 2.60, found by tracing its scheduling loop): the driver waits until *all* running tasks have something, or 100 ms; a task
 needs two such turns, one for its block and one for its end, so its slot stands still for up to 0.2 s a block. And in the first second of an
@@ -34,9 +34,9 @@ class PipelineRate:
     """The pipeline beside the bare sampler.
 
     Args:
-        samples: Of one execution.
+        samples: Number of samples of one execution.
         subgraphs_per_s: A whole execution in a warm session, its start included.
-        bare_subgraphs_per_s: Of two processes or two threads, the better.
+        bare_subgraphs_per_s: Rate of two processes or two threads, whichever is better.
     """
 
     samples: int
@@ -75,7 +75,7 @@ def pipeline_rate(store: Store, config: HGSamplingConfig, *, seed: int, seconds:
 
 
 def pipeline(placement: Placement, config: HGSamplingConfig, seed: int, samples: int) -> ray.data.Dataset:
-    """The pipeline that feeds a run of one worker."""
+    """Returns the pipeline that feeds a run of one worker."""
     sampler = placement.sampling(config, seed)
     plan = StepPlan(samples_per_step=1, workers=1, samples_per_epoch=sampler.samples_per_epoch)
     dataset = sampled_dataset(placement, config, seed, plan, first_step=0, max_steps=samples, samplers=SAMPLERS)
@@ -98,7 +98,7 @@ def consume(dataset: ray.data.Dataset, samples: int) -> None:
 
 
 def bare_rate(placement: Placement, config: HGSamplingConfig, seed: int, seconds: float) -> float:
-    """Subgraphs a second of two processes or of two threads, the better; each runs so long."""
+    """Returns subgraphs per second of two processes or of two threads, whichever is better; each runs for `seconds`."""
     remote = ray.remote(_rate)
     by_processes = sum(ray.get([remote.remote(placement, config, seed, seconds) for _ in range(SAMPLERS)]))
     with ThreadPoolExecutor(SAMPLERS) as threads:
@@ -107,7 +107,7 @@ def bare_rate(placement: Placement, config: HGSamplingConfig, seed: int, seconds
 
 
 def round_up(samples: float) -> int:
-    """To whole calls."""
+    """Rounds up to whole calls."""
     return -int(-samples // PER_CALL) * PER_CALL
 
 

@@ -34,7 +34,7 @@ from rdl_core.graph.store import Store  # noqa: E402
 from rdl_core.sampling.hg_sampling import HGSampling  # noqa: E402
 from rdl_core.sampling.temporal_sampling import TemporalSampling  # noqa: E402
 
-PAPER = HGSamplingConfig()  # 64 seeds, 64 rows a table and hop, 3 hops
+PAPER = HGSamplingConfig()  # 64 seeds, 64 rows per table and hop, 3 hops
 LARGE_ROWS, SMALL_ROWS = 20_000_000, 200_000
 SEED = 0
 
@@ -69,7 +69,7 @@ class Findings:
     result: dict[str, Any] = field(default_factory=dict)
 
     def add(self, what: str, found: str, how: str = "") -> None:
-        """A line of the table; it is printed at once, so that a long run shows where it is."""
+        """Adds a line of the table and prints it at once, so that a long run shows where it is."""
         self.lines.append((what, found, how))
         console.print(f"{what}: {found}", highlight=False, markup=False)
 
@@ -95,7 +95,7 @@ def main(options: Options) -> dict[str, Any]:
 
 
 def measure_real(findings: Findings, options: Options, stores: Path) -> Store:
-    """rel-f1 and rel-retail beside the peer; links; threads; temporal trees. Returns the store of rel-f1."""
+    """Measures rel-f1 and rel-retail beside the peer, links, threads and temporal trees; returns the store of rel-f1."""
     has_peer = installed()
     for name, seed_table in (("rel-retail", None), ("rel-f1", "results")):
         dataset = open_dataset(options.data.resolve() / name)
@@ -106,10 +106,10 @@ def measure_real(findings: Findings, options: Options, stores: Path) -> Store:
             peer = HGTSample(store.graph, PAPER, seed_table=sampler.seeds.table, before_s=sampler.before_s)
         rate = local.rate(sampler, peer, rounds=options.rounds)
         ours, theirs = local.links_lost(dataset, sampler, peer, 50 if options.quick else 200)
-        how = f"64 rows a table and hop, 3 hops, 64 seeds of {sampler.seeds.table}, rows up to the cutoff, one core"
+        how = f"64 rows per table and hop, 3 hops, 64 seeds of {sampler.seeds.table}, rows up to the cutoff, one core"
         findings.add(f"{name}: subgraphs/s", f"{rate.subgraphs_per_s:,.0f}", how)
         findings.add(f"{name}: rows/s", f"{rate.rows_per_s:,.0f}")
-        findings.add(f"{name}: bytes a subgraph", f"{rate.bytes_per_subgraph:,.0f}", "packed for transport")
+        findings.add(f"{name}: bytes per subgraph", f"{rate.bytes_per_subgraph:,.0f}", "packed for transport")
         if rate.peer_subgraphs_per_s is None:
             findings.add(f"{name}: times torch-sparse", "-", HOW_TO_INSTALL)
         else:
@@ -131,11 +131,9 @@ def measure_real(findings: Findings, options: Options, stores: Path) -> Store:
 def measure_temporal(
     findings: Findings, options: Options, dataset: Any, store: Store, beside: HGSampling, peer: HGTSample | None
 ) -> None:
-    """Trees for driver-position."""
+    """Measures trees for driver-position."""
     trees = TemporalSampling(store.graph, TemporalSamplingConfig(num_neighbors=(128, 64)), seed=SEED)
-    batches, peer_rate, share = local.temporal(
-        dataset, "driver-position", trees, beside, peer, rounds=options.rounds
-    )  # fmt: skip
+    batches, peer_rate, share = local.temporal(dataset, "driver-position", trees, beside, peer, rounds=options.rounds)
     ratio = None if peer_rate is None else batches / peer_rate
     findings.add("temporal: batches/s", f"{batches:,.1f}", "driver-position, 512 seeds, 128 + 64 neighbours, uniform")
     findings.add("temporal: times hgt_sample's rate", "-" if ratio is None else f"{ratio:.2f}", "parity at 2.8")
@@ -148,14 +146,14 @@ def measure_temporal(
 
 
 def measure_size(findings: Findings, options: Options) -> GeneratedDatabase:
-    """The large generated database against the small one; returns the large one."""
+    """Measures the large generated database against the small one; returns the large one."""
     large, small = shop(options.large_rows, seed=SEED), shop(SMALL_ROWS, seed=SEED)
     sampler = open_generated(large)
     large_s, small_s = local.growth(sampler, open_generated(small), rounds=options.rounds)
     shape = f"{large.rows:,} rows, {large.num_keys:,} keys, power-law hubs"
     findings.add("large: subgraphs/s", f"{1 / large_s:,.0f}", f"{shape}, one core")
     findings.add("small: subgraphs/s", f"{1 / small_s:,.0f}", f"{small.rows:,} rows of the same shape, in turns")
-    findings.add("large over small, time a subgraph", f"{large_s / small_s:.2f}")
+    findings.add("large over small, time per subgraph", f"{large_s / small_s:.2f}")
     threads = local.two_threads(sampler, rounds=options.rounds)
     findings.add("large: 2 threads over 1", f"{threads:.2f}")
     findings.result["growth_20m_over_200k"] = large_s / small_s
@@ -163,7 +161,7 @@ def measure_size(findings: Findings, options: Options) -> GeneratedDatabase:
 
 
 def measure_pipeline(findings: Findings, options: Options, f1: Store, large: Store) -> None:
-    """Through Ray Data, a store each."""
+    """Measures the pipeline of Ray Data for each store."""
     shares = {}
     for name, key, store, seed_table, seconds in (
         ("rel-f1", "rel_f1_share_lost", f1, "results", 8.0),
@@ -179,7 +177,7 @@ def measure_pipeline(findings: Findings, options: Options, f1: Store, large: Sto
 
 
 def measure_sharded(findings: Findings, options: Options, stores: Path, f1: Store) -> None:
-    """Two and four shards of rel-f1, rel-retail and a generated database, in the session of the pipeline."""
+    """Measures two and four shards of rel-f1, rel-retail and a generated database, in the session of the pipeline."""
     retail = materialize(open_dataset(options.data.resolve() / "rel-retail"), stores)
     generated = write_store(shop(SMALL_ROWS, seed=SEED), stores)
     all_found = []
@@ -194,7 +192,7 @@ def measure_sharded(findings: Findings, options: Options, stores: Path, f1: Stor
             sampler = open_at_cutoff(store, seed_table)
             found = sharded_rate(store, sampler, num_shards=num_shards, batches=2 if options.quick else 10)
             all_found.append((num_shards, found))
-            how = f"{'bit-equal' if found.equal else 'NOT EQUAL'}, {found.rounds} rounds a batch of {BATCH}, largest shard {found.memory_share:.0%}"
+            how = f"{'bit-equal' if found.equal else 'NOT EQUAL'}, {found.rounds} rounds per batch of {BATCH}, largest shard {found.memory_share:.0%}"
             findings.add(f"{name}: subgraphs/s, {num_shards} shards", f"{found.subgraphs_per_s:,.0f}", how)
     findings.result["sharded"] = {
         "equal": all(f.equal for _, f in all_found),
@@ -204,13 +202,13 @@ def measure_sharded(findings: Findings, options: Options, stores: Path, f1: Stor
 
 
 def open_at_cutoff(store: Store, seed_table: str | None) -> HGSampling:
-    """The paper's sampler of a store up to its cutoff."""
+    """Returns the paper's sampler for a store up to its cutoff."""
     config = HGSamplingConfig(seed_table=seed_table)
     return HGSampling(store.graph, config, seed=SEED, before_s=store.schema.cutoff_s + 1)
 
 
 def open_generated(database: GeneratedDatabase) -> HGSampling:
-    """The paper's sampler of a generated database up to its cutoff."""
+    """Returns the paper's sampler for a generated database up to its cutoff."""
     return HGSampling(database.graph, PAPER, seed=SEED, before_s=database.cutoff_s + 1)
 
 

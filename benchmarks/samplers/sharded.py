@@ -1,4 +1,4 @@
-"""The graph in shares against the graph in one piece: the same samples, bit for bit; rounds of requests; memory a shard; subgraphs a second."""
+"""The graph in shares against the graph in one piece: the same samples, bit for bit; rounds of requests; memory per shard; subgraphs per second."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ShardedRate:
 
     Args:
         equal: Whether every subgraph had the same bytes as the local sampler's.
-        rounds: Of requests a batch of subgraphs, at most.
-        memory_share: Of the largest shard in the store's bytes.
-        subgraphs_per_s: In batches of `BATCH`, one after another.
+        rounds: Most rounds of requests for a batch of subgraphs.
+        memory_share: Share of the largest shard in the store's bytes.
+        subgraphs_per_s: Rate in batches of `BATCH`, one after another.
     """
 
     equal: bool
@@ -49,9 +49,7 @@ def _measure(store: Store, local: HGSampling, shards: Shards, batches: int) -> S
         rounds += 1
         return shards.ask(requests)
 
-    sampler = ShardedHGSampling(
-        store.graph, shards.owned, ask, local.config, seed=local.seed, before_s=local.before_s
-    )  # fmt: skip
+    sampler = ShardedHGSampling(store.graph, shards.owned, ask, local.config, seed=local.seed, before_s=local.before_s)
     sampler.sample(0, numbers(sampler, 0, BATCH))  # compiled here and there
     seconds, most, equal = 0.0, 0, True
     for batch in range(batches):

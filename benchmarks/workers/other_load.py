@@ -1,6 +1,6 @@
 """How much of the machine other processes take while something is measured.
 
-Promises: what this process and its descendants use is not counted, ended ones included up to the last look (every LOOK_S). A share of 0.05 on two
+Promises: this process and its descendants are not counted, ended ones included up to the last look (every LOOK_S). A share of 0.05 on two
 cores is a tenth of a core.
 """
 
@@ -18,13 +18,13 @@ LOOK_S = 0.25
 
 
 def machine_s() -> float:
-    """CPU seconds of all processes on this machine since it started."""
+    """Returns the CPU seconds of all processes on this machine since it started."""
     of_all = psutil.cpu_times()
     return sum(getattr(of_all, kind, 0.0) for kind in ("user", "system", "nice", "irq", "softirq", "steal"))
 
 
 class OtherLoad:
-    """Looks as long as it is entered."""
+    """Looks at the machine as long as it is entered."""
 
     def __init__(self) -> None:
         self._looks: list[tuple[float, float]] = []
@@ -43,7 +43,7 @@ class OtherLoad:
         self._thread.join()
 
     def share(self, begin_s: float, end_s: float) -> float:
-        """Of all cores' time between two moments (as of time.time()), the part that others used.
+        """Returns the share of all cores' time between two moments (of time.time()) that other processes used.
 
         Raises:
             ValueError: Fewer than two looks were made in that time.
@@ -62,7 +62,7 @@ class OtherLoad:
     def _others_s(self) -> float:
         busy_s, me = machine_s(), psutil.Process()
         for process in [me, *me.children(recursive=True)]:
-            with contextlib.suppress(psutil.NoSuchProcess):  # ended since: what it used up to the last look counts
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has ended; its time up to the last look counts
                 used = process.cpu_times()
                 self._used_s[process.pid] = used.user + used.system
         return busy_s - sum(self._used_s.values())

@@ -1,6 +1,6 @@
-"""Weak scaling from one to two workers: 4 samples a rank and step on rel-retail, one thread a worker, the whole run through Ray.
+"""Weak scaling from one to two workers: 4 samples per rank and step on rel-retail, one thread per worker, the whole run through Ray.
 
-The same samples a rank, so twice the samples a step with two workers: efficiency is steps/s of two over steps/s of one. Samplers and workers share
+Two workers do twice the samples per step: efficiency is steps/s of two over steps/s of one. Samplers and workers share
 the machine's cores. Each run's first window, and the group's first step, are not counted, nor are windows in which other processes took more than
 5 % of the machine (unless all are such): two workers lose more by them than one, which has a core to spare. Of the others the median is taken, the
 runs come in turns. Target on two otherwise idle cores: efficiency of at least 0.85, less than 5 % of the time spent waiting for samples.
@@ -40,15 +40,20 @@ OTHERS_SHARE = 0.05
 
 
 def run_config(preset: str, workers: int, windows: int) -> PretrainingConfig:
-    """Of one run; nothing ends it early."""
+    """Returns the configuration of one run that nothing ends early."""
     return dataclasses.replace(
-        PRESETS[preset]().pretraining, samples_per_step=SAMPLES_PER_RANK * workers, max_steps=WINDOW_STEPS * (windows + 1),
-        validation_interval_steps=WINDOW_STEPS, validation_samples=2, patience=None, stop_below=None,
-    )  # fmt: skip
+        PRESETS[preset]().pretraining,
+        samples_per_step=SAMPLES_PER_RANK * workers,
+        max_steps=WINDOW_STEPS * (windows + 1),
+        validation_interval_steps=WINDOW_STEPS,
+        validation_samples=2,
+        patience=None,
+        stop_below=None,
+    )
 
 
 def speeds(store: Store, folder: Path, config: PretrainingConfig, workers: int) -> list[dict[str, float]]:
-    """{"steps_per_s", "data_wait_share", "rows_per_s", "others_share"} of each window of one run but the first."""
+    """Returns {"steps_per_s", "data_wait_share", "rows_per_s", "others_share"} for each window of one run but the first."""
     tracking = TrackingConfig(directory=str(folder), run_id="scaling", name="scaling", enabled=False)
     with OtherLoad() as others:
         pretrain(store, config, folder, workers=workers, samplers=1, placement="local", tracking=tracking)
@@ -60,12 +65,12 @@ def speeds(store: Store, folder: Path, config: PretrainingConfig, workers: int) 
 
 
 def quiet(windows: list[dict[str, float]]) -> list[dict[str, float]]:
-    """Those in which others took at most OTHERS_SHARE of the machine; all, where there is none."""
+    """Returns the windows in which others took at most OTHERS_SHARE of the machine, or all if there is none."""
     return [w for w in windows if w["others_share"] <= OTHERS_SHARE] or windows
 
 
 def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: int) -> dict[str, object]:
-    """What is printed."""
+    """Returns what is printed."""
     found: dict[int, list[dict[str, float]]] = {1: [], 2: []}
     at_start = conditions()
     for number in range(rounds):
@@ -81,14 +86,20 @@ def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: in
     wait = {workers: statistics.median(w["data_wait_share"] for w in some) for workers, some in counted.items()}
     model = PretrainingModel(store, run_config(preset, 1, windows))
     return {
-        "efficiency_2": round(rate[2] / rate[1], 3), "data_wait_share": round(wait[2], 4),
+        "efficiency_2": round(rate[2] / rate[1], 3),
+        "data_wait_share": round(wait[2], 4),
         "steps_per_s": {str(workers): round(r, 3) for workers, r in rate.items()},
-        "data_wait_share_1": round(wait[1], 4), "preset": preset,
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad), "samples_per_rank": SAMPLES_PER_RANK,
+        "data_wait_share_1": round(wait[1], 4),
+        "preset": preset,
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "samples_per_rank": SAMPLES_PER_RANK,
         "others_share": {str(workers): round(share, 3) for workers, share in others.items()},
-        "windows": {str(workers): len(some) for workers, some in counted.items()}, "windows_run": windows * rounds,
-        "window_steps": WINDOW_STEPS, "database": store.schema.database, "conditions": at_start,
-    }  # fmt: skip
+        "windows": {str(workers): len(some) for workers, some in counted.items()},
+        "windows_run": windows * rounds,
+        "window_steps": WINDOW_STEPS,
+        "database": store.schema.database,
+        "conditions": at_start,
+    }
 
 
 def main() -> int:

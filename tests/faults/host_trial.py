@@ -38,10 +38,16 @@ class HostTrial:
     def __init__(self, network: Network, options: argparse.Namespace, folder: Path) -> None:
         self.network, self.steps, self.folder = network, options.steps, folder
         self.settings = {
-            "data": options.data, "workers": 2, "max-steps": options.steps, "samples-per-step": 2,
-            "checkpoint-interval-steps": 10, "validation-interval-steps": WINDOW_STEPS, "validation-samples": 4,
-            "wandb": False, "seed": 3,
-        }  # fmt: skip
+            "data": options.data,
+            "workers": 2,
+            "max-steps": options.steps,
+            "samples-per-step": 2,
+            "checkpoint-interval-steps": 10,
+            "validation-interval-steps": WINDOW_STEPS,
+            "validation-samples": 4,
+            "wandb": False,
+            "seed": 3,
+        }
         self.one_host = self._on_one_host()
         self.cluster = RayHosts(network, folder)
         say(f"hosts: {', '.join(self.cluster.alive())}")
@@ -103,10 +109,14 @@ class HostTrial:
         outcome, alive = self.outcome(kind), self.cluster.alive()
         found = {
             "recovered": outcome == {"final_step": self.steps, "weights_equal": True} and alive == sorted(HOSTS),
-            "lost_s": round(lost_s, 1), **{f"{k}_s": round(v, 1) for k, v in parts.items()}, "at_step": step,
-            "host_back_at_step": back_at, **outcome, "hosts_at_the_end": len(alive),
+            "lost_s": round(lost_s, 1),
+            **{f"{k}_s": round(v, 1) for k, v in parts.items()},
+            "at_step": step,
+            "host_back_at_step": back_at,
+            **outcome,
+            "hosts_at_the_end": len(alive),
             "restarts": job.journal.survival()["restarts"],
-        }  # fmt: skip
+        }
         say(f"{kind}: {found}")
         return found
 

@@ -92,9 +92,13 @@ class Namespace:
             RuntimeError: The command ended with an error.
         """
         done = subprocess.run(
-            self.inside(command), env=environment, capture_output=True, text=True, timeout=timeout_s,
+            self.inside(command),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
             stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+        )
         if done.returncode != 0:
             text = (done.stdout + done.stderr)[-3000:]
             raise RuntimeError(f"{' '.join(command)} on {self.name}: status {done.returncode}\n{text}")
@@ -173,8 +177,10 @@ class Network:
         unshare = ["unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"]
         holder = subprocess.Popen(
             [*unshare, "sh", "-c", FIRST_PROCESS, "sh", name, str(self.folder)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
-        )  # fmt: skip
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
         assert holder.stdout is not None
         is_ready = holder.stdout.readline() == b"ready\n"
         first = psutil.Process(holder.pid).children()[0].pid if is_ready else 0
@@ -188,8 +194,19 @@ class Network:
         # With this machine's process numbers: in a namespace the host's first process has another one.
         mtu = ["mtu", str(MTU_BYTES)]
         pair = [
-            "link", "add", _link(host), *mtu, "type", "veth", "peer", "name", "eth0", *mtu, "netns", str(host.first),
-        ]  # fmt: skip
+            "link",
+            "add",
+            _link(host),
+            *mtu,
+            "type",
+            "veth",
+            "peer",
+            "name",
+            "eth0",
+            *mtu,
+            "netns",
+            str(host.first),
+        ]
         subprocess.run(["nsenter", f"--target={self.switch.first}", "--net", "ip", *pair], check=True)
         host.run("ip", "address", "add", f"{address}/24", "dev", "eth0")
         host.run("ip", "link", "set", "eth0", "up")

@@ -75,11 +75,18 @@ def trials(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         found["launch"] = launched_alone(options, folder)
     run = found["run"] or {}
     return {
-        "hosts": len(HOSTS), "final_step": run.get("final_step"), "weights_equal_to_one_host": run.get("weights_equal"),
-        "cut": found["cut"], "kill": found["kill"], "steps_per_s": found["scale"], "launcher": found["launch"],
+        "hosts": len(HOSTS),
+        "final_step": run.get("final_step"),
+        "weights_equal_to_one_host": run.get("weights_equal"),
+        "cut": found["cut"],
+        "kill": found["kill"],
+        "steps_per_s": found["scale"],
+        "launcher": found["launch"],
         "workers_on": run.get("on"),
-        "seconds": run.get("seconds"), "steps": options.steps, "conditions": load,
-    }  # fmt: skip
+        "seconds": run.get("seconds"),
+        "steps": options.steps,
+        "conditions": load,
+    }
 
 
 def is_kept(result: dict[str, Any], parts: list[str]) -> bool:

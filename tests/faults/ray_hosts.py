@@ -106,7 +106,7 @@ class RayHosts:
         self.join(*self.workers)
 
     def join(self, *hosts: Namespace) -> None:
-        """`ray start` on worker hosts, side by side."""
+        """Runs `ray start` on worker hosts, side by side."""
         started = [
             subprocess.Popen(
                 h.inside([*self._start(h), f"--address={self.head.address}:6379"]),

@@ -1,4 +1,4 @@
-"""What `python -m tune` refuses before Ray starts, and the command that a report prints."""
+"""`python -m tune` refuses bad input before Ray starts; a report prints the command that makes its store."""
 
 from __future__ import annotations
 

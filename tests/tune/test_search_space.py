@@ -1,4 +1,4 @@
-"""What a sweep may vary, and what it makes of it."""
+"""Search spaces: the paths that a sweep may vary, and the settings that follow."""
 
 from __future__ import annotations
 

@@ -16,8 +16,12 @@ from tune.suggestions import STARTUP_TRIALS, suggest
 
 RATES = SearchSpace(
     preset="robust",
-    values={"learning_rate": ray.tune.loguniform(1e-4, 1e-1), "backbone.num_layers": ray.tune.randint(2, 4), "gradient_clip_norm": [None, 1.0]},
-)  # fmt: skip
+    values={
+        "learning_rate": ray.tune.loguniform(1e-4, 1e-1),
+        "backbone.num_layers": ray.tune.randint(2, 4),
+        "gradient_clip_norm": [None, 1.0],
+    },
+)
 
 
 def record(status: Any, metric: float | None, steps: int = 8) -> TrialRecord:
@@ -69,7 +73,7 @@ def test_trials_that_were_stopped_early_count_as_worse_than_those_that_finished(
 
 def test_settings_like_those_that_failed_are_left_alone() -> None:
     def share_beside(*statuses: str) -> float:
-        """Of suggestions where trials of these statuses lie, beside the best of the others."""
+        """Returns the share of suggestions that lie where trials of these statuses do, beside the best of the others."""
         known = finished_near(8e-3, 10)
         for status in statuses:
             known += [({**known[0][0], "learning_rate": 1e-2 * 1.2**k}, record(status, None)) for k in range(8)]

@@ -161,7 +161,7 @@ def test_the_preset_file_gives_the_best_loss_again_bit_for_bit(
 
 
 def _left() -> set[tuple[str, str]]:
-    """What trials are made of: (class or state, id)."""
+    """Returns the actors and placement groups of trials: (class or state, id)."""
     actors = [a for a in ray._private.state.actors().values() if a["State"] == "ALIVE"]
     of_trials = ("ImplicitFunc", "TrainController", "RayTrainWorker", "PlacementGroupCleaner", "SplitCoordinator")
     groups = [g for g in ray.util.placement_group_table().values() if g["state"] != "REMOVED"]
@@ -270,9 +270,15 @@ def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_
     backbone = from_pretrained(checkpoint).backbone
     for task in of_best.tasks:
         job = FinetuneJob(
-            data=str(data), store_path=nasty_store.path, task=task, arm="frozen", regime="rolling",
-            config=as_deep_as(of_best.finetuning, backbone), checkpoint=str(checkpoint), backbone=backbone,
-        )  # fmt: skip
+            data=str(data),
+            store_path=nasty_store.path,
+            task=task,
+            arm="frozen",
+            regime="rolling",
+            config=as_deep_as(of_best.finetuning, backbone),
+            checkpoint=str(checkpoint),
+            backbone=backbone,
+        )
         assert run_job(job).val == best.results[-1][f"downstream/{task}"]
     text = markdown(read_sweep(killed), best)
     assert "| rank | trials | setting | objective | team-wins | team-points | status | steps |" in text
@@ -297,7 +303,7 @@ def _until(driver: psutil.Popen, plan: SweepPlan, reached: Callable[[Ledger], bo
 
 
 def _lives(process: psutil.Process) -> bool:
-    """Not so of a zombie, which stays where nobody waits for it."""
+    """Returns whether a process lives; a zombie, which stays where nobody waits for it, does not."""
     try:
         return process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:

@@ -28,7 +28,7 @@ MAX_DEATHS = 4
 
 @dataclass
 class TrialRecord:
-    """What the ledger says of a trial.
+    """The state of a trial by its events.
 
     Args:
         id: The trial's name in the sweep.

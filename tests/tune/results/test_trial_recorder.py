@@ -1,4 +1,4 @@
-"""What the driver writes down of trials that end in each way, and what it says."""
+"""The driver records trials that end in each way, and says so."""
 
 from __future__ import annotations
 
