@@ -44,7 +44,7 @@ print(len(modules), sorted(m for m in sys.modules if m.split(".")[0] in ("ray", 
 sys.modules["ray"] = None
 import torch
 from tests.nasty_database import write_nasty_database
-from rdl_core.contrast.collapse import effective_rank
+from rdl_core.contrast import effective_rank
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import HGSamplingConfig, robust
 from rdl_core.database.dataset import open_dataset

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from rdl_core.contrast.levels import ThreeLevelLoss
+from rdl_core.contrast import ThreeLevelLoss
 from rdl_core.graph.reg import EdgeType
 
 Rows = Mapping[str, Tensor]
@@ -30,7 +30,8 @@ class PlainLosses(torch.nn.Module):
         config = ours.config
         assert (config.row_form, config.link_matrix, config.context_form) == ("code", "shared", "edge_types")
         assert config.skip_edge_type_without_negative and config.context_bias
-        self.ours, self.max_negatives = ours, config.max_negatives
+        self.max_negatives = config.max_negatives
+        self.row, self.link, self.context = ours.row, ours.link, ours.context
 
     def forward(
         self, h: Rows, corrupted: Rows, links: Mapping[EdgeType, Tensor], rank: Rows
@@ -39,11 +40,11 @@ class PlainLosses(torch.nn.Module):
         return {
             "row": _total(
                 self._self_loss((corrupted[t] @ w.T), h[t] @ w.T, rank[t])
-                for t, w in zip(self.ours.node_types, self.ours.row_matrices, strict=True)
+                for t, w in zip(self.row.node_types, self.row.matrices, strict=True)
             ),
             "link": _total(
                 part
-                for e, w in zip(self.ours.edge_types, self.ours.link_matrices, strict=True)
+                for e, w in zip(self.link.edge_types, self.link.matrices, strict=True)
                 for part in self._links(h[e[0]], h[e[2]], w, links[e], rank[e[0]], rank[e[2]])
             ),
             "context": _total(
@@ -86,7 +87,7 @@ class PlainLosses(torch.nn.Module):
         return loss[is_input].sum(), int(is_input.sum())
 
     def _contexts(self, h: Rows, links: Mapping[EdgeType, Tensor]) -> list[tuple[str, Tensor, Tensor]]:
-        parameters = zip(self.ours.linked_node_types, self.ours.context_matrices, self.ours.context_biases, strict=True)
+        parameters = zip(self.context.node_types, self.context.matrices, self.context.biases, strict=True)
         z = {t: h[t] @ w + b for t, w, b in parameters}
         total = {t: torch.zeros_like(x) for t, x in z.items()}
         kinds = {t: x.new_zeros(len(x)) for t, x in z.items()}

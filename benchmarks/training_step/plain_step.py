@@ -15,7 +15,7 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast.levels import ThreeLevelLoss
+from rdl_core.contrast import ThreeLevelLoss
 from rdl_core.graph.reg import reverse
 from rdl_core.graph.store import Store
 from rdl_core.sampling.subgraph import Subgraph

@@ -44,7 +44,7 @@ from step_sides import (
 from distributed.training import allocator
 from rdl_core.batches.pretraining_batch import collate
 from rdl_core.config import RowsKind
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
@@ -123,7 +123,7 @@ def differences(store: Store, rows: RowsKind) -> dict[str, float]:
     ours = PretrainingModel(store, config).double()
     plain = PlainPretraining(store, config, ours.loss).double()
     copy_weights(plain.model, ours.encoder)
-    batch = collate([subgraph], [CURSOR], store.graph, store.features, config.corruption, seed=0)
+    batch = collate([subgraph], [CURSOR], store.graph, store.features, config.corruption, seed=0, loss=config.loss)
     totals, counts, clean = ours(batch)
     torch.stack([totals[level] / counts[level] for level in LEVELS]).sum().backward()
     of_losses = {n: p.grad.clone() for n, p in ours.loss.named_parameters() if p.grad is not None}

@@ -51,13 +51,29 @@ class Ours:
         self.optimizer = make_optimizer(self.model, config.learning_rate)
 
     def step(self, subgraph: Subgraph) -> None:
-        batch = collate([subgraph], [CURSOR], self.store.graph, self.store.features, self.config.corruption, seed=0)
+        batch = collate(
+            [subgraph],
+            [CURSOR],
+            self.store.graph,
+            self.store.features,
+            self.config.corruption,
+            seed=0,
+            loss=self.config.loss,
+        )
         train_step(self.model, batch, self.optimizer, SingleProcess())
 
     def parts(self, subgraph: Subgraph) -> dict[str, float]:
         """Seconds of each part."""
         clock = Clock()
-        batch = collate([subgraph], [CURSOR], self.store.graph, self.store.features, self.config.corruption, seed=0)
+        batch = collate(
+            [subgraph],
+            [CURSOR],
+            self.store.graph,
+            self.store.features,
+            self.config.corruption,
+            seed=0,
+            loss=self.config.loss,
+        )
         clock.lap("collate")
         self.optimizer.zero_grad(set_to_none=True)
         encoder = self.model.encoder
@@ -67,7 +83,7 @@ class Ours:
         h = encoder.propagate(x, batch.edges)
         clock.lap("layers")
         views = [{t: v.chunk(2)[i] if len(v) else v for t, v in h.items()} for i in (0, 1)]
-        sums = self.model.loss(*views, batch.links, batch.targets, batch.sample, batch.rank, batch.num_samples)
+        sums = self.model.loss(*views, batch.layout)
         loss = torch.stack([s.mean for s in sums.values()]).sum()
         clock.lap("losses")
         loss.backward()

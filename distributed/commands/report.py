@@ -19,7 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from distributed.console import console, say
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.graph.existence import existence_rules
 from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store

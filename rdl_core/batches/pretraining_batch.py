@@ -22,7 +22,9 @@ from torch_frame import TensorFrame
 
 from rdl_core.batches.corruption import corrupted_cells
 from rdl_core.batches.row_source import RowCells, RowTopology
-from rdl_core.config import CorruptionConfig
+from rdl_core.batches.sample_layout import SampleLayout, sample_layout
+from rdl_core.batches.transfer import on_device
+from rdl_core.config import CorruptionConfig, LossConfig
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.sampling.subgraph import Subgraph
@@ -46,6 +48,7 @@ class PretrainingBatch:
         age_days: Per table with a time column float [2 n], or None.
         segments: Per table consecutive (rows, stream) over the 2 n rows, for dropout.
         num_samples: Samples.
+        layout: What the losses need besides rows, or None.
     """
 
     frames: dict[str, TensorFrame]
@@ -57,16 +60,14 @@ class PretrainingBatch:
     age_days: dict[str, Tensor] | None
     segments: dict[str, list[tuple[int, tuple[int, ...]]]]
     num_samples: int
+    layout: SampleLayout | None
 
     def to(self, device: torch.device) -> PretrainingBatch:
-        """The batch on a device, from pinned memory, without waiting for the copies; edges stay here, where message passing is planned."""
+        """The batch on a device, from pinned memory, without waiting for the copies; what the model does not read stays here."""
         if device.type == "cpu":
             return self
-        moved: dict[str, Any] = {
-            name: _moved(getattr(self, name), device)
-            for name in ("frames", "links", "targets", "sample", "rank", "age_days")
-        }
-        return dataclasses.replace(self, **moved)
+        moved: dict[str, Any] = {name: _moved(getattr(self, name), device) for name in ("frames", "age_days")}
+        return dataclasses.replace(self, **moved, layout=on_device(self.layout, device))
 
 
 def _moved(values: dict | None, device: torch.device) -> dict | None:
@@ -81,6 +82,7 @@ def collate(
     config: CorruptionConfig,
     *,
     seed: int,
+    loss: LossConfig | None = None,
 ) -> PretrainingBatch:
     """The batch of these samples.
 
@@ -90,6 +92,7 @@ def collate(
         graph, features: Times, parents and cells of the rows (row_source.py).
         config: Corruption and hidden links.
         seed: Run seed.
+        loss: Form of the losses; None: the batch serves the encoder alone and has no layout.
     """
     rows = [s.rows for s in subgraphs]
     tables = graph.node_types
@@ -104,18 +107,21 @@ def collate(
             for r, (epoch, sample) in zip(rows, cursors, strict=True)
         ]
     links, targets = _links(subgraphs, cursors, first, config, seed)
+    sample = {
+        t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables
+    }
+    rank = {t: _ranks([len(r[t]) for r in rows], seed, cursors, number) for number, t in enumerate(tables)}
     return PretrainingBatch(
         frames=frames,
         edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}),
         links=links,
         targets=targets,
-        sample={
-            t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables
-        },
-        rank={t: _ranks([len(r[t]) for r in rows], seed, cursors, number) for number, t in enumerate(tables)},
+        sample=sample,
+        rank=rank,
         age_days=_ages(rows, graph) if config.relative_time else None,
         segments=segments,
         num_samples=len(subgraphs),
+        layout=None if loss is None else sample_layout(links, targets, sample, rank, len(subgraphs), loss),
     )
 
 

@@ -1,195 +1,321 @@
-"""A batch of samples as the contrastive losses see it: checked, and padded to one grid per table.
+"""A batch of samples as the contrastive levels see it: checked, counted and laid out once, on the host, before the step.
 
-In: per table the rows of `num_samples` disjoint subgraphs ("samples") one after another, with the number of the sample
-of each row; per foreign key the links between those rows. Out: one `SampleLayout` per table, which copies row values
-into a grid [num_samples, max_rows, ...], so that all pairs of a sample come from one batched matrix product.
+In: per table the rows of `num_samples` disjoint subgraphs ("samples") one after another, with the number of the sample of each row and its rank
+within it; per foreign key the links between those rows. Out: a `SampleLayout`, tensors alone: a grid [num_samples, max_rows, ...] per table, so that
+all pairs of a sample come from one batched matrix product; per level and table or key which logits are positives and negatives (`Pairs`) and how
+much each input weighs; whose vectors a row's context is the mean of.
 
-Invariants: a row keeps its order within its sample; no link crosses samples (checked); `max_rows` is at least 1, so
-that a table without rows needs no special case later and its parameters still get a gradient (zeros), as
-DistributedDataParallel expects on every rank. With one sample the grid is a view of the rows, not a copy.
-Cost: one transfer from device to host per batch, for the checks and the grid sizes together.
+Invariants: a row keeps its order within its sample; negatives never leave their sample and no link crosses samples (checked); where there are more
+than `max_negatives`, those of smallest rank are kept; an input without a negative leaves sum and count. `max_rows` is at least 1, so that a table
+without rows needs no special case later and its parameters still get a gradient (zeros), as DistributedDataParallel expects on every rank.
+Source: Peleska and Sir, Task-Agnostic Contrastive Pretraining for Relational Deep Learning, arXiv 2506.22530, Eq. 1-5.
 """
 
-import itertools
+from __future__ import annotations
+
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from rdl_core.batches.edges import Edges, make_edges
+from rdl_core.config import LossConfig
 from rdl_core.graph.reg import EdgeType
+from rdl_core.kernel_cache import kernel
+from rdl_core.kernels.info_nce import Pairs
+
+NO_CANDIDATE = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
-class SampleLayout:
+class RowGrid:
     """Where each row of one table lies in the grid [num_samples, max_rows].
 
-    `cell` [num_rows] is the flat position, sample * max_rows + slot; `is_row` [num_samples, max_rows] tells rows from
-    padding; `rank` [num_samples, max_rows] is the rank of each row within its sample; `is_full`: there is no padding.
+    Args:
+        num_samples, max_rows: Size of the grid.
+        cell: int64 [rows], the flat position of each row, ascending: sample * max_rows + place within the sample.
     """
 
     num_samples: int
     max_rows: int
     cell: Tensor
-    is_row: Tensor
-    rank: Tensor
-    is_full: bool
 
-    def pad(self, values: Tensor) -> Tensor:
-        """[num_rows, ...] -> [num_samples, max_rows, ...], zeros in the padding; a view where there is none."""
-        return _pad(values, self.cell, self.num_samples, self.max_rows)
-
-    def unpad(self, grid: Tensor) -> Tensor:
-        """The inverse of `pad`, without autograd; a view where there is no padding."""
-        return grid.flatten(0, 1) if self.is_full else grid.flatten(0, 1).index_select(0, self.cell)
-
-    def place(self, rows: Tensor) -> Tensor:
-        """The flat position of these rows (int64, any shape)."""
-        return rows if self.num_samples == 1 else self.cell[rows]
-
-    def slot(self, rows: Tensor) -> Tensor:
-        """The position within their sample of these rows (int64, any shape)."""
-        return self.cell[rows] % self.max_rows
+    def pad(self, x: Tensor) -> Tensor:
+        """Returns [num_samples, max_rows, channels] from [rows, channels], zeros in the padding; a view where there is one sample."""
+        if self.num_samples == 1 and len(x) == self.max_rows:
+            return x.unsqueeze(0)
+        grid = x.new_zeros(self.num_samples * self.max_rows, x.shape[1])
+        return grid.index_copy(0, self.cell, x).view(self.num_samples, self.max_rows, -1)
 
 
-def sample_layouts(
-    links_dict: Mapping[EdgeType, Tensor],
-    sample_dict: Mapping[str, Tensor],
-    rank_dict: Mapping[str, Tensor],
+@dataclass(frozen=True)
+class SampleLayout:
+    """All that the levels need of a batch besides rows.
+
+    Args:
+        grids: Per table.
+        row: Per table, anchors and candidates both its rows; the positive of a row is the row itself in the other view.
+        link: Per foreign key two Pairs: anchors parents and candidates children, anchors children and candidates parents.
+        context: Per table with a key, anchors its rows, candidates those that have a context, the positive of a row its own context.
+        context_means: Means one after another that make contexts of rows of all tables with a key, numbered table after table.
+    """
+
+    grids: dict[str, RowGrid]
+    row: dict[str, Pairs]
+    link: dict[EdgeType, tuple[Pairs, Pairs]]
+    context: dict[str, Pairs]
+    context_means: tuple[Edges, ...]
+
+
+def sample_layout(
+    links: Mapping[EdgeType, Tensor],
+    targets: Mapping[EdgeType, Tensor] | None,
+    sample: Mapping[str, Tensor],
+    rank: Mapping[str, Tensor],
     num_samples: int,
-) -> dict[str, SampleLayout]:
-    """The layout of each table.
+    config: LossConfig,
+) -> SampleLayout:
+    """Returns the layout of a batch.
 
-    sample_dict: {table: int64 [num_rows]}, nondecreasing, in [0, num_samples). rank_dict: {table: int64 [num_rows]}.
-    links_dict: {edge_type: int64 [2, num_links]}, rows (child; parent), read only to check them.
-    Raises ValueError naming the table (and foreign key) and the first row or link that breaks these rules.
+    Args:
+        links: Per foreign key int64 [2, links], rows (child; parent) within the batch, every link once.
+        targets: Per foreign key bool [links], the links hidden from message passing: they alone are inputs of the link level and feed the contexts,
+            while negatives exclude every link; None: all links.
+        sample: Per table int64 [rows], nondecreasing sample numbers below num_samples.
+        rank: Per table int64 [rows], a permutation within each sample.
+        num_samples: Samples, at least 1.
+        config: Most negatives, form of contexts, and whether a key without a negative is skipped.
+
+    Raises:
+        ValueError: An input breaks these rules; the message names table, key and the first offending row or link.
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; expected at least 1. Skip the step when no sample is left.")
-    tables, sizes = list(sample_dict), [len(sample) for sample in sample_dict.values()]
-    first = dict(zip(tables, [0, *itertools.accumulate(sizes)], strict=False))
-    samples = torch.cat(list(sample_dict.values()))
-    device = samples.device
-    table_of = torch.arange(len(tables), device=device).repeat_interleave(torch.tensor(sizes, device=device))
-    in_range = samples.clamp(0, num_samples - 1)  # so that counting cannot fail before the check
-    cell = table_of * num_samples + in_range  # of a table and a sample: nondecreasing
-    counts = torch.bincount(cell, minlength=len(tables) * num_samples).view(len(tables), num_samples)
-    is_bad = torch.cat([samples != in_range, cell[1:] < cell[:-1]])
-    is_bad_link = _is_bad_link(links_dict, first, sample_dict, samples)
-    on_host = torch.cat([counts.amax(1), is_bad.any().view(1), is_bad_link.any().view(1)]).tolist()  # the one transfer
-    if on_host[-2]:
-        for table, sample in sample_dict.items():
-            _check_sample(table, sample, num_samples)
-    if on_host[-1]:
-        for edge_type, links in links_dict.items():
-            _check_links({edge_type: links}, first, sample_dict, samples)
-    starts, places = counts.cumsum(1) - counts, torch.arange(max(1, *sizes), device=device)
-    return {
-        table: _layout(sample_dict[table], rank_dict[table], starts[i], counts[i], max(1, on_host[i]), places)
-        for i, table in enumerate(tables)
-    }
-
-
-def _layout(
-    sample: Tensor, rank: Tensor, starts: Tensor, counts: Tensor, max_rows: int, places: Tensor
-) -> SampleLayout:
-    num_samples = len(starts)
-    if num_samples == 1:
-        cell, is_row = places[: len(sample)], sample.new_full((1, max_rows), len(sample) > 0, dtype=torch.bool)
-    else:
-        cell = sample * max_rows + places[: len(sample)] - starts[sample]
-        is_row = places[:max_rows] < counts.unsqueeze(1)
-    is_full = num_samples * max_rows == len(sample)
-    return SampleLayout(num_samples, max_rows, cell, is_row, _pad(rank, cell, num_samples, max_rows), is_full)
-
-
-def _pad(values: Tensor, cell: Tensor, num_samples: int, max_rows: int) -> Tensor:
-    if num_samples == 1 and values.size(0) == max_rows:
-        return values.unsqueeze(0)
-    grid = values.new_zeros(num_samples * max_rows, *values.shape[1:])
-    return grid.index_copy(0, cell, values).view(num_samples, max_rows, *values.shape[1:])
-
-
-def _is_bad_link(
-    links_dict: Mapping[EdgeType, Tensor], first: Mapping[str, int], sample_dict: Mapping[str, Tensor], samples: Tensor
-) -> Tensor:
-    """bool [all links]: an end is no row of its table, or the ends lie in different samples."""
-    if not links_dict:
-        return samples.new_zeros(0, dtype=torch.bool)
-    sizes = torch.tensor([[len(sample_dict[e[i]]) for e in links_dict] for i in (0, 2)], device=samples.device)
-    begins = torch.tensor([[first[e[i]] for e in links_dict] for i in (0, 2)], device=samples.device)
-    lengths = torch.tensor([x.size(1) for x in links_dict.values()], device=samples.device)
-    sizes, begins = (x.repeat_interleave(lengths, dim=1) for x in (sizes, begins))
-    ends = torch.cat(list(links_dict.values()), dim=1)
-    is_no_row = ((ends < 0) | (ends >= sizes)).any(0)
-    with_none = torch.cat([samples, samples.new_zeros(1)])
-    both = with_none[torch.where(is_no_row, len(samples), ends + begins)]
-    return is_no_row | (both[0] != both[1])
-
-
-def _check_sample(table: str, sample: Tensor, num_samples: int) -> None:
-    is_bad = (sample < 0) | (sample >= num_samples) | (sample.diff(prepend=sample[:1]) < 0)
-    if not is_bad.any():
-        return
-    row = int(is_bad.nonzero()[0])
-    before = f" after {int(sample[row - 1])}" if row else ""
-    raise ValueError(
-        f"sample_dict[{table!r}]: row {row} has sample number {int(sample[row])}{before}; expected nondecreasing "
-        f"numbers from 0 to {num_samples - 1} (num_samples is {num_samples}). Concatenate the samples in order."
+    _check_inputs(links, targets, sample, rank)
+    samples = {table: numbers.numpy() for table, numbers in sample.items()}
+    for table, numbers in samples.items():
+        _check_samples(table, numbers, num_samples)
+    ends = {edge_type: of_key.numpy() for edge_type, of_key in links.items()}
+    for edge_type, rows in ends.items():
+        _check_links(edge_type, rows, samples)
+    is_target = {e: np.ones(x.shape[1], np.bool_) if targets is None else targets[e].numpy() for e, x in ends.items()}
+    grids = {table: _grid(numbers, num_samples) for table, numbers in samples.items()}
+    cells = {table: grid.cell.numpy() for table, grid in grids.items()}
+    ranks = {table: _rank_grid(table, grids[table], samples[table], rank[table].numpy()) for table in grids}
+    link = {}
+    for edge_type, rows in ends.items():
+        child, _, parent = edge_type
+        children, parents = cells[child][rows[0]], cells[parent][rows[1]]
+        itself = cells[child][:0] if child != parent else np.delete(cells[child], rows[0][rows[0] == rows[1]])
+        is_input = np.concatenate([is_target[edge_type], np.zeros(len(itself), np.bool_)])
+        children, parents = np.concatenate([children, itself]), np.concatenate([parents, itself])
+        skip = config.skip_edge_type_without_negative
+        link[edge_type] = (
+            _pairs(parents, children, is_input, ranks[parent].shape, ranks[child], config.max_negatives, skip),
+            _pairs(children, parents, is_input, ranks[child].shape, ranks[parent], config.max_negatives, skip),
+        )
+    sizes = {table: len(cells[table]) for table in cells if any(table in (e[0], e[2]) for e in ends)}
+    means, has_context = _context_means(ends, is_target, sizes, config)
+    context = {}
+    for table, has in has_context.items():
+        among = ranks[table].copy()
+        among.reshape(-1)[cells[table][~has]] = NO_CANDIDATE
+        context[table] = _self_pairs(cells[table][has], among, config)
+    return SampleLayout(
+        grids=grids,
+        row={table: _self_pairs(cells[table], ranks[table], config) for table in grids},
+        link=link,
+        context=context,
+        context_means=means,
     )
 
 
-def _check_links(
-    links_dict: Mapping[EdgeType, Tensor], first: Mapping[str, int], sample_dict: Mapping[str, Tensor], samples: Tensor
-) -> None:
-    ((child, fkey_col, parent), links), *_ = links_dict.items()
-    is_bad = _is_bad_link(links_dict, first, sample_dict, samples)
+def _grid(samples: NDArray[np.int64], num_samples: int) -> RowGrid:
+    counts = np.bincount(samples, minlength=num_samples)
+    max_rows = max(1, int(counts.max()))
+    first = np.cumsum(counts) - counts
+    cell = samples * max_rows + np.arange(len(samples)) - first[samples]
+    return RowGrid(num_samples, max_rows, torch.from_numpy(cell))
+
+
+def _rank_grid(table: str, grid: RowGrid, samples: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Returns int32 [num_samples, max_rows], NO_CANDIDATE in the padding; refuses what is no permutation within each sample."""
+    size = np.bincount(samples, minlength=grid.num_samples)[samples]
+    is_bad = (rank < 0) | (rank >= size)
+    if is_bad.any():
+        row = int(is_bad.argmax())
+        raise ValueError(
+            f"rank[{table!r}]: row {row} has rank {rank[row]}; expected numbers from 0 to {size[row] - 1}, each once."
+        )
+    first, place = np.unique(samples * grid.max_rows + rank, return_index=True)
+    if len(first) < len(rank):
+        row = int(np.delete(np.arange(len(rank)), place)[0])
+        raise ValueError(
+            f"rank[{table!r}]: row {row} has rank {rank[row]}, as has another row of sample {samples[row]}; expected each rank once."
+        )
+    ranks = np.full((grid.num_samples, grid.max_rows), NO_CANDIDATE, np.int32)
+    ranks.reshape(-1)[grid.cell.numpy()] = rank
+    return ranks
+
+
+def _self_pairs(cells: NDArray[np.int64], rank: NDArray[np.int32], config: LossConfig) -> Pairs:
+    """Returns the pairs whose positives are rows beside themselves."""
+    return _pairs(cells, cells, np.ones(len(cells), np.bool_), rank.shape, rank, config.max_negatives, False)
+
+
+def _pairs(
+    anchor: NDArray[np.int64],
+    candidate: NDArray[np.int64],
+    is_input: NDArray[np.bool_],
+    anchor_shape: tuple[int, ...],
+    rank: NDArray[np.int32],
+    max_negatives: int,
+    skip: bool,
+) -> Pairs:
+    """As `_count_pairs`."""
+    *arrays, count = _count_pairs(anchor, candidate, is_input, anchor_shape[1], rank, max_negatives, skip)
+    place, weight, order, bound = map(torch.from_numpy, arrays)
+    return Pairs(place, weight, order, bound, torch.tensor(count))
+
+
+@kernel
+def _count_pairs(anchor, candidate, is_input, num_anchors, rank, max_negatives, skip):  # type: ignore[no-untyped-def]
+    """Returns place, weight, rank, bound and count of `Pairs`.
+
+    anchor, candidate: int64 [places], cells of what is no negative. is_input: bool [places]. rank: int32 [samples, candidates], within each sample
+    different numbers below the number of candidates, or NO_CANDIDATE. skip: a sample in which the anchor of some input has no negative has no input.
+
+    A candidate that an anchor must leave out pushes the anchor's bound one further, if it lies below it; candidates are visited by rank.
+    """
+    num_samples, num_candidates = rank.shape
+    by_rank = np.full((num_samples, num_candidates), -1, np.int64)
+    order = np.full((num_samples, num_candidates), NO_CANDIDATE, np.int32)
+    number = np.zeros((num_samples, num_anchors), np.int64)
+    bound = np.full((num_samples, num_anchors), max_negatives, np.int32)
+    for s in range(num_samples):
+        for c in range(num_candidates):
+            if rank[s, c] != NO_CANDIDATE:
+                by_rank[s, rank[s, c]] = c
+        kept = 0
+        for c in by_rank[s]:
+            if c >= 0:
+                by_rank[s, kept], order[s, c] = c, kept
+                kept += 1
+        by_rank[s, kept:] = -1
+        number[s] = kept
+    begins = np.zeros(num_samples * num_anchors + 1, np.int64)
+    for v in anchor:
+        number[v // num_anchors, v % num_anchors] -= 1
+        begins[v + 1] += 1
+    if num_candidates > max_negatives:
+        head, following = np.full(num_samples * num_candidates, -1, np.int64), np.empty(len(candidate), np.int64)
+        for p in range(len(candidate)):
+            following[p], head[candidate[p]] = head[candidate[p]], p
+        for s in range(num_samples):
+            for k in range(num_candidates):
+                p = head[s * num_candidates + by_rank[s, k]] if by_rank[s, k] >= 0 else -1
+                while p >= 0:
+                    bound[s, anchor[p] % num_anchors] += k < bound[s, anchor[p] % num_anchors]
+                    p = following[p]
+    is_skipped = np.zeros(num_samples, np.bool_)
+    for p in range(len(anchor) if skip else 0):
+        s, a = anchor[p] // num_anchors, anchor[p] % num_anchors
+        is_skipped[s] |= is_input[p] and number[s, a] <= 0
+    begins = np.cumsum(begins)
+    place, weight, count = np.empty(len(anchor), np.int64), np.zeros(len(anchor), np.float64), 0
+    for p in range(len(anchor)):
+        s, a = anchor[p] // num_anchors, anchor[p] % num_anchors
+        at = begins[anchor[p]]
+        begins[anchor[p]] += 1
+        place[at] = anchor[p] * num_candidates + candidate[p] % num_candidates
+        if is_input[p] and number[s, a] > 0 and not is_skipped[s]:
+            weight[at] = 1.0 / np.log1p(min(number[s, a], max_negatives))
+            count += 1
+    return place, weight, order, bound, count
+
+
+def _context_means(
+    ends: Mapping[EdgeType, NDArray[np.int64]],
+    is_target: Mapping[EdgeType, NDArray[np.bool_]],
+    sizes: Mapping[str, int],
+    config: LossConfig,
+) -> tuple[tuple[Edges, ...], dict[str, NDArray[np.bool_]]]:
+    """Returns (the means of Eq. 3, per table bool [rows] whether a row has a context).
+
+    A neighbour joined by two keys, or a row of a self-referencing key that is both child and parent of v, counts once per directed link.
+    """
+    if not sizes:
+        return (), {}
+    total, num_types = sum(sizes.values()), 2 * len(ends)
+    first = dict(zip(sizes, np.cumsum([0, *sizes.values()]), strict=False))
+    used = {e: rows[:, is_target[e]] + np.array([[first[e[0]]], [first[e[2]]]]) for e, rows in ends.items()}
+    source = np.concatenate([rows[side] for rows in used.values() for side in (0, 1)])
+    target = np.concatenate([rows[1 - side] for rows in used.values() for side in (0, 1)])
+    has = np.zeros(total, np.bool_)
+    has[target] = True
+    by_table = dict(zip(sizes, np.split(has, list(first.values())[1:]), strict=True))
+    if config.context_form == "neighbours":
+        return (make_edges(source, target, total, total),), by_table
+    kind = np.repeat(np.arange(num_types), [rows.shape[1] for rows in used.values() for _ in (0, 1)])
+    is_met = np.zeros(num_types * total, np.bool_)
+    is_met[kind * total + target] = True  # a row and one of its edge types
+    met = np.flatnonzero(is_met)
+    number = np.cumsum(is_met) - 1
+    by_type = make_edges(source, number[kind * total + target], total, len(met))
+    return (by_type, make_edges(np.arange(len(met)), met % total, len(met), total)), by_table
+
+
+def _check_samples(table: str, samples: NDArray[np.int64], num_samples: int) -> None:
+    is_bad = (samples < 0) | (samples >= num_samples)
+    is_bad[1:] |= samples[1:] < samples[:-1]
     if not is_bad.any():
         return
-    position = int(is_bad.nonzero()[0])
-    child_row, parent_row = links[:, position].tolist()
+    row = int(is_bad.argmax())
+    before = f" after {samples[row - 1]}" if row else ""
     raise ValueError(
-        f"{child}.{fkey_col} -> {parent}: link {position} joins child row {child_row} to parent row {parent_row}; "
-        f"expected row numbers below {sample_dict[child].numel()} and {sample_dict[parent].numel()}, both ends in one "
-        "sample. When samples are joined to a batch, shift the row numbers of each by the rows of those before it."
+        f"sample[{table!r}]: row {row} has sample number {samples[row]}{before}; expected nondecreasing numbers from 0 to "
+        f"{num_samples - 1} (num_samples is {num_samples}). Concatenate the samples in order."
     )
 
 
-def check_rows(
-    rows_dicts: Mapping[str, Mapping[str, Tensor]],
-    number_dicts: Mapping[str, Mapping[str, Tensor]],
-    node_types: Sequence[str],
-    channels: int,
-) -> None:
-    """Raise ValueError unless every dict has every table: floating [num_rows, channels] or int64 [num_rows]."""
-    for name, by_table in (*rows_dicts.items(), *number_dicts.items()):
-        _check_keys(name, by_table, node_types)
-    num_rows: dict[str, int] = {}  # of the first dict; the others must agree
-    for name, by_table in rows_dicts.items():
-        for table in node_types:
-            shape = (num_rows.get(table), channels)
-            _check_tensor(f"{name}[{table!r}]", by_table[table], shape, None)
-            num_rows.setdefault(table, by_table[table].size(0))
-    for name, by_table in number_dicts.items():
-        for table in node_types:
-            _check_tensor(f"{name}[{table!r}]", by_table[table], (num_rows[table],), torch.int64)
+def _check_links(edge_type: EdgeType, rows: NDArray[np.int64], samples: Mapping[str, NDArray[np.int64]]) -> None:
+    child, fkey_col, parent = edge_type
+    sizes = np.array([[len(samples[child])], [len(samples[parent])]])
+    is_bad = ((rows < 0) | (rows >= sizes)).any(axis=0)
+    if not is_bad.any():
+        is_bad = samples[child][rows[0]] != samples[parent][rows[1]]
+        if not is_bad.any():
+            return
+    position = int(is_bad.argmax())
+    raise ValueError(
+        f"{child}.{fkey_col} -> {parent}: link {position} joins child row {rows[0, position]} to parent row {rows[1, position]}; "
+        f"expected row numbers below {len(samples[child])} and {len(samples[parent])}, both ends in one sample. "
+        "When samples are joined to a batch, shift the row numbers of each by the rows of those before it."
+    )
 
 
-def check_links(
-    links_dict: Mapping[EdgeType, Tensor], target_dict: Mapping[EdgeType, Tensor] | None, edge_types: Sequence[EdgeType]
+def _check_inputs(
+    links: Mapping[EdgeType, Tensor],
+    targets: Mapping[EdgeType, Tensor] | None,
+    sample: Mapping[str, Tensor],
+    rank: Mapping[str, Tensor],
 ) -> None:
-    """Raise ValueError unless each key has int64 links [2, num_links] and, where given, bool targets [num_links]."""
-    _check_keys("links_dict", links_dict, edge_types)
-    for edge_type, links in links_dict.items():
-        _check_tensor(f"links_dict[{edge_type}]", links, (2, None), torch.int64)
-    if target_dict is not None:
-        _check_keys("target_dict", target_dict, edge_types)
-        for edge_type, is_target in target_dict.items():
-            _check_tensor(f"target_dict[{edge_type}]", is_target, (links_dict[edge_type].size(1),), torch.bool)
+    _check_keys("rank", rank, list(sample))
+    for table, numbers in sample.items():
+        _check_tensor(f"sample[{table!r}]", numbers, (None,), torch.int64)
+        _check_tensor(f"rank[{table!r}]", rank[table], (len(numbers),), torch.int64)
+    if targets is not None:
+        _check_keys("targets", targets, list(links))
+    for edge_type, of_key in links.items():
+        _check_tensor(f"links[{edge_type}]", of_key, (2, None), torch.int64)
+        if targets is not None:
+            _check_tensor(f"targets[{edge_type}]", targets[edge_type], (of_key.shape[1],), torch.bool)
 
 
 def _check_keys(name: str, got: Collection[object], expected: Sequence[object]) -> None:
-    """Raise ValueError unless the dict `name` has exactly the expected keys."""
     missing = [key for key in expected if key not in got]
     unknown = [key for key in got if key not in expected]
     if missing or unknown:
@@ -199,14 +325,11 @@ def _check_keys(name: str, got: Collection[object], expected: Sequence[object]) 
         )
 
 
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype | None) -> None:
-    """Raise ValueError unless `tensor` has this shape (None: any size) and dtype (None: any floating dtype)."""
-    fits = tensor.dim() == len(shape) and all(
-        wanted in (None, got) for got, wanted in zip(tensor.shape, shape, strict=True)
-    )
-    if not fits or (not tensor.is_floating_point() if dtype is None else tensor.dtype != dtype):
+def _check_tensor(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
+    fits = tensor.dim() == len(shape) and all(n in (None, got) for got, n in zip(tensor.shape, shape, strict=True))
+    if not fits or tensor.dtype != dtype:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(
-            f"{name}: expected shape [{sizes}] and dtype {dtype or 'floating point'}, got {list(tensor.shape)} and "
-            f"{tensor.dtype}. Pass the rows of the batch in the order of sample_dict; convert with .to(dtype)."
+            f"{name}: expected shape [{sizes}] and dtype {dtype}, got {list(tensor.shape)} and {tensor.dtype}. "
+            "Pass the rows of the batch in the order of `sample`; convert with .to(dtype)."
         )

@@ -23,7 +23,7 @@ from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
 from rdl_core.batches.row_source import RowSource, mapped_rows
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import Checkpoint
 from rdl_core.optimizer import make_optimizer
@@ -120,7 +120,7 @@ def fit(
 
     def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[PretrainingBatch, NDArray[np.int64], list[Cursor]]:
         subgraphs, cursors = item
-        batch = collate(subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed)
+        batch = collate(subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed, loss=config.loss)
         return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
 
     batches = made_of(steps, ready, ahead=device.type == "cuda")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from rdl_core.batches.pretraining_batch import PretrainingBatch
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast.levels import ThreeLevelLoss
+from rdl_core.contrast import ThreeLevelLoss
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 
@@ -31,6 +31,8 @@ class PretrainingModel(torch.nn.Module):
 
     def forward(self, batch: PretrainingBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
         """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples."""
+        if batch.layout is None:
+            raise ValueError("this batch has no layout for the losses: make it with collate(..., loss=config.loss)")
         self.encoder.set_dropout_segments(batch.segments)
         device = next(self.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
@@ -40,7 +42,5 @@ class PretrainingModel(torch.nn.Module):
             h_dict = self.encoder.propagate(x_dict, batch.edges)
         clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
-        numbers = (batch.sample, batch.rank, batch.num_samples)
-        sums = self.loss(clean, corrupted, batch.links, batch.targets, *numbers)
-        counts = {level: torch.as_tensor(s.count, device=device) for level, s in sums.items()}
-        return {level: s.total for level, s in sums.items()}, counts, clean
+        sums = self.loss(clean, corrupted, batch.layout)
+        return {level: s.total for level, s in sums.items()}, {level: s.count for level, s in sums.items()}, clean

@@ -10,8 +10,7 @@ from rdl_core.batches.pretraining_batch import Cursor, collate
 from rdl_core.batches.row_source import RowSource, mapped_rows
 from rdl_core.communicator import Communicator
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast.collapse import effective_rank
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS, effective_rank
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
 
@@ -61,8 +60,14 @@ class Validation:
         for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
             subgraphs = self.sampler.sample(epoch, [sample])
             cursors = [(epoch, sample)]
-            seed = self.config.seed_of_validation
-            batch = collate(subgraphs, cursors, *self.rows(subgraphs), self.corruption, seed=seed)
+            batch = collate(
+                subgraphs,
+                cursors,
+                *self.rows(subgraphs),
+                self.corruption,
+                seed=self.config.seed_of_validation,
+                loss=self.config.loss,
+            )
             totals, counts, h = model(batch.to(device))
             sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
             sums[1] += torch.stack([counts[level] for level in LEVELS]).double()

@@ -15,7 +15,7 @@ from distributed.runs.checkpoint import run_identity
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
 from rdl_core.batches.row_source import mapped_rows
 from rdl_core.config import PRESETS, HGSamplingConfig, PretrainingConfig
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining.loop import fit, local_sampler, local_steps
@@ -60,7 +60,7 @@ def model_and_batch(store: Store, settings: PretrainingConfig) -> tuple[Pretrain
     model = PretrainingModel(store, settings)
     subgraphs, cursors = next(iter(local_steps(local_sampler(store, settings, settings.seed), settings)))
     rows = mapped_rows(store)(subgraphs)
-    return model, collate(subgraphs, cursors, *rows, settings.corruption, seed=settings.seed)
+    return model, collate(subgraphs, cursors, *rows, settings.corruption, seed=settings.seed, loss=settings.loss)
 
 
 def loss_of(model: PretrainingModel, batch: PretrainingBatch) -> torch.Tensor:
@@ -105,11 +105,8 @@ def test_every_product_of_the_encoder_is_bfloat16_forward_and_backward(
 @pytest.mark.parametrize("preset", ["robust", "paper"])
 def test_losses_are_of_float32(nasty_store: Store, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     model, batch = model_and_batch(nasty_store, config(preset, "bfloat16"))
-    monkeypatch.setattr(
-        "rdl_core.contrast.terms.HAS_KERNEL", False
-    )  # where it is used, all is float32: it takes nothing else
-    logits = watch(monkeypatch, "rdl_core.contrast.terms", "block")
-    products = watch(monkeypatch, "rdl_core.contrast.terms", "product")
+    logits = watch(monkeypatch, "rdl_core.contrast.levels", "info_nce")
+    products = watch(monkeypatch, "rdl_core.contrast.levels", "linear")
     totals, _, _ = model(batch)
     assert logits == products == {torch.float32}
     assert {t.dtype for t in totals.values()} == {torch.float32}

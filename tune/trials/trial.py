@@ -38,7 +38,7 @@ from distributed.training.trainer import pretrain
 from rdl_core.atomic_write import replace_folder
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store, open_store
 from rdl_core.model.checkpoint import cpu_weights, save_pretrained
 from rdl_core.optimizer import make_optimizer

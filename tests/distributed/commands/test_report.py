@@ -18,7 +18,7 @@ from distributed.commands.report import (
     show_results,
     show_store,
 )
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.state import TrainState
 from rdl_core.tasks.finetuning import FinetuningResult

@@ -36,7 +36,7 @@ from rdl_core.config import (
     paper,
     robust,
 )
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store, open_store
@@ -162,6 +162,7 @@ def pretraining_steps(
             store.features,
             config.corruption,
             seed=config.seed,
+            loss=config.loss,
         )
         losses, _ = train_step(wrapped, batch, optimizer, communicator)
         yield losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}

@@ -33,7 +33,7 @@ from distributed.storage.materialize import materialize_in_parallel
 from distributed.training.train_loop import worker_steps
 from distributed.training.trainer import BACKEND, PretrainResult, pretrain
 from rdl_core.config import StoreConfig
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained

@@ -5,13 +5,10 @@ from __future__ import annotations
 import itertools
 import platform
 
-import numpy as np
-import psutil
 import pytest
 import torch
 from torch import Tensor
 
-from rdl_core.contrast.contrast import contrast
 from rdl_core.kernels.linear import product
 from rdl_core.kernels.product_kernels import HAS_KERNEL
 
@@ -81,21 +78,3 @@ def test_biases_and_results_that_do_not_lie_well() -> None:
         product(x, w, b[:3])
     with pytest.raises(RuntimeError, match="must match|broadcast"):
         product(x, w, out=torch.ones(70, 3))
-
-
-@pytest.mark.skipif(not HAS_KERNEL, reason="this PyTorch has no micro-kernel to call")
-def test_losses_of_ever_new_sizes_make_no_new_kernels() -> None:
-    """oneDNN keeps 25 kB a shape for good: of 1,500 blocks of random sizes that would be over 60 MB."""
-    generator, channels, process = np.random.default_rng(0), 16, psutil.Process()
-    for number in range(2_000):
-        if number == 500:
-            before = process.memory_info().rss
-        sides, kept = [], []
-        sizes = generator.integers(2, 257, 2)
-        for size in sizes:
-            x, grad = np.ones((size, channels), np.float32), np.empty((size, channels), np.float32)
-            kept += [x, grad]
-            sides.append(np.array([size, x.ctypes.data, 0, 0, grad.ctypes.data, 0, 0, 0]))
-        pair, is_row, is_column = np.zeros(1, np.int64), *(np.ones((1, size), np.bool_) for size in sizes)
-        contrast(1, channels, *sides, pair, pair, np.ones(0, np.bool_), is_row, is_column, False, False, True, True)
-    assert process.memory_info().rss - before < 20e6

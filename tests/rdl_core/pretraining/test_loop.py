@@ -29,7 +29,7 @@ from rdl_core.config import (
     paper,
     robust,
 )
-from rdl_core.contrast.terms import LEVELS
+from rdl_core.contrast import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
@@ -133,7 +133,7 @@ def test_a_steps_gradient_is_the_sum_over_its_samples(nasty_store: Store, preset
 
     def batch(numbers: list[int]) -> Any:
         chosen = [samples[i] for i in numbers], [cursors[i] for i in numbers]
-        return collate(*chosen, graph, features, run.config.corruption, seed=0)
+        return collate(*chosen, graph, features, run.config.corruption, seed=0, loss=run.config.loss)
 
     alone = [run.model(batch([i])) for i in range(3)]
     counts = {level: sum(int(c[level]) for _, c, _ in alone) for level in LEVELS}
@@ -158,7 +158,9 @@ def test_a_steps_gradient_is_the_sum_over_its_samples(nasty_store: Store, preset
 def test_clipping_bounds_the_norm_of_the_gradient(nasty_store: Store) -> None:
     run = Run(nasty_store, config())
     subgraphs, cursors = next(iter(local_steps(run.sampler, run.config)))
-    batch = collate(subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0)
+    batch = collate(
+        subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0, loss=run.config.loss
+    )
     train_step(run.model, batch, run.optimizer, SingleProcess(), gradient_clip_norm=1e-3)
     norm = torch.stack([p.grad.norm() for p in run.model.parameters() if p.grad is not None]).norm()
     assert norm.item() == pytest.approx(1e-3, rel=1e-2)
@@ -320,10 +322,12 @@ def test_validation_is_without_dropout(nasty_store: Store) -> None:
 def test_a_loss_that_is_not_finite_raises_and_changes_no_weight(nasty_store: Store) -> None:
     run = Run(nasty_store, config())
     with torch.no_grad():
-        run.model.loss.row_matrices[0][0, 0] = float("nan")
+        run.model.loss.row.matrices[0][0, 0] = float("nan")
     before = weights(run.model)
     subgraphs, cursors = next(iter(local_steps(run.sampler, run.config)))
-    batch = collate(subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0)
+    batch = collate(
+        subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0, loss=run.config.loss
+    )
     with pytest.raises(FloatingPointError, match="lower the learning rate or clip"):
         train_step(run.model, batch, run.optimizer, SingleProcess())
     for name, weight in run.model.state_dict().items():
@@ -337,7 +341,9 @@ def test_huge_logits_stay_finite(nasty_store: Store, preset: str) -> None:
         for matrix in run.model.loss.parameters():
             matrix.mul_(1e3 / run.config.loss.initial_scale)
     subgraphs, cursors = next(iter(local_steps(run.sampler, run.config)))
-    batch = collate(subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0)
+    batch = collate(
+        subgraphs, cursors, nasty_store.graph, nasty_store.features, run.config.corruption, seed=0, loss=run.config.loss
+    )
     losses, _ = train_step(run.model, batch, run.optimizer, SingleProcess())
     assert max(losses.values()) > 100  # so the logits were huge indeed
     for name, parameter in run.model.named_parameters():

@@ -1,0 +1,101 @@
+"""The contrastive pretraining loss: the levels on one batch, each a sum and a count, for the caller to add over ranks and divide once.
+
+Promises: finite for logits of +-1e4 in float32; rows below float32 are raised to float32, and no autocast applies;
+nothing is read back from a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from rdl_core.batches.sample_layout import SampleLayout
+from rdl_core.config import LossConfig
+from rdl_core.contrast.levels import ContextLevel, Level, LinkLevel, LossSum, RowLevel, Rows
+from rdl_core.graph.reg import EdgeType
+
+LEVELS = ("row", "link", "context")
+
+
+class ThreeLevelLoss(Module):
+    """Row, link and context level with their matrices.
+
+    Parameters are numbered, as table names need not be valid parameter names; `parameter_owners` names them.
+
+    Args:
+        node_types: Tables.
+        edge_types: Foreign keys (child table, column, parent table); a table may reference itself and two keys may join the same tables. Tables
+            without any key have no context, hence no context matrix.
+        channels: Length of all vectors.
+        config: Form of each level.
+
+    Raises:
+        ValueError: A name is repeated or unknown, or channels is below 1.
+    """
+
+    def __init__(
+        self, node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int, config: LossConfig
+    ) -> None:
+        super().__init__()
+        _check_names(node_types, edge_types, channels)
+        linked = [t for t in node_types if any(t in (child, parent) for child, _, parent in edge_types)]
+        self.node_types, self.channels, self.config = tuple(node_types), channels, config
+        self.row = RowLevel(node_types, channels, config)
+        self.link = LinkLevel(edge_types, channels, config)
+        self.context = ContextLevel(linked, channels, config)
+
+    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
+        """Returns {parameter name: ("row" | "context" | "context_bias", table) or ("link", *edge_type, direction)}."""
+        owners: dict[str, tuple[str, ...]] = {}
+        for name, level in self.named_children():
+            assert isinstance(level, Level)
+            owners |= {f"{name}.{parameter}": owner for parameter, owner in level.parameter_owners().items()}
+        return owners
+
+    def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> dict[str, LossSum]:
+        """Returns a LossSum per level, over all tables or keys.
+
+        Args:
+            h, h_corrupted: [rows, channels] per table, clean and corrupted rows after message passing.
+            layout: Of the same rows.
+
+        Raises:
+            ValueError: A table is missing or has other rows than the layout; the message names it. No work has been done then.
+        """
+        clean, corrupted = (self._checked(name, x, layout) for name, x in (("h", h), ("h_corrupted", h_corrupted)))
+        with torch.autocast(clean[self.node_types[0]].device.type, enabled=False):
+            return {name: level(clean, corrupted, layout) for name, level in self.named_children()}
+
+    def _checked(self, name: str, x: Rows, layout: SampleLayout) -> dict[str, Tensor]:
+        """Returns the rows in float32 at least."""
+        for table in self.node_types:
+            if table not in x:
+                raise ValueError(
+                    f"{name}: table {table!r} is missing; expected one tensor for each of {list(self.node_types)}."
+                )
+            shape = [len(layout.grids[table].cell), self.channels]
+            if list(x[table].shape) != shape or not x[table].is_floating_point():
+                raise ValueError(
+                    f"{name}[{table!r}]: expected shape {shape} and a floating dtype, got {list(x[table].shape)} and {x[table].dtype}. "
+                    "Pass the rows that the layout is of."
+                )
+        return {t: x[t].to(torch.promote_types(x[t].dtype, torch.float32)) for t in self.node_types}
+
+
+def _check_names(node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int) -> None:
+    if not node_types or len(set(node_types)) != len(node_types):
+        raise ValueError(f"node_types is {list(node_types)}; expected at least one table, each once.")
+    if len(set(edge_types)) != len(edge_types):
+        raise ValueError(f"edge_types is {list(edge_types)}; expected each foreign key once.")
+    for child, fkey_col, parent in edge_types:
+        for table in (child, parent):
+            if table not in node_types:
+                raise ValueError(
+                    f"edge_types: {child}.{fkey_col} -> {parent} names table {table!r}, which is not in node_types "
+                    f"{list(node_types)}. Add the table or drop the key."
+                )
+    if channels < 1:
+        raise ValueError(f"channels is {channels}; expected at least 1, the width of the rows after message passing.")
