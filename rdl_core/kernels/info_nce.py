@@ -164,7 +164,9 @@ def _mask(row, rank, bound, out):  # type: ignore[no-untyped-def]
         out[c] = row[c] if rank[c] < bound else lowest
 
 
-@njit(cache=True, nogil=True, no_cpython_wrapper=True, fastmath={"reassoc", "nsz"})  # lets the sum run in vectors, in one order on one machine
+@njit(
+    cache=True, nogil=True, no_cpython_wrapper=True, fastmath={"reassoc", "nsz"}
+)  # lets the sum run in vectors, in one order on one machine
 def _exponentials(row):  # type: ignore[no-untyped-def]
     """Returns the largest number and the sum of the exponentials below it, which replace the row."""
     top, total = row[0], row.dtype.type(0.0)

@@ -1,0 +1,163 @@
+"""Edges of one directed type as the tensors that message passing needs, made on the host before a step, both ways sorted.
+
+Promises: edges are sorted by target and keep their order within a target (most recent first where the sampler says so); sums over edges run forward
+along the targets and backward along the sources, each in a fixed order and without atomics, so results are the same bits each time, also on a GPU.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rdl_core.graph.reg import EdgeType
+from rdl_core.kernel_cache import njit
+from rdl_core.kernels.softmax_rows import softmax_rows
+from rdl_core.kernels.sum_rows import sum_rows
+
+
+@dataclass(frozen=True)
+class Edges:
+    """Edges of one directed type between the nodes of a batch.
+
+    Args:
+        source, target: int64 [edges], places among the source and the target table's nodes; sorted by target.
+        row_ptr: int64 [targets + 1], where each target's edges begin and end.
+        degree: float32 [targets, 1], edges of each target, at least 1.
+        edge_by_source: int64 [edges], edge numbers in the order of their sources.
+        target_by_source: int64 [edges], targets in the order of the sources.
+        source_ptr: int64 [sources + 1], where each source's edges begin and end in that order.
+        each: int64 [edges + 1], 0, 1, ...
+        age_days: float32 [edges], age of the source row relative to the question (fine-tuning: the seed's time; pretraining: the newest row
+            of the sample); None where the source table has no time.
+    """
+
+    source: Tensor
+    target: Tensor
+    row_ptr: Tensor
+    degree: Tensor
+    edge_by_source: Tensor
+    target_by_source: Tensor
+    source_ptr: Tensor
+    each: Tensor
+    age_days: Tensor | None = None
+
+    @property
+    def num_targets(self) -> int:
+        """Target nodes, with or without edges."""
+        return self.row_ptr.shape[0] - 1
+
+    @property
+    def edge_index(self) -> Tensor:
+        """PyG's form: int64 [2, edges] of (source, target)."""
+        return torch.stack([self.source, self.target])
+
+    def sum_sources(self, x: Tensor) -> Tensor:
+        """Sums of the sources' rows per target: [targets, channels] from [sources, channels]."""
+        return sum_rows(x, self.source, self.row_ptr, self.target_by_source, self.source_ptr)
+
+    def sum_edges(self, messages: Tensor) -> Tensor:
+        """Sums of the edges' rows per target: [targets, channels] from [edges, channels]."""
+        return sum_rows(messages, self.each[:-1], self.row_ptr, self.target, self.each)
+
+    def of_sources(self, x: Tensor) -> Tensor:
+        """The row of each edge's source: [edges, channels] from [sources, channels]."""
+        return sum_rows(x, self.source, self.each, self.edge_by_source, self.source_ptr)
+
+    def of_targets(self, x: Tensor) -> Tensor:
+        """The row of each edge's target: [edges, channels] from [targets, channels]."""
+        return sum_rows(x, self.target, self.each, self.each[:-1], self.row_ptr)
+
+    def softmax(self, scores: Tensor) -> Tensor:
+        """Softmax over the edges of each target: [edges, heads] from [edges, heads]."""
+        return softmax_rows(scores, self.target, self.row_ptr, self.each)
+
+    def to(self, device: torch.device) -> Edges:
+        """The edges on a device, copied from pinned memory without waiting."""
+        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return Edges(
+            **{n: None if t is None else t.pin_memory().to(device, non_blocking=True) for n, t in parts.items()}
+        )
+
+
+def make_edges(
+    source: NDArray[np.integer],
+    target: NDArray[np.integer],
+    num_sources: int,
+    num_targets: int,
+    age_days: NDArray[np.float32] | None = None,
+) -> Edges:
+    """Returns the edges of these ends.
+
+    Args:
+        source, target: [edges], in any order; the order within a target is kept.
+        num_sources, num_targets: Nodes of the two tables.
+        age_days: float32 [sources], or None.
+
+    Raises:
+        IndexError: An end is not one of the nodes.
+    """
+    for name, ends, size in (("source", source, num_sources), ("target", target, num_targets)):
+        if len(ends) and not 0 <= ends.min() <= ends.max() < size:
+            raise IndexError(f"{name} nodes must be 0 to {size - 1}, got {ends.min()} to {ends.max()}")
+    order, row_ptr = counting_sort(target, num_targets)
+    source, target = source[order].astype(np.int64), target[order].astype(np.int64)
+    by_source, source_ptr = counting_sort(source, num_sources)
+    arrays = (
+        source, target, row_ptr, np.maximum(np.diff(row_ptr), 1).astype(np.float32)[:, None], by_source, target[by_source],
+        source_ptr, np.arange(len(source) + 1),
+    )  # fmt: skip
+    return Edges(*map(torch.from_numpy, arrays), None if age_days is None else torch.from_numpy(age_days[source]))
+
+
+def edges_within_hops(
+    ends: Mapping[EdgeType, NDArray[np.integer]],
+    num_nodes_per_hop: Mapping[str, Sequence[int]],
+    num_edges_per_hop: Mapping[EdgeType, Sequence[int]],
+    age_days: Mapping[str, NDArray[np.float32]],
+) -> list[dict[EdgeType, Edges]]:
+    """Returns what each layer needs of trees: item k has the edges whose targets lie within the first k hops (item 0: the seeds only).
+
+    The last layer reads item 0, the one before it item 1, and so on; layers before the last item's read the last item.
+
+    Args:
+        ends: Per directed edge type int [2, edges], sorted by target, and so by hop.
+        num_nodes_per_hop: Per table [hops + 1] counts.
+        num_edges_per_hop: Per directed edge type [hops] counts.
+        age_days: Per table with a time column float32 [nodes].
+    """
+    hops = max(map(len, num_nodes_per_hop.values()))
+    nodes = {t: np.cumsum([*n, 0]) for t, n in num_nodes_per_hop.items()}
+    return [
+        {
+            edge_type: make_edges(
+                *index[:, : sum(num_edges_per_hop[edge_type][: k + 1])],
+                int(nodes[edge_type[0]][k + 1]),
+                int(nodes[edge_type[2]][k]),
+                age_days.get(edge_type[0]),
+            )
+            for edge_type, index in ends.items()
+        }
+        for k in range(hops)
+    ]
+
+
+@njit(cache=True, nogil=True)
+def counting_sort(keys, num_keys):  # type: ignore[no-untyped-def]
+    """Returns (positions in the order of the keys, ties in their order; [num_keys + 1] where each key begins)."""
+    begins = np.zeros(num_keys + 1, np.int64)
+    for key in keys:
+        begins[key + 1] += 1
+    for key in range(num_keys):
+        begins[key + 1] += begins[key]
+    place, order = begins[:-1].copy(), np.empty(len(keys), np.int64)
+    for i in range(len(keys)):
+        order[place[keys[i]]] = i
+        place[keys[i]] += 1
+    return order, begins
