@@ -32,7 +32,7 @@ def batch_of(
 ) -> PretrainingBatch:
     """Returns the batch of these subgraphs, on the host."""
     cursors = [(0, sample) for sample in samples]
-    return collate(subgraphs, cursors, store.graph, store.features, config.corruption, seed=0)
+    return collate(subgraphs, cursors, store.graph, store.features, config.corruption, seed=0, loss=config.loss)
 
 
 def task_batch(store: Store, num_seeds: int, num_neighbors: tuple[int, ...], number: int = 0) -> TaskBatch:
