@@ -1,4 +1,4 @@
-"""What people see of a command: lines and progress bars on stderr; stdout is for results."""
+"""What people see: lines and bars on stderr; stdout is for results (`--json`)."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 console = Console(stderr=True)
-"""Bars, tables and messages go to stderr; stdout is for results (`--json`)."""
 
 
 def say(message: str) -> None:
-    """One line for people, as it is: a path or an error may have brackets, and is copied from a log in one piece."""
+    """Prints one line for people, as it is: a path or an error may have brackets, and is copied from a log in one piece."""
     console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def bar() -> Progress:
-    """A progress bar: description, bar, count, rate text, times. Off a terminal it prints nothing until it ends."""
+    """Returns a progress bar: description, bar, count, times, text. Off a terminal it prints nothing until it ends."""
     return Progress(
         TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
         TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, refresh_per_second=4,
@@ -27,6 +26,6 @@ def bar() -> Progress:
 
 
 def loss_text(metrics: Mapping[str, float]) -> str:
-    """row 0.51 link 0.62 context 0.60"""
+    """Returns "row 0.510 link 0.620 context 0.600" of metrics with these names, whatever their prefix."""
     names = {k.split("/")[-1]: v for k, v in metrics.items()}
     return " ".join(f"{level} {names[level]:.3f}" for level in ("row", "link", "context") if level in names)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import netrc
 import os
-import socket
-import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,8 +16,10 @@ from urllib.parse import urlparse
 import wandb
 
 from distributed.console import say
+from rdl_core.atomic_write import replace_file
 
-CONNECT_S = 5.0
+CONNECT_S = 5
+"""Seconds that W&B's host has to accept the key."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,13 +43,11 @@ class TrackingConfig:
 
 
 def run_id(folder: Path) -> str:
-    """The W&B id of a run folder: made once, so that a restart continues the same run and a new folder begins another."""
+    """Returns the W&B id of a run folder: made once, so that a restart continues the same run and a new folder begins another."""
     path = folder / "wandb_id"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(uuid.uuid4().hex[:8])
-        partial.replace(path)
+        with replace_file(path) as partial:
+            partial.write_text(uuid.uuid4().hex[:8])
     return path.read_text()
 
 
@@ -60,19 +58,19 @@ class Tracker:
         self._run = run
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Metrics of a step."""
+        """Logs the metrics of a step."""
         if self._run is not None:
             self._run.log(dict(metrics), step=step)
 
     def summarize(self, values: Mapping[str, Any]) -> None:
-        """What the run came to."""
+        """Adds to the summary of the run."""
         if self._run is not None:
             self._run.summary.update(dict(values))
 
 
 @contextmanager
 def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> Iterator[Tracker]:
-    """A tracker; None (ranks other than 0) gives one that does nothing."""
+    """Yields a tracker; None (ranks other than 0) gives one that does nothing."""
     if config is None or not config.enabled:
         yield Tracker(None)
         return
@@ -96,34 +94,28 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
 
 
 def tracking_mode() -> str:
-    """WANDB_MODE, or "online" if there is a key and somebody answers, and "offline" if not."""
-    return os.environ.get("WANDB_MODE") or ("online" if _has_key() and _is_reachable(_base_url()) else "offline")
+    """Returns WANDB_MODE, or "online" if there is a key and W&B's host accepts it, and "offline" if not."""
+    if mode := os.environ.get("WANDB_MODE"):
+        return mode
+    base_url = os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url
+    return "online" if _has_key(base_url) and _accepts_key(base_url) else "offline"
 
 
 @cache
-def _is_reachable(base_url: str) -> bool:
-    """Whether W&B's host takes connections; asked and said once a process, and not with a proxy. (W&B itself would wait 90 s and fail the run.)"""
-    url = urlparse(base_url)
-    if urllib.request.getproxies().get(url.scheme):
-        return True
+def _accepts_key(base_url: str) -> bool:
+    """Asks once per process, and says so if not: `wandb.init` itself would retry for 90 s, fail the run and keep its id in use."""
     try:
-        socket.create_connection(
-            (url.hostname or "", url.port or (443 if url.scheme == "https" else 80)), CONNECT_S
-        ).close()
-    except OSError as error:
-        say(f"W&B: {base_url} cannot be reached ({error}); tracked offline, `wandb sync` takes the run later")
+        wandb.Api(timeout=CONNECT_S)
+    except wandb.Error as error:
+        say(f"W&B: {' '.join(str(error).split())}; tracked offline ({base_url}), `wandb sync` takes the run later")
         return False
     return True
 
 
-def _base_url() -> str:
-    return os.environ.get("WANDB_BASE_URL") or wandb.Settings().base_url
-
-
-def _has_key() -> bool:
-    """Whether the environment or ~/.netrc has a key for W&B's host; keys for other hosts are none."""
+def _has_key(base_url: str) -> bool:
+    """Returns whether the environment or ~/.netrc has a key for W&B's host; without one, W&B would ask at a terminal."""
     path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
     if os.environ.get("WANDB_API_KEY") or not path.exists():
         return bool(os.environ.get("WANDB_API_KEY"))
-    host = urlparse(_base_url()).hostname
+    host = urlparse(base_url).hostname
     return host is not None and netrc.netrc(path).authenticators(host) is not None

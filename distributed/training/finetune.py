@@ -15,9 +15,9 @@ import ray.train
 import ray.train.torch
 import torch
 
+from distributed.cluster.ray_internals import fit
 from distributed.cluster.session import start_ray
 from distributed.training.communicator import TorchCommunicator
-from distributed.training.interruption import InterruptibleTrainer
 from distributed.training.trainer import BACKEND, MAX_FAILURES
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime
@@ -106,7 +106,7 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
     """Runs a job over several workers: a step's seeds are shared among them, gradients are averaged by DDP."""
     use_gpu = start_ray(workers, samplers=0)
     job = _with_absolute_paths(job)
-    trainer = InterruptibleTrainer(
+    trainer = ray.train.torch.TorchTrainer(
         _finetune_worker,  # type: ignore[arg-type]
         train_loop_config=job,  # type: ignore[arg-type]
         torch_config=ray.train.torch.TorchConfig(backend=BACKEND[use_gpu]),
@@ -121,7 +121,7 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
             ),
         ),
     )
-    result = trainer.fit()
+    result = fit(trainer)
     assert result.metrics is not None and result.checkpoint is not None
     if job.out is not None:
         with result.checkpoint.as_directory() as folder:

@@ -1,4 +1,4 @@
-"""train_loop_per_worker: what every Ray Train worker runs. The science is rdl_core's `fit`; here are sharding, checkpoints and tracking.
+"""train_loop_per_worker: the loop of every Ray Train worker. The science is rdl_core's `fit`; here are sharding, checkpoints and tracking.
 
 Promises: a worker trains on exactly the samples that the plan gives its rank, in order, and checks that it got them; after any restart it goes on
 from the last committed checkpoint to the same weights, bit for bit, on the same number of workers (one thread each).
@@ -26,11 +26,10 @@ from distributed.runs.journal import Journal
 from distributed.runs.tracking import TrackingConfig, tracking
 from distributed.sampling.placement import Placement
 from distributed.sampling.plan import NO_SAMPLE, StepPlan, step_plan
-from distributed.training.communicator import COLLECTIVE_TIMEOUT_S, TorchCommunicator, average_through
-from distributed.training.failures import out_of_task, with_place
-from distributed.training.recorder import Recorder
-from distributed.training.shared_sums import shared_sums
+from distributed.training.communicator import TorchCommunicator
+from distributed.training.failures import add_place, error_of_task
 from distributed.training.throughput import Throughput
+from distributed.training.worker_callbacks import WorkerCallbacks
 from rdl_core.batches.pretraining_batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
@@ -45,22 +44,23 @@ from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
 
 ALIVE_INTERVAL_S = 1.0
+"""Seconds between signs of life in the journal while downstream tasks are measured."""
 DATA_PARALLEL = {"forward_sync_buffers": False, "gradient_as_bucket_view": True}
-"""Of DDP. Buffers are constants, the same on every worker; a gradient lies where it is reduced, not in a copy."""
+"""DDP's settings: buffers are constants, the same on every worker; a gradient lies where it is reduced, not in a copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerConfig:
-    """What a worker is told.
+    """Everything that a worker is told.
 
     Args:
         placement: Where the graph is.
-        pretraining: The run.
+        pretraining: Configuration of the run.
         tracking: Rank 0's W&B run.
-        run_folder: The run's journal and checkpoints; on storage that every node sees.
-        identity: What a checkpoint of this run says it is of (checkpoint.py).
-        checkpoints: How often.
-        downstream: Measured at validations, or None.
+        run_folder: Folder of the run's journal and checkpoints, on storage that every node sees.
+        identity: The run's identity, which its checkpoints hold (checkpoint.py).
+        checkpoints: How often checkpoints are written.
+        downstream: Tasks that are measured at validations, or None.
     """
 
     placement: Placement
@@ -77,11 +77,9 @@ def train_loop_per_worker(worker: WorkerConfig) -> None:
     try:
         _train(worker)
     except Exception as error:
-        readable = out_of_task(error)
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        with_place(
-            readable, ray.train.get_context().get_world_rank(), Journal(Path(worker.run_folder)).reached(), place
-        )
+        readable, place = error_of_task(error), traceback.extract_tb(error.__traceback__)[-1]
+        step = Journal(Path(worker.run_folder)).reached()
+        add_place(readable, ray.train.get_context().get_world_rank(), step, place)
         raise readable from error
 
 
@@ -93,7 +91,7 @@ def _train(worker: WorkerConfig) -> None:
     is_first = context.get_world_rank() == 0
     journal = Journal(Path(worker.run_folder))
     if is_first:
-        journal.note("group", workers=context.get_world_size(), pid=os.getpid())
+        journal.append("group", workers=context.get_world_size(), pid=os.getpid())
     config, store = worker.pretraining, open_store(worker.placement.store_path)
     sampler = worker.placement.sampling(config.sampling, config.seed)
     torch.manual_seed(config.seed)
@@ -113,7 +111,7 @@ def _train(worker: WorkerConfig) -> None:
         journal.resume(state.step)
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
         throughput = Throughput(communicator, next(model.parameters()).device)
-        recorder = Recorder(
+        callbacks = WorkerCallbacks(
             model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
             _downstream(worker, store, communicator, journal if is_first else None),
         )  # fmt: skip
@@ -121,31 +119,28 @@ def _train(worker: WorkerConfig) -> None:
         steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
 
         def validate(_: torch.nn.Module, step: int) -> dict[str, float]:
-            recorder.before_validation()
+            callbacks.before_validation()
             return validation(model, step)  # past DDP: workers may hold unequal numbers of validation samples
 
         fit(
             prepared, optimizer, throughput.waiting(steps), store, config, validate, rows=rows, communicator=communicator,
-            state=state, on_report=recorder.report, on_step=recorder.step, checkpoint_due=recorder.checkpoint_due,
-            on_checkpoint=recorder.checkpoint,
+            state=state, on_report=callbacks.report, on_step=callbacks.step, checkpoint_due=callbacks.checkpoint_due,
+            on_checkpoint=callbacks.checkpoint,
         )  # fmt: skip
 
 
 def joined(model: torch.nn.Module) -> tuple[torch.nn.Module, Communicator]:
-    """The model on this worker's device, its gradients averaged over the group's workers, and what else joins them."""
+    """Returns the model on this worker's device, its gradients averaged over the group's workers, and the group's communicator."""
     prepared = ray.train.torch.prepare_model(model, parallel_strategy_kwargs=DATA_PARALLEL)
     if not isinstance(prepared, DistributedDataParallel):
         return prepared, SingleProcess()
-    sums = shared_sums(ray.train.torch.get_device(), COLLECTIVE_TIMEOUT_S)
-    if sums is not None:
-        average_through(sums, prepared)
-    return prepared, TorchCommunicator(sums)
+    return prepared, TorchCommunicator()
 
 
 def _downstream(
     worker: WorkerConfig, store: Store, communicator: Communicator, journal: Journal | None
 ) -> Downstream | None:
-    """What all workers measure together; rank 0's batches are signs of life in the journal, at most one a second."""
+    """Returns the tasks that all workers measure together; rank 0's batches are signs of life in the journal, at most one per second."""
     if worker.downstream is None:
         return None
     told_s = time.monotonic()
@@ -153,7 +148,7 @@ def _downstream(
     def alive(task: str) -> None:
         nonlocal told_s
         if journal is not None and time.monotonic() - told_s > ALIVE_INTERVAL_S:
-            journal.note("downstream", task=task)
+            journal.append("downstream", task=task)
             told_s = time.monotonic()
 
     return Downstream(
@@ -166,7 +161,7 @@ def _downstream(
 def worker_steps(
     shard: ray.data.DataIterator, plan: StepPlan, rank: int, first_step: int, store: Store
 ) -> Iterator[tuple[list[Subgraph], list[Cursor]]]:
-    """This worker's samples of each step from `first_step` on.
+    """Yields this worker's samples of each step from `first_step` on.
 
     Raises:
         RuntimeError: The pipeline delivered another sample than the plan's next one.
@@ -189,7 +184,7 @@ def worker_steps(
             got = (row_step.as_py(), epoch.as_py(), sample.as_py())
             if got != expected:
                 raise RuntimeError(
-                    f"rank {rank} expected sample (step, epoch, sample) {expected} and got {got}: blocks were dealt otherwise than planned"
+                    f"rank {rank} expected sample (step, epoch, sample) {expected}, got {got}: Ray Data dealt its blocks otherwise than planned"
                 )
             waiting.append(Subgraph.from_bytes(packed.as_buffer(), node_types, edge_types))
             if len(waiting) == len(cursors):

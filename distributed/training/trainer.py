@@ -22,10 +22,11 @@ import ray.train.torch
 from safetensors.torch import load_file
 
 from distributed.cluster.object_store import check_object_store, warn_of_small_shared_memory
+from distributed.cluster.ray_internals import fit
 from distributed.cluster.session import check_every_node, start_ray
 from distributed.console import say
 from distributed.runs.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
-from distributed.runs.commits import CommitCopies, committed_checkpoint, committed_step, remove_uncommitted, repair
+from distributed.runs.commits import committed_checkpoint, committed_step, remove_uncommitted, repair
 from distributed.runs.folder import held
 from distributed.runs.journal import Journal
 from distributed.runs.tracking import TrackingConfig
@@ -35,8 +36,8 @@ from distributed.sampling.plan import SAMPLES_PER_BLOCK, step_plan, with_samples
 from distributed.sampling.sampler import in_order, sampled_dataset
 from distributed.training import allocator
 from distributed.training.communicator import COLLECTIVE_TIMEOUT_S
-from distributed.training.failures import GiveUp
-from distributed.training.interruption import InterruptibleTrainer, interruptible
+from distributed.training.controller_callbacks import CommitCopies, GiveUp
+from distributed.training.interruption import interruptible
 from distributed.training.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
 from rdl_core.graph.store import Store
@@ -119,11 +120,11 @@ def pretrain(
                 placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
                 run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, downstream=downstream,
             )  # fmt: skip
-            Journal(run_dir).note("driver", workers=workers, max_workers=most)
+            Journal(run_dir).append("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)
             try:
                 with watched("pretraining", config.max_steps, Journal(run_dir)):
-                    _trainer(worker, scaling, samplers, callbacks or []).fit()
+                    fit(_trainer(worker, scaling, samplers, callbacks or []))
             finally:
                 if worker.placement.shards is not None:
                     worker.placement.shards.stop()
@@ -153,7 +154,7 @@ def _trainer(
     memory = {} if "GLIBC_TUNABLES" in os.environ else allocator.ENVIRONMENT  # a user's own stay
     run_dir = Path(worker.run_folder)
     samples = _samples(worker, samplers, run_dir / "train", is_elastic=isinstance(scaling.num_workers, tuple))
-    return InterruptibleTrainer(
+    return ray.train.torch.TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": ray.data.range(1)},  # its place only: PlannedSamples makes the samples
@@ -236,5 +237,5 @@ def _finish(store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainR
     assert checkpoint is not None  # the loop ends with one
     state, best = load_state(checkpoint), load_file(checkpoint / "best.safetensors")
     path = save_pretrained(run_dir / "model", pretrained_checkpoint(best, store, config, state))
-    Journal(run_dir).note("finished", step=state.step, why=state.finished)
+    Journal(run_dir).append("finished", step=state.step, why=state.finished)
     return PretrainResult(checkpoint=path, state=state)

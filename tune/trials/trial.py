@@ -33,7 +33,7 @@ from distributed.runs.commits import committed_checkpoint, repair
 from distributed.runs.folder import write_json
 from distributed.runs.preset_file import read_preset_file
 from distributed.runs.tracking import TrackingConfig
-from distributed.training.failures import cause
+from distributed.training.failures import innermost_error
 from distributed.training.trainer import pretrain
 from rdl_core.atomic_write import replace_folder
 from rdl_core.communicator import SingleProcess
@@ -98,7 +98,7 @@ def run_trial(job: TrialJob, trial: str) -> None:
     try:
         train(open_store(job.store_path), read_preset_file(folder / "preset.yaml"), folder, report, job)
     except Exception as error:
-        inner = cause(error)
+        inner = innermost_error(error)
         thrown = {"type": type(inner).__name__, "message": str(inner), "by_machine": is_machine_error(inner)}
         write_json(folder / "error.json", thrown)
         raise

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from distributed.cluster.ray_internals import SNAPSHOT
 from distributed.runs.commits import (
     COPY,
-    SNAPSHOT,
-    CommitCopies,
     committed_checkpoint,
     committed_step,
     remove_uncommitted,
     repair,
 )
 from distributed.runs.journal import Journal
+from distributed.training.controller_callbacks import CommitCopies
 from rdl_core.pretraining.state import TrainState
 
 

@@ -14,12 +14,12 @@ from rdl_core.communicator import SingleProcess
 
 def test_a_line_that_a_crash_cut_short_is_skipped_and_the_rest_is_read(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    journal.note("group", workers=2)
+    journal.append("group", workers=2)
     with journal.path.open("a") as file:
         file.write('{"time_s": 1.0, "event": "resu')
     assert [e["workers"] for e in journal.events("group")] == [2]
     assert journal.events("resumed") == []
-    journal.note("group", workers=1)  # as after a full disk, once there is room again
+    journal.append("group", workers=1)  # as after a full disk, once there is room again
     assert [e["workers"] for e in journal.events("group")] == [2, 1]
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from distributed.runs.tracking import TrackingConfig, tracking
+from distributed.runs.tracking import CONNECT_S, TrackingConfig, tracking
 from tests.wandb_files import logged, records
 
 CONFIG = {"max_steps": 7, "backbone": {"channels": 16}}
@@ -108,14 +112,58 @@ def test_offline_mode_asked_for_holds_even_with_a_key(tmp_path: Path, monkeypatc
     assert len(log_files(tmp_path)) == 1
 
 
-def test_a_run_that_cannot_reach_wandb_goes_on_offline_under_its_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+@contextmanager
+def host(answer: int | None) -> Iterator[str]:
+    """The URL of a host that gives every request this HTTP status; None: it takes connections and says nothing."""
+    is_over = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            if answer is None:
+                is_over.wait()
+                return
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            self.send_response(answer)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            is_over.set()
+            server.shutdown()
+
+
+@contextmanager
+def closed_port() -> Iterator[str]:
     with socket.socket() as closed:  # bound and not listening: nobody answers there
         closed.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{closed.getsockname()[1]}")
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        with tracking(config(tmp_path), CONFIG) as tracker:
-            tracker.log({"loss": 1.0}, 1)
-    assert "cannot be reached" in capfd.readouterr().err
-    assert [path.name for path in log_files(tmp_path)] == ["run-run-7.wandb"]
+        yield f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    "there",
+    [lambda: host(401), lambda: host(403), lambda: host(None), closed_port],
+    ids=["wrong key", "forbidden", "silent", "unreachable"],
+)
+def test_a_run_that_wandb_does_not_take_goes_on_offline_under_its_id_with_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    there: Callable[[], AbstractContextManager[str]],
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    with there() as url:
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        begun_s = time.monotonic()
+        for _ in range(2):  # the second is a trial of the same sweep
+            with tracking(config(tmp_path), CONFIG) as tracker:
+                tracker.log({"loss": 1.0}, 1)
+        assert time.monotonic() - begun_s < 4 * CONNECT_S  # on a busy machine; 10 s at most on an idle one
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B:")]
+    assert f"tracked offline ({url})" in line
+    assert {path.name for path in log_files(tmp_path)} == {"run-run-7.wandb"}

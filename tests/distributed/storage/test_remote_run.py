@@ -47,7 +47,7 @@ def test_pretraining_from_s3_fetches_the_store_once_for_all_processes_and_tells_
     assert "a copy on 1 node" in done.stderr
     assert "workers: 1" in done.stderr
     status = run_status(tmp_path / "runs" / "r")
-    assert (status["state"], status["step"], status["workers"], status["nodes"]) == ("finished", 2, 1, 1)
+    assert (status["state"], status["step"], status["workers"]) == ("finished", 2, 1)
     result = json.loads(done.stdout.splitlines()[-1])
     run_json = next((tmp_path / "runs" / "r" / "train").glob("checkpoint_*")) / "run.json"
     assert json.loads(run_json.read_text())["store"] == f1_store.content_hash

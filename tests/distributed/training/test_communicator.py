@@ -1,4 +1,4 @@
-"""TorchCommunicator and data-parallel steps in real gloo processes, through shared memory and without, against one process on the joined batch.
+"""TorchCommunicator and data-parallel steps in real gloo processes, against one process on the joined batch.
 
 Three processes are spawned once; they form a group of three, then the first two form a group of two.
 """
@@ -20,8 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from distributed.training.communicator import TorchCommunicator, average_through
-from distributed.training.shared_sums import SharedSums, shared_sums
+from distributed.training.communicator import TorchCommunicator
 from distributed.training.train_loop import DATA_PARALLEL
 from rdl_core.batches.pretraining_batch import Cursor, collate
 from rdl_core.communicator import Communicator, SingleProcess
@@ -58,8 +57,6 @@ SHARES = {2: [[0], [1, 2, 3]], 3: [[0], [1], [2, 3]]}
 """Samples of each rank: uneven; sample 0, alone on rank 0, lacks tables."""
 Steps = dict[str, list[tuple[dict[str, float], dict[str, Tensor]]]]
 TASKS = ("team-points", "team-wins")
-OVER_GLOO = ("robust", "curve of robust with dropout")
-"""What is summed as on several hosts; the others through shared memory."""
 
 
 @dataclass(frozen=True)
@@ -193,23 +190,16 @@ def finetuned(
     return {n: w.clone() for n, w in run.model.state_dict().items()}, {"losses": losses, "metrics": result.metrics}
 
 
-def parallel(sums: SharedSums | None) -> Callable[[torch.nn.Module], torch.nn.Module]:
-    """As train_loop.py does it."""
-
-    def wrap(model: torch.nn.Module) -> torch.nn.Module:
-        wrapped = DistributedDataParallel(model, **DATA_PARALLEL)
-        if sums is not None:
-            average_through(sums, wrapped)
-        return wrapped
-
-    return wrap
+def parallel(model: torch.nn.Module) -> torch.nn.Module:
+    """The model in DDP, as train_loop.py has it."""
+    return DistributedDataParallel(model, **DATA_PARALLEL)
 
 
 class CountingCommunicator(TorchCommunicator):
     """Notes which collectives it was asked for."""
 
-    def __init__(self, sums: SharedSums | None) -> None:
-        super().__init__(sums)
+    def __init__(self) -> None:
+        super().__init__()
         self._calls: list[str] = []
 
     def take_calls(self) -> list[str]:
@@ -233,21 +223,15 @@ def process(rank: int, folder: str, data: str, store_path: str) -> None:
         if rank >= world:
             continue
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting-{world}", rank=rank, world_size=world)
-        sums = shared_sums(torch.device("cpu"), 60.0)
-        assert sums is not None, "processes of one host share no memory"
-        tensors, values = collectives(TorchCommunicator(sums))
-        over_gloo, _ = collectives(TorchCommunicator())
-        tensors |= {f"over gloo {name}": tensor for name, tensor in over_gloo.items()}
+        tensors, values = collectives(TorchCommunicator())
         for name, config in configs().items():
-            through = None if name in OVER_GLOO else sums
-            communicator = CountingCommunicator(through)
-            steps = pretraining_steps(store, config, SHARES[world][rank], communicator, parallel(through))
+            communicator = CountingCommunicator()
+            steps = pretraining_steps(store, config, SHARES[world][rank], communicator, parallel)
             for step, (losses, gradients) in enumerate(steps):
                 values[f"{name}/{step}"], values[f"calls/{name}/{step}"] = losses, communicator.take_calls()
                 tensors |= {f"{name}/{step}/{parameter}": g for parameter, g in gradients.items()}
         for name, config in curve_configs().items():
-            through = None if f"curve of {name}" in OVER_GLOO else sums
-            values[f"curve of {name}"] = curve(store, config, TorchCommunicator(through), parallel(through))
+            values[f"curve of {name}"] = curve(store, config, TorchCommunicator(), parallel)
         for task in TASKS:
             for batch_norm in (False, True):
                 run = finetuning(store, Path(data), task, TorchCommunicator(), batch_norm=batch_norm)
@@ -257,7 +241,6 @@ def process(rank: int, folder: str, data: str, store_path: str) -> None:
                 tensors |= {f"{task}/{batch_norm}/{n}": w for n, w in weights.items()}
         save_file({n: t.contiguous() for n, t in tensors.items()}, Path(folder) / f"{world}-{rank}.safetensors")
         (Path(folder) / f"{world}-{rank}.json").write_text(json.dumps(values))
-        sums.close()
         dist.destroy_process_group()
 
 
@@ -304,10 +287,9 @@ def test_sum_is_the_same_on_each_rank_without_gradient_and_leaves_its_input(grou
         tensors, values = left_by(group, world, rank)
         assert (values["rank"], values["world_size"], values["requires_grad"]) == (rank, world, False)
         assert tensors["mine"].tolist() == [rank, rank + 1, rank + 2]
-        for way in ("", "over gloo "):
-            assert tensors[f"{way}sum"].tolist() == [world * i + sum(range(world)) for i in range(3)]
-            assert tensors[f"{way}scalar"].shape == ()
-            assert tensors[f"{way}scalar"].item() == sum(range(world + 1))
+        assert tensors["sum"].tolist() == [world * i + sum(range(world)) for i in range(3)]
+        assert tensors["scalar"].shape == ()
+        assert tensors["scalar"].item() == sum(range(world + 1))
 
 
 @pytest.mark.parametrize("world", WORLDS)

@@ -20,14 +20,14 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 
 from distributed.runs.commits import committed_checkpoint, committed_step
 from distributed.runs.journal import Journal
+from distributed.training.controller_callbacks import GiveUp
 from distributed.training.failures import (
     MAX_FAILURES_WITHOUT_PROGRESS,
-    GiveUp,
     RunFailedError,
+    add_place,
     first_error,
     last_screen,
     never_passes,
-    with_place,
 )
 from rdl_core.graph.store import Store, open_store
 from tests.distributed.small_runs import run
@@ -91,7 +91,7 @@ def test_the_last_screen_begins_with_the_failing_ranks_error_and_says_where() ->
     try:
         raise FloatingPointError("loss is nan")
     except FloatingPointError as error:
-        with_place(error, 1, 7, traceback.extract_tb(error.__traceback__)[-1])
+        add_place(error, 1, 7, traceback.extract_tb(error.__traceback__)[-1])
         failure = WorkerGroupError("long text of Ray", {0: LOST, 1: error})
     lines = last_screen(failure).splitlines()
     assert lines[0] == "rank 1: FloatingPointError: loss is nan"

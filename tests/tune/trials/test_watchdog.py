@@ -14,10 +14,10 @@ from pathlib import Path
 from distributed.runs.journal import Journal
 from tune.trials.watchdog import ended_when_silent
 folder, events = Path(sys.argv[1]), sys.argv[2:]
-Journal(folder).note("stepped")  # of an earlier start of the trial
+Journal(folder).append("stepped")  # of an earlier start of the trial
 with ended_when_silent(folder, after_s=1.5):
     for step, event in enumerate(events):
-        Journal(folder).note(event)
+        Journal(folder).append(event)
         Journal(folder).reach(step)
         time.sleep(0.05)
     time.sleep(2.2)

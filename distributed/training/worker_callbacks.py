@@ -1,4 +1,4 @@
-"""Recorder: what a worker does with `fit`'s callbacks: Ray Train reports, checkpoints, W&B logs, journal and progress.
+"""WorkerCallbacks: what a worker does when `fit` calls back: Ray Train reports, checkpoints, W&B logs, journal and progress.
 
 Promises: all workers report at the same steps; rank 0 writes a checkpoint, first to its node and then, while training goes on, to the run's storage.
 """
@@ -26,20 +26,20 @@ from rdl_core.pretraining.state import TrainState
 from rdl_core.tasks.downstream import Downstream
 
 PREEMPTION_INTERVAL_STEPS = 20
-"""Between questions whether a node is about to be taken away; each is a barrier of some milliseconds."""
+"""Steps between questions whether a node is about to be taken away; each question is a barrier of some milliseconds."""
 
 
-class Recorder:
-    """Of one worker.
+class WorkerCallbacks:
+    """The callbacks of one worker.
 
     Args:
         model, optimizer, best: What is saved; `best` are weights.
-        identity: Of the run (checkpoint.py).
+        identity: The run's identity (checkpoint.py).
         policy: When to save.
         tracker: W&B, or one that does nothing.
-        throughput: Of this worker.
-        downstream: Measured at validations, or None.
-        journal: On rank 0; None on the others.
+        throughput: This worker's clock.
+        journal: The run's journal on rank 0; None on the others.
+        downstream: Tasks that are measured at validations, or None.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Recorder:
             shutil.rmtree(self._unsent, ignore_errors=True)  # of a killed predecessor
 
     def step(self, step: int, losses: Mapping[str, float], counts: Counts) -> None:
-        """After each update: losses per level, rows per table and links per key, of all workers' samples."""
+        """Called after each update with losses per level, rows per table and links per key, over all workers' samples."""
         self.throughput.add(sum(counts["rows"].values()))
         if not self._stepped:  # it had the pipeline's start in it
             self.throughput.restart()
@@ -68,12 +68,12 @@ class Recorder:
             return
         self.journal.reach(step, f"training {loss_text(losses)}")
         if is_groups_first:
-            self.journal.note("stepped", step=step)
+            self.journal.append("stepped", step=step)
         sizes = {f"{kind}/{name}": n for kind, named in counts.items() for name, n in named.items()}
         self.tracker.log({f"train/{level}": loss for level, loss in losses.items()} | sizes, step)
 
     def checkpoint_due(self, step: int) -> bool:
-        """Whether this worker wants a checkpoint: after so many steps, so many seconds, or at once when a node is to be taken away."""
+        """Returns whether this worker wants a checkpoint: after so many steps, so many seconds, or at once when a node is to be taken away."""
         if step % PREEMPTION_INTERVAL_STEPS == 0 and not self._saw_preemption:
             self._saw_preemption = ray.train.get_preemption_info() is not None
             if self._saw_preemption:
@@ -84,24 +84,24 @@ class Recorder:
         return is_clock and time.monotonic() - self._saved_s >= (self.policy.interval_s or 0.0)
 
     def report(self, state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
-        """After each validation: a checkpoint, with the metrics."""
+        """Called after each validation; writes a checkpoint with its metrics."""
         if is_best:
             self.best = cpu_weights(self.model)
         if self.downstream is not None:
             self.downstream.measure(state, self.best)
         if self.journal is not None:
-            self.journal.note("validated", step=state.step, **self._speed)
+            self.journal.append("validated", step=state.step, **self._speed)
             self.journal.reach(state.step, f"validated {loss_text(metrics)}")
             self.tracker.log({**state.last, **self._speed, **self.journal.survival()}, state.step)
         self.checkpoint(state)
         self.throughput.restart()
 
     def before_validation(self) -> None:
-        """Ends the window of throughput; all workers meet here."""
+        """Ends the window of throughput; a collective."""
         self._speed = self.throughput.over_all()
 
     def checkpoint(self, state: TrainState) -> None:
-        """A checkpoint from rank 0, uploaded while training goes on; all workers meet here. The last validation's metrics and step go with it."""
+        """Reports a checkpoint from rank 0, uploaded while training goes on; a collective. The last validation's metrics and step go with it."""
         self._saved_s = time.monotonic()
         reached = {name: getattr(state, name) for name in ("best_loss", "finished", "seconds")}
         reported = {**state.last, **reached, "step": int(state.history[-1]["step"]), "checkpoint_step": state.step}
