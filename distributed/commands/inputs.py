@@ -27,7 +27,7 @@ from rdl_core.place import Place
 
 def cache_of(options: StoreOptions) -> FolderCache:
     """Where copies of what is at URLs are kept."""
-    return FolderCache(directory=options.cache_dir, max_bytes=options.cache_bytes)
+    return FolderCache(directory=options.cache_dir)
 
 
 def store_config(options: StoreOptions) -> StoreConfig:

@@ -8,8 +8,6 @@ from typing import Literal
 
 import tyro
 
-from distributed.storage.folder_cache import DEFAULT_MAX_BYTES
-
 
 @dataclass(frozen=True, kw_only=True)
 class Common:
@@ -105,8 +103,6 @@ class StoreOptions(Common):
     """Where stores are: a folder that every node sees, or a URL (s3://bucket/stores) of which each node keeps a copy. Default: stores in runs-dir."""
     cache_dir: str | None = None
     """Where a node keeps copies of what is at URLs: its own disk. Default: its RDL_CACHE, else ~/.cache/relational-pretraining/folders."""
-    cache_bytes: int = DEFAULT_MAX_BYTES
-    """Of a node's copies together; the one unused for longest goes first."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,13 @@ In: a URL. Out: a description that travels to every node, and there a local fold
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 from urllib.parse import urlsplit
 
 from distributed.storage.folder_cache import FolderCache
-from distributed.storage.remote_files import Listing, list_folder, list_store
+from distributed.storage.remote_files import RemoteListing, list_folder, list_store
 
 Kind = Literal["store", "dataset"]
 
@@ -22,9 +21,9 @@ class RemoteFolder:
     """A folder somewhere else, of known content.
 
     Args:
-        url: Where; without credentials.
-        kind: A "store" is checked file by file; a "dataset" (a RelBench folder) by sizes.
-        content_hash: As Listing's.
+        url: Where it is; without credentials.
+        kind: A "store" is checked by checksums; a "dataset" (a RelBench folder) by sizes.
+        content_hash: Hash of its content when it was found (`RemoteListing`).
         cache: Where a node keeps its copy.
     """
 
@@ -37,36 +36,27 @@ class RemoteFolder:
         return self.url
 
     def local(self) -> Path:
-        """This node's copy, fetched if it is not here yet; it stays while this process lives.
+        """Returns this node's copy, fetched if it is not here yet.
 
         Raises:
             OSError: It is gone, has changed since it was found, is corrupted, or does not fit.
         """
-        found: list[Listing] = []
+        return self.cache.folder(self._key, lambda folder: self._listing().download(folder))
 
-        def num_bytes() -> int:
-            found.append(self._listing())
-            return found[0].num_bytes
+    def keep(self, made: Path) -> None:
+        """Moves the files of a folder with this very content into the cache."""
 
-        return self.cache.folder(self._key, num_bytes, lambda copy: found[0].download(copy))
+        def move(folder: Path) -> None:
+            for path in made.iterdir():
+                path.rename(folder / path.name)
 
-    def keep(self, folder: Path) -> None:
-        """Moves a folder with this very content into the cache."""
-
-        def move(copy: Path) -> None:
-            shutil.rmtree(copy)  # what a killed process left
-            copy.mkdir()
-            for path in folder.iterdir():
-                path.rename(copy / path.name)
-
-        num_bytes = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-        self.cache.folder(self._key, lambda: num_bytes, move)
+        self.cache.folder(self._key, move)
 
     @property
     def _key(self) -> str:
         return f"{PurePosixPath(urlsplit(self.url).path).name}.{self.content_hash[:16]}"
 
-    def _listing(self) -> Listing:
+    def _listing(self) -> RemoteListing:
         listing = _list(self.url, self.kind)
         if listing is None or listing.content_hash != self.content_hash:
             got = "nothing" if listing is None else f"content {listing.content_hash[:16]}"
@@ -77,10 +67,10 @@ class RemoteFolder:
 
 
 def find_folder(url: str, kind: Kind, cache: FolderCache) -> RemoteFolder | None:
-    """The folder at a URL as it is now, None if there is none; a store is none without its store.json."""
+    """Returns the folder at a URL as it is now, None if there is none; without its store.json, a store is none."""
     listing = _list(url, kind)
     return None if listing is None else RemoteFolder(url, kind, listing.content_hash, cache)
 
 
-def _list(url: str, kind: Kind) -> Listing | None:
+def _list(url: str, kind: Kind) -> RemoteListing | None:
     return list_store(url) if kind == "store" else list_folder(url)

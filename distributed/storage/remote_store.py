@@ -18,22 +18,22 @@ from rdl_core.graph.store import Store, open_store
 def materialize_at_url(
     dataset: RelBenchDataset, stores_url: str, config: StoreConfig, cache: FolderCache, **options: Any
 ) -> Store:
-    """As `rdl_core.graph.materialization.materialize`, with the store in an object store and a copy of it here.
+    """Returns what `rdl_core.graph.materialization.materialize` does, with the store in an object store and a copy of it here.
 
     Args:
+        dataset, config, options: Arguments of `materialize`.
         stores_url: The store becomes a folder below it, of the same name as in a local folder.
         cache: Where nodes keep their copies; the store is made there, too.
-        options: As `materialize`'s.
 
     Raises:
-        OSError: It cannot be written, is corrupted there, or does not fit into the cache.
+        OSError: It cannot be written, is corrupted there, or does not fit on the cache's disk.
     """
     name = store_name(dataset, config)
     url = below(stores_url, name)
     remote = find_folder(url, "store", cache)
     if remote is None:
-        with cache.scratch(f"{name}.made") as folder:
-            remote = find_folder(url, "store", cache)  # made meanwhile by who had the folder before
+        with cache.scratch(name) as folder:
+            remote = find_folder(url, "store", cache)  # made meanwhile by another process
             if remote is None:
                 remote = _upload(materialize(dataset, folder, config, **options).path, url, cache)
     return open_store(remote)
