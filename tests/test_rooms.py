@@ -24,7 +24,7 @@ CORE_FLOORS = (
     ("tasks",),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
-DISTRIBUTED_FLOORS = (("",), ("storage", "importing"), ("cluster", "sampling", "runs"), ("training",), ("commands",))
+DISTRIBUTED_FLOORS = (("",), ("storage", "importing"), ("cluster",), ("sampling", "runs"), ("training",), ("commands",))
 """As far as is decided; "" its own files but `__main__`."""
 MAX_FILES = 14
 
