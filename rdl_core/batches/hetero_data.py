@@ -6,13 +6,16 @@ Several subgraphs become one batch by `torch_geometric.data.Batch.from_data_list
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
-from torch_geometric.data import HeteroData
 
 from rdl_core.batches.row_source import RowCells, RowTopology
 from rdl_core.graph.reg import reverse
 from rdl_core.sampling.subgraph import Subgraph
+
+if TYPE_CHECKING:
+    from torch_geometric.data import HeteroData
 
 
 def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, RowCells]) -> HeteroData:
@@ -28,6 +31,8 @@ def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, R
         attributes, `tf` (a TensorFrame of [rows] rows). Each foreign key has an `edge_index` (int64 [2, links]) from child to parent under
         (child, fkey_col, parent), and one back under (parent, "rev_" + fkey_col, child).
     """
+    from torch_geometric.data import HeteroData  # seconds, which processes that pretrain need not spend
+
     data = HeteroData()
     for table, rows in subgraph.rows.items():
         data[table].n_id = torch.from_numpy(rows.astype("int64"))
