@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import ray.data
+import relbench
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
-from rdl_core.config import StoreConfig
-from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import encode_table, materialize
+from rdl_core.database.dataset import dataset_folder
+from rdl_core.graph.materialization import StoreConfig, encode_table, materialize
 from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store
 from rdl_core.place import Place
@@ -27,9 +27,11 @@ def materialize_in_parallel(
     data: Place | None = None,
     progress: Callable[[str], None] = lambda table: None,
 ) -> Store:
-    """As `rdl_core.graph.materialization.materialize`, one Ray task a table.
+    """Returns what `rdl_core.graph.materialization.materialize` does, made by one Ray task per table.
 
     Args:
+        dataset: A validated dataset; the tasks do not validate it again.
+        stores_dir, config, progress: Arguments of `materialize`.
         data: Where other nodes find the dataset; None: in the folder where it is here.
     """
 
@@ -44,12 +46,21 @@ def materialize_in_parallel(
 
 
 class TableEncoder:
-    """Ray Data's map callable: encodes one table into its folder, which every node must see."""
+    """Ray Data's map callable: encodes one table into its folder, which every node must see.
+
+    Args:
+        data: Where the validated dataset is.
+        config: Settings of the store.
+    """
 
     def __init__(self, data: Place, config: StoreConfig) -> None:
         self.data, self.config = data, config
 
     def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        dataset = open_dataset(self.data)
-        schema = encode_table(dataset, self.config, item["table"], ray.get(item["visible"]), Path(item["folder"]))
-        return {"schema": schema}
+        """Returns {"schema": the table's} of {"table", "visible": reference to bool [rows], "folder"}."""
+        return {"schema": self.encode(item["table"], ray.get(item["visible"]), Path(item["folder"]))}
+
+    def encode(self, table: str, visible: NDArray[np.bool_], folder: Path) -> TableSchema:
+        """Encodes a table; of the dataset it reads the manifest and this table, nothing else."""
+        dataset = relbench.load_dataset(dataset_folder(self.data))
+        return encode_table(dataset, self.config, table, visible, folder)

@@ -44,16 +44,20 @@ def open_dataset(name_or_path: Place) -> RelBenchDataset:
     Raises:
         DatabaseError: the folder breaks the contract at the top of this file; errors of the download come as they are.
     """
-    if isinstance(name_or_path, RemotePlace):
-        name_or_path = name_or_path.local()
-    folder = Path(name_or_path).expanduser()
-    is_path = isinstance(name_or_path, Path) or folder.is_absolute() or name_or_path.startswith(".") or folder.exists()
-    if not is_path:
-        folder = download_dataset_dir(str(name_or_path))
+    folder = dataset_folder(name_or_path)
     check_manifest(folder)
     dataset = relbench.load_dataset(folder)
     _check_tables(dataset)
     return dataset
+
+
+def dataset_folder(name_or_path: Place) -> Path:
+    """Returns the folder of a dataset on this node, fetched or downloaded if it is not here yet; nothing in it is checked."""
+    if isinstance(name_or_path, RemotePlace):
+        return name_or_path.local()
+    folder = Path(name_or_path).expanduser()
+    is_path = isinstance(name_or_path, Path) or folder.is_absolute() or name_or_path.startswith(".") or folder.exists()
+    return folder if is_path else Path(download_dataset_dir(str(name_or_path)))
 
 
 def read_table(dataset: RelBenchDataset, table: str, columns: Sequence[str] | None = None) -> pa.Table:
