@@ -21,9 +21,14 @@ import ray.train
 import ray.train.torch
 from safetensors.torch import load_file
 
-from distributed.cluster.object_store import check_object_store, warn_of_small_shared_memory
+from distributed.cluster.preflight import (
+    alive_nodes,
+    check_every_node,
+    check_object_store,
+    warn_of_small_shared_memory,
+)
 from distributed.cluster.ray_internals import fit
-from distributed.cluster.session import check_every_node, start_ray
+from distributed.cluster.session import start_ray
 from distributed.console import say
 from distributed.runs.checkpoint import CheckpointPolicy, check_identity, load_state, run_identity
 from distributed.runs.commits import committed_checkpoint, committed_step, remove_uncommitted, repair
@@ -101,7 +106,7 @@ def pretrain(
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
-        RuntimeError: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
+        Refused: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
         KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
         ValueError: The run folder holds a run of another configuration or store.
         ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
@@ -135,7 +140,7 @@ def _check_memory(store: Store, config: PretrainingConfig, workers: int, sampler
     size = max_subgraph_bytes(len(store.graph.node_types), len(store.graph.edge_types), config.sampling)
     of_worker = -(-config.samples_per_step // workers)
     samples = max(of_worker, min(SAMPLES_PER_BLOCK, config.max_steps * of_worker))
-    check_object_store([n["Resources"] for n in ray.nodes() if n["Alive"]], size * samples, workers, samplers)
+    check_object_store([node["Resources"] for node in alive_nodes()], size * samples, workers, samplers)
     warn_of_small_shared_memory()
 
 

@@ -17,7 +17,8 @@ import psutil
 import ray
 import torch
 
-from distributed.cluster.session import BYTES_PER_WORKER, check_every_node, needed_cpus, start_ray
+from distributed.cluster.preflight import BYTES_PER_WORKER, check_every_node, needed_cpus
+from distributed.cluster.session import start_ray
 from rdl_core.place import Place
 
 Execution = Literal["auto", "in_process", "ray_train"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distributed.cluster.session import BYTES_PER_WORKER, needed_cpus
+from distributed.cluster.preflight import BYTES_PER_WORKER, needed_cpus
 from tune.trials.resources import Execution, Node, cpus_of_trial, trains_in_process, trials_at_a_time
 
 MUCH = 1000 * BYTES_PER_WORKER
