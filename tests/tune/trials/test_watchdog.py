@@ -13,27 +13,27 @@ import sys, time
 from pathlib import Path
 from distributed.runs.journal import Journal
 from tune.trials.watchdog import ended_when_silent
-folder, events = Path(sys.argv[1]), sys.argv[2:]
+folder, quiet_s, events = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]
 Journal(folder).append("stepped")  # of an earlier start of the trial
 with ended_when_silent(folder, after_s=1.5):
     for step, event in enumerate(events):
         Journal(folder).append(event)
         Journal(folder).reach(step)
         time.sleep(0.05)
-    time.sleep(2.2)
+    time.sleep(quiet_s)
 """
 
 
 def test_only_a_run_that_was_under_way_and_says_nothing_more_is_ended(tmp_path: Path) -> None:
     cases = {
-        "silent": ["driver", "group", "resumed", "stepped", "validated"],
-        "starting": ["driver", "group", "resumed", "validated", "committed"],  # a validation before the first step
-        "starting_again": ["driver", "group", "resumed", "stepped", "failure", "group"],
+        "silent": ["300", "driver", "group", "resumed", "stepped", "validated"],  # ended long before
+        "starting": ["2.2", "driver", "group", "resumed", "validated", "committed"],  # validated before its first step
+        "starting_again": ["2.2", "driver", "group", "resumed", "stepped", "failure", "group"],
     }
     processes = {}
-    for name, events in cases.items():
+    for name, arguments in cases.items():
         (tmp_path / name).mkdir()
-        command = [sys.executable, "-c", WAITING, str(tmp_path / name), *events]
+        command = [sys.executable, "-c", WAITING, str(tmp_path / name), *arguments]
         processes[name] = subprocess.Popen(command, cwd=REPOSITORY)
     statuses = {name: process.wait(60) for name, process in processes.items()}
     assert statuses == {"silent": 1, "starting": 0, "starting_again": 0}
