@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import ray.train.torch
 
 from tests import REPOSITORY
 
@@ -136,6 +138,51 @@ def test_the_core_names_torch_distributed_nowhere_in_its_code(path: Path) -> Non
 @pytest.mark.parametrize("path", DISTRIBUTED, ids=relative)
 def test_distributed_imports_neither_tune_nor_what_uses_it(path: Path) -> None:
     assert below(imported(path), "tune", "ray.tune", "examples", "tests", "benchmarks") == []
+
+
+RAY_INTERNALS = REPOSITORY / "distributed" / "cluster" / "ray_internals.py"
+
+
+def private_parts_of_ray(path: Path) -> list[str]:
+    """Imports from Ray's private packages, and uses of an attribute with an underscore of anything but self, cls and os (`os._exit` is public)."""
+    names = [name for name in imported(path) if name.split(".")[0] == "ray"]
+    found = [n for n in names if n.startswith("ray.core") or any(part.startswith("_") for part in n.split("."))]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            owner = ast.unparse(node.value)
+            found += [f"{owner}.{node.attr}"] if owner not in ("self", "cls", "os") else []
+    return sorted(found)
+
+
+def overridden_private_methods(cls: type) -> list[str]:
+    """Methods of Ray's classes with an underscore that a class of ours defines anew."""
+    theirs = {name for base in cls.__mro__ if base.__module__.split(".")[0] == "ray" for name in vars(base)}
+    own = [name for name, value in vars(cls).items() if name.startswith("_") and callable(value)]
+    return sorted(name for name in own if name in theirs and not name.endswith("__"))
+
+
+@pytest.mark.parametrize("path", [p for p in DISTRIBUTED + TUNE if p != RAY_INTERNALS], ids=relative)
+def test_only_ray_internals_reaches_into_rays_private_parts(path: Path) -> None:
+    assert private_parts_of_ray(path) == []
+    module = importlib.import_module(dotted(path))
+    classes = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    assert [name for cls in classes for name in overridden_private_methods(cls)] == []
+
+
+def test_reaches_into_rays_private_parts_are_found(tmp_path: Path) -> None:
+    path = tmp_path / "planted.py"
+    path.write_text(
+        "import ray.core.generated\nfrom ray.train.v2._internal import exceptions\n"
+        "def f(scheduler):\n    ray._private.worker()\n    return scheduler._brackets\n"
+    )
+    assert private_parts_of_ray(path) == [
+        "ray._private",
+        "ray.core.generated",
+        "ray.train.v2._internal.exceptions",
+        "scheduler._brackets",
+    ]
+    trainer = type("Planted", (ray.train.torch.TorchTrainer,), {"_register_sigint_handler": print, "_own": print})
+    assert overridden_private_methods(trainer) == ["_register_sigint_handler"]
 
 
 @pytest.mark.parametrize("path", CORE + DISTRIBUTED + TUNE, ids=relative)
