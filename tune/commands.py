@@ -1,17 +1,32 @@
-"""The commands: each a dataclass of its options (tyro makes the command line of it) with a `run` that returns the report's line.
-
-What they do is in sweep_command.py, which `run` imports: it loads torch and Ray, and the help does not.
-"""
+"""The options of sweep and report, as dataclasses of which tyro makes the command line; sweep_command.py does the work."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
-from distributed.commands.shared_options import StoreOptions
+from distributed.commands.command_line import Command
+from distributed.commands.options import with_given_kinds
+from distributed.commands.shared_options import StoreOptions, require_positive
+from distributed.runs.preset_file import read_yaml
+from rdl_core.config import PRESETS, PretrainingConfig, Regime, RowsKind
+
+
+def preset_of_grid(grid: str) -> str:
+    """Returns the built-in preset around which a grid varies: grids are called as presets, and a file names one.
+
+    Raises:
+        ValueError: The file is not YAML.
+    """
+    if grid in PRESETS or not Path(grid).is_file():
+        return grid if grid in PRESETS else "robust"
+    content = read_yaml(Path(grid))
+    preset = content.get("preset", "robust") if isinstance(content, dict) else "robust"
+    return preset if preset in PRESETS else "robust"  # what is wrong in the file is said when it is read as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,15 +35,17 @@ class Sweep(StoreOptions):
 
     By the validation loss, and by how well a task goes:
 
-        python -m tune sweep --data shop --grid robust --name first
-        python -m tune sweep --data shop --grid space.yaml --search optuna --samples 32 --tasks customer-churn --name churn
+        rdl sweep --data shop --grid robust --name first
+        rdl sweep --data shop --grid space.yaml --search optuna --samples 32 --tasks customer-churn --name churn
 
     space.yaml names the configuration's fields by dotted path, each with a list of values or a distribution:
 
         preset: robust
         space:
           backbone.num_layers: [2, 3]
-          learning_rate: {loguniform: [1e-4, 1e-2]}"""
+          learning_rate: {loguniform: [1e-4, 1e-2]}
+
+    What is not varied is the grid's preset; its settings are options, too: --config.backbone.channels 64."""
 
     run_name: tyro.conf.Suppress[str | None] = None
     name: str | None = None
@@ -39,23 +56,27 @@ class Sweep(StoreOptions):
     """'grid': every setting; 'random': --samples of them; 'optuna': --samples, suggested (TPE) from those before, five random ones."""
     samples: int = 16
     """Settings of a random or optuna search."""
-    rows: Literal["linear", "resnet"] | None = None
-    """Only this way to make a row a vector."""
+    max_steps: int | None = None
+    """Most updates per trial. Default: the preset's (2000)."""
+    seed: int = 0
+    """Random seed; the first of --seeds."""
+    rows: RowsKind | None = None
+    """Only this way to make a row a vector, of those in the grid."""
     seeds: int = 1
     """Seeds of each setting, from --seed on; the validation is the same for all."""
     tasks: tuple[str, ...] = ()
     """Entity tasks of the database. The objective is then their mean validation error (1 - AUROC; MAE over that of the train median), measured
     at the rungs and at the end on the weights of the lowest validation loss so far. Default: none, and the validation loss is the objective."""
     arm: Literal["frozen", "finetuned"] = "frozen"
-    """Of the tasks: only the head learns, or all does."""
-    regime: Literal["rolling", "snapshot"] = "rolling"
-    """Of the tasks, see `finetune`."""
+    """How tasks are learned: only the head learns, or all does."""
+    regime: Regime = "rolling"
+    """Regime of the tasks, see `finetune`."""
     finetune_steps: int = 500
-    """Updates of a task's run at most; validated every fifth part of them."""
+    """Most updates of a task's run; validated every fifth part of them."""
     early_stopping: Literal["asha", "none"] = "asha"
     """'asha' stops at each rung the trials that are not in the better half; 'none' runs all to the end."""
     reduction_factor: float = 2.0
-    """Of ASHA: a rung is so many times as far as the one before, and the better 1/so many go on."""
+    """Factor of ASHA: a rung is so many times as far as the one before, and the better 1/so many go on."""
     validation_interval_steps: int | None = None
     """Steps between validations, and to the first rung. Default: an eighth of the steps."""
     validation_samples: int = 50
@@ -70,14 +91,14 @@ class Sweep(StoreOptions):
     """A trial without a step for so long, of pretraining or of a task, is ended as hung."""
     wandb: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Track with Weights & Biases (offline if there is no key)."""
+    config: PretrainingConfig
+    """What is not varied."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for option in (
-            "samples", "seeds", "max_concurrent", "workers_per_trial", "validation_samples", "hang_after_s", "finetune_steps",
-        ):  # fmt: skip
-            if (value := getattr(self, option)) is not None and value < 1:
-                raise ValueError(f"--{option.replace('_', '-')} must be at least 1, got {value}")
+        require_positive(
+            self, "max_steps", "samples", "seeds", "max_concurrent", "workers_per_trial", "validation_samples",
+            "validation_interval_steps", "hang_after_s", "finetune_steps",
+        )  # fmt: skip
         if self.reduction_factor <= 1:
             raise ValueError(f"--reduction-factor must be above 1, got {self.reduction_factor}")
         if self.execution == "in_process" and self.workers_per_trial > 1:
@@ -85,24 +106,36 @@ class Sweep(StoreOptions):
         if self.search == "optuna" and self.seeds > 1:
             raise ValueError("--search optuna tries each setting with one seed; --seeds needs grid or random")
 
-    def run(self) -> dict[str, Any]:
-        from tune.sweep_command import run_sweep_command
-
-        return run_sweep_command(self)
+    @classmethod
+    def defaults(cls, given: Callable[[str], str | None]) -> Sweep:
+        config = PRESETS[preset_of_grid(given("--grid") or "paper")]().pretraining
+        backbone = with_given_kinds(
+            config.backbone, lambda option: given(option) if "." in option else None, "--config.backbone"
+        )
+        return cls(config=replace(config, backbone=backbone))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a sweep found so far: report.md, trials.csv, pictures and the best setting as a preset file."""
+    """The results of a sweep so far: report.md, trials.csv, pictures and the best setting as a preset file."""
 
     name: tyro.conf.Positional[str]
-    """Of the sweep."""
+    """Name of the sweep."""
     runs_dir: Path = Path("runs")
-    """Where sweeps are."""
+    """Folder of sweeps."""
     json: bool = False
     """Print the trials, the best of them, the share of steps used and the preset as the last line of stdout."""
 
-    def run(self) -> dict[str, Any]:
-        from tune.sweep_command import reported
 
-        return reported(self.runs_dir / self.name)
+def exit_status(result: Mapping[str, Any]) -> int:
+    """Returns 0, 3 or 1 by how the trials of a report ended."""
+    statuses = [trial["status"] for trial in result["trials"]]
+    if not any(trial["metric"] is not None for trial in result["trials"]):
+        return 1
+    return 3 if {"failed", "hung"} & set(statuses) else 0
+
+
+COMMANDS: dict[str, Command] = {
+    "sweep": Command(options=Sweep, runner="tune.input_checks:run_sweep_command", exit_status=exit_status),
+    "report": Command(options=Report, runner="tune.input_checks:run_report_command", exit_status=exit_status),
+}

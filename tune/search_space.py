@@ -67,6 +67,8 @@ REFUSED = {
     "validation_seed": _OWN_OPTION,
 }
 """Paths (with all below them) that exist but cannot be varied, and why."""
+SET_BY_THE_SWEEP = [path for path, why in REFUSED.items() if why in (_OWN_OPTION, _EARLY_END)]
+"""Paths that a sweep sets for all trials, whatever the preset says."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,7 @@ class SearchSpace:
         check_preset(self.preset)
         for path, values in self.values.items():
             check_path(path, self.preset)
-            for value in values if isinstance(values, list) else _extremes(values):
+            for value in extremes(values):
                 with_setting(PRESETS[self.preset]().pretraining, {path: value})
             if isinstance(values, list) and not values:
                 raise ValueError(f"{path} has no value to try")
@@ -171,7 +173,7 @@ def _distribution(path: str, name: str, arguments: Any) -> Domain:
 
 def _typed(path: str, value: Any, preset: str) -> Any:
     """Returns the value as the configuration holds it (1 becomes 1.0 where a float stands); a part of several kinds stays as it was given."""
-    found = _value_at(with_setting(PRESETS[preset]().pretraining, {path: value}), path)
+    found = value_at(with_setting(PRESETS[preset]().pretraining, {path: value}), path)
     return value if dataclasses.is_dataclass(found) else found
 
 
@@ -218,8 +220,10 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
     return found
 
 
-def _extremes(domain: Domain) -> list[Any]:
-    """Returns values between which all draws lie; for a choice, all values."""
+def extremes(domain: list[Any] | Domain) -> list[Any]:
+    """Returns values between which all draws lie; of a list or choice, all."""
+    if isinstance(domain, list):
+        return domain
     if isinstance(domain, Categorical):
         return list(domain.categories)
     if isinstance(domain, Integer):
@@ -251,7 +255,8 @@ def with_setting(config: PretrainingConfig, setting: Setting) -> PretrainingConf
     return config
 
 
-def _value_at(config: PretrainingConfig, path: str) -> Any:
+def value_at(config: PretrainingConfig, path: str) -> Any:
+    """Returns the value at a dotted path."""
     return functools.reduce(getattr, path.split("."), config)
 
 

@@ -1,4 +1,4 @@
-"""What sweep and report do (commands.py has their options)."""
+"""What sweep and report do, once input_checks.py has let them through (commands.py has their options)."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from relbench.load import RelBenchDataset
 from rich.markdown import Markdown
 
-from distributed.commands.inputs import open_data, open_store, store_config
+from distributed.commands.inputs import open_store, with_samples_for
 from distributed.console import console, say
 from distributed.runs.folder import open_run
 from distributed.training.finetune import absolute
@@ -22,18 +23,17 @@ from tune.commands import Sweep
 from tune.results.sweep_report import AGAIN, commands_again, markdown, write_report
 from tune.results.sweep_result import read_sweep
 from tune.results.wandb_runs import log_sweep
-from tune.search_space import SearchSpace, read_space, settings, with_rows
+from tune.search_space import SearchSpace, settings
 from tune.suggestions import distributions_of
 from tune.sweep import run_sweep
 from tune.sweep_plan import SweepPlan, base_config, rung_steps, with_trials
 
 
-def run_sweep_command(options: Sweep) -> dict[str, Any]:
-    space = with_rows(read_space(options.grid), options.rows)
-    data, dataset = open_data(options)
+def sweep(options: Sweep, space: SearchSpace, data: Place, dataset: RelBenchDataset) -> dict[str, Any]:
+    """Runs a sweep to its end and returns the line of its report."""
     plan = plan_of(options, space, data)
     identity = {
-        "store": store_name(dataset, store_config(options)), "early_stopping": options.early_stopping,
+        "store": store_name(dataset, options.store), "early_stopping": options.early_stopping,
         "reduction_factor": options.reduction_factor, "workers_per_trial": options.workers_per_trial,
         "execution": options.execution, "base": dataclasses.asdict(plan.base), "search": options.search,
         "downstream": plan.downstream and {**dataclasses.asdict(plan.downstream), "data": dataset.manifest.name},
@@ -69,9 +69,10 @@ def run_sweep_command(options: Sweep) -> dict[str, Any]:
 def plan_of(options: Sweep, space: SearchSpace, data: Place) -> SweepPlan:
     """What is asked for; folder and store are not known yet."""
     base = base_config(
-        space.preset, max_steps=options.max_steps, validation_interval_steps=options.validation_interval_steps,
-        validation_samples=options.validation_samples, seed=options.seed or 0,
+        options.config, max_steps=options.max_steps, validation_interval_steps=options.validation_interval_steps,
+        validation_samples=options.validation_samples, seed=options.seed,
     )  # fmt: skip
+    base = with_samples_for(base, options.workers_per_trial)
     plan = SweepPlan(
         folder=Path(), store_path="", base=base, trials=[], early_stopping=options.early_stopping,
         reduction_factor=options.reduction_factor, downstream=downstream_of(options, space.preset, base, data),
@@ -89,7 +90,7 @@ def downstream_of(options: Sweep, preset: str, base: PretrainingConfig, data: Pl
     if not options.tasks:
         return None
     finetuning = dataclasses.replace(
-        PRESETS[preset]().finetuning, max_steps=options.finetune_steps, max_hours=None, seed=options.seed or 0,
+        PRESETS[preset]().finetuning, max_steps=options.finetune_steps, max_hours=None, seed=options.seed,
         validation_interval_steps=_finetune_interval_steps(options),
     )  # fmt: skip
     return DownstreamConfig(
@@ -109,7 +110,7 @@ def _finetune_interval_steps(options: Sweep) -> int:
 def finetune_options_of(options: Sweep, space: SearchSpace) -> tuple[str, ...]:
     """By which `finetune` measures a task as the sweep does."""
     return (
-        "--arm", options.arm, "--regime", options.regime, "--preset", space.preset, "--seed", str(options.seed or 0),
+        "--arm", options.arm, "--regime", options.regime, "--preset", space.preset, "--seed", str(options.seed),
         "--max-steps", str(options.finetune_steps), "--validation-interval-steps", str(_finetune_interval_steps(options)),
     )  # fmt: skip
 
@@ -124,12 +125,13 @@ def changed_store_options(options: Sweep) -> list[str]:
 
 
 def reported(folder: Path) -> dict[str, Any]:
-    sweep = read_sweep(folder)
-    result = write_report(sweep)
-    best = sweep.best()
-    console.print(Markdown(markdown(sweep, best).split(AGAIN)[0].split("\n![")[0]))
+    """Writes and shows the report of a sweep; returns its line."""
+    found = read_sweep(folder)
+    result = write_report(found)
+    best = found.best()
+    console.print(Markdown(markdown(found, best).split(AGAIN)[0].split("\n![")[0]))
     if best is not None:  # each on a line of its own, which Rich would break
-        say("\n".join([AGAIN, *commands_again(sweep, best)]))
+        say("\n".join([AGAIN, *commands_again(found, best)]))
     say(f"report {folder / 'report'}")
     return result
 

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from distributed.runs.folder import write_json
 from distributed.runs.preset_file import write_preset_file
-from rdl_core.config import PRESETS, PretrainingConfig
+from rdl_core.config import PretrainingConfig
 from rdl_core.place import Place
 from rdl_core.tasks.downstream import OBJECTIVE, DownstreamConfig
 from tune.search_space import SearchSpace, Setting, with_setting
@@ -133,19 +133,18 @@ def with_known_trials(plan: SweepPlan) -> SweepPlan:
 
 
 def base_config(
-    preset: str,
+    config: PretrainingConfig,
     *,
     max_steps: int | None = None,
     validation_interval_steps: int | None = None,
     validation_samples: int = VALIDATION_SAMPLES,
     seed: int = 0,
 ) -> PretrainingConfig:
-    """Returns a preset with the validation that all trials of a sweep share.
+    """Returns a configuration with the validation that all trials of a sweep share.
 
     What would end a trial by itself before its last step is left out, so that trials are compared after equal steps: `stop_below` (good enough cannot
     be told from better), `patience`, and `max_hours`, by which a loss would depend on how busy the machine was.
     """
-    config = PRESETS[preset]().pretraining
     steps = max_steps or config.max_steps
     return dataclasses.replace(
         config,

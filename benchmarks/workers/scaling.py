@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # run as a file, t
 
 from benchmarks.timing import conditions  # noqa: E402
 from benchmarks.workers.other_load import OtherLoad  # noqa: E402
+from distributed.commands.inputs import find_data  # noqa: E402
 from distributed.console import say  # noqa: E402
-from distributed.runs.folder import resolve_data  # noqa: E402
 from distributed.runs.journal import Journal  # noqa: E402
 from distributed.runs.tracking import TrackingConfig  # noqa: E402
 from distributed.training.trainer import pretrain  # noqa: E402
@@ -111,7 +111,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="print the figures as the last line of stdout")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="scaling-") as folder:
-        store = materialize(open_dataset(resolve_data(options.data)), Path(folder) / "stores")
+        store = materialize(open_dataset(find_data(options.data)), Path(folder) / "stores")
         result = scaling(store, Path(folder), options.preset, windows=options.windows, rounds=options.rounds)
     for name, value in result.items():
         say(f"{name:18s} {value}")

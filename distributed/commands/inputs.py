@@ -1,88 +1,154 @@
-"""From a command's options to what it works on: the data, its run folder, its store."""
+"""From a command's options to what it works on: the data, its run folder, its store, its configuration.
+
+What is cheap to check comes first; torch and Ray, which take seconds to load, are imported where they are needed.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from relbench.load import RelBenchDataset
-
-from distributed.cluster.session import start_ray
 from distributed.commands.shared_options import StoreOptions
 from distributed.console import bar, say
-from distributed.runs.folder import Run, resolve_data
+from distributed.runs.folder import Run
 from distributed.runs.folder import open_run as open_run_folder
 from distributed.storage.folder_cache import FolderCache
-from distributed.storage.materialize import materialize_in_parallel
-from distributed.storage.remote_files import is_url
-from distributed.storage.remote_folder import find_folder
-from distributed.storage.remote_store import materialize_at_url
-from rdl_core.config import StoreConfig
-from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import materialize, store_name
-from rdl_core.graph.store import Store
+from rdl_core.config import PretrainingConfig
 from rdl_core.place import Place
+
+if TYPE_CHECKING:
+    from relbench.load import RelBenchDataset
+
+    from rdl_core.graph.store import Store
+
+DATA_ROOTS = (Path("data"), Path("../shared/data"))
+"""Folders of datasets, besides RDL_DATA."""
 
 
 def cache_of(options: StoreOptions) -> FolderCache:
-    """Where copies of what is at URLs are kept."""
+    """Returns where copies of what is at URLs are kept."""
     return FolderCache(directory=options.cache_dir)
 
 
-def store_config(options: StoreOptions) -> StoreConfig:
-    """What decides the store, besides the data."""
-    return StoreConfig(
-        text_embedder=options.text_embedder,
-        timeless_rows=options.timeless_rows,
-        exclude_columns=options.exclude_columns,
+def find_data(data: str | None) -> str:
+    """Returns the dataset that `--data` names: a folder, a name below RDL_DATA, data or ../shared/data, or a hub name (org/repo/name).
+
+    Args:
+        data: None: RDL_DATA itself, or the only dataset in these folders.
+
+    Raises:
+        FileNotFoundError: Naming the datasets that there are.
+    """
+    given = os.environ.get("RDL_DATA")
+    if data is None and given and _is_dataset(Path(given)):
+        return given
+    roots = [Path(given), *DATA_ROOTS] if given else list(DATA_ROOTS)
+    searched = roots[:1] if given else roots
+    there = {folder.resolve(): folder for folder in _datasets(searched)}
+    names = ", ".join(sorted(folder.name for folder in there.values())) or "none"
+    below = f"below {' and '.join(map(str, searched))} there are: {names}"
+    if data is None:
+        if len(there) == 1:
+            return str(next(iter(there.values())))
+        raise FileNotFoundError(f"which database? pass --data PATH or --data NAME; {below}")
+    for candidate in (Path(data).expanduser(), *(root / data for root in roots)):
+        if _is_dataset(candidate):
+            return str(candidate)
+    if "/" in data and not data.startswith((".", "/", "~")) and not Path(Path(data).parts[0]).exists():
+        return data  # a hub name: relbench's own loader fetches it
+    raise FileNotFoundError(
+        f"no RelBench dataset at {data!r} (no manifest.yaml there, nor below {', '.join(map(str, roots))}); {below}.\n"
+        f"Remedy: pass a folder with manifest.yaml, one of RelBench's by its hub name (stanford-star/relbench-v1/rel-f1), "
+        f"or make one with `rdl import`"
     )
 
 
+def _is_dataset(folder: Path) -> bool:
+    return (folder / "manifest.yaml").exists()
+
+
+def _datasets(roots: list[Path]) -> Iterator[Path]:
+    for root in roots:
+        yield from (manifest.parent for manifest in sorted(root.glob("*/manifest.yaml")))
+
+
 def open_data(options: StoreOptions) -> tuple[Place, RelBenchDataset]:
-    """(where the data is, the validated dataset)."""
+    """Returns where the data is, and the validated dataset.
+
+    Raises:
+        FileNotFoundError: There is no such dataset.
+        DatabaseError: The dataset is broken.
+    """
     data: Place | None = None
-    if options.data is not None and is_url(options.data):
-        data = find_folder(options.data, "dataset", cache_of(options))
-        if data is None:
+    if options.data is not None and "://" in options.data:
+        from distributed.storage.remote_folder import find_folder
+
+        if (data := find_folder(options.data, "dataset", cache_of(options))) is None:
             raise FileNotFoundError(f"no files at {options.data}; expected a RelBench folder: manifest.yaml, db/")
-    data = data or resolve_data(options.data)
+    else:
+        data = find_data(options.data)
+        if data != options.data:
+            say(f"data       {data}")
+    from rdl_core.database import open_dataset
+
     return data, open_dataset(data)
 
 
-def open_run(options: StoreOptions, command: str, dataset: RelBenchDataset, settings: dict[str, Any]) -> Run:
-    """The run folder; its identity holds the store's name, hence the database's content and the store's settings."""
-    identity = {"store": store_name(dataset, store_config(options)), **settings}
+def open_run(options: StoreOptions, command: str, dataset: RelBenchDataset, settings: Mapping[str, Any]) -> Run:
+    """Returns the run folder; its identity holds the store's name, hence the database's content and the store's settings.
+
+    Raises:
+        FileExistsError: The folder is of another configuration.
+    """
+    from rdl_core.graph.materialization import store_name
+
+    identity = {"store": store_name(dataset, options.store), **settings}
     return open_run_folder(options.runs_dir, options.run_name, command, dataset.manifest.name, identity)
 
 
 def open_store(
     options: StoreOptions, dataset: RelBenchDataset, *, workers: int = 1, data: Place | None = None
 ) -> Store:
-    """The dataset's store, made if it is not there yet.
+    """Returns the dataset's store, made if it is not there yet.
 
     Args:
         workers: Above 1, tables are encoded by so many through Ray Data; a store at a URL is made in this process.
         data: Where the dataset is, for these workers.
     """
+    from distributed.storage.remote_store import materialize_at_url
+    from rdl_core.graph.materialization import materialize
+
     stores_dir = options.stores_dir or str(options.runs_dir / "stores")
-    if workers > 1 and data is not None and not is_url(stores_dir):
+    is_url = "://" in stores_dir
+    if workers > 1 and data is not None and not is_url:
+        from distributed.cluster.session import start_ray
+        from distributed.storage.materialize import materialize_in_parallel
+
         start_ray(0, workers)
-        return materialize_in_parallel(dataset, Path(stores_dir), store_config(options), data=data, progress=say)
+        return materialize_in_parallel(dataset, Path(stores_dir), options.store, data=data, progress=say)
     with bar() as progress:
         task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
 
         def show(table: str) -> None:
             progress.update(task, advance=1, text=table)
 
-        if is_url(stores_dir):
-            store = materialize_at_url(dataset, stores_dir, store_config(options), cache_of(options), progress=show)
+        if is_url:
+            store = materialize_at_url(dataset, stores_dir, options.store, cache_of(options), progress=show)
         else:
-            store = materialize(dataset, Path(stores_dir), store_config(options), progress=show)
+            store = materialize(dataset, Path(stores_dir), options.store, progress=show)
         progress.update(task, completed=len(store.schema.tables), text=store.path.name)
     return store
 
 
-def replaced(config: Any, **changes: Any) -> Any:
-    """The configuration with the changes that are not None: options that were not given."""
-    return dataclasses.replace(config, **{k: v for k, v in changes.items() if v is not None})
+def with_samples_for(config: PretrainingConfig, workers: int) -> PretrainingConfig:
+    """Returns the configuration with at least one sample per step for every worker, and says so where that changes it.
+
+    A run's configuration is changed nowhere else after the command line is read.
+    """
+    if config.samples_per_step >= workers:
+        return config
+    say(f"samples per step raised from {config.samples_per_step} to {workers}: one per worker")
+    return dataclasses.replace(config, samples_per_step=workers)

@@ -1,83 +1,68 @@
-"""The commands: each a dataclass of its options, of which tyro makes the command line, with a `run` that returns what result.json holds.
+"""The options of each command, as dataclasses of which tyro makes the command line; what a command does is in the module that COMMANDS names.
 
-What a command does is in data_commands.py, pretrain_commands.py and task_commands.py, which `run` imports: they load torch and Ray, and the help does
-not.
+Configurations are fields like any other, so every setting of every preset is an option: `--config.backbone.channels 64`. Options with a short name
+(`--learning-rate`) name a setting of a configuration, too: SHORT says which.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, get_args
 
 import tyro
 
+from distributed.commands.command_line import Command
 from distributed.commands.shared_options import (
     WORKERS,
-    Common,
+    RunOptions,
     SamplingOptions,
     StoreOptions,
     WorkerOptions,
     WorkerRange,
+    require_positive,
 )
 from distributed.importing.config import ImportConfig
+from distributed.runs.preset_file import pretraining_preset
+from rdl_core.config import (
+    PRESETS,
+    AggregationKind,
+    Arm,
+    BackboneConfig,
+    FinetuningConfig,
+    HGSamplingConfig,
+    Precision,
+    Preset,
+    PresetName,
+    PretrainingConfig,
+    Regime,
+    RowsKind,
+)
 
-IGNORED = {
-    "import": ("data", "max-steps", "seed"),
-    "materialize": ("max-steps", "seed"),
-    "sample": ("max-steps",),
-    "evaluate": ("max-steps", "seed"),
-}
-"""Common options that have nothing to act on in a command: taken, so that a script may pass them to all, and left out of its help."""
-
-
-LISTS = ("--exclude", "--exclude-columns", "--tables", "--tasks", "--time-cols")
-
-
-def check_lists(arguments: list[str]) -> None:
-    """Of an option that takes several values and is given twice, the first would be lost, and an excluded column back in.
-
-    Raises:
-        ValueError: There is one.
-    """
-    names = [word.replace("_", "-").partition("=")[0] for word in arguments]
-    if twice := [name for name in LISTS if names.count(name) > 1]:
-        raise ValueError(
-            f"{twice[0]} is there {names.count(twice[0])} times; give it once, with all its values: {twice[0]} A B"
-        )
+Given = Callable[[str], str | None]
+"""The last value that a command line gives an option, or None."""
 
 
-def without_ignored(arguments: list[str]) -> list[str]:
-    """The command line without the options that its command ignores, each with its value."""
-    if not arguments:
-        return []
-    names = {f"--{name}" for name in IGNORED.get(arguments[0], ())}
-    left, words = arguments[:1], iter(arguments[1:])
-    for word in words:
-        name, equals, _ = word.replace("_", "-").partition("=")
-        if name not in names:
-            left.append(word)
-        elif not equals:
-            next(words, None)
-    return left
+def with_given_kinds(backbone: BackboneConfig, given: Given, prefix: str) -> BackboneConfig:
+    """Returns the backbone with the kinds of rows and aggregation that the command line names: they decide which further fields there are."""
+    kinds: dict[str, Any] = {}
+    for name, known in (("rows", get_args(RowsKind)), ("aggregation", get_args(AggregationKind))):
+        short = given(f"--{name}")  # a word that is no kind is refused when the option is read
+        kinds[name] = short if short in known else given(f"{prefix}.{name}.kind")
+    return backbone.of_kind(**kinds)
+
+
+def given_preset(given: Given) -> Preset:
+    """Returns the built-in preset that the command line names."""
+    return PRESETS.get(given("--preset") or "robust", PRESETS["robust"])()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Import(ImportConfig, Common):
-    """SQL database, or folder of CSV/Parquet files, to a RelBench-3 folder."""
+class Import(ImportConfig, RunOptions):
+    """SQL database, or folder of CSV/Parquet files, to a RelBench-3 folder.
 
-    data: tyro.conf.Suppress[str | None] = None
-    max_steps: tyro.conf.Suppress[int | None] = None
-    seed: tyro.conf.Suppress[int | None] = None
-
-    def __post_init__(self) -> None:
-        ImportConfig.__post_init__(self)
-        Common.__post_init__(self)
-
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.data import run_import
-
-        return run_import(self)
+    rdl import --source sqlite:///shop.db --out data/shop --name shop --val-timestamp 2024-06-01 --test-timestamp 2024-09-01"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +70,6 @@ class Materialize(WorkerOptions):
     """RelBench-3 folder to REG store: semantic types, statistics and vocabularies from rows up to the cutoff, topology, cells.
 
     With --workers 2 or more, tables are encoded in parallel by Ray Data."""
-
-    max_steps: tyro.conf.Suppress[int | None] = None
-    seed: tyro.conf.Suppress[int | None] = None
-
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.data import run_materialize
-
-        return run_materialize(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,95 +82,154 @@ class Sample(SamplingOptions, StoreOptions):
     out: Path
     """Folder to write."""
     samples: int = 100
-    """How many."""
-    preset: Literal["robust", "paper"] = "robust"
-    """Whose sampling settings."""
-    max_steps: tyro.conf.Suppress[int | None] = None
+    """Number of subgraphs."""
+    preset: PresetName = "robust"
+    """Preset whose sampling settings are taken."""
+    seed: int = 0
+    """Random seed."""
+    sampling: HGSamplingConfig
+    """What one sample is."""
 
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.data import run_sample
+    def __post_init__(self) -> None:
+        SamplingOptions.__post_init__(self)
+        require_positive(self, "samples")
 
-        return run_sample(self)
+    @classmethod
+    def defaults(cls, given: Given) -> Sample:
+        return cls(out=tyro.MISSING, sampling=given_preset(given).pretraining.sampling)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(SamplingOptions, StoreOptions):
-    """Contrastive pretraining without labels, through Ray Data and Ray Train."""
+    """Contrastive pretraining without labels, through Ray Data and Ray Train.
+
+    Every setting of the preset is an option, below as --config...; --rows and --aggregation choose which settings those parts have:
+
+        rdl pretrain --data shop --max-steps 500
+        rdl pretrain --data shop --preset paper --config.learning-rate 3e-4 --config.max-hours 12
+        rdl pretrain --data shop --rows resnet --config.backbone.rows.dropout 0.1 --config.backbone.channels 64"""
+
+    SHORT: ClassVar[Mapping[str, str]] = {
+        "rows": "config.backbone.rows",
+        "num_layers": "config.backbone.num_layers",
+        "aggregation": "config.backbone.aggregation",
+        "corruption": "config.corruption.probability",
+        "samples_per_step": "config.samples_per_step",
+        "max_negatives": "config.loss.max_negatives",
+        "precision": "config.precision",
+        "validation_interval_steps": "config.validation_interval_steps",
+        "validation_samples": "config.validation_samples",
+        "max_steps": "config.max_steps",
+        "seed": "config.seed",
+    }
 
     preset: str = "robust"
-    """'robust' (recommended), 'paper' (arXiv 2506.22530), or a preset file with its own seed (`python -m tune report` writes one)."""
+    """'robust' (recommended), 'paper' (arXiv 2506.22530), or a preset file with its own seed (`rdl report` writes one)."""
     workers: Annotated[WorkerRange, WORKERS] = WorkerRange()
     """Worker processes. 1:4 is elastic: as many from 1 to 4 as the cluster has place for, now and later; a step is the same samples all the time."""
-    rows: Literal["linear", "resnet"] | None = None
+    max_steps: int | None = None
+    """Most updates. Default: the preset's (2000)."""
+    seed: int | None = None
+    """Random seed. Default: 0, or a preset file's own."""
+    rows: RowsKind | None = None
     """How a row becomes a vector. Default: the preset's (linear; paper: resnet)."""
     num_layers: int | None = None
     """GraphSAGE layers. Default: the preset's (2)."""
-    aggregation: Literal["sum", "mean"] | None = None
-    """Of neighbours. Default: the preset's (mean; paper: sum)."""
+    aggregation: AggregationKind | None = None
+    """How a row's neighbours are aggregated. Default: the preset's (mean; paper: sum)."""
     corruption: float | None = None
-    """Probability of a cell to be replaced in the second view. Default: the preset's (0.4)."""
+    """Probability that a cell is replaced in the second view. Default: the preset's (0.4)."""
     samples_per_step: int | None = None
-    """Subgraphs of a step over all workers; at least one each. Default: the preset's (1)."""
+    """Subgraphs per step over all workers; at least one each. Default: the preset's (1)."""
     max_negatives: int | None = None
-    """Most negatives of a row. Default: the preset's (256)."""
-    precision: Literal["float32", "bfloat16"] | None = None
-    """Of the encoder's matrix products: 'float32', or 'bfloat16' by autocast; weights, Adam, norms and losses stay float32.
+    """Most negatives per row. Default: the preset's (256)."""
+    precision: Precision | None = None
+    """Precision of the encoder's matrix products: 'float32', or 'bfloat16' by autocast; weights, Adam, norms and losses stay float32.
     Default: the preset's (float32)."""
     validation_interval_steps: int | None = None
     """Steps between validations. Default: the preset's (50)."""
     validation_samples: int | None = None
-    """Subgraphs of a validation. Default: the preset's (50)."""
+    """Subgraphs per validation. Default: the preset's (50)."""
     checkpoint_interval_steps: int | None = None
     """Updates between checkpoints. Default: only by time, and at each validation."""
     checkpoint_interval_s: float = 300.0
     """Seconds between checkpoints, besides those at validations."""
     checkpoints_to_keep: int = 3
-    """The last so many stay."""
+    """Number of newest checkpoints that stay."""
     wandb: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Track with Weights & Biases (offline if there is no key)."""
+    config: PretrainingConfig
+    """All settings of the run."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.preset not in ("robust", "paper"):
-            from distributed.runs.preset_file import check_preset_name
+        SamplingOptions.__post_init__(self)
+        require_positive(self, "checkpoint_interval_steps", "checkpoints_to_keep")
 
-            check_preset_name(self.preset)
-
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.pretrain import run_pretrain
-
-        return run_pretrain(self)
+    @classmethod
+    def defaults(cls, given: Given) -> Pretrain:
+        config = pretraining_preset(given("--preset") or "robust")
+        backbone = with_given_kinds(config.backbone, given, "--config.backbone")
+        return cls(config=replace(config, backbone=backbone))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(WorkerOptions):
-    """An entity task in one arm: scratch, frozen or finetuned."""
+    """An entity task in one arm: scratch, frozen or finetuned.
+
+    Every setting is an option, below as --config... (the run) and --backbone... (the model of arm scratch):
+
+        rdl finetune --data shop --task customer-churn --arm finetuned --checkpoint runs/pretrain-shop-1a2b3c4d/model
+        rdl finetune --data shop --task customer-churn --arm scratch --seeds 5 --config.sampling.num-neighbors 64 32"""
+
+    SHORT: ClassVar[Mapping[str, str]] = {
+        "rows": "backbone.rows",
+        "num_layers": "backbone.num_layers",
+        "aggregation": "backbone.aggregation",
+        "learning_rate": "config.learning_rate",
+        "validation_interval_steps": "config.validation_interval_steps",
+        "max_steps": "config.max_steps",
+        "seed": "config.seed",
+    }
 
     task: str
-    """Of the database."""
-    arm: Literal["scratch", "frozen", "finetuned"]
+    """Name of a task of the database."""
+    arm: Arm
     """'scratch' (fresh backbone), 'frozen' (pretrained, only the head learns) or 'finetuned' (all learns)."""
-    regime: Literal["rolling", "snapshot"] = "rolling"
+    regime: Regime = "rolling"
     """'rolling': a row sees everything before its own time; 'snapshot': of a database cut at the test timestamp."""
     checkpoint: Path | None = None
-    """What `pretrain` printed under "checkpoint"; for frozen and finetuned."""
-    preset: Literal["robust", "paper"] = "robust"
+    """Folder that `pretrain` printed under "checkpoint"; for frozen and finetuned."""
+    preset: PresetName = "robust"
     """'robust' or 'paper'."""
-    rows: Literal["linear", "resnet"] | None = None
-    """Of arm scratch: how a row becomes a vector. Default: the preset's (linear; paper: resnet)."""
+    max_steps: int | None = None
+    """Most updates. Default: the preset's (2000)."""
+    seed: int | None = None
+    """Random seed. Default: 0."""
+    seeds: int = 1
+    """Number of runs, with seeds from --seed on; above 1, the mean and its standard error are printed and written."""
+    rows: RowsKind | None = None
+    """How a row becomes a vector, in arm scratch. Default: the preset's (linear; paper: resnet)."""
     num_layers: int | None = None
-    """Of arm scratch: GraphSAGE layers. Default: the preset's (2)."""
-    aggregation: Literal["sum", "mean"] | None = None
-    """Of arm scratch. Default: the preset's (mean; paper: sum)."""
+    """GraphSAGE layers, in arm scratch. Default: the preset's (2)."""
+    aggregation: AggregationKind | None = None
+    """How a row's neighbours are aggregated, in arm scratch. Default: the preset's (mean; paper: sum)."""
     learning_rate: float | None = None
-    """Of Adam. Default: the preset's (0.001; paper: 0.005)."""
+    """Learning rate of Adam. Default: the preset's (0.001; paper: 0.005)."""
     validation_interval_steps: int | None = None
     """Steps between validations. Default: the preset's (100)."""
+    config: FinetuningConfig
+    """All settings of the run."""
+    backbone: BackboneConfig
+    """The model of arm scratch."""
 
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.tasks import run_finetune
+    def __post_init__(self) -> None:
+        require_positive(self, "workers", "seeds")
 
-        return run_finetune(self)
+    @classmethod
+    def defaults(cls, given: Given) -> Finetune:
+        preset = given_preset(given)
+        backbone = with_given_kinds(preset.pretraining.backbone, given, "--backbone")
+        return cls(task=tyro.MISSING, arm=tyro.MISSING, config=preset.finetuning, backbone=backbone)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,16 +237,9 @@ class Evaluate(StoreOptions):
     """A fine-tuned checkpoint scored by task.evaluate on validation and test."""
 
     checkpoint: Path
-    """What `finetune` printed under "checkpoint"."""
-    regime: Literal["rolling", "snapshot"] | None = None
-    """Default: the one it was fine-tuned for."""
-    max_steps: tyro.conf.Suppress[int | None] = None
-    seed: tyro.conf.Suppress[int | None] = None
-
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.tasks import run_evaluate
-
-        return run_evaluate(self)
+    """Folder that `finetune` printed under "checkpoint"."""
+    regime: Regime | None = None
+    """Regime to score in. Default: the one it was fine-tuned for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,8 +250,8 @@ class Status:
     cost in steps and seconds, workers and nodes, and where the curves are. Needs no Ray and no GPU, changes nothing, works while the run runs, on any
     machine that sees the folder:
 
-        python -m distributed status pretrain-shop-1a2b3c4d --runs-dir /mnt/shared/runs
-        watch -n 30 python -m distributed status /mnt/shared/runs/pretrain-shop-1a2b3c4d
+        rdl status pretrain-shop-1a2b3c4d --runs-dir /mnt/shared/runs
+        watch -n 30 rdl status /mnt/shared/runs/pretrain-shop-1a2b3c4d
 
     "silent" is a run without a step or an event for five minutes: dead, hung, or waiting for machines. Run its command again: it goes on from the
     checkpoint, or refuses if it still runs."""
@@ -230,11 +259,17 @@ class Status:
     run_folder: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Name of a run below runs-dir, or its folder."""
     runs_dir: Path = Path("runs")
-    """Where run folders are."""
+    """Folder of run folders."""
     json: bool = False
     """Print all of it as the last line of stdout."""
 
-    def run(self) -> dict[str, Any]:
-        from distributed.commands.pretrain import run_status_command
 
-        return run_status_command(self)
+COMMANDS: dict[str, Command] = {
+    "import": Command(options=Import, runner="distributed.commands.data:run_import"),
+    "materialize": Command(options=Materialize, runner="distributed.commands.data:run_materialize"),
+    "sample": Command(options=Sample, runner="distributed.commands.data:run_sample"),
+    "pretrain": Command(options=Pretrain, runner="distributed.commands.pretrain:run_pretrain"),
+    "finetune": Command(options=Finetune, runner="distributed.commands.tasks:run_finetune"),
+    "evaluate": Command(options=Evaluate, runner="distributed.commands.tasks:run_evaluate"),
+    "status": Command(options=Status, runner="distributed.commands.pretrain:run_status_command"),
+}

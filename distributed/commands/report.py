@@ -28,8 +28,6 @@ from rdl_core.sampling.balance import Balance
 from rdl_core.tasks.finetuning import FinetuningResult
 
 ARMS = ("scratch", "frozen", "finetuned")
-NUM_NAMES = 12
-"""Columns of a type that are shown of a table."""
 
 
 def draw_curves(state: TrainState, path: Path) -> Path:
@@ -58,7 +56,7 @@ def show_store(store: Store) -> None:
     rules = row_existence(store)
     for name, schema in store.schema.tables.items():
         attributes = "\n".join(
-            f"{stype}: {_names([c.name for c in schema.columns if c.stype == stype])}"
+            f"{stype}: {', '.join(c.name for c in schema.columns if c.stype == stype)}"
             for stype in dict.fromkeys(c.stype for c in schema.columns)
         )
         table.add_row(name, f"{schema.num_rows:,}", f"{schema.num_rows_up_to_cutoff:,}", attributes, rules[name])
@@ -70,11 +68,6 @@ def show_store(store: Store) -> None:
     for name, schema in store.schema.tables.items():
         for column, why in schema.left_out.items():
             console.print(f"left out: {name}.{column}, {why}", highlight=False, markup=False)
-
-
-def _names(names: Sequence[str]) -> str:
-    more = len(names) - NUM_NAMES
-    return ", ".join([*names[:NUM_NAMES], *([f"and {more} more"] if more > 0 else [])])
 
 
 def row_existence(store: Store) -> dict[str, str]:
@@ -117,10 +110,24 @@ def best_arm(results: Sequence[FinetuningResult]) -> str:
 
 
 def mean_and_error(values: Sequence[float]) -> str:
-    """mean ± standard error of the mean."""
+    """Returns "mean ± standard error of the mean"."""
     digits = 4 if abs(statistics.mean(values)) < 10 else 2
     mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values) / len(values) ** 0.5:.{digits}f}"
+    return mean if len(values) < 2 else f"{mean} ± {standard_error(values):.{digits}f}"
+
+
+def standard_error(values: Sequence[float]) -> float:
+    """Returns the standard error of the mean of at least two values."""
+    return statistics.stdev(values) / len(values) ** 0.5
+
+
+def seeds_summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:
+    """Returns {"metric", "seeds", "val" and "test": {"mean", "standard_error"}} of one task and arm over its seeds."""
+    summary: dict[str, Any] = {"metric": results[0].metric, "seeds": [result.seed for result in results]}
+    for split in ("val", "test"):
+        values = [getattr(result, split) for result in results]
+        summary[split] = {"mean": statistics.mean(values), "standard_error": standard_error(values)}
+    return summary
 
 
 def level_losses(state: TrainState) -> dict[str, list[float]]:

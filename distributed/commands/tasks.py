@@ -1,72 +1,97 @@
-"""What finetune and evaluate do (commands.py has their options)."""
+"""What finetune and evaluate do (options.py has their options)."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from distributed.commands.inputs import open_data, open_run, open_store, replaced
+from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.commands.options import Evaluate, Finetune
-from distributed.commands.report import show_results
 from distributed.console import bar, say
 from distributed.runs.folder import finish
-from distributed.training.evaluate import evaluate
-from distributed.training.finetune import FinetuneJob, check_arm, run_data_parallel, run_job
-from rdl_core.config import PRESETS, BackboneConfig, FinetuningConfig
-from rdl_core.database import load_task
-from rdl_core.model.checkpoint import from_pretrained, weights_digest
-from rdl_core.tasks.downstream import as_deep_as
-from rdl_core.tasks.finetuning import FinetuningResult
+from rdl_core.checkpoint_files import backbone_of, read_description, weights_digest
+from rdl_core.config import PRESETS, BackboneConfig, check_arm
+
+if TYPE_CHECKING:
+    from distributed.training.finetune import FinetuneJob
+    from rdl_core.tasks.finetuning import FinetuningResult
 
 
 def run_finetune(options: Finetune) -> dict[str, Any]:
+    """Returns a run's result and its checkpoint; of several seeds {"runs": [these], "summary"}."""
     check_arm(options.arm, options.checkpoint)
+    backbone, weights = backbone_to_start_from(options)
     data, dataset = open_data(options)
+    from rdl_core.database import load_task
+
     load_task(dataset, options.task)
-    backbone, weights = backbone_of(options)
-    config = as_deep_as(finetuning_config(options), backbone)
+    from distributed.commands.report import seeds_summary, show_results
+    from distributed.training.finetune import FinetuneJob
+    from rdl_core.tasks.downstream import as_deep_as
+
+    config = as_deep_as(options.config, backbone)
+    if config != options.config:
+        depth = f"the backbone has {backbone.num_layers} layers"
+        say(
+            f"neighbours per hop: {config.sampling.num_neighbors}, not {options.config.sampling.num_neighbors}: {depth}"
+        )
     settings = {
         "task": options.task, "arm": options.arm, "regime": options.regime, "workers": options.workers, "checkpoint": weights,
         "finetuning": dataclasses.asdict(config), "backbone": dataclasses.asdict(backbone),
     }  # fmt: skip
-    run = open_run(options, "finetune", dataset, settings)
+    seeds = range(config.seed, config.seed + options.seeds)
+    run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
     if (finished := run.result()) is not None:
         say(f"run {run.name} is finished; nothing to do")
         return finished
     store = open_store(options, dataset)
-    job = FinetuneJob(
-        data=data, store_path=store.place, task=options.task, arm=options.arm, regime=options.regime, config=config,
-        checkpoint=None if options.checkpoint is None else str(options.checkpoint), backbone=backbone,
-        out=str(run.folder / "model"),
-    )  # fmt: skip
-    result = run_data_parallel(job, run.folder, options.workers) if options.workers > 1 else _run_with_bar(job)
-    show_results([result])
-    say(f"checkpoint {run.folder / 'model'}")
-    return finish(run, {**dataclasses.asdict(result), "checkpoint": str(run.folder / "model")})
+    folders = [run.folder / f"seed-{seed}" for seed in seeds] if len(seeds) > 1 else [run.folder]
+    jobs = [
+        FinetuneJob(
+            data=data,
+            store_path=store.place,
+            task=options.task,
+            arm=options.arm,
+            regime=options.regime,
+            config=dataclasses.replace(config, seed=seed),
+            checkpoint=None if options.checkpoint is None else str(options.checkpoint),
+            backbone=backbone,
+            out=str(folder / "model"),
+        )
+        for seed, folder in zip(seeds, folders, strict=True)
+    ]
+    results = [_result_of(job, folder, options.workers) for job, folder in zip(jobs, folders, strict=True)]
+    show_results(results)
+    runs = [dataclasses.asdict(result) | {"checkpoint": job.out} for result, job in zip(results, jobs, strict=True)]
+    for one in runs:
+        say(f"checkpoint {one['checkpoint']}")
+    return finish(run, runs[0] if len(runs) == 1 else {"runs": runs, "summary": seeds_summary(results)})
 
 
-def finetuning_config(options: Finetune) -> FinetuningConfig:
-    """The preset with what the options change."""
-    return replaced(
-        PRESETS[options.preset]().finetuning, seed=options.seed, max_steps=options.max_steps,
-        learning_rate=options.learning_rate, validation_interval_steps=options.validation_interval_steps,
-    )  # fmt: skip
+def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | None]:
+    """Returns (form of the backbone, digest of the checkpoint's weights).
 
-
-def backbone_of(options: Finetune) -> tuple[BackboneConfig, str | None]:
-    """(form of the backbone, digest of the checkpoint's weights)."""
-    if options.checkpoint is not None:
-        if (options.rows, options.num_layers, options.aggregation) != (None, None, None):
-            raise ValueError("--rows, --num-layers and --aggregation are for arm scratch; a checkpoint has its own")
-        return from_pretrained(options.checkpoint, kind="pretrained").backbone, weights_digest(options.checkpoint)
-    preset = PRESETS[options.preset]().pretraining.backbone
-    backbone = preset.of_kind(rows=options.rows, aggregation=options.aggregation)
-    return replaced(backbone, num_layers=options.num_layers), None
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It is of another kind; or options of arm scratch are given beside it.
+    """
+    if options.checkpoint is None:
+        return options.backbone, None
+    if options.backbone != PRESETS[options.preset]().pretraining.backbone:
+        raise ValueError(
+            "--rows, --num-layers, --aggregation and --backbone... are for arm scratch; a checkpoint has its own"
+        )
+    return backbone_of(read_description(options.checkpoint, kind="pretrained")), weights_digest(options.checkpoint)
 
 
 def run_evaluate(options: Evaluate) -> dict[str, Any]:
+    """Returns {"task", "regime", "metric", "val", "test"}."""
+    read_description(options.checkpoint, kind="finetuned")
     data, dataset = open_data(options)
-    from_pretrained(options.checkpoint, kind="finetuned")
+    from distributed.training.evaluate import evaluate
+
     settings = {"checkpoint": weights_digest(options.checkpoint), "regime": options.regime}
     run = open_run(options, "evaluate", dataset, settings)
     store = open_store(options, dataset)
@@ -75,9 +100,26 @@ def run_evaluate(options: Evaluate) -> dict[str, Any]:
     return finish(run, result)
 
 
+def _result_of(job: FinetuneJob, folder: Path, workers: int) -> FinetuningResult:
+    """Runs a job, unless its folder holds the result of one of several seeds that an earlier call finished."""
+    from distributed.runs.folder import write_json
+    from distributed.training.finetune import run_data_parallel
+    from rdl_core.tasks.finetuning import FinetuningResult
+
+    path = folder / "seed.json"
+    if path.exists():
+        return FinetuningResult(**json.loads(path.read_text()))
+    result = run_data_parallel(job, folder, workers) if workers > 1 else _run_with_bar(job)
+    if folder.name.startswith("seed-"):
+        write_json(path, dataclasses.asdict(result))
+    return result
+
+
 def _run_with_bar(job: FinetuneJob) -> FinetuningResult:
+    from distributed.training.finetune import run_job
+
     with bar() as progress:
-        shown = progress.add_task(f"{job.task} {job.arm}", total=job.config.max_steps, text="")
+        shown = progress.add_task(f"{job.task} {job.arm} seed {job.config.seed}", total=job.config.max_steps, text="")
         last = {"val": ""}
         return run_job(
             job,

@@ -1,4 +1,4 @@
-"""Run folders: where data is found, what a run is called, what it leaves.
+"""Run folders: what a run is called and what it leaves.
 
     runs/stores/<database>-<hash>/   REG stores, shared by runs
     runs/<run name>/config.json      command and complete configuration
@@ -26,42 +26,11 @@ from pathlib import Path
 from typing import Any
 
 from distributed.console import say
+from distributed.refused import Refused
 
-DATA_ROOT = Path("../shared/data")
 SKELETON = {"config.json", "held", "wandb_id"}
 """What a run folder has before work begins."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
-
-def resolve_data(data: str | None) -> str:
-    """The dataset that `--data` names: a folder, a name below RDL_DATA or ../shared/data, or a hub name (org/repo/name).
-
-    Args:
-        data: None: RDL_DATA itself or the only dataset below it.
-
-    Raises:
-        FileNotFoundError: Naming what there is.
-    """
-    root = Path(os.environ.get("RDL_DATA") or DATA_ROOT)
-    if data is None and (root / "manifest.yaml").exists():
-        return str(root)
-    names = sorted(p.parent.name for p in root.glob("*/manifest.yaml"))
-    if data is None:
-        if len(names) == 1:
-            return str(root / names[0])
-        raise FileNotFoundError(
-            f"which database? pass --data PATH or --data NAME; below {root} there are: {', '.join(names) or 'none'}"
-        )
-    for candidate in (Path(data).expanduser(), root / data):
-        if (candidate / "manifest.yaml").exists():
-            return str(candidate)
-    if "/" in data and not data.startswith((".", "/", "~")) and not Path(Path(data).parts[0]).exists():
-        return data  # a hub name: relbench's own loader fetches it
-    raise FileNotFoundError(
-        f"no RelBench dataset at {data!r} (no manifest.yaml there, nor below {root}); below {root} there are: {', '.join(names) or 'none'}.\n"
-        f"Remedy: pass a folder with manifest.yaml, one of RelBench's by its hub name (stanford-star/relbench-v1/rel-f1), "
-        f"or make one with `python -m distributed import`"
-    )
 
 
 @dataclass(frozen=True)
@@ -92,14 +61,15 @@ def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: 
     """The run of this command, data and configuration; made or continued.
 
     Args:
-        name: None: made of command, database name and a hash.
+        name: None: made of command, database, task and arm (if there are), and a hash.
 
     Raises:
         FileExistsError: The name is taken by another configuration.
     """
     config = json.loads(json.dumps({"command": command, "data": Path(data).name, **config}, default=str))
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
-    folder = runs_dir / (name or f"{command}-{Path(data).name}-{digest}")
+    parts = (command, Path(data).name, config.get("task"), config.get("arm"), digest)
+    folder = runs_dir / (name or "-".join(part for part in parts if part))
     path = folder / "config.json"
     if path.exists():
         differences = describe_differences(json.loads(path.read_text()), config)
@@ -126,7 +96,7 @@ def remove_unused_runs() -> None:
         folder = _made.pop()
         if folder.is_dir():
             with (
-                suppress(RuntimeError),
+                suppress(Refused),
                 held(folder),
             ):  # refused because another process drives it: the folder is that one's
                 if {path.name for path in folder.iterdir()} <= SKELETON:
@@ -140,7 +110,7 @@ def held(folder: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-        RuntimeError: Another process drives it.
+        Refused: Another process drives it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "held", os.O_RDWR | os.O_CREAT, 0o644)
@@ -156,7 +126,7 @@ def _lock(descriptor: int, folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode() or "another process"
-        raise RuntimeError(
+        raise Refused(
             f"run {folder.name!r} is being driven by {holder}.\n"
             f"Remedy: wait for it (the same command then finds its result), or take another name"
         ) from None

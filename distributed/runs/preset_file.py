@@ -80,9 +80,7 @@ def read_preset_file(path: Path) -> PretrainingConfig:
     """
     content = read_yaml(path)
     if not isinstance(content, dict) or not isinstance(content.get("pretraining"), dict):
-        raise ValueError(
-            f"preset file {path} has no mapping 'pretraining'; `python -m tune report` writes one that has"
-        )
+        raise ValueError(f"preset file {path} has no mapping 'pretraining'; `rdl report` writes one that has")
     if unknown := set(content) - {"preset", "pretraining", "about"}:
         raise ValueError(f"preset file {path}: {sorted(unknown)[0]} is unknown; it has preset, pretraining, about")
     if (base := content.get("preset", "robust")) not in PRESETS:

@@ -12,7 +12,7 @@ it was, and with another number of workers a step is the same samples.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -66,14 +66,11 @@ class StepPlan:
         ]
 
 
-def with_samples_for(config: PretrainingConfig, workers: int) -> PretrainingConfig:
-    """The config with at least one sample of a step for every worker."""
-    return replace(config, samples_per_step=max(config.samples_per_step, workers))
-
-
-def step_plan(samples_per_step: int, workers: int, sampler: HGSampling) -> StepPlan:
-    """The plan of a run with so many samples a step over all workers."""
-    return StepPlan(samples_per_step=samples_per_step, workers=workers, samples_per_epoch=sampler.samples_per_epoch)
+def step_plan(config: PretrainingConfig, workers: int, sampler: HGSampling) -> StepPlan:
+    """Returns the plan of a run on so many workers."""
+    return StepPlan(
+        samples_per_step=config.samples_per_step, workers=workers, samples_per_epoch=sampler.samples_per_epoch
+    )
 
 
 def seed_tables(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps: int) -> list[pa.Table]:

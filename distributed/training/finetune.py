@@ -20,7 +20,7 @@ from distributed.cluster.session import start_ray
 from distributed.training.communicator import TorchCommunicator
 from distributed.training.trainer import BACKEND, MAX_FAILURES
 from rdl_core.communicator import Communicator, SingleProcess
-from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime
+from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime, check_arm
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import open_store
 from rdl_core.model.backbone import RelationalEncoder
@@ -55,14 +55,6 @@ class FinetuneJob:
 
     def __post_init__(self) -> None:
         check_arm(self.arm, self.checkpoint)
-
-
-def check_arm(arm: Arm, checkpoint: object) -> None:
-    """Raises ValueError if an arm has a checkpoint that it must not have, or lacks one."""
-    if arm == "scratch" and checkpoint is not None:
-        raise ValueError("arm 'scratch' starts fresh and takes no --checkpoint")
-    if arm != "scratch" and checkpoint is None:
-        raise ValueError(f"arm {arm!r} needs --checkpoint, what `pretrain` printed")
 
 
 def make_finetuning(

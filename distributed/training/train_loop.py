@@ -106,7 +106,7 @@ def _train(worker: WorkerConfig) -> None:
     rows = worker.placement.rows(store, config.corruption.distribution)
     validation_sampler = worker.placement.sampling(config.sampling, config.seed_of_validation)
     validation = Validation(store, config, validation_sampler, communicator, rows)
-    plan = step_plan(config.samples_per_step, context.get_world_size(), sampler)
+    plan = step_plan(config, context.get_world_size(), sampler)
     if is_first and not state.finished:
         journal.resume(state.step)
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:

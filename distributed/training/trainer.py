@@ -37,7 +37,7 @@ from distributed.runs.journal import Journal
 from distributed.runs.tracking import TrackingConfig
 from distributed.runs.watch import watched
 from distributed.sampling.placement import Placement, PlacementName, place
-from distributed.sampling.plan import SAMPLES_PER_BLOCK, step_plan, with_samples_for
+from distributed.sampling.plan import SAMPLES_PER_BLOCK, step_plan
 from distributed.sampling.sampler import in_order, sampled_dataset
 from distributed.training import allocator
 from distributed.training.communicator import COLLECTIVE_TIMEOUT_S
@@ -112,15 +112,14 @@ def pretrain(
         ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
     """
     run_dir, most = run_dir.resolve(), max_workers or workers
-    configured, config = config.samples_per_step, with_samples_for(config, most)
+    if config.samples_per_step < most:
+        raise ValueError(f"samples_per_step is {config.samples_per_step}; {most} workers need one each at least")
     identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
     with held(run_dir), interruptible(run_dir, config.max_steps):
         if not _check_run(run_dir, identity):
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)
             check_every_node(run_dir, store.place)
-            if config.samples_per_step != configured:
-                say(f"samples per step raised from {configured} to {config.samples_per_step}: one a worker")
             worker = WorkerConfig(
                 placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
                 run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, downstream=downstream,
@@ -225,7 +224,7 @@ def _samples(
 
     def dataset(workers: int) -> ray.data.Dataset:
         sampler = worker.placement.sampling(config.sampling, config.seed)
-        plan = step_plan(config.samples_per_step, workers, sampler)
+        plan = step_plan(config, workers, sampler)
         remove_uncommitted(train_folder)
         # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
         first_step = min(committed_step(train_folder), config.max_steps - 1)

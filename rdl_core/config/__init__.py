@@ -5,7 +5,7 @@ Loads no torch, so that a command line can be described and refused at once.
 
 from rdl_core.config.corruption import CorruptionConfig
 from rdl_core.config.decoding import changed, checked, decode
-from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime
+from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime, check_arm
 from rdl_core.config.loss import LossConfig
 from rdl_core.config.model import (
     AggregationConfig,
@@ -51,6 +51,7 @@ __all__ = [
     "TemporalSamplingConfig",
     "TimeAttention",
     "changed",
+    "check_arm",
     "checked",
     "decode",
     "paper",

@@ -41,3 +41,11 @@ class FinetuningConfig:
     """Largest norm of the gradient. None: no clipping."""
     seed: int = 0
     """Random seed."""
+
+
+def check_arm(arm: Arm, checkpoint: object) -> None:
+    """Raises ValueError if an arm has a checkpoint that it must not have, or lacks one."""
+    if arm == "scratch" and checkpoint is not None:
+        raise ValueError("arm 'scratch' starts fresh and takes no --checkpoint")
+    if arm != "scratch" and checkpoint is None:
+        raise ValueError(f"arm {arm!r} needs --checkpoint, what `pretrain` printed")

@@ -1,18 +1,13 @@
 """Checkpoints without pickle: a folder with weights (safetensors), configuration, schema and cutoff.
 
-    model.safetensors    weights by parameter name
-    model.json           format version, kind, backbone configuration, foreign keys, schema (with its cutoff), what it was trained on, results
-
-Promises: written beside and renamed; a checkpoint carries all that is needed to read new data as the model knows it; a store whose schema
-differs is refused, naming what differs.
+Promises: written beside and renamed; a checkpoint carries all that is needed to read new data as the model knows it; a store whose schema differs is
+refused, naming what differs. checkpoint_files.py has the names of the files.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rdl_core.config import BackboneConfig, decode
+from rdl_core.atomic_write import replace_folder, whole_folder
+from rdl_core.checkpoint_files import FORMAT_VERSION, backbone_of, read_description
+from rdl_core.config import BackboneConfig
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
-
-FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,14 +69,7 @@ class Checkpoint:
 def save_pretrained(path: Path, checkpoint: Checkpoint) -> Path:
     """Writes a checkpoint folder; one already there is replaced as a whole."""
     path = Path(path)
-    partial, old = path.with_name(path.name + ".partial"), _old(path)
-    if old.exists() and not path.exists():  # a crash between the two renames below
-        old.rename(path)
-    for leftover in (partial, old):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
     weights = {name: w.detach().cpu().contiguous().clone() for name, w in checkpoint.weights.items()}
-    save_file(weights, partial / "model.safetensors")
     description = {
         "format_version": FORMAT_VERSION,
         "kind": checkpoint.kind,
@@ -90,11 +78,9 @@ def save_pretrained(path: Path, checkpoint: Checkpoint) -> Path:
         "about": checkpoint.about,
         "schema": checkpoint.schema.to_json(),
     }
-    (partial / "model.json").write_text(json.dumps(description, indent=1))
-    if path.exists():
-        path.rename(old)
-    partial.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    with replace_folder(path) as partial:
+        save_file(weights, partial / "model.safetensors")
+        (partial / "model.json").write_text(json.dumps(description, indent=1))
     return path
 
 
@@ -108,36 +94,15 @@ def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
         FileNotFoundError: No checkpoint there.
         ValueError: Another format version or kind.
     """
-    path = Path(path)
-    if not path.exists() and _old(path).exists():  # its writer died between two renames, or is there right now
-        path = _old(path)
-    if not (path / "model.json").exists():
-        raise FileNotFoundError(
-            f"no checkpoint at {path} (no model.json); pass the folder that `pretrain` printed under 'checkpoint'"
-        )
-    description = json.loads((path / "model.json").read_text())
-    if description["format_version"] != FORMAT_VERSION:
-        raise ValueError(f"checkpoint {path} has format {description['format_version']}, expected {FORMAT_VERSION}")
-    if kind is not None and description["kind"] != kind:
-        raise ValueError(f"checkpoint {path} is {description['kind']}, expected one that is {kind}")
+    description, path = read_description(path, kind=kind), whole_folder(Path(path))
     return Checkpoint(
         weights=load_file(path / "model.safetensors"),
-        backbone=decode(BackboneConfig, description["backbone"], f"{path}/model.json: backbone"),
+        backbone=backbone_of(description),
         schema=Schema.from_json(description["schema"]),
         edge_types=tuple(tuple(e) for e in description["edge_types"]),
         kind=description["kind"],
         about=description["about"],
     )
-
-
-def _old(path: Path) -> Path:
-    return path.with_name(path.name + ".old")
-
-
-def weights_digest(path: Path | str) -> str:
-    """Hex digest of a checkpoint's weights file: tells a checkpoint from another that was written to the same folder."""
-    with (Path(path) / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def cpu_weights(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import conditions
-from distributed.runs.folder import resolve_data
+from distributed.commands.inputs import find_data
 from tests.faults import launcher
 from tests.faults.host_trial import HOSTS, WINDOW_STEPS, HostTrial, say
 from tests.faults.hosts import network, why_not
@@ -119,7 +119,7 @@ def main() -> int:
         return 2
     if options.steps % (2 * WINDOW_STEPS):
         parser.error(f"--steps must be a multiple of {2 * WINDOW_STEPS}, got {options.steps}")
-    options.data = str(Path(resolve_data(options.data)).resolve())  # hosts work in folders of their own
+    options.data = str(Path(find_data(options.data)).resolve())  # hosts work in folders of their own
     for number in (signal.SIGTERM, signal.SIGALRM, signal.SIGHUP):
         signal.signal(number, _end)
     signal.alarm(options.limit_s)

@@ -24,7 +24,7 @@ KILLED_STEPS = 32
 
 def small_base(max_steps: int = 16, **changes: Any) -> PretrainingConfig:
     """Returns a sweep's base whose samples the nasty database has enough rows for."""
-    base = base_config("robust", max_steps=max_steps, validation_samples=3)
+    base = base_config(robust().pretraining, max_steps=max_steps, validation_samples=3)
     values: dict[str, Any] = {
         "sampling": HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=2),
         "backbone": dataclasses.replace(robust().pretraining.backbone, channels=16),

@@ -140,7 +140,7 @@ def test_a_distribution_is_refused_if_any_of_its_draws_would_be(
 
 
 def test_all_trials_of_a_sweep_are_validated_alike() -> None:
-    base = base_config("paper", max_steps=400, seed=3)
+    base = base_config(paper().pretraining, max_steps=400, seed=3)
     plan = SweepPlan(folder=Path(), store_path="", base=base, trials=[])
     trials = with_trials(plan, settings(paper_grid(), "grid", 0, 0), seeds=2).trials
     assert [t.id for t in trials] == [f"{k:02d}" for k in range(48)]

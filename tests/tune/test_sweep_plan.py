@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from distributed.runs.preset_file import read_preset_file
+from rdl_core.config import paper, robust
 from tune.search_space import paper_grid
 from tune.sweep_plan import SweepPlan, base_config, rung_steps, with_known_trials
 from tune.trials.ray_tune import ResumableASHA
@@ -20,7 +21,7 @@ from tune.trials.ray_tune import ResumableASHA
 def test_objectives_are_measured_exactly_where_asha_compares_and_at_the_end(
     max_steps: int, interval: int, factor: float
 ) -> None:
-    base = base_config("robust", max_steps=max_steps, validation_interval_steps=interval)
+    base = base_config(robust().pretraining, max_steps=max_steps, validation_interval_steps=interval)
     asha = ResumableASHA([], first_rung=interval, max_steps=max_steps, reduction_factor=factor)
     rungs, trial = asha._brackets[0]._rungs, SimpleNamespace(trial_id="0")
     compared: set[int] = {max_steps}
@@ -34,7 +35,7 @@ def test_objectives_are_measured_exactly_where_asha_compares_and_at_the_end(
 
 
 def test_a_search_by_suggestions_goes_on_with_the_trials_it_had(tmp_path: Path) -> None:
-    base = base_config("paper", max_steps=8, seed=4)
+    base = base_config(paper().pretraining, max_steps=8, seed=4)
     plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=paper_grid(), samples=12)
     assert with_known_trials(plan) is plan
     plan.trials.extend(plan.trial(n, {"backbone.num_layers": layers}, 4) for n, layers in enumerate((3, 2)))
@@ -51,7 +52,7 @@ def test_a_search_by_suggestions_goes_on_with_the_trials_it_had(tmp_path: Path) 
 def test_a_driver_killed_while_it_writes_a_trial_down_leaves_no_preset_that_the_sweep_does_not_know(
     tmp_path: Path,
 ) -> None:
-    base = base_config("paper", max_steps=8)
+    base = base_config(paper().pretraining, max_steps=8)
     plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=paper_grid(), samples=12)
     plan.trials.append(plan.trial(0, {"backbone.num_layers": 3}, 0))
     (tmp_path / "trials").write_text("the disk's end")  # where presets would go
