@@ -24,6 +24,7 @@ class LinearRows:
     """One linear map on the concatenated cell vectors of a row."""
 
     kind: Literal["linear"] = "linear"
+    """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
 
 
 @checked
@@ -31,6 +32,7 @@ class ResNetRows:
     """A tabular ResNet on the concatenated cell vectors (Gorishniy et al. 2021), as PyTorch Frame has it."""
 
     kind: Literal["resnet"] = "resnet"
+    """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
     num_layers: PositiveInt = 4
     """Residual blocks."""
     dropout: Dropout = 0.0
@@ -42,6 +44,7 @@ class FTTransformerRows:
     """A transformer over the cell vectors of a row (Gorishniy et al. 2021), as PyTorch Frame has it."""
 
     kind: Literal["ft_transformer"] = "ft_transformer"
+    """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
     num_layers: PositiveInt = 2
     """Transformer layers."""
 
@@ -54,6 +57,7 @@ class SumAggregation:
     """The sum of the vectors of a row's neighbours along one key (paper)."""
 
     kind: Literal["sum"] = "sum"
+    """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
 
 
 @checked
@@ -61,6 +65,7 @@ class MeanAggregation:
     """The mean of the vectors of a row's neighbours along one key."""
 
     kind: Literal["mean"] = "mean"
+    """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
 
 
 @checked
@@ -68,6 +73,7 @@ class TimeAttention:
     """Attention over the neighbours along one key, ordered by time; how much older a neighbour is, is encoded."""
 
     kind: Literal["time_attention"] = "time_attention"
+    """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
     heads: PositiveInt = 4
     """Attention heads; they divide the channels."""
 

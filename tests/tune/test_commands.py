@@ -2,24 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib.metadata
+import re
+import sys
 from pathlib import Path
 
 import pytest
-import tyro
 from relbench.load import RelBenchDataset
 
-from distributed.commands.inputs import store_config
-from distributed.commands.options import Pretrain
+import rdl_core
+from distributed.commands import options
+from distributed.commands.command_line import parse
+from rdl_core.config import paper
+from tune import rdl
 from tune.__main__ import main
-from tune.commands import Sweep
+from tune.commands import COMMANDS
 from tune.sweep_command import changed_store_options
 
 
 def test_the_store_options_of_a_report_make_the_sweeps_store() -> None:
-    sweep = Sweep(timeless_rows="always", exclude_columns=("goal.minute", "match.score"))
-    again = tyro.cli(Pretrain, args=["--data", "x", *changed_store_options(sweep), "--workers", "2"])
-    assert store_config(again) == store_config(sweep)
-    assert changed_store_options(Sweep()) == []
+    sweep = parse(
+        COMMANDS["sweep"], ["--timeless-rows", "always", "--exclude-columns", "goal.minute", "match.score"], "test"
+    )
+    words = ["--data", "x", *changed_store_options(sweep), "--workers", "2"]
+    assert parse(options.COMMANDS["pretrain"], words, "test").store == sweep.store
+    assert changed_store_options(parse(COMMANDS["sweep"], [], "test")) == []
+
+
+def test_what_is_not_varied_can_be_set_but_for_what_the_sweep_sets(capsys: pytest.CaptureFixture[str]) -> None:
+    config = parse(COMMANDS["sweep"], ["--grid", "paper", "--config.backbone.channels", "64"], "test").config
+    assert config == dataclasses.replace(paper().pretraining, backbone=config.backbone)
+    assert config.backbone.channels == 64
+    assert main(["sweep", "--config.patience", "3"]) == 2
+    text = " ".join(capsys.readouterr().err.split())
+    assert "--config.patience cannot be given here: trials that end by themselves" in text
+
+
+def test_a_grid_with_fewer_samples_than_workers_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "grid.yaml").write_text("space: {samples_per_step: [1, 4]}")
+    assert main(["sweep", "--grid", str(tmp_path / "grid.yaml"), "--workers-per-trial", "2"]) == 2
+    assert "samples_per_step has values below --workers-per-trial 2" in " ".join(capsys.readouterr().err.split())
+
+
+def test_rdl_has_the_commands_of_both_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def shown(*words: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["rdl", *words])
+        assert rdl.main() == 0
+        return capsys.readouterr().out
+
+    commands = re.findall(r"^  (\w+)  +\S", shown("--help"), re.M)
+    assert commands == [*options.COMMANDS, *COMMANDS]
+    assert shown("--version").strip() == rdl_core.__version__ == importlib.metadata.version("relational-pretraining")
 
 
 def test_a_sweep_that_cannot_run_or_is_another_is_refused_in_a_screen(

@@ -31,7 +31,7 @@ from rdl_core.tasks.downstream import as_deep_as
 from tests import REPOSITORY
 from tests.tune.sweep_plans import KILLED_STEPS, plan_to_kill, small_base, small_plan, suggested_plan
 from tests.wandb_files import logged, records
-from tune.__main__ import exit_status
+from tune.commands import exit_status
 from tune.results.ledger import Ledger
 from tune.results.sweep_report import markdown, write_report
 from tune.results.sweep_result import SweepResult, read_sweep

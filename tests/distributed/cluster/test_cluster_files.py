@@ -8,11 +8,11 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-import tyro
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
-from distributed.__main__ import Command
+from distributed.commands.command_line import parse
+from distributed.commands.options import COMMANDS
 from tests import REPOSITORY
 from tests.faults.ray_hosts import HEALTH_CHECKS
 
@@ -59,7 +59,8 @@ def test_its_commands_are_understood_by_our_command_line(name: str) -> None:
     ours = [f"pretrain {rest}" for rest in submitted] + re.findall(r"python -m distributed (.+)", text)
     assert ours
     for arguments in ours:
-        tyro.cli(Command, args=shlex.split(arguments))  # type: ignore[call-overload]
+        name, *words = shlex.split(arguments)
+        parse(COMMANDS[name], words, name)
 
 
 @pytest.mark.parametrize("name", [*LAUNCHER, JOB])

@@ -4,25 +4,40 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import json
 import re
+import statistics
 import subprocess
 import sys
 import typing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from relbench.load import RelBenchDataset
 
 from distributed.__main__ import main
-from distributed.commands.options import IGNORED, Evaluate, Finetune, Import, Materialize, Pretrain, Sample
-from distributed.commands.pretrain import pretraining_config
-from distributed.commands.shared_options import Common
+from distributed.commands.command_line import Command, parse, run
+from distributed.commands.inputs import with_samples_for
+from distributed.commands.options import COMMANDS, Evaluate, Finetune, Pretrain, Sample
+from distributed.refused import Refused
 from distributed.sampling.placement import PlacementName
-from rdl_core.config import PRESETS, Arm, Precision, PresetName, Regime
+from rdl_core.config import (
+    PRESETS,
+    Arm,
+    LinearRows,
+    MeanAggregation,
+    Precision,
+    PresetName,
+    Regime,
+    ResNetRows,
+    TimeAttention,
+)
 from tests import REPOSITORY
 from tests.nasty_database import write_database, write_nasty_database
 from tune.commands import Sweep
@@ -33,14 +48,6 @@ from tune.trials.resources import Execution
 pytestmark = pytest.mark.usefixtures("one_thread")
 ROOT = REPOSITORY
 
-COMMANDS: dict[str, type[Common]] = {
-    "import": Import,
-    "materialize": Materialize,
-    "sample": Sample,
-    "pretrain": Pretrain,
-    "finetune": Finetune,
-    "evaluate": Evaluate,
-}
 SHORT = ["--max-steps", "4", "--validation-interval-steps", "2", "--rows", "linear"]
 
 
@@ -91,50 +98,174 @@ def refused(capsys: Captured, *arguments: str) -> str:
 # -------------------------------------------------------------------------------------------------- the command line
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["pretrain", "--no-such-option", "1"],
-        ["pretrain", "--preset", "best"],
-        ["finetune", "--task", "t", "--arm", "thawed"],
-        ["nonsense"],
-        ["materialize", "--exclude-columns", "a.b", "--exclude_columns=c.d"],
-        ["sample"],
-        [],
-    ],
-)
-def test_what_the_command_line_does_not_know_is_refused(arguments: list[str], capsys: Captured) -> None:
-    with pytest.raises(SystemExit) as exit_status:
-        main(arguments)
-    assert exit_status.value.code == 2
+def parsed(*words: str) -> Any:
+    """The options of a command line."""
+    return parse(COMMANDS[words[0]], words[1:], "test")
+
+
+def refused_line(capsys: Captured, *arguments: str) -> str:
+    """Reads a command line that must be refused with status 2 and one screen of text, which is returned on one line."""
+    capsys.readouterr()
+    try:
+        status = main(list(arguments))
+    except SystemExit as end:
+        status = end.code  # type: ignore[assignment]
+    assert status == 2
     out, err = capsys.readouterr()
     assert len((out + err).splitlines()) < 30
     assert "Traceback" not in out + err
+    return " ".join(re.sub(r"[│╭╮╰╯─]|-{3,}", " ", out + err).split())
 
 
-@pytest.mark.parametrize("arguments", [["--workers", "0"], ["--max-steps", "0"], ["--max-steps", "-3"]])
-def test_numbers_that_mean_nothing_are_refused_by_their_option(arguments: list[str], capsys: Captured) -> None:
-    with pytest.raises(SystemExit) as exit_status:
-        main(["finetune", "--task", "t", "--arm", "scratch", *arguments])
-    out, err = capsys.readouterr()
-    assert exit_status.value.code == 2
-    assert f"{arguments[0]} must be at least 1, got {arguments[1]}" in " ".join((out + err).split())
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("pretrain --no-such-option 1", "Unrecognized options"),
+        ("pretrain --preset best", "--preset must be one of robust, paper or a preset file"),
+        ("finetune --task t --arm thawed", "Expected one of ('scratch', 'frozen', 'finetuned')"),
+        ("nonsense", "there is no command 'nonsense'"),
+        ("pretran", "did you mean pretrain?"),
+        ("sample", "--out"),
+        ("", "commands: import"),
+        ("pretrain --config.loss.row-form eq", "Expected one of ('equation', 'code')"),
+        ("pretrain --config.backbone.channels 63", "BackboneConfig.channels is 63; it should be a multiple of 2"),
+        ("pretrain --config.learning-rate fast", "Error parsing --config.learning-rate"),
+        ("pretrain --config.learning-rates 1e-3", "Perhaps you meant: --config.learning-rate FLOAT"),
+        ("pretrain --config.backbone.rows.dropout 0.1", "Unrecognized options: --config.backbone.rows.dropout"),
+        ("pretrain --config.backbone.rows.kind mlp", "it should be 'linear' or 'resnet' or 'ft_transformer'"),
+        ("pretrain --max-steps 4 --config.max-steps 5", "--max-steps 4 and --config.max-steps 5 name one setting differently"),
+        ("pretrain --workers 4:2", "--workers must be N or LEAST:MOST, at least 1, got '4:2'"),
+        ("pretrain --shards 2", "--shards 2 goes with --placement sharded, not auto"),
+        ("finetune --task t --arm scratch --config.batch-size 1", "FinetuningConfig.batch_size is 1; it should be greater than or equal to 2"),
+        ("finetune --task t --arm scratch --workers 0", "--workers must be at least 1, got 0"),
+        ("finetune --task t --arm scratch --max-steps -3", "--max-steps is -3; it should be greater than 0"),
+        ("sample --out x --samples 0", "--samples must be at least 1, got 0"),
+    ],
+)  # fmt: skip
+def test_what_the_command_line_does_not_know_or_allow_is_refused_by_name(
+    line: str, message: str, capsys: Captured
+) -> None:
+    assert message in refused_line(capsys, *line.split())
 
 
-def test_negatives_of_a_pretraining_are_the_presets_unless_asked() -> None:
-    for preset in ("robust", "paper"):
-        assert pretraining_config(Pretrain(preset=preset)).loss.max_negatives == 256
-        assert pretraining_config(Pretrain(preset=preset, max_negatives=1024)).loss.max_negatives == 1024
+def leaves(config: Any, above: str) -> Iterator[tuple[str, Any]]:
+    """(option, value) of every setting of a configuration."""
+    for field in dataclasses.fields(config):
+        value, name = getattr(config, field.name), f"{above}.{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            yield from leaves(value, name)
+        else:
+            yield name, value
+
+
+def other(name: str, value: Any) -> tuple[list[str], Any]:
+    """Words of a command line that give a setting another value, and that value."""
+    choices = {
+        "seeds": "all_tables", "time-bound": "seeds", "age-scale": {"days": "log_days", "log_days": "days"},
+        "row-form": {"code": "equation", "equation": "code"}, "link-matrix": {"shared": "per_direction", "per_direction": "shared"},
+        "context-form": {"edge_types": "neighbours", "neighbours": "edge_types"}, "precision": "bfloat16", "seed-table": "match",
+        "distribution": {"distinct": "frequency", "frequency": "distinct"}, "strategy": {"uniform": "recent", "recent": "uniform"},
+        "regression-loss": {"l1": "mse", "mse": "l1"}, "validation-corruption": 0.5, "validation-seed": 3, "stop-below": 0.5,
+        "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2),
+    }  # fmt: skip
+    option, last = f"--{name}", name.split(".")[-1]
+    if isinstance(value, bool):
+        *front, last = name.split(".")
+        return [option if not value else f"--{'.'.join([*front, f'no-{last}'])}"], not value
+    changed: Any = choices.get(
+        last, value * 2 if isinstance(value, int) and value else 0.5 if isinstance(value, float) else 3
+    )
+    if last in choices:
+        changed = changed[value] if isinstance(changed, dict) else changed
+    return [option, *map(str, changed if isinstance(changed, tuple) else [changed])], changed
+
+
+@pytest.mark.parametrize("preset", list(PRESETS))
+@pytest.mark.parametrize(("command", "required"), [("pretrain", ""), ("finetune", "--task t --arm scratch")])
+def test_every_setting_of_every_preset_can_be_named_and_changes_nothing_else(
+    command: str, required: str, preset: str
+) -> None:
+    words = [command, *required.split(), "--preset", preset]
+    before = dict(leaves(parsed(*words).config, "config"))
+    given = [other(name, value) for name, value in before.items() if not name.endswith(".kind")]
+    names = [name for name in before if not name.endswith(".kind")]
+    assert len(names) > 10
+    for name, (option, value) in zip(names, given, strict=True):
+        after = dict(leaves(parsed(*words, *option).config, "config"))
+        assert after[name] == value != before[name]
+        assert {k: v for k, v in after.items() if k != name} == {k: v for k, v in before.items() if k != name}
+
+
+def test_short_options_name_settings_of_the_configuration() -> None:
+    for command in (Pretrain, Finetune):
+        options = command.defaults(lambda option: None)
+        for short, path in command.SHORT.items():
+            assert short in {field.name for field in dataclasses.fields(command)}
+            functools.reduce(getattr, path.split("."), options)
+    words = "--rows linear --num-layers 3 --aggregation mean --max-steps 7 --seed 3"
+    options = parsed("pretrain", "--preset", "paper", *words.split())
+    base = PRESETS["paper"]().pretraining
+    backbone = dataclasses.replace(base.backbone, rows=LinearRows(), num_layers=3, aggregation=MeanAggregation())
+    assert options.config == dataclasses.replace(base, backbone=backbone, max_steps=7, seed=3)
+    assert parsed("pretrain", "--max-steps", "7", "--config.max-steps=7").config.max_steps == 7
+
+
+def test_rows_and_aggregation_choose_which_settings_there_are() -> None:
+    rows = parsed("pretrain", "--rows", "resnet", "--config.backbone.rows.dropout", "0.3").config.backbone.rows
+    assert rows == ResNetRows(dropout=0.3)
+    words = ["--config.backbone.aggregation.kind", "time_attention", "--config.backbone.aggregation.heads", "2"]
+    assert parsed("pretrain", *words).config.backbone.aggregation == TimeAttention(heads=2)
+    scratch = parsed("finetune", "--task", "t", "--arm", "scratch", "--rows=resnet", "--backbone.rows.num-layers", "1")
+    assert scratch.backbone.rows == ResNetRows(num_layers=1)
+
+
+def test_a_list_given_twice_adds_up() -> None:
+    words = [
+        "materialize",
+        "--exclude-columns",
+        "a.b",
+        "c.d",
+        "--workers",
+        "2",
+        "--exclude_columns=e.f",
+        "--exclude-columns",
+        "g.h",
+    ]
+    options = parsed(*words)
+    assert options.exclude_columns == ("a.b", "c.d", "e.f", "g.h")
+    assert options.workers == 2
+    words = [
+        "--source",
+        "s",
+        "--out",
+        "o",
+        "--name",
+        "n",
+        "--val-timestamp",
+        "2024-01-01",
+        "--test-timestamp",
+        "2024-02-01",
+    ]
+    times = parsed("import", "--time-cols", "a", "t", *words, "--time-cols", "b", "u").time_cols
+    assert times == {"a": "t", "b": "u"}
+
+
+def test_samples_per_step_are_raised_to_one_per_worker_and_that_is_said(capsys: Captured) -> None:
+    config = parsed("pretrain", "--samples-per-step", "2").config
+    assert with_samples_for(config, 2) == config
+    assert capsys.readouterr().err == ""
+    assert with_samples_for(config, 3) == dataclasses.replace(config, samples_per_step=3)
+    assert capsys.readouterr().err == "samples per step raised from 2 to 3: one per worker\n"
 
 
 def help_of(command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """The options that a command's help shows, with their texts; "": what is before them."""
-    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as exit_status:
         main([command, "--help"])
     assert exit_status.value.code == 0
-    shown = " ".join(re.sub(r"[│╭╮╰╯─]", " ", capsys.readouterr().out).split())
-    before, *options = re.split(r" (?=--[a-z][a-z-]+[ ,])", shown)
+    shown = " ".join(re.sub(r"[│╭╮╰╯─]|-{3,}", " ", capsys.readouterr().out).split())
+    before, *options = re.split(r" (?=--[a-z][a-z.-]+(?: |, )(?:[A-Z{\[]|--|[A-Z][a-z]))", shown)
     return {"": before} | {part.split(" ")[0].rstrip(","): part for part in options}
 
 
@@ -143,12 +274,24 @@ def test_help_explains_every_option_of_a_command_with_its_default_and_none_that_
     command: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     explained = help_of(command, capsys, monkeypatch)
-    assert (COMMANDS[command].__doc__ or "").split("\n")[0][:40] in explained[""]
-    fields = {f.name for f in dataclasses.fields(COMMANDS[command])} - {"batch_rows"}
-    names = {"--" + name.replace("_", "-") for name in fields} - {f"--{name}" for name in IGNORED.get(command, ())}
-    assert names == set(explained) - {"", "--help", "--no-json"}
+    options = COMMANDS[command].options
+    assert (options.__doc__ or "").split("\n")[0][:40] in explained[""]
+    made = options.defaults(lambda option: None) if hasattr(options, "defaults") else None
+    names = set()
+    for field in dataclasses.fields(options):
+        if (
+            made is not None
+            and dataclasses.is_dataclass(value := getattr(made, field.name))
+            and field.name != "workers"
+        ):
+            names |= {f"--{name}" for name, _ in leaves(value, field.name)}
+        elif field.name not in ("batch_rows", "run_folder"):
+            names.add(f"--{field.name.replace('_', '-')}")
+    positive = {name: text for name, text in explained.items() if not re.match(r"--([a-z.-]+\.)?no-", name)}
+    assert names == set(positive) - {"", "--help"}
     for option in names:
-        text = explained["--no-json" if option == "--json" else option]
+        negative = re.sub(r"^--(.*\.)?", lambda m: f"{m[0]}no-", option)
+        text = explained.get(negative, explained[option])
         words = re.sub(r"\([^)]*\)|\{[^}]*\}", " ", text.removeprefix(option))
         assert len(re.findall(r"[A-Za-z]?[a-z]{2,}", words)) >= 2, f"{option} has no help text: {text!r}"
         assert "(default: " in text or "(required)" in text
@@ -159,8 +302,7 @@ def test_options_without_a_meaning_for_a_command_are_taken_and_the_others_are_no
 ) -> None:
     arguments = ["materialize", "--data", str(tmp_path / "none"), "--runs-dir", str(tmp_path)]
     assert "FileNotFoundError" in refused(capsys, *arguments, "--seed", "1", "--max_steps=5")
-    with pytest.raises(SystemExit):
-        main([*arguments, "--samplers", "2"])
+    assert "Unrecognized options: --samplers" in refused_line(capsys, *arguments, "--samplers", "2")
 
 
 def test_the_presets_values_in_the_help_are_the_presets(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +325,7 @@ def preset_value(config: Any, preset: str, option: str) -> Any:
     """What a preset has where the option would change it."""
     backbone = PRESETS[preset]().pretraining.backbone
     elsewhere = {
-        "rows": backbone.rows.model, "num_layers": backbone.num_layers, "aggregation": backbone.aggregation,
+        "rows": backbone.rows.kind, "num_layers": backbone.num_layers, "aggregation": backbone.aggregation.kind,
         "corruption": PRESETS[preset]().pretraining.corruption.probability,
         "max_negatives": PRESETS[preset]().pretraining.loss.max_negatives,
     }  # fmt: skip
@@ -195,18 +337,21 @@ PROGRAM = """
 import sys
 from {package}.__main__ import main
 try:
-    main({arguments})
+    status = main({arguments})
 except SystemExit as end:
-    print(end.code, [m for m in ("torch", "ray", "relbench", "wandb", "matplotlib") if m in sys.modules], file=sys.stderr)
+    status = end.code
+print(status, [m for m in ("torch", "ray", "relbench", "wandb", "matplotlib") if m in sys.modules], file=sys.stderr)
 """
 
 
 @pytest.mark.parametrize(
     ("package", "arguments", "status"),
     [("distributed", ["--help"], 0), ("distributed", ["pretrain", "--help"], 0), ("distributed", ["import", "--name"], 2),
-     ("tune", ["--help"], 0), ("tune", ["sweep", "--help"], 0)],
+     ("tune", ["--help"], 0), ("tune", ["sweep", "--help"], 0), ("distributed", ["pretrain", "--preset", "best"], 2),
+     ("distributed", ["materialize", "--data", "nowhere"], 2), ("distributed", ["status", "nowhere"], 2),
+     ("distributed", ["evaluate", "--data", "nowhere", "--checkpoint", "nowhere"], 2)],
 )  # fmt: skip
-def test_the_help_loads_neither_torch_nor_ray(package: str, arguments: list[str], status: int) -> None:
+def test_help_and_refusals_load_neither_torch_nor_ray(package: str, arguments: list[str], status: int) -> None:
     program = PROGRAM.format(package=package, arguments=arguments)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=60)
     assert done.stderr.splitlines()[-1] == f"{status} []"
@@ -226,7 +371,7 @@ def test_choices_of_the_command_line_are_those_of_the_code() -> None:
             if isinstance(choice, str)
         }
         assert offered == set(typing.get_args(choices)), (command, option)
-    assert Sweep().validation_samples == VALIDATION_SAMPLES
+    assert Sweep.defaults(lambda option: None).validation_samples == VALIDATION_SAMPLES
 
 
 # ---------------------------------------------------------------------------------------------------------- refusals
@@ -286,6 +431,28 @@ def test_a_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("RDL_TRACEBACK", "1")
     with pytest.raises(FileNotFoundError):
         main(["materialize", "--data", str(tmp_path / "none"), "--runs-dir", str(tmp_path)])
+
+
+@dataclasses.dataclass
+class NoOptions:
+    json: bool = False
+
+
+def multiply_wrong_shapes(options: NoOptions) -> dict[str, Any]:
+    torch.ones(2, 3) @ torch.ones(2, 3)
+    return {}
+
+
+def be_refused(options: NoOptions) -> dict[str, Any]:
+    raise Refused("fewer --workers")
+
+
+def test_only_errors_that_tell_what_to_give_instead_end_as_bad_input(capsys: Captured) -> None:
+    """An error of torch is a bug: it keeps its traceback, and Python ends with status 1."""
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        run(Command(options=NoOptions, runner=f"{__name__}:multiply_wrong_shapes"), NoOptions())
+    assert run(Command(options=NoOptions, runner=f"{__name__}:be_refused"), NoOptions()) == 2
+    assert "fewer --workers" in capsys.readouterr().err
 
 
 # -------------------------------------------------------------------------------------------------------- whole runs
@@ -418,3 +585,20 @@ def test_a_fine_tuned_checkpoint_is_no_start_for_another(work: list[str], capsys
     result = done(capsys, "finetune", *work, "--task", "team-wins", "--arm", "scratch", *SHORT, "--seed", "9")
     arguments = ["finetune", *work, "--task", "team-wins", "--arm", "frozen", "--checkpoint", result["checkpoint"]]
     assert "is finetuned, expected one that is pretrained" in refused(capsys, *arguments)
+
+
+def test_several_seeds_are_run_and_summarised_and_go_on_where_they_were(work: list[str], capsys: Captured) -> None:
+    arguments = ["finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT]
+    one = done(capsys, *arguments, "--seed", "4")
+    result = done(capsys, *arguments, "--seed", "3", "--seeds", "2")
+    assert Path(result["run"]).name.startswith("finetune-nasty-team-points-scratch-")
+    first, second = result["runs"]
+    assert (first["seed"], second["seed"]) == (3, 4)
+    assert {k: v for k, v in second.items() if k not in ("seconds", "checkpoint")} == {
+        k: v for k, v in one.items() if k not in ("seconds", "checkpoint", "run")
+    }
+    values = [first["test"], second["test"]]
+    error = statistics.stdev(values) / 2**0.5
+    assert result["summary"]["test"] == pytest.approx({"mean": statistics.mean(values), "standard_error": error})
+    (Path(result["run"]) / "result.json").unlink()
+    assert done(capsys, *arguments, "--seed", "3", "--seeds", "2") == result  # seconds, too: no seed ran again

@@ -15,6 +15,7 @@ from distributed.commands.report import (
     level_losses,
     mean_and_error,
     pretraining_result,
+    seeds_summary,
     show_results,
     show_store,
 )
@@ -99,6 +100,13 @@ def test_the_table_marks_one_winner_per_task(capsys: pytest.CaptureFixture[str])
 )
 def test_the_error_is_the_standard_error_of_the_mean(values: list[float], shown: str) -> None:
     assert mean_and_error(values) == shown
+
+
+def test_the_summary_of_several_seeds_is_their_mean_and_its_error() -> None:
+    found = seeds_summary([result("scratch", value, seed=seed) for seed, value in ((3, 0.4), (4, 0.6))])
+    assert (found["metric"], found["seeds"]) == ("roc_auc", [3, 4])
+    assert found["val"] == pytest.approx({"mean": 0.5, "standard_error": 0.1})
+    assert found["test"] == pytest.approx({"mean": 0.25, "standard_error": 0.05})
 
 
 def test_the_store_is_shown_table_by_table(nasty_store: Store, capsys: pytest.CaptureFixture[str]) -> None:

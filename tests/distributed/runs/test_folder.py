@@ -1,8 +1,9 @@
-"""Where data is found, what runs are called, and that what they leave is whole."""
+"""What runs are called, and that what they leave is whole."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,71 +11,11 @@ from typing import Any
 
 import pytest
 
-from distributed.runs.folder import describe_differences, held, open_run, remove_unused_runs, resolve_data, write_json
+from distributed.refused import Refused
+from distributed.runs.folder import describe_differences, held, open_run, remove_unused_runs, write_json
 from tests import REPOSITORY
 
 CONFIG = {"seed": 0, "backbone": {"channels": 16, "rows": {"model": "linear"}}, "path": Path("x")}
-
-
-@pytest.fixture
-def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """RDL_DATA with two datasets and a folder that is none."""
-    for name in ("rel-a", "rel-b"):
-        (tmp_path / "data" / name).mkdir(parents=True)
-        (tmp_path / "data" / name / "manifest.yaml").touch()
-    (tmp_path / "data" / "not-a-dataset").mkdir()
-    monkeypatch.setenv("RDL_DATA", str(tmp_path / "data"))
-    monkeypatch.chdir(tmp_path)
-    return tmp_path / "data"
-
-
-def test_data_is_found_by_path_and_by_name(root: Path) -> None:
-    assert resolve_data(str(root / "rel-a")) == str(root / "rel-a")
-    assert resolve_data("rel-b") == str(root / "rel-b")
-    assert resolve_data("data/rel-b") == "data/rel-b"
-
-
-def test_data_below_home_is_found(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(root))
-    assert resolve_data("~/rel-a") == str(root / "rel-a")
-
-
-def test_a_folder_here_goes_before_a_name_below_the_root(root: Path, tmp_path: Path) -> None:
-    (tmp_path / "rel-a").mkdir()
-    (tmp_path / "rel-a" / "manifest.yaml").touch()
-    assert resolve_data("rel-a") == "rel-a"
-
-
-def test_without_data_the_root_itself_or_its_only_dataset_is_taken(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FileNotFoundError, match=r"which database\? pass --data .*: rel-a, rel-b$"):
-        resolve_data(None)
-    (root / "rel-a" / "manifest.yaml").unlink()
-    assert resolve_data(None) == str(root / "rel-b")
-    monkeypatch.setenv("RDL_DATA", str(root / "rel-b"))
-    assert resolve_data(None) == str(root / "rel-b")
-
-
-def test_without_rdl_data_the_shared_folder_is_the_root(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RDL_DATA")
-    (root.parent / "shared").mkdir()
-    root.rename(root.parent / "shared" / "data")
-    (root.parent / "here").mkdir()
-    monkeypatch.chdir(root.parent / "here")
-    assert resolve_data("rel-a") == "../shared/data/rel-a"
-
-
-@pytest.mark.parametrize("name", ["stanford-star/relbench-v1/rel-f1", "org/name"])
-def test_a_hub_name_is_left_to_relbench(root: Path, name: str) -> None:
-    assert resolve_data(name) == name
-
-
-@pytest.mark.parametrize("data", ["rel-c", "./rel-c/x", "/no/such", "~/no-such", "data/not-a-dataset"])
-def test_an_unknown_dataset_is_refused_with_those_there_are(root: Path, data: str) -> None:
-    with pytest.raises(FileNotFoundError) as error:
-        resolve_data(data)
-    assert repr(data) in str(error.value)
-    assert "there are: rel-a, rel-b." in str(error.value)
-    assert "Remedy" in str(error.value)
 
 
 def test_the_default_name_is_a_function_of_command_data_and_configuration(tmp_path: Path) -> None:
@@ -92,6 +33,11 @@ def test_the_default_name_is_a_function_of_command_data_and_configuration(tmp_pa
         name(new=0),
     ]
     assert len(set(different)) == len(different)
+
+
+def test_the_default_name_carries_task_and_arm(tmp_path: Path) -> None:
+    run = open_run(tmp_path, None, "finetune", "/a/shop", {"task": "customer-churn", "arm": "finetuned", "seed": 0})
+    assert re.fullmatch("finetune-shop-customer-churn-finetuned-[0-9a-f]{8}", run.name)
 
 
 def test_the_order_of_settings_does_not_change_the_name(tmp_path: Path) -> None:
@@ -166,7 +112,7 @@ def test_a_run_that_another_process_drives_is_refused_until_that_process_is_kill
             assert other.stdout.readline() == b"held\n"
             with (
                 pytest.raises(
-                    RuntimeError, match=rf"'shared' is being driven by process {other.pid} on .*(?s:.*)another name"
+                    Refused, match=rf"'shared' is being driven by process {other.pid} on .*(?s:.*)another name"
                 ),
                 held(run.folder),
             ):

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from distributed.commands.options import Pretrain
-from distributed.commands.pretrain import pretraining_config
+from distributed.commands.command_line import parse
+from distributed.commands.options import COMMANDS
 from distributed.runs.preset_file import pretraining_preset, read_preset_file, write_preset_file
 from rdl_core.config import PRESETS, LinearRows, PretrainingConfig, robust
 from tune.search_space import with_setting
@@ -69,11 +69,7 @@ def test_pretrain_takes_a_preset_file_with_its_seed_and_options_over_it(tmp_path
         PRESETS["paper"]().pretraining, {"seed": 3, "backbone.num_layers": 3, "validation_corruption": 0.1}
     )
     path = str(write_preset_file(tmp_path / "preset.yaml", config, {}))
-    assert pretraining_config(Pretrain(preset=path)) == config
+    assert parse(COMMANDS["pretrain"], ["--preset", path], "test").config == config
     expected: PretrainingConfig = with_setting(config, {"seed": 4, "backbone.num_layers": 2})
-    assert pretraining_config(Pretrain(preset=path, seed=4, num_layers=2)) == expected
-
-
-def test_pretrain_refuses_a_preset_that_is_neither_a_name_nor_a_file() -> None:
-    with pytest.raises(ValueError, match="--preset must be one of robust, paper or a preset file .* got 'best'"):
-        Pretrain(preset="best")
+    words = ["--preset", path, "--seed", "4", "--config.backbone.num-layers", "2"]
+    assert parse(COMMANDS["pretrain"], words, "test").config == expected

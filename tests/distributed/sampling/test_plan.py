@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from distributed.sampling.plan import NO_SAMPLE, SAMPLES_PER_BLOCK, StepPlan, seed_tables, step_plan, with_samples_for
+from distributed.sampling.plan import NO_SAMPLE, SAMPLES_PER_BLOCK, StepPlan, seed_tables, step_plan
 from rdl_core.config import HGSamplingConfig, robust
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
@@ -108,14 +108,8 @@ def test_workers_have_as_many_samples_as_others_or_one_more(per_step: int, worke
     assert max(shares) == plan.rows_per_worker
 
 
-@pytest.mark.parametrize(("wanted", "workers", "expected"), [(1, 1, 1), (1, 3, 3), (2, 2, 2), (3, 2, 3), (6, 5, 6)])
-def test_samples_per_step_is_raised_to_one_a_worker(wanted: int, workers: int, expected: int) -> None:
-    config = dataclasses.replace(robust().pretraining, samples_per_step=wanted)
-    assert with_samples_for(config, workers).samples_per_step == expected
-
-
 def test_step_plan_takes_the_samplers_epoch(sampler: HGSampling) -> None:
-    plan = step_plan(6, 3, sampler)
+    plan = step_plan(dataclasses.replace(robust().pretraining, samples_per_step=6), 3, sampler)
     assert (plan.samples_per_step, plan.workers, plan.samples_per_epoch) == (6, 3, sampler.samples_per_epoch)
 
 

@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from distributed.__main__ import run_command
+from distributed.commands.command_line import Command, run
 from distributed.runs.journal import Journal
 from distributed.runs.status import run_status, status_text
 from rdl_core.graph.store import Store
@@ -66,17 +67,19 @@ def test_ctrl_c_ends_a_run_with_a_line_a_status_and_no_process_left(
     assert "interrupted by Ctrl-C" in status_text(status)
 
 
+@dataclass
 class Interrupted:
-    """A command at which somebody presses Ctrl-C."""
+    """Options of a command at which somebody presses Ctrl-C."""
 
-    json = True
+    json: bool = True
 
-    def run(self) -> dict[str, Any]:
-        signal.raise_signal(signal.SIGINT)
-        return {}
+
+def press(options: Interrupted) -> dict[str, Any]:
+    signal.raise_signal(signal.SIGINT)
+    return {}
 
 
 def test_ctrl_c_on_any_command_is_a_line_and_no_result(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(Interrupted()) == (130, None)
+    assert run(Command(options=Interrupted, runner=f"{__name__}:press"), Interrupted()) == 130
     out, err = capsys.readouterr()
     assert (out, err.strip()) == ("", "interrupted; the same command starts again")
