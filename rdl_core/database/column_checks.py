@@ -1,7 +1,7 @@
-"""What can be wrong with a key, time or target column of a RelBench folder, and the error that says so.
+"""Checks of the key, time and target columns of a RelBench folder, and the error that names what they find.
 
-In: one Arrow column. Out: at most one `Problem` a column and check, which names place, column, first offending row
-(0-based), expected, got and remedy. `DatabaseError` shows the first ten, so that a user repairs a folder in one go.
+In: one Arrow column. Out: at most one `Problem` per column and check, which names place, column, first offending row (0-based), expected, got and
+remedy. `DatabaseError` holds all problems of a folder, so that a user repairs it in one go.
 
 The key contract is RelBench's (`Dataset.validate_and_correct_db`): primary keys are 0..n-1 in row order, foreign keys
 hold those numbers or null. RelBench turns a foreign key beyond the last row into null, as it must in a database cut by
@@ -24,14 +24,23 @@ IMPORT_REMEDY = "`python -m distributed import` does it"
 
 @dataclass(frozen=True, kw_only=True)
 class Problem:
-    """One thing that is wrong in a folder, and what to do about it."""
+    """One thing that is wrong in a folder, and what to do about it.
 
-    place: str  # "table 'results'", "manifest.yaml", "task 'driver-dnf', train.parquet"
+    Args:
+        place: Such as "table 'results'", "manifest.yaml" or "task 'driver-dnf', train.parquet".
+        expected: The rule that is broken.
+        got: The first value that breaks it.
+        remedy: The repair.
+        column: Column name, where it is a column's problem.
+        row: Row number, 0-based, where it is a row's.
+    """
+
+    place: str
     expected: str
     got: str
     remedy: str
     column: str | None = None
-    row: int | None = None  # 0-based
+    row: int | None = None
 
     def __str__(self) -> str:
         column = "" if self.column is None else f", column {self.column!r}"
@@ -57,7 +66,7 @@ class DatabaseError(Refused):
 
 
 def check_primary_key(column: pa.ChunkedArray, place: str, name: str) -> list[Problem]:
-    """A primary key column must be of integers and hold 0..n-1 in row order."""
+    """Returns the problem of a primary key column that does not hold the integers 0..n-1 in row order."""
     expected = f"a primary key of integers 0..{len(column) - 1} in row order"
     remedy = f"renumber the rows 0..n-1 and the foreign keys to them; {IMPORT_REMEDY}"
 
@@ -84,9 +93,15 @@ def check_primary_key(column: pa.ChunkedArray, place: str, name: str) -> list[Pr
 def check_foreign_key(
     column: pa.ChunkedArray, place: str, name: str, *, pkey_table: str, num_parents: int
 ) -> list[Problem]:
-    """A foreign key column must hold null or the row number of a parent.
+    """Returns the problem of a foreign key column that holds anything but null or row numbers of its parent table.
 
-    Integral floats are taken, with NaN as null: what pandas makes of an integer column with nulls.
+    Integral floats are allowed, with NaN as null, since pandas makes that of an integer column with nulls.
+
+    Args:
+        column: The keys.
+        place, name: Place and column name, for the message.
+        pkey_table: Name of the parent table.
+        num_parents: Its rows.
     """
     is_null = _nulls(column)
     if is_null.all():
@@ -114,7 +129,7 @@ def check_foreign_key(
 
 
 def check_time(column: pa.ChunkedArray, place: str, name: str) -> list[Problem]:
-    """A time column must be of timestamps or dates, and not entirely null, unless there are no rows."""
+    """Returns the problem of a time column that is not of timestamps or dates, or that is null in every row."""
     is_null = _nulls(column)
     row: int | None
     if len(column) and is_null.all():
@@ -131,7 +146,7 @@ def check_time(column: pa.ChunkedArray, place: str, name: str) -> list[Problem]:
 
 
 def check_no_null(column: pa.ChunkedArray, place: str, name: str, what: str) -> list[Problem]:
-    """`what` (a seed time, an entity, a target) must not be null or NaN."""
+    """Returns the problem of a column with a null or NaN; `what` it holds (a seed time, an entity, a target) goes into the message."""
     is_null = _nulls(column)
     if not is_null.any():
         return []
@@ -142,7 +157,7 @@ def check_no_null(column: pa.ChunkedArray, place: str, name: str, what: str) -> 
 
 
 def check_target(column: pa.ChunkedArray, place: str, name: str, *, is_binary: bool) -> list[Problem]:
-    """Targets that are there must be 0 or 1 (binary classification) or finite numbers (regression)."""
+    """Returns the problem of a target column with anything but null and 0 or 1 (binary classification) or finite numbers (regression)."""
     kind = column.type
     expected = "a target of 0 or 1" if is_binary else "a target that is a finite number"
     remedy = "correct the labels, or the task_type in the task's manifest.yaml"
@@ -163,12 +178,12 @@ def check_target(column: pa.ChunkedArray, place: str, name: str, *, is_binary: b
 
 
 def _nulls(column: pa.ChunkedArray) -> np.ndarray:
-    """bool [n]; NaN counts as null."""
+    """Returns bool [n]: whether each value is null; NaN counts as null."""
     return np.asarray(pc.is_null(column, nan_is_null=True))
 
 
 def shown(value: pa.Scalar) -> str:
-    """The value as a user would write it, cut to 60 characters."""
+    """Returns the value as a user would write it, cut to 60 characters."""
     # Arrow writes times itself: Python's datetime overflows beyond year 9999
     text = str(value.cast(pa.string())) if is_time(value.type) else repr(value.as_py())
     return text if len(text) <= 60 else text[:57] + "..."

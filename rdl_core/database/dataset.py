@@ -1,7 +1,7 @@
-"""Open a RelBench-3 folder or hub dataset and refuse, before any work starts, what later stages could not use.
+"""Opens a RelBench-3 folder or hub dataset and refuses, before any work starts, what later stages could not use.
 
 In: a folder with manifest.yaml and db/<table>.parquet (RelBench 3's exchange format), or a hub name. Out: relbench's
-own `RelBenchDataset`, of which this holds: every table of the manifest has a parquet file with rows; primary keys are
+own `RelBenchDataset`, for which this holds: every table of the manifest has a parquet file with rows; primary keys are
 0..n-1 in row order; foreign keys are null or rows of their parent; times are timestamps; some dated row lies at or
 before the validation timestamp. A table may lack times, a primary key or attributes. All problems are collected and
 shown together (`DatabaseError`).
@@ -35,14 +35,14 @@ from rdl_core.timestamps import NO_TIME, is_time, seconds_of, to_unix_seconds
 
 
 def open_dataset(name_or_path: Place) -> RelBenchDataset:
-    """Open and validate a dataset.
+    """Opens and validates a dataset.
 
     Args:
-        name_or_path: a folder, or a hub name such as "stanford-star/relbench-v1/rel-f1" (downloaded once, then cached).
-            A text is a folder if it exists, is absolute or starts with "." or "~"; otherwise a hub name. Of a remote folder, this node's copy.
+        name_or_path: A folder, or a hub name such as "stanford-star/relbench-v1/rel-f1" (downloaded once, then cached). A text is a folder if it
+            exists, is absolute or starts with "." or "~"; otherwise it is a hub name. A remote folder is opened as this node's copy.
 
     Raises:
-        DatabaseError: the folder breaks the contract at the top of this file; errors of the download come as they are.
+        DatabaseError: The folder breaks the contract at the top of this file; errors of a download come as they are.
     """
     folder = dataset_folder(name_or_path)
     check_manifest(folder)
@@ -61,14 +61,15 @@ def dataset_folder(name_or_path: Place) -> Path:
 
 
 def read_table(dataset: RelBenchDataset, table: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Rows of one table by Arrow, in file order, with the types of the file; all columns, or those asked for.
+    """Reads the rows of one table by Arrow, in file order and with the types of the file.
 
     Args:
-        table: a table of the manifest.
-        columns: names, in the order wanted; None for all.
+        dataset: The dataset.
+        table: A table of its manifest.
+        columns: Column names, in the order wanted; None for all.
 
     Raises:
-        DatabaseError: no such table in the manifest.
+        DatabaseError: The manifest has no such table.
     """
     if table not in dataset.manifest.tables:
         problem = Problem(
@@ -83,10 +84,10 @@ def read_table(dataset: RelBenchDataset, table: str, columns: Sequence[str] | No
 
 
 def validate_dataset(dataset: RelBenchDataset) -> None:
-    """Check the whole folder against the contract at the top of this file.
+    """Checks the whole folder against the contract at the top of this file; reads key and time columns only.
 
     Raises:
-        DatabaseError: with all problems found; nothing is changed, nothing but key and time columns is read.
+        DatabaseError: The folder breaks the contract; it holds all problems found.
     """
     check_manifest(dataset.dataset_dir)
     _check_tables(dataset)
@@ -113,7 +114,7 @@ def _check_tables(dataset: RelBenchDataset) -> None:
 
 
 def _open_file(dataset: RelBenchDataset, table: str) -> tuple[pa.Schema, int] | Problem:
-    """Schema and number of rows of a table's file, or why it has none."""
+    """Returns schema and number of rows of a table's file, or the problem that it cannot be opened."""
     name = f"db/{table}.parquet"
     path = dataset.db_dir / f"{table}.parquet"
 
@@ -134,7 +135,7 @@ def _open_file(dataset: RelBenchDataset, table: str) -> tuple[pa.Schema, int] | 
 
 
 def _key_target_problems(dataset: RelBenchDataset, table: str, spec: TableSpec) -> Iterator[Problem]:
-    """Foreign keys must point to a table of the manifest that has a primary key."""
+    """Yields foreign keys that do not lead to a table of the manifest with a primary key."""
     tables = dataset.manifest.tables
     for column, pkey_table in spec.fkeys.items():
         if pkey_table not in tables:
@@ -164,7 +165,7 @@ def _missing_columns(table: str, spec: TableSpec, schema: pa.Schema) -> Iterator
 def _column_problems(
     dataset: RelBenchDataset, table: str, schema: pa.Schema, num_rows: dict[str, int]
 ) -> Iterator[Problem]:
-    """Check those key and time columns of one table that are there."""
+    """Yields the problems of those key and time columns of a table that are there."""
     spec, place = dataset.manifest.tables[table], f"table {table!r}"
     named = dict.fromkeys(
         column for column in (spec.pkey, spec.time_col, *spec.fkeys) if schema.names.count(column) == 1
@@ -180,7 +181,7 @@ def _column_problems(
 
 
 def _cutoff_problems(dataset: RelBenchDataset, schemas: dict[str, pa.Schema]) -> Iterator[Problem]:
-    """If there are times, one must lie at or before the validation timestamp; else there is nothing to pretrain on."""
+    """Yields a problem if all times lie after the validation timestamp: there is nothing to pretrain on."""
     earliest: list[tuple[int, str, str, int, str]] = []
     for table, schema in schemas.items():
         time_col = dataset.manifest.tables[table].time_col

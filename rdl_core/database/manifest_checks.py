@@ -1,4 +1,4 @@
-"""What may be wrong in a dataset's manifest.yaml, found before relbench reads it.
+"""Checks of a dataset's manifest.yaml, made before relbench reads it.
 
 In: a folder. Out: nothing, or a `DatabaseError`. relbench's own reader takes the shape of the file for granted; its
 errors would name a Python key, not the file. Cost: one small YAML file.
@@ -16,10 +16,10 @@ from rdl_core.timestamps import seconds_of
 
 
 def check_manifest(folder: Path) -> None:
-    """Refuse a folder whose manifest.yaml is missing, is not YAML, or lacks what relbench and we need of it.
+    """Refuses a folder whose manifest.yaml is missing, is not YAML, or lacks what relbench and we need of it.
 
     Raises:
-        DatabaseError: with all problems of the manifest.
+        DatabaseError: The manifest cannot be used; it holds all its problems.
     """
     path = folder / "manifest.yaml"
     if not path.is_file():

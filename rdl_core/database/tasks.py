@@ -1,6 +1,6 @@
-"""Load an entity task of a RelBench dataset after checking its hosted labels.
+"""Loads an entity task of a RelBench dataset after checking its hosted labels.
 
-In: a validated dataset and a task name. Out: relbench's own `EntityTask`, binary classification or regression, of whose
+In: a validated dataset and a task name. Out: relbench's own `EntityTask`, binary classification or regression, for whose
 hosted label files this holds: entity, time and target column exist; entities are rows of the entity table; every seed
 has a time; targets are 0 or 1, or finite numbers, and not null in train and val. The manifest is read before relbench
 builds the task, so that nothing fails half way.
@@ -35,11 +35,11 @@ ROLES = ("entity_col", "time_col", "target_col")
 
 
 def load_task(dataset: RelBenchDataset, task_name: str) -> EntityTask:
-    """The task of this name, its hosted labels checked.
+    """Loads the task of this name, its hosted labels checked.
 
     Raises:
-        DatabaseError: no such task (lists those there are); not an entity task of a supported type (lists those that
-            are); or labels that break the contract at the top of this file, all problems together.
+        DatabaseError: There is no such task (the error lists those there are); it is not an entity task of a supported type (the error lists
+            those that are); or its labels break the contract at the top of this file, with all problems together.
     """
     folder = _task_folder(dataset, task_name)
     manifest = _read_manifest(dataset, folder)
@@ -66,7 +66,7 @@ def _read_manifest(dataset: RelBenchDataset, folder: Path) -> TaskManifest:
 
 
 def _task_folder(dataset: RelBenchDataset, task_name: str) -> Path:
-    """The task's folder: beside the database or, for a hub dataset, in whichever RelBench repository hosts it."""
+    """Returns the task's folder: beside the database or, for a hub dataset, in whichever RelBench repository hosts it."""
     folder = Path(dataset.dataset_dir) / "tasks" / task_name
     if task_name and (folder / "manifest.yaml").is_file():
         return folder
@@ -136,7 +136,7 @@ def _label_problems(
 
 
 def _label_columns(dataset: RelBenchDataset, manifest: TaskManifest) -> tuple[str, str, str]:
-    """entity_col, time_col and target_col; "" for one that is not named."""
+    """Returns entity_col, time_col and target_col; "" for one that is not named."""
     entity_col, time_col = manifest.entity_col, manifest.time_col
     spec = dataset.manifest.tables.get(manifest.entity_table)
     if manifest.kind == KIND_AUTOCOMPLETE and spec is not None:
@@ -148,7 +148,7 @@ def _label_columns(dataset: RelBenchDataset, manifest: TaskManifest) -> tuple[st
 def _split_problems(
     path: Path, place: str, manifest: TaskManifest, columns: tuple[str, str, str], num_entities: int
 ) -> Iterator[Problem]:
-    """What is wrong in one label file."""
+    """Yields the problems of one label file."""
     with pq.ParquetFile(path) as file:
         present, num_rows = file.schema_arrow.names, file.metadata.num_rows
         labels: pa.Table = file.read(columns=[column for column in columns if column in present])

@@ -1,7 +1,7 @@
-"""From when rows without a time of their own exist.
+"""The time from which each row exists, for rows that have no time of their own.
 
-Promises: what is there tells nothing of the future, neither that a row will be referred to nor that its parents will come; the dates do not depend
-on the order of tables and keys; self references and cycles end.
+Promises: that a row is there tells nothing of the future, neither that it will be referred to nor that its parents will come; the dates do not
+depend on the order of tables and keys; self references and cycles end.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ def existence_times(
     *,
     timeless: str = "first_reference",
 ) -> dict[str, NDArray[np.int64]]:
-    """The time from which every row exists, per table: int64 [rows].
+    """Returns the time from which every row exists, per table: int64 [rows], UNIX seconds.
 
-    Tables with a time column keep it (null: NO_TIME, never visible). Of the others, with timeless="first_reference":
+    Tables with a time column keep it (null: NO_TIME, never visible). With timeless="first_reference", the other tables are dated thus:
       - a table with a key to a dated table, directly or through such tables (an order line), exists from the latest of all those parents,
         since it cannot be older (and whenever it is referred to: were it hidden until then, its being there would tell that nothing will
         refer to it); never if such a parent has a null time; with every such parent null, from its first referencing row;
-      - of the others, one that these or dated tables refer to (a driver, a product) exists from its first referencing row, transitively;
+      - another table, one that these or dated tables refer to (a driver, a product) exists from its first referencing row, transitively;
         a row that nothing refers to never does;
-      - of what is left, a table with a key to any of those (which customers are in which club) exists from the latest of its parents: the
+      - a table that is left, with a key to any of those (which customers are in which club) exists from the latest of its parents: the
         number of its rows must not tell of a parent still to come;
       - a table that no key leads to or from any of these is there ALWAYS.
     With timeless="always" every row of a table without time is always there, which is RelBench's rule (and leaks: an order line is then
@@ -56,7 +56,7 @@ def existence_times(
 def existence_rules(
     node_types: Sequence[str], edge_types: Sequence[EdgeType], dated: Collection[str]
 ) -> dict[str, str]:
-    """By which rule of `existence_times` (first_reference) each table's rows are dated, in a few words for people."""
+    """Returns, in a few words for people, the rule of `existence_times` (first_reference) by which each table's rows are dated."""
     rules = dict.fromkeys(dated, "its time column")
 
     def spread(rule: str, child_first: bool) -> None:
@@ -78,9 +78,10 @@ def existence_rules(
 def _date_by_parents(num_rows: Mapping[str, int], parents: Parents, times: Times) -> dict[str, NDArray[np.bool_]]:
     """Dates the tables that have a key to a dated table or to another such table, each row from the latest of those parents.
 
-    Returns, per such table, which rows have no such parent: bool [rows].
+    This is a fixpoint: each pass carries the dates one key further down, whatever the order of the keys; self references and cycles end too.
 
-    A fixpoint: each pass carries the dates one key further down, whatever the order of the keys; self references and cycles too.
+    Returns:
+        Per such table, bool [rows]: whether a row has no such parent.
     """
     lines: list[str] = []
     while (found := next((e[0] for e in parents if e[0] not in times and e[2] in times), None)) is not None:
@@ -123,7 +124,7 @@ def _first_reference(table: str, num_rows: int, parents: Parents, times: Times) 
 
 
 def _date_by_reference(num_rows: Mapping[str, int], parents: Parents, times: Times) -> None:
-    """Dates the tables that dated tables refer to, transitively: a fixpoint, each pass carries the dates one key further up."""
+    """Dates the tables that dated tables refer to, transitively; each pass of this fixpoint carries the dates one key further up."""
     reached: set[str] = set()
     while True:
         new = {e[2] for e in parents if e[2] not in times and (e[0] in times or e[0] in reached)} - reached

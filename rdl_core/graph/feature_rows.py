@@ -1,7 +1,7 @@
-"""Rows of an encoded table as an encoded table of their own: what a share holds, and what it sends.
+"""Rows of an encoded table as an encoded table of their own, which a share holds and sends.
 
-Promise: gathering row i of `take_rows(arrays, rows)` gives the cells of row rows[i]; texts and embeddings that the rows do not refer to stay
-behind. Donors are not rows and stay with the whole table.
+Promises: gathering row i of `take_rows(arrays, rows)` gives the cells of row rows[i]; texts and embeddings that the rows do not refer to stay
+behind. Donors are no rows and stay with the whole table.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ BLOCKS = ("numerical", "categorical", "timestamp")
 
 
 def take_rows(arrays: Mapping[str, NDArray], rows: NDArray[np.integer]) -> Arrays:
-    """The cells of `rows` (features.py's arrays without donors)."""
+    """Returns the cells of `rows`: the arrays of features.py without donors."""
     taken: Arrays = {name: np.array(arrays[name][rows]) for name in BLOCKS if name in arrays}
     if "embedding_code" in arrays:
         codes = np.array(arrays["embedding_code"][rows])
@@ -31,7 +31,7 @@ def take_rows(arrays: Mapping[str, NDArray], rows: NDArray[np.integer]) -> Array
 
 
 def concatenate_rows(parts: Sequence[Mapping[str, NDArray]]) -> Arrays:
-    """The rows of all parts, one after another."""
+    """Returns the rows of all parts, one after another."""
     whole: Arrays = {name: np.concatenate([p[name] for p in parts]) for name in BLOCKS if name in parts[0]}
     if "embedding_code" in parts[0]:
         num_columns = parts[0]["embedding_code"].shape[1]
@@ -50,7 +50,7 @@ def concatenate_rows(parts: Sequence[Mapping[str, NDArray]]) -> Arrays:
 
 
 def num_bytes(arrays: Mapping[str, NDArray]) -> int:
-    """Memory of all arrays."""
+    """Returns the bytes of all arrays."""
     return sum(a.nbytes for a in arrays.values())
 
 

@@ -4,8 +4,8 @@
 table of distinct strings); `TableFeatures` gathers. A corrupted view is a gather too: every cell names the row it is copied from, so that all
 semantic types, multi-categorical ones included, are treated alike and keys cannot change.
 
-`donors` are the rows that corruption may copy a cell from, per column, all up to the cutoff and not null: "distinct" has one row for each of
-the 10,000 most frequent values, "frequency" is a sample of 10,000 rows.
+`donors` are the rows that corruption may copy a cell from, per column, all up to the cutoff and not null: "distinct" has one row per value, for the
+10,000 most frequent values; "frequency" is a sample of 10,000 rows.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Arrays = dict[str, NDArray]
 
 
 def col_names_dict(schema: TableSchema) -> dict[stype, list[str]]:
-    """PyTorch Frame's column names per stype, in the schema's order within a stype."""
+    """Returns PyTorch Frame's column names per stype, in the schema's order within a stype."""
     names: dict[stype, list[str]] = {}
     for column in schema.columns:
         names.setdefault(STYPE[column.stype], []).append(column.name)
@@ -49,9 +49,14 @@ def col_names_dict(schema: TableSchema) -> dict[stype, list[str]]:
 
 
 def calendar(seconds: NDArray[np.int64], oldest_s: int) -> NDArray[np.int16]:
-    """int16 [rows, 7]: year, month, day, weekday, hour, minute, second as PyTorch Frame counts them; -1 where NO_TIME.
+    """Returns the parts of times that PyTorch Frame encodes.
 
-    Years before the oldest seen up to the cutoff are set to it, since the year's positional encoding starts there.
+    Args:
+        seconds: int64 [rows], UNIX seconds.
+        oldest_s: The oldest time up to the cutoff. Earlier years are set to its year, since the year's positional encoding starts there.
+
+    Returns:
+        int16 [rows, 7]: year, month, day, weekday, hour, minute, second as PyTorch Frame counts them; -1 where NO_TIME.
     """
     missing = seconds == NO_TIME
     times = pa.array(np.where(missing, 0, seconds), pa.timestamp("s"))
@@ -65,13 +70,13 @@ def calendar(seconds: NDArray[np.int64], oldest_s: int) -> NDArray[np.int16]:
 
 
 def encode(table: pa.Table, schema: TableSchema, visible: NDArray[np.bool_], embedder: TextEmbedder) -> Arrays:
-    """All cells of a table as flat arrays by name.
+    """Encodes all cells of a table as flat arrays by name.
 
     Args:
         table: All rows.
         schema: Its fitted schema.
         visible: bool [rows], rows up to the cutoff; only these become donors.
-        embedder: For text columns.
+        embedder: The embedder of text columns.
     """
     arrays: Arrays = {}
     blocks: dict[str, list[NDArray]] = {"numerical": [], "categorical": [], "timestamp": [], "embedding_code": []}
@@ -98,7 +103,7 @@ def encode(table: pa.Table, schema: TableSchema, visible: NDArray[np.bool_], emb
 def _encode_column(
     column: ColumnSchema, values: pa.ChunkedArray, embedder: TextEmbedder, arrays: Arrays, num_embedding: int
 ) -> tuple[NDArray | None, NDArray[np.int64]]:
-    """(the column's block or None if it went into `arrays`, an id per row that names its value, -1 for null)."""
+    """Returns the column's block, or None if it went into `arrays`, and an id per row that names its value, -1 for null."""
     if column.stype == "numerical":
         numbers = to_float(values)
         return numbers.astype(np.float32), _value_ids(pa.chunked_array([pa.array(numbers, from_pandas=True)]))
@@ -169,7 +174,7 @@ class TableFeatures:
 
     Args:
         schema: The table's schema.
-        arrays: What `encode` returned.
+        arrays: The arrays that `encode` returned.
     """
 
     def __init__(self, schema: TableSchema, arrays: Mapping[str, NDArray]) -> None:
@@ -179,15 +184,15 @@ class TableFeatures:
         self._columns = {s: [position[n] for n in names] for s, names in self.col_names_dict.items()}
 
     def donors(self, distribution: str) -> list[NDArray[np.int32]]:
-        """Per column the rows that corruption may copy from; `distribution` is "distinct" or "frequency"."""
+        """Returns, per column, the rows that corruption may copy from; `distribution` is "distinct" or "frequency"."""
         offset, rows = self.arrays[f"donors_{distribution}_offset"], self.arrays[f"donors_{distribution}"]
         return [rows[offset[i] : offset[i + 1]] for i in range(len(offset) - 1)]
 
     def gather(self, rows: NDArray[np.integer]) -> TensorFrame:
-        """A TensorFrame of these rows.
+        """Returns a TensorFrame of m rows.
 
         Args:
-            rows: [m], or [m, columns] (schema order) where each cell is copied from a row of its own.
+            rows: [m], or [m, columns] (in the schema's order) where each cell is copied from a row of its own.
         """
         features = {}
         for kind, columns in self._columns.items():

@@ -43,14 +43,15 @@ def materialize(
     """Makes the store of a validated dataset, or opens it if it was made before.
 
     Args:
-        dataset: From `open_dataset`.
+        dataset: A dataset from `open_dataset`.
         stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
-        config: Settings.
+        config: Settings; None for the defaults.
         encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
-        progress: Called with each finished table.
+        progress: Called with the name of each finished table.
 
     Raises:
-        ValueError: `exclude_columns` names something that is no attribute; a label's column would stay in.
+        ValueError: `exclude_columns` names something that is no attribute, so a label's column would stay in.
+        OSError: The disk is full, or tables were encoded where this process cannot see them.
     """
     config = config or StoreConfig()
     _check_excluded(dataset, config)
@@ -116,11 +117,14 @@ def _write_store(
 def encode_table(
     dataset: RelBenchDataset, config: StoreConfig, table: str, visible: NDArray[np.bool_], folder: Path
 ) -> TableSchema:
-    """Fits and writes one table; the unit of parallel work.
+    """Fits and writes one table, which is the unit of parallel work.
 
     Args:
+        dataset: A validated dataset.
+        config: Settings of the store.
+        table: Name of the table.
         visible: bool [rows], rows up to the cutoff.
-        folder: Where the arrays go.
+        folder: Folder for the arrays.
     """
     spec = dataset.manifest.tables[table]
     data = read_table(dataset, table)
@@ -143,12 +147,12 @@ def encode_table(
 
 
 def store_name(dataset: RelBenchDataset, config: StoreConfig) -> str:
-    """The folder name of a store: the database's name and a hash of source and settings."""
+    """Returns the folder name of a store: the database's name and a hash of source and settings."""
     return f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
 
 
 def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
-    """Hex digest over the manifest, the Parquet files and the settings."""
+    """Returns the hex digest over the manifest, the Parquet files and the settings."""
     digest = hashlib.sha256(repr((FORMAT_VERSION, dataclasses.asdict(config))).encode())
     for path in [
         dataset.dataset_dir / "manifest.yaml",

@@ -76,26 +76,26 @@ class RelationalEntityGraph:
         return int(self.row_offset[-1])
 
     def num_rows(self, table: str) -> int:
-        """Rows of a table."""
+        """Returns the number of rows of a table."""
         t = self.node_types.index(table)
         return int(self.row_offset[t + 1] - self.row_offset[t])
 
     def table_time(self, table: str) -> NDArray[np.int64]:
-        """int64 [rows of table]: the time from which each row exists."""
+        """Returns the time from which each row exists: int64 [rows of the table], UNIX seconds."""
         t = self.node_types.index(table)
         return self.time[self.row_offset[t] : self.row_offset[t + 1]]
 
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """int64 [rows]: the time from which each of these rows of a table exists."""
+        """Returns the time from which each of these rows of a table exists: int64 [rows], UNIX seconds."""
         return self.table_time(table)[rows]
 
     def key_parent(self, edge_type: EdgeType) -> NDArray[np.int32]:
-        """int32 [rows of the child table]: the parent row, -1 for null."""
+        """Returns the parent row of each child row by a key: int32 [rows of the child table], -1 for null."""
         k = self.edge_types.index(edge_type)
         return self.parent[self.parent_offset[k] : self.parent_offset[k + 1]]
 
     def arrays(self) -> dict[str, NDArray]:
-        """The flat arrays by name, as the store writes them."""
+        """Returns the flat arrays by name, as the store writes them."""
         return {
             f.name: getattr(self, f.name)
             for f in fields(self)
@@ -111,7 +111,7 @@ def build_graph(
     *,
     cutoff_s: int = NO_TIME - 1,
 ) -> RelationalEntityGraph:
-    """The graph from parents per key and existence times per table.
+    """Builds the graph from parents per key and existence times per table.
 
     Args:
         num_rows: Rows per table; its order is the order of node types.
@@ -152,7 +152,7 @@ def build_graph(
 
 
 def _rows_by_time(times: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Rows in (time, row) order; a table that is stored by time costs one pass."""
+    """Returns the rows in (time, row) order; a table that is stored by time costs one pass."""
     if (times[1:] >= times[:-1]).all():
         return np.arange(len(times))
     return np.argsort(times, kind="stable")
@@ -162,7 +162,7 @@ def _rows_by_time(times: NDArray[np.int64]) -> NDArray[np.int64]:
 def _children_by_time(
     parent: NDArray[np.int32], child_rows: NDArray[np.int64], num_parents: int
 ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """A counting sort of the child rows, which come in (time, row) order, by parent: two passes instead of a sort a key."""
+    """Sorts the child rows, which come in (time, row) order, by parent: a counting sort in two passes, instead of a sort per key."""
     indptr = np.zeros(num_parents + 1, dtype=np.int64)
     for row in range(len(parent)):
         if parent[row] >= 0:
@@ -179,14 +179,14 @@ def _children_by_time(
 
 
 def read_only(array: NDArray) -> NDArray:
-    """A view that cannot be written, as of mapped arrays: compiled kernels are then compiled once for both."""
+    """Returns a view that cannot be written, as mapped arrays are: kernels are then compiled once for both."""
     view = np.asarray(array).view()
     view.flags.writeable = False
     return view
 
 
 def _visible_ends(visible: NDArray[np.bool_], indptr: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where the visible children, which come first in each list, end; one entry more, as `indptr` has."""
+    """Returns where the visible children, which come first in each list, end; with one entry more, as `indptr` has."""
     seen = np.concatenate([[0], np.cumsum(visible)])
     return np.append(indptr[:-1] + np.diff(seen[indptr]), indptr[-1])
 

@@ -1,7 +1,7 @@
 """Semantic types, statistics and vocabularies of every column, fitted once on rows up to the cutoff, saved as JSON.
 
 Promises: nothing here depends on a row after the cutoff; the same rows give the same schema in any process (no sampling). A model keeps the
-schema it was trained with, so that a category has one code for ever.
+schema that it was trained with, so that a category has one code for ever.
 
 Rules (keys are no attributes; what a rule leaves out is listed in `left_out` with the reason):
   bool                                    categorical
@@ -44,12 +44,12 @@ class ColumnSchema:
     """One attribute.
 
     Args:
-        name: Column.
+        name: Column name.
         stype: Semantic type; "text" is embedded when the store is written.
-        mean, std: Numerical: of the finite values (std 1.0 where it would be 0).
-        categories: Categorical and multicategorical: values as strings, most frequent first, ties by value.
-        oldest_s, median_s, newest_s: Timestamp: UNIX seconds.
-        channels: Text and embedding: length of a vector.
+        mean, std: Mean and standard deviation of the finite values of a numerical column (std 1.0 where it would be 0).
+        categories: Values of a categorical or multicategorical column as strings, most frequent first, ties by value.
+        oldest_s, median_s, newest_s: Times of a timestamp column, UNIX seconds.
+        channels: Length of a vector of a text or embedding column.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Schema:
         return decode(cls, data, "schema")
 
     def differences(self, other: Schema) -> list[str]:
-        """What keeps a model of this schema from reading a store of the other, one line each; row counts do not matter."""
+        """Returns one line per difference that keeps a model of this schema from reading a store of the other; row counts do not matter."""
         lines = [
             f"{name} is {getattr(self, name)} in the model and {getattr(other, name)} in the store"
             for name in ("cutoff_s", "timeless_rows")
@@ -126,12 +126,12 @@ class Schema:
 def fit_columns(
     table: pa.Table, visible: NDArray[np.bool_], keys: set[str]
 ) -> tuple[tuple[ColumnSchema, ...], dict[str, str]]:
-    """Schemas of a table's attributes from its visible rows.
+    """Fits the schemas of a table's attributes on its visible rows.
 
     Args:
         table: All rows.
         visible: bool [rows], rows up to the cutoff.
-        keys: Columns that are keys, hence no attributes.
+        keys: Names of columns that are keys, hence no attributes.
 
     Returns:
         The columns in the table's order, and {column: why} for those left out.
@@ -211,7 +211,7 @@ def _fit_list(name: str, values: pa.ChunkedArray) -> ColumnSchema | str:
 
 
 def categories_of(values: pa.ChunkedArray) -> tuple[str, ...]:
-    """The MAX_CATEGORIES most frequent values as strings; ties by value, so that the codes do not depend on row order."""
+    """Returns the MAX_CATEGORIES most frequent values as strings; ties by value, so that the codes do not depend on row order."""
     counts = pc.value_counts(pc.drop_null(values.cast(pa.string())))
     names, numbers = counts.field("values").to_pylist(), counts.field("counts").to_numpy()
     order = sorted(range(len(names)), key=lambda i: (-numbers[i], names[i]))
@@ -219,16 +219,18 @@ def categories_of(values: pa.ChunkedArray) -> tuple[str, ...]:
 
 
 def is_string(kind: pa.DataType) -> bool:
+    """Returns whether an Arrow type holds strings."""
     return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def is_number(kind: pa.DataType) -> bool:
+    """Returns whether `to_float` takes an Arrow type."""
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration, pa.types.is_time)
     return any(test(kind) for test in tests)
 
 
 def to_float(values: pa.ChunkedArray) -> NDArray[np.float64]:
-    """float64 [rows], durations and times of day in seconds; NaN for null and for what float32 cannot hold, infinities too."""
+    """Returns float64 [rows]; durations and times of day in seconds; NaN for null and for what float32 cannot hold, infinities too."""
     kind = values.type
     scale = 1.0
     if pa.types.is_duration(kind) or pa.types.is_time(kind):

@@ -4,8 +4,9 @@
     graph/<array>.npy          topology and times (reg.py)
     tables/<number>/<array>.npy  column blocks of the table of that number (features.py)
 
-Promises: opened only if its format is this one; arrays are mapped, not read, and cannot be written. How it is made: materialization.py. Statistics,
-vocabularies and donors are of rows up to the cutoff only; the store itself holds all rows, since a test row may see everything before its own time.
+Promises: a store is opened only if its format is this one; arrays are mapped, not read, and cannot be written. Statistics, vocabularies and donors
+come from rows up to the cutoff only; the store itself holds all rows, since a test row may see everything before its own time. materialization.py
+makes it.
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ class Store:
 
     Args:
         path: Its folder on this node.
-        schema, manifest: What store.json says.
-        remote: Where it is a copy of, or None.
+        schema: The schema of all tables.
+        manifest: The content of store.json.
+        remote: The remote folder that it is a copy of, or None.
     """
 
     path: Path
@@ -63,7 +65,7 @@ class Store:
 
     @property
     def place(self) -> Place:
-        """What another process, on any node, opens it by."""
+        """The place by which another process, on any node, opens it."""
         return self.remote or str(self.path.resolve())
 
     @property
@@ -99,12 +101,12 @@ class Store:
 
 
 def open_store(place: Place) -> Store:
-    """Opens a store; of a remote one, this node's copy.
+    """Opens a store; a remote one as this node's copy.
 
     Raises:
-        FileNotFoundError: No store there.
-        ValueError: Written by another format version.
-        OSError: A remote one cannot be fetched (distributed/storage).
+        FileNotFoundError: There is no store.
+        ValueError: Another format version wrote it.
+        OSError: A remote store cannot be fetched (distributed/storage).
     """
     path = local_folder(place)
     if not (path / "store.json").exists():
@@ -121,7 +123,7 @@ def open_store(place: Place) -> Store:
 
 
 def write_manifest(path: Path, about: dict[str, Any]) -> None:
-    """Writes store.json of a folder with all its arrays: what it is about, their checksums and the hash of both."""
+    """Writes store.json into a folder that holds all its arrays: what it is about, their checksums and the hash of both."""
     manifest = {"format_version": FORMAT_VERSION, **about, "files": file_entries(path)}
     text = json.dumps({"content_hash": content_hash(manifest), **manifest}, indent=1)
     (path / "store.json").write_text(text)

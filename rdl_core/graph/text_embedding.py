@@ -1,6 +1,6 @@
-"""Text columns become vectors, once per distinct string.
+"""Embedders, which turn text columns into vectors, once per distinct string.
 
-Promises: an embedder is deterministic and needs nothing of the database (so it cannot leak). The default, hashed character n-grams, needs no
+Promises: an embedder is deterministic and needs nothing of the database, so it cannot leak. The default, hashed character n-grams, needs no
 download and no fitting; a sentence-transformers model is used by name when the `text` extra is installed.
 """
 
@@ -16,7 +16,7 @@ SENTENCE_TRANSFORMER_PREFIX = "sentence-transformers:"
 
 
 class TextEmbedder(Protocol):
-    """Strings to vectors.
+    """Turns strings into vectors.
 
     Args:
         name: Names the embedder in the store's hash and manifest; `text_embedder(name)` makes it again.
@@ -27,12 +27,12 @@ class TextEmbedder(Protocol):
     channels: int
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """float32 [texts, channels]."""
+        """Returns float32 [texts, channels]."""
         ...
 
 
 class HashedNgramEmbedder:
-    """Signed hashing of character 2- to 4-grams within words (Weinberger et al. 2009), of unit length; an empty text is the zero vector."""
+    """Hashes character 2- to 4-grams within words, with signs (Weinberger et al. 2009), to vectors of unit length; an empty text to zero."""
 
     def __init__(self, channels: int = 128) -> None:
         if channels < 1:
@@ -75,10 +75,10 @@ class SentenceTransformerEmbedder:
 
 
 def text_embedder(name: str) -> TextEmbedder:
-    """The embedder of that name: 'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'.
+    """Returns the embedder of that name: 'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'.
 
     Raises:
-        ValueError: No such embedder.
+        ValueError: There is no such embedder.
     """
     kind, _, argument = name.partition(":")
     if kind == "hashed-ngram" and argument.isdecimal():
