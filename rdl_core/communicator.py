@@ -1,6 +1,6 @@
-"""What training needs of the other processes; `SingleProcess` is the case of one.
+"""The collectives that training needs of the other processes; `SingleProcess` is the case of one.
 
-Every worker calls the same methods in the same order with as many calls, whatever its data: a table without rows is a tensor without rows, never a
+Every worker calls the same methods in the same order and as often, whatever its data: a table without rows is a tensor without rows, never a
 call left out.
 """
 
@@ -16,18 +16,18 @@ class Communicator(Protocol):
 
     Args:
         rank: This worker's number, 0 to world_size - 1.
-        world_size: Workers.
+        world_size: Number of workers.
     """
 
     rank: int
     world_size: int
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all workers, without gradient, the same bits on each."""
+        """Returns the sum over all workers, without gradient, the same bits on each."""
         ...
 
     def gather(self, tensor: Tensor) -> list[Tensor]:
-        """Every worker's tensor, in rank order, without gradient; first dimensions may differ."""
+        """Returns every worker's tensor, in rank order, without gradient; first dimensions may differ."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Where a dataset or a store is: a path that this process sees, or a remote folder of which this node keeps a copy.
+"""The place of a dataset or a store: a path that this process sees, or a remote folder of which this node keeps a copy.
 
 The core only asks a remote folder for its local copy; `distributed.storage` knows how to fetch one.
 """

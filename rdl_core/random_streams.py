@@ -35,7 +35,7 @@ PERMUTATION_ROUNDS_PER_BIT = 6
 
 @inlined
 def mix(x):  # type: ignore[no-untyped-def]
-    """uint64 -> uint64, a bijection in which every input bit reaches every output bit."""
+    """Mixes a uint64: a bijection in which every input bit reaches every output bit."""
     x = (x ^ (x >> np.uint64(30))) * _MIX_1
     x = (x ^ (x >> np.uint64(27))) * _MIX_2
     return x ^ (x >> np.uint64(31))
@@ -43,13 +43,13 @@ def mix(x):  # type: ignore[no-untyped-def]
 
 @inlined
 def fold(stream, number):  # type: ignore[no-untyped-def]
-    """The child stream `number` of `stream` (uint64)."""
+    """Returns the child stream `number` of `stream` (uint64)."""
     return mix((stream ^ mix(np.uint64(number) + _GAMMA)) + _GAMMA)
 
 
 @inlined
 def uniform(stream, counter):  # type: ignore[no-untyped-def]
-    """The counter-th number of `stream`: float64, strictly between 0 and 1 (splitmix64 started at `stream`)."""
+    """Returns the counter-th number of `stream`: float64, strictly between 0 and 1 (splitmix64 started at `stream`)."""
     # 52 bits: with 53, adding 0.5 to the largest rounds to 2^53, which would make a number 1.0.
     return (np.float64(mix(stream + _GAMMA * np.uint64(counter + 1)) >> np.uint64(12)) + 0.5) * (
         1.0 / 4503599627370496.0
@@ -98,10 +98,10 @@ def _fold_all(numbers):  # type: ignore[no-untyped-def]
 
 
 def stream(*numbers: int) -> int:
-    """One 64-bit stream key from integers such as (seed, purpose, epoch, sample); order matters."""
+    """Returns one 64-bit stream key for integers such as (seed, purpose, epoch, sample); their order matters."""
     return int(_fold_all(np.array([int(n) & 0xFFFFFFFFFFFFFFFF for n in numbers], dtype=np.uint64)))
 
 
 def numpy_generator(*numbers: int) -> np.random.Generator:
-    """A NumPy generator for the stream of these integers."""
+    """Returns a NumPy generator for the stream of these integers."""
     return np.random.Generator(np.random.Philox(key=stream(*numbers)))

@@ -31,12 +31,12 @@ _TICKS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 def is_time(arrow_type: pa.DataType) -> bool:
-    """True for the Arrow types that `to_unix_seconds` takes: timestamp, date32, date64."""
+    """Returns whether `to_unix_seconds` takes an Arrow type: timestamp, date32 or date64."""
     return bool(pa.types.is_timestamp(arrow_type) or pa.types.is_date(arrow_type))
 
 
 def to_unix_seconds(column: pa.Array | pa.ChunkedArray, *, round_up: bool) -> np.ndarray:
-    """UNIX seconds of a column of times.
+    """Converts a column of times to UNIX seconds.
 
     Args:
         column: n times; timestamp of any unit and zone, date32 or date64.
@@ -46,7 +46,7 @@ def to_unix_seconds(column: pa.Array | pa.ChunkedArray, *, round_up: bool) -> np
         int64 [n], seconds since 1970-01-01 UTC; NO_TIME where the column is null.
 
     Raises:
-        TypeError: the column's type is not a time.
+        TypeError: The column's type is not a time.
     """
     if not is_time(column.type):
         raise TypeError(f"expected a column of timestamps or dates, got {column.type}; store the times as timestamps")
@@ -64,13 +64,13 @@ def to_unix_seconds(column: pa.Array | pa.ChunkedArray, *, round_up: bool) -> np
 
 
 def seconds_of(timestamp: pd.Timestamp | str) -> int:
-    """UNIX seconds of one seed time or cutoff, rounded down.
+    """Converts one seed time or cutoff to UNIX seconds, rounded down.
 
     Args:
-        timestamp: a time or its ISO text, such as "2005-01-01"; a datetime or date of the standard library will do.
+        timestamp: A time or its ISO text, such as "2005-01-01"; a datetime or date of the standard library will do.
 
     Raises:
-        TypeError: not a time (a number, an empty or unreadable text, NaT).
+        TypeError: It is not a time (a number, an empty or unreadable text, NaT).
     """
     remedy = 'pass a pd.Timestamp or ISO text such as "2005-01-01 12:00"'
     if not isinstance(timestamp, (str, datetime.date)):  # pd.Timestamp is a datetime, datetime a date
@@ -85,7 +85,7 @@ def seconds_of(timestamp: pd.Timestamp | str) -> int:
 
 
 def series_to_unix_seconds(series: pd.Series) -> np.ndarray:
-    """UNIX seconds of the seed times of a label table, rounded down.
+    """Converts the seed times of a label table to UNIX seconds, rounded down.
 
     Args:
         series: n times; datetime64 of any unit and zone, Arrow-backed, or objects (datetime, date).
@@ -94,8 +94,8 @@ def series_to_unix_seconds(series: pd.Series) -> np.ndarray:
         int64 [n], seconds since 1970-01-01 UTC.
 
     Raises:
-        TypeError: the values are not times, or not all of one kind.
-        ValueError: a value is null; a seed without a time would see the whole database, its own label included.
+        TypeError: The values are not times, or not all of one kind.
+        ValueError: A value is null; a seed without a time would see the whole database, its own label included.
     """
     if len(series) == 0 and series.dtype == object:  # nothing to infer a type from, and nothing to convert
         return np.empty(0, dtype=np.int64)

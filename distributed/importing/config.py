@@ -1,4 +1,7 @@
-"""What to import: the options of `import`, also for programs. Refused here, before a source is opened: dates and combinations that mean nothing."""
+"""The settings of an import, for the command line and for programs.
+
+Dates and combinations that mean nothing are refused here, before a source is opened.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,20 @@ from distributed.importing.refusals import ImportRefused, Refusals
 
 @dataclass(frozen=True, kw_only=True)
 class ImportConfig:
-    """What to import."""
+    """The source of an import, and how it becomes a RelBench folder."""
 
     source: str
     """SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db) or a folder of CSV/Parquet files."""
     out: Path
     """Folder to write; it must not exist, unless it is this very import."""
     name: str
-    """Of the database."""
+    """Name of the database."""
     val_timestamp: str
     """Validation cutoff (ISO 8601, UTC): statistics and pretraining see rows up to it."""
     test_timestamp: str
     """Test cutoff (ISO 8601, UTC)."""
     time_cols: dict[str, str] | None = None
-    """TABLE TIME_COLUMN ..., complete: a table not named has none. A column of integers counts UNIX seconds. Default: as the schema file says, else
+    """TABLE TIME_COLUMN ..., complete: a table not named has none. A column of integers counts UNIX seconds. Default: those of the schema file, else
     the table's only column of times, which is said; where there are several, the import is refused."""
     tables: tuple[str, ...] | None = None
     """Only these. Default: all."""
@@ -36,7 +39,7 @@ class ImportConfig:
     schema_file: Path | None = None
     """Keys and time columns of a folder's tables (YAML)."""
     dangling: Literal["error", "null"] = "error"
-    """What to do with a foreign key without a parent."""
+    """Foreign keys without a parent are refused ("error") or set to null ("null")."""
     exclude: tuple[str, ...] = ()
     """Columns to leave out, as table.column; a foreign key of several columns as table.a+b (its columns stay)."""
     batch_rows: tyro.conf.Suppress[int] = 50_000

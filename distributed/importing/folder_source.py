@@ -2,7 +2,7 @@
 
 In: `<table>.csv` (UTF-8, comma, a header line; empty = null) or `<table>.parquet`, and a YAML schema file, per table
 `pkey`, `fkeys` {column: table} and `time_col`, as in a RelBench manifest's `tables`. Out: `SourceTable`s and Arrow
-batches. CSV is read as text; its types are inferred later over all rows (`import_types`). Memory: one batch.
+batches. CSV is read as text; its types are inferred later over all rows (`types.py`). Memory: one batch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ _BLOCK_BYTES = 1 << 24  # a row must fit into one block
 
 
 class FolderSource:
-    """Context manager for symmetry with `SqlSource`; holds nothing open."""
+    """A folder of files as a source; a context manager like `SqlSource`, though it holds nothing open.
+
+    Raises:
+        ImportRefused: There is no such folder, or its schema file is missing or wrong.
+    """
 
     def __init__(self, source: str, schema_file: Path | None, batch_rows: int) -> None:
         self.folder = Path(source)
@@ -51,8 +55,7 @@ class FolderSource:
         if schema_file is None:
             raise ImportRefused(
                 f"--source {source!r}: files declare no keys; pass --schema-file, a YAML that names them, for example:\n"
-                f"{_MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written "
-                f"`name: {{}}`)"
+                f"{_MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
             )
         self._declared = _read_schema_file(schema_file, self._files)
 
@@ -75,7 +78,11 @@ class FolderSource:
         return files
 
     def schemas(self) -> dict[str, SourceTable]:
-        """Every table of the schema file, by name."""
+        """Returns every table of the schema file, by name.
+
+        Raises:
+            ImportRefused: Files and schema file contradict each other.
+        """
         refusals = Refusals()
         schemas = {}
         for name, declared in sorted(self._declared.items()):
@@ -116,16 +123,15 @@ class FolderSource:
     def _fkey(self, table: str, column: str, parent: str) -> ForeignKey:
         if parent not in self._declared or not self._declared[parent].get("pkey"):
             raise ImportRefused(
-                f"--schema-file, table {table!r}: fkey {column!r} refers to {parent!r}, which has no pkey in "
-                "the schema file"
+                f"--schema-file, table {table!r}: fkey {column!r} refers to {parent!r}, which has no pkey in the schema file"
             )
         return ForeignKey(columns=(column,), parent=parent, parent_columns=(self._declared[parent]["pkey"],))
 
     def batches(self, plan: TablePlan) -> Iterator[pa.RecordBatch]:
-        """The rows of a table in the file's order, columns in the order of `plan.columns`.
+        """Yields the rows of a table in the file's order, columns in the order of `plan.columns`.
 
         Raises:
-            ImportRefused: the file is not readable as CSV or Parquet, or a value does not fit 64 bits.
+            ImportRefused: The file is not readable as CSV or Parquet, or a value does not fit 64 bits.
         """
         path = self._files[plan.name]
         names = list(plan.columns)
@@ -141,7 +147,7 @@ class FolderSource:
             raise ImportRefused(f"table {plan.name!r}, file {path.name}: {error}; correct the file") from error
 
     def fingerprint(self) -> dict[str, str]:
-        """Hash of each file by name."""
+        """Returns the SHA-256 of each file by name."""
         return {path.name: sha256_of(path) for name, path in self._files.items() if name in self._declared}
 
 
@@ -161,9 +167,8 @@ def _read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str,
             _check_declared(schema_file, name, declared or {}, files)
     if unlisted := sorted(set(files) - set(tables)):
         refusals.problems.append(
-            f"--schema-file {schema_file.name}: tables {unlisted} have files but no entry; add "
-            f"`{unlisted[0]}: {{}}` (no keys), "
-            "or move the file away"
+            f"--schema-file {schema_file.name}: tables {unlisted} have files but no entry; "
+            f"add `{unlisted[0]}: {{}}` (no keys), or move the file away"
         )
     refusals.refuse()
     return {name: dict(declared or {}) for name, declared in tables.items()}
@@ -176,14 +181,13 @@ def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], f
         )
     if unknown := set(declared) - {"pkey", "fkeys", "time_col"}:
         raise ImportRefused(
-            f"--schema-file {schema_file.name}, table {name!r}: unknown {sorted(unknown)}; expected "
-            "pkey, fkeys, time_col"
+            f"--schema-file {schema_file.name}, table {name!r}: unknown {sorted(unknown)}; expected pkey, fkeys, time_col"
         )
     _refuse_unquoted(schema_file, name, declared)
 
 
 def _refuse_unquoted(schema_file: Path, table: str, declared: Mapping[str, Any]) -> None:
-    """YAML reads no, on and 7 as something else than names."""
+    """Refuses names such as no, on and 7, which YAML reads as something else unless they are in quotes."""
     fkeys = declared.get("fkeys") or {}
     if not isinstance(fkeys, dict):
         raise ImportRefused(
@@ -214,7 +218,7 @@ def _open_csv(path: Path) -> pa_csv.CSVStreamingReader:
 
 
 def _columns(path: Path) -> tuple[dict[str, Kind], dict[str, str]]:
-    """Kind of each column, and the reason for those that cannot be imported."""
+    """Returns the kind of each column, and the reason for those that cannot be imported."""
     try:
         schema = pq.read_schema(path) if path.suffix.lower() == ".parquet" else _open_csv(path).schema
     except (pa.ArrowInvalid, UnicodeDecodeError) as error:
@@ -243,7 +247,7 @@ def _kind(arrow_type: pa.DataType) -> Kind:
 
 
 def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Nanoseconds cut to microseconds: the one cast that may drop digits."""
+    """Returns the batch with nanoseconds cut to microseconds, the one cast that may drop digits."""
     columns = []
     for column in batch.columns:
         if pa.types.is_timestamp(column.type) and column.type.unit == "ns":

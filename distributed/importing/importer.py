@@ -2,7 +2,7 @@
 
 In: a source and two timestamps. Out: `<out>/manifest.yaml`, `db/<table>.parquet`, `keys/<table>.parquet` (source_key ->
 row_number, to join predictions back), `tasks/<task>/`, `import.json` (configuration, source hashes, report).
-Invariants: all or nothing (written to `<out>.partial`, renamed at the end); the same source and configuration give the
+Promises: all or nothing (written to `<out>.partial`, renamed at the end); the same source and configuration give the
 same bytes in all but import.json; nothing is repaired silently: what is left out or set to null is in the report. Cost:
 one scan of each table, one sort, one hash join per foreign key; memory of the largest table, disk of about three times
 the data.
@@ -53,14 +53,14 @@ Progress = Callable[[str], None]
 
 
 def import_database(config: ImportConfig, progress: Progress | None = print) -> ImportReport:
-    """Import `config.source` into `config.out`.
+    """Imports `config.source` into `config.out`.
 
     Args:
-        config: what to import.
-        progress: called with each line about decisions and tables; None for silence.
+        config: Settings of the import.
+        progress: Called with each line about decisions and tables; None for silence.
 
     Raises:
-        ImportRefused: the source or the configuration is at fault; the message names table, column, row and remedy.
+        ImportRefused: The source or the configuration is at fault; the message names table, column, row and remedy.
         FileExistsError: `config.out` exists and is not this import.
     """
     start_s = time.perf_counter()
@@ -164,7 +164,7 @@ def _order(
     work: Path,
     notes: list[str],
 ) -> dict[str, OrderedTable]:
-    """Stage, type and sort every table."""
+    """Stages, types and sorts every table."""
     refusals, ordered = Refusals(), {}
     ambiguous: dict[str, list[str]] = {}
     for name, plan in plans.items():
@@ -197,7 +197,7 @@ def _order(
 def _ordered(
     con: duckdb.DuckDBPyConnection, config: ImportConfig, plan: TablePlan, ambiguous: dict[str, list[str]]
 ) -> OrderedTable:
-    """Type and sort one staged table; several columns that could be its time go to `ambiguous`."""
+    """Types and sorts one staged table; several columns that could be its time go to `ambiguous`."""
     staged = quoted(f"staged_{plan.name}")
     time_col = given_time_col(config.time_cols, plan)
     expressions, kinds = type_expressions(con, plan, staged, time_col)
@@ -210,7 +210,7 @@ def _ordered(
 
 
 def _stage(con: duckdb.DuckDBPyConnection, source: SqlSource | FolderSource, plan: TablePlan, work: Path) -> None:
-    """The rows of the source as `staged_<name>`, with their numbers as __row_source."""
+    """Makes the view `staged_<name>` of the source's rows, with their numbers as __row_source."""
     path = work / f"{plan.name}.parquet"
     schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
@@ -231,7 +231,7 @@ def _spec(table: OrderedTable) -> TableSpec:
 
 
 def _identity(config: ImportConfig, source: SqlSource | FolderSource) -> dict[str, Any]:
-    """What makes two imports the same: every option, the content of task and schema files, the source's file hashes."""
+    """Returns what two equal imports share: every option, the content of task and schema files, the source's file hashes."""
     options = dataclasses.asdict(config)
     for option in ("out", "batch_rows", "tasks", "schema_file"):
         del options[option]

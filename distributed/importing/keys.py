@@ -1,7 +1,7 @@
-"""Source keys to row numbers, and rows to their final order, in DuckDB: joins on columns, not loops over rows.
+"""Turns source keys into row numbers, and rows into their final order, in DuckDB: joins on columns, not loops over rows.
 
 In: staged rows (Parquet, any order) and a `TablePlan` per table. Out: `db/<table>.parquet` and `keys/<table>.parquet`.
-Invariants: rows are sorted by (time, nulls last; source key), or by all columns where there is no key, so the server's
+Promises: rows are sorted by (time, nulls last; source key), or by all columns where there is no key, so the server's
 order leaves no trace and two imports are equal byte for byte; pkeys are 0..n-1 in row order; every foreign key is a row
 number of its parent or null; all times are timestamp[ns] in UTC. Cost: sort + one hash join per foreign key; a work
 database on disk beside the output; in memory one finished table at a time.
@@ -42,7 +42,7 @@ class OrderedTable:
 
 @dataclass(kw_only=True)
 class KeyCounts:
-    """Per foreign key column of one table: rows without a parent, by origin."""
+    """Rows without a parent by foreign key column of one table: null in the source, or dangling."""
 
     null: dict[str, int] = field(default_factory=dict)
     dangling: dict[str, int] = field(default_factory=dict)
@@ -56,10 +56,10 @@ def order_table(
     kinds: dict[str, Kind],
     time_col: str | None,
 ) -> OrderedTable:
-    """Create the table `ordered_<name>`: typed, sorted, numbered, its keys checked.
+    """Creates the table `ordered_<name>`: typed, sorted, numbered, its keys checked.
 
     Raises:
-        ImportRefused: a primary key, or a unique column that a foreign key refers to, is null or comes twice.
+        ImportRefused: A primary key, or a unique column that a foreign key refers to, is null or comes twice.
     """
     name = quoted(f"ordered_{plan.name}")
     order = ([time_col] if time_col else []) + list(plan.order_cols)
@@ -88,11 +88,10 @@ def write_table(
     *,
     dangling: Literal["error", "null"],
 ) -> KeyCounts:
-    """Write `db/<name>.parquet`, and `keys/<name>.parquet` (source_key, row_number) where there is a pkey.
+    """Writes `db/<name>.parquet`, and `keys/<name>.parquet` (source_key, row_number) where there is a pkey.
 
     Raises:
-        ImportRefused: foreign key values without a parent and `dangling="error"`; a time outside the years 1677 to
-        2262.
+        ImportRefused: Foreign key values have no parent and `dangling="error"`, or a time lies outside the years 1677 to 2262.
     """
     plan = table.plan
     counts = KeyCounts()
@@ -145,7 +144,7 @@ def _count(
     counts: KeyCounts,
     dangling: Literal["error", "null"],
 ) -> None:
-    """Add the null and the dangling keys of one foreign key to `counts`."""
+    """Adds the null and the dangling keys of one foreign key to `counts`."""
     plan, column = table.plan, f"o.{quoted(link.column)}"
     relation = f"{quoted('ordered_' + plan.name)} o"
     lost = f"FROM {relation} {join} WHERE {column} IS NOT NULL AND p{number}.__row IS NULL"
@@ -167,7 +166,7 @@ def _count(
 
 
 def _refuse_bad_key(con: duckdb.DuckDBPyConnection, table: str, column: str, *, may_be_null: bool) -> None:
-    """A key column must tell its rows apart."""
+    """Refuses a key column that does not tell its rows apart."""
     name, key = quoted(f"ordered_{table}"), quoted(column)
     null = first_row(con, f"SELECT __row FROM {name} WHERE {key} IS NULL ORDER BY __row LIMIT 1")
     if null and not may_be_null:
@@ -185,14 +184,13 @@ def _refuse_repeated(con: duckdb.DuckDBPyConnection, table: str, columns: tuple[
     )
     if twice:
         raise ImportRefused(
-            f"table {table!r}, key {columns}, rows {twice[0]} and {twice[1]}: {twice[3:]} comes {twice[2]} "
-            "times; expected "
-            "unique values; remove the repeated rows, or declare another key"
+            f"table {table!r}, key {columns}, rows {twice[0]} and {twice[1]}: {twice[3:]} comes {twice[2]} times; "
+            "expected unique values; remove the repeated rows, or declare another key"
         )
 
 
 def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
-    """Times as timestamp[ns], the unit of RelBench's own folders."""
+    """Returns the table with times as timestamp[ns], the unit of RelBench's own folders."""
     refusals = Refusals()
     for position, column in enumerate(found.columns):
         if not pa.types.is_timestamp(column.type):
@@ -204,9 +202,8 @@ def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
             row = pc.index(outside, True).as_py()
             refusals.problems.append(
                 f"table {plan.name!r}, column {name!r}, row {row}: expected a time in the years 1677 to 2262 "
-                f"(timestamp[ns]), got {pc.strftime(column.slice(row, 1), '%Y-%m-%d')[0]}; correct it "
-                "(end-of-time marks: "
-                f"null), or leave the column out by {exclude_option(f'{plan.name}.{name}')}"
+                f"(timestamp[ns]), got {pc.strftime(column.slice(row, 1), '%Y-%m-%d')[0]}; correct it (end-of-time "
+                f"marks: null), or leave the column out by {exclude_option(f'{plan.name}.{name}')}"
             )
             continue
         found = found.set_column(position, name, column.cast(pa.timestamp("ns")))
@@ -215,7 +212,7 @@ def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
 
 
 def _queryable(time_col: str, plan: TablePlan) -> str:
-    """The time column's name in the folder: RelBench puts it into a pandas query, so it must be an identifier."""
+    """Returns the time column's name in the folder: RelBench puts it into a pandas query, so it must be an identifier."""
     name = re.sub(r"\W", "_", time_col)
     name = f"_{name}" if not name.isidentifier() else name
     taken = {column for column in plan.columns if column != time_col}

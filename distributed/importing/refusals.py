@@ -1,7 +1,7 @@
-"""What an import refuses: as many problems in one go as can be found independently of each other, each with the option that helps.
+"""The refusal of an import: as many problems in one go as can be found independently of each other, each with the option that helps.
 
-A user repairs a source with a hundred tables in a few runs, not in a hundred: `Refusals` collects what the tables, columns, keys or files of one
-stage have wrong, and refuses them together before the next stage, which could only find consequences.
+`Refusals` collects what the tables, columns, keys or files of one stage have wrong, and refuses them together before the next stage, which could
+only find consequences.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Refusals:
         """Keeps what the body refuses, and goes on after it.
 
         Raises:
-            ImportRefused: The source does not answer any more; with what was found before.
+            ImportRefused: The source does not answer any more; the error holds what was found before, too.
         """
         try:
             yield
@@ -42,11 +42,15 @@ class Refusals:
                 raise ImportRefused(*self.problems) from refused
 
     def refuse(self) -> None:
-        """Raises ImportRefused with all that was kept, if there is any."""
+        """Refuses all that was kept.
+
+        Raises:
+            ImportRefused: There is a problem.
+        """
         if self.problems:
             raise ImportRefused(*self.problems)
 
 
 def exclude_option(*names: str) -> str:
-    """The option that leaves these `table.column` out, as a shell takes it."""
+    """Returns the option that leaves these `table.column` out, as a shell takes it."""
     return f"--exclude {shlex.join(names)}"

@@ -1,4 +1,4 @@
-"""What an import did: the report, its lines, and `import.json`, which tells a repeated import from another one.
+"""The report of an import, its lines, and `import.json`, which tells a repeated import from another one.
 
 In: ordered tables and their key counts. Out: `ImportReport`; JSON without passwords.
 """
@@ -22,7 +22,7 @@ _UNITS_S = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds"
 
 @dataclass(frozen=True, kw_only=True)
 class LaterTimes:
-    """Of one column of times: the rows in which it lies after the row's own time, and by how much at most."""
+    """The rows in which a column of times lies after the row's own time, and by how much at most."""
 
     num_later: int
     largest_lead_s: float
@@ -30,8 +30,13 @@ class LaterTimes:
 
 @dataclass(frozen=True, kw_only=True)
 class TableReport:
-    """One imported table. `null_fkeys`: null in the source; `dangling_fkeys`: set to null; `left_out`: column ->
-    reason; `later_times`: attributes that lie after their row's time.
+    """One imported table.
+
+    Args:
+        null_fkeys: Keys that are null in the source, by column.
+        dangling_fkeys: Keys without a parent that were set to null, by column.
+        left_out: Why a column was left out.
+        later_times: Attributes that lie after their row's time.
     """
 
     num_rows: int
@@ -47,8 +52,12 @@ class TableReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ImportReport:
-    """What was imported. `is_reused`: `out` held this very import already. `tasks`: labels per task and split.
-    `warnings`: what may be a leak and cannot be told from the data alone.
+    """One import.
+
+    Args:
+        tasks: Number of labels per task and split.
+        warnings: Columns that may be leaks, which the data alone cannot tell.
+        is_reused: Whether `out` held this very import already.
     """
 
     manifest: Path
@@ -63,6 +72,7 @@ class ImportReport:
 def table_report(
     table: OrderedTable, counts: KeyCounts, later_times: dict[str, LaterTimes], folder: Path
 ) -> TableReport:
+    """Returns the report of a table whose files are written."""
     plan = table.plan
     return TableReport(
         num_rows=table.num_rows,
@@ -78,6 +88,7 @@ def table_report(
 
 
 def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
+    """Returns the lines that a user sees of the tables."""
     lines = []
     for name, table in tables.items():
         fkeys = ", ".join(f"{column} -> {parent}" for column, parent in table.fkey_col_to_pkey_table.items())
@@ -93,7 +104,7 @@ def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
 
 
 def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
-    """A line a column that lies after its row's time, then how to tell a leak from a plan; nothing where there is none."""
+    """Returns a line per column that lies after its row's time, then how to tell a leak from a plan; () where there is none."""
     lines = [
         f"warning: {name}.{column} lies after {table.time_col}, the time of its row, in {later.num_later:,} of "
         f"{table.num_rows:,} rows, by up to {_duration(later.largest_lead_s)}"
@@ -120,6 +131,11 @@ def _duration(seconds: float) -> str:
 
 
 def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
+    """Returns the report of the import that `out` holds.
+
+    Raises:
+        FileExistsError: It is no import, or another one.
+    """
     path = out / "import.json"
     if not path.is_file():
         raise FileExistsError(f"{out} exists and is no import; remove it, or choose another --out")
@@ -145,6 +161,7 @@ def _table(found: Mapping[str, Any]) -> TableReport:
 
 
 def write_import_json(path: Path, identity: Mapping[str, Any], report: ImportReport) -> None:
+    """Writes import.json: identity and report."""
     content = dataclasses.asdict(report)
     del content["manifest"], content["is_reused"]
     path.write_text(json.dumps({**identity, "report": content}, indent=1, ensure_ascii=False), encoding="utf-8")

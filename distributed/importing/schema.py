@@ -17,7 +17,7 @@ Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", 
 """Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME)."""
 
 TextTypes = Literal["declared", "time", "all"]
-"""Which types may hide in text: none, times (SQLite has no type for them), or any (CSV)."""
+"""The types that may hide in text: none, times (SQLite has no type for them), or any (CSV)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class Link:
 
 @dataclass(frozen=True, kw_only=True)
 class TablePlan:
-    """What one table becomes. `columns`: those read, keys too; `order_cols`: the source key that orders the rows."""
+    """The plan of one table: the columns that are read (keys too), and the source key that orders the rows."""
 
     name: str
     columns: dict[str, Kind]
@@ -77,15 +77,15 @@ class TablePlan:
 def plan_tables(
     schemas: Mapping[str, SourceTable], *, tables: Sequence[str] | None, exclude: Iterable[str]
 ) -> dict[str, TablePlan]:
-    """Choose tables, leave out what is excluded, and settle every key.
+    """Chooses tables, leaves out what is excluded, and settles every key.
 
     Args:
-        schemas: all tables of the source.
-        tables: those to import, None for all; a foreign key to a table outside is left out and reported.
+        schemas: All tables of the source.
+        tables: Names of those to import, None for all; a foreign key to a table outside is left out and reported.
         exclude: `table.column` leaves a column out; `table.a+b` leaves a composite foreign key out, its columns stay.
 
     Raises:
-        ImportRefused: unknown names, composite foreign keys, names that differ only in case; all that there are.
+        ImportRefused: A name is unknown, a foreign key is composite, or names differ only in case; it holds all problems.
     """
     refusals = Refusals()
     chosen = _choose(schemas, tables)
@@ -138,8 +138,7 @@ def _refuse_same_but_case(what: str, names: Iterable[str], remedy: str) -> None:
     for name in names:
         if (other := seen.setdefault(name.casefold(), name)) != name:
             raise ImportRefused(
-                f"{what} {other!r} and {name!r} differ only in case, which DuckDB (task SQL) cannot tell apart; "
-                f"{remedy}"
+                f"{what} {other!r} and {name!r} differ only in case, which DuckDB (task SQL) cannot tell apart; {remedy}"
             )
 
 
@@ -155,7 +154,7 @@ def _parse_exclude(exclude: Iterable[str], schemas: Mapping[str, SourceTable]) -
 
 
 def _excluded(entry: str, schemas: Mapping[str, SourceTable]) -> tuple[str, tuple[str, ...]]:
-    """(table, columns) of one entry."""
+    """Returns (table, columns) of one entry."""
     # Names may hold dots: the table is the longest known name that the entry starts with.
     owners = sorted((name for name in schemas if entry.startswith(f"{name}.")), key=len)
     if not owners:
@@ -173,7 +172,7 @@ def _excluded(entry: str, schemas: Mapping[str, SourceTable]) -> tuple[str, tupl
 
 
 def _without(schema: SourceTable, columns: set[str]) -> SourceTable:
-    """The schema without these columns and without the keys that need them."""
+    """Returns the schema without these columns and without the keys that need them."""
     return replace(
         schema,
         columns={name: kind for name, kind in schema.columns.items() if name not in columns},
@@ -185,7 +184,7 @@ def _without(schema: SourceTable, columns: set[str]) -> SourceTable:
 def _links(
     schema: SourceTable, chosen: Mapping[str, SourceTable], excluded: set[tuple[str, ...]], source: SourceTable
 ) -> tuple[list[Link], dict[str, str]]:
-    """Foreign keys that stay, and the columns of those whose table is not imported, with the reason."""
+    """Returns the foreign keys that stay, and why the columns of the others are left out."""
     links: list[Link] = []
     refusals = Refusals()
     left_out = {column: "excluded" for column in source.columns if column not in schema.columns}
@@ -198,11 +197,9 @@ def _links(
         if len(fkey.columns) > 1:
             name = f"{schema.name}.{'+'.join(fkey.columns)}"
             refusals.problems.append(
-                f"table {schema.name!r}: composite foreign key {fkey.columns} -> {fkey.parent} "
-                f"{fkey.parent_columns}; a "
-                f"RelBench foreign key is one column. Give {fkey.parent!r} a key of one column, or leave "
-                "this foreign key "
-                f"out by {exclude_option(name)} (its columns stay as attributes)"
+                f"table {schema.name!r}: composite foreign key {fkey.columns} -> {fkey.parent} {fkey.parent_columns}; "
+                f"a RelBench foreign key is one column. Give {fkey.parent!r} a key of one column, or leave "
+                f"this foreign key out by {exclude_option(name)} (its columns stay as attributes)"
             )
             continue
         with refusals.each():
@@ -255,7 +252,7 @@ def _plan(
 
 
 def _free(name: str, taken: Iterable[str]) -> str:
-    """`name`, with underscores appended until no column has it (in any case)."""
+    """Returns `name`, with underscores appended until no column has it (in any case)."""
     used = {column.casefold() for column in taken}
     while name.casefold() in used:
         name += "_"

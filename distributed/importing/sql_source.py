@@ -1,4 +1,4 @@
-"""An SQL database as an import source: its schema by SQLAlchemy's inspector, its rows as a stream of Arrow batches.
+"""A SQL database as an import source: its schema by SQLAlchemy's inspector, its rows as a stream of Arrow batches.
 
 In: an SQLAlchemy URL. Out: `SourceTable`s of the default schema's tables (no views) and their rows, in whatever order
 the server likes: the import sorts. All tables are read in one transaction, repeatable-read where the database has it,
@@ -34,7 +34,11 @@ _KINDS: tuple[tuple[type[TypeEngine[Any]] | tuple[type[TypeEngine[Any]], ...], K
 
 
 class SqlSource:
-    """Context manager: connected inside. Opens the database for reading only as far as SQL goes: it runs SELECTs."""
+    """A SQL database as a source; a context manager that is connected inside, and runs nothing but SELECTs.
+
+    Raises:
+        ImportRefused: The URL is wrong, its driver is missing, or there is no such file.
+    """
 
     def __init__(self, source: str, batch_rows: int) -> None:
         self.batch_rows = batch_rows
@@ -47,8 +51,8 @@ class SqlSource:
         except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
             raise ImportRefused(
                 f"--source: {error}; expected an SQLAlchemy URL such as sqlite:///shop.db or "
-                "postgresql+psycopg://user@host/database, its driver installed (PostgreSQL: pip install "
-                "'psycopg[binary]')"
+                "postgresql+psycopg://user@host/database, its driver installed "
+                "(PostgreSQL: pip install 'psycopg[binary]')"
             ) from error
         # Neither passwords nor paths of this machine go into manifests.
         shown = self._url.set(database=Path(self._url.database or "").name) if self._is_sqlite else self._url
@@ -82,10 +86,10 @@ class SqlSource:
         self._engine.dispose()
 
     def schemas(self) -> dict[str, SourceTable]:
-        """Every table of the default schema, by name.
+        """Returns every table of the default schema, by name.
 
         Raises:
-            ImportRefused: the file is no database, or the catalogue cannot be read.
+            ImportRefused: The file is no database, or the catalogue cannot be read.
         """
         try:
             inspector = sa.inspect(self._connection)
@@ -135,10 +139,10 @@ class SqlSource:
         return "text_time" if kind == "timestamp" and self._is_sqlite else kind
 
     def batches(self, plan: TablePlan) -> Iterator[pa.RecordBatch]:
-        """The rows of a table, `batch_rows` at a time, columns in the order of `plan.columns`.
+        """Yields the rows of a table, `batch_rows` at a time, columns in the order of `plan.columns`.
 
         Raises:
-            ImportRefused: a value does not fit its column's declared type (SQLite stores anything anywhere).
+            ImportRefused: A value does not fit its column's declared type (SQLite stores anything anywhere).
         """
         table = sa.table(plan.name, *(sa.column(name) for name in plan.columns))
         query = sa.select(*(self._selected(plan.name, column) for column in table.columns))
@@ -176,14 +180,13 @@ class SqlSource:
                 sql_type = _type_name(self._types[plan.name, column])
                 raise ImportRefused(
                     f"table {plan.name!r}, column {column!r}, row {position + at} of the source ({key}): expected "
-                    f"{sql_type} read as {kind}, got {type(values[at]).__name__} {values[at]!r:.80}; "
-                    "correct the value, or "
-                    f"leave the column out by {exclude_option(f'{plan.name}.{column}')}"
+                    f"{sql_type} read as {kind}, got {type(values[at]).__name__} {values[at]!r:.80}; correct the value, "
+                    f"or leave the column out by {exclude_option(f'{plan.name}.{column}')}"
                 ) from error
         return pa.RecordBatch.from_arrays(arrays, names=list(plan.columns))
 
     def fingerprint(self) -> dict[str, str]:
-        """Nothing for a server: whether its rows changed cannot be told cheaply. For SQLite, the files' hashes."""
+        """Returns the SHA-256 of SQLite's files; {} for a server, of which nobody can tell cheaply whether its rows changed."""
         if not self._is_sqlite or (self._url.database or "").startswith("file:"):
             return {}
         files = [Path(f"{self._url.database}{suffix}") for suffix in ("", "-wal")]
@@ -195,7 +198,7 @@ def _as_spelled(name: str, known: Sequence[str]) -> str:
 
 
 def _base_type(sql_type: TypeEngine[Any]) -> TypeEngine[Any]:
-    """The type below a PostgreSQL domain."""
+    """Returns the type below a PostgreSQL domain."""
     while isinstance(sql_type, DOMAIN):
         sql_type = sql_type.data_type
     return sql_type

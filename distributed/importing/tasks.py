@@ -1,4 +1,4 @@
-"""Task files (RelBench TaskManifest YAML) to `tasks/<name>/`: the manifest copied, the labels made by RelBench itself.
+"""Turns task files (RelBench TaskManifest YAML) into `tasks/<name>/`: the manifest copied, the labels made by RelBench itself.
 
 In: a folder of `*.yaml` and an imported database folder. Out: `manifest.yaml`, byte for byte, and
 train/val/test.parquet in RelBench's canonical order (time, entity), times as timestamp[ns]. RelBench runs the SQL, cuts
@@ -27,10 +27,10 @@ SPLITS = ("train", "val", "test")
 
 
 def read_task_files(folder: Path | None) -> dict[Path, TaskManifest]:
-    """The task files of a folder, each one valid by itself; nothing for None.
+    """Reads the task files of a folder, each of which must be valid by itself; {} for None.
 
     Raises:
-        ImportRefused: no such folder, no YAML in it, a file that is no task, an external task, a name that comes twice.
+        ImportRefused: There is no such folder or no YAML in it, a file is no task, a task is external, or a name comes twice.
     """
     if folder is None:
         return {}
@@ -61,14 +61,13 @@ def _read(path: Path) -> TaskManifest:
         raise ImportRefused(f"task file {path.name}: name {task.name!r} cannot name a folder; choose another")
     if task.kind == KIND_EXTERNAL:
         raise ImportRefused(
-            f"task file {path.name}: kind 'external' has its labels made elsewhere; expected 'forecast' or "
-            "'autocomplete'"
+            f"task file {path.name}: kind 'external' has its labels made elsewhere; expected 'forecast' or 'autocomplete'"
         )
     return task
 
 
 def check_task_tables(tasks: Mapping[Path, TaskManifest], tables: Mapping[str, TableSpec]) -> None:
-    """Refuse tasks whose entity table is missing or has no pkey, before any label is made."""
+    """Refuses tasks whose entity table is missing or has no pkey, before any label is made."""
     refusals = Refusals()
     for path, task in tasks.items():
         for entity_table in (task.entity_table, task.src_entity_table, task.dst_entity_table):
@@ -84,11 +83,10 @@ def check_task_tables(tasks: Mapping[Path, TaskManifest], tables: Mapping[str, T
 
 
 def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path) -> dict[str, dict[str, int]]:
-    """Write every task below `dataset/tasks`; number of labels per task and split.
+    """Writes every task below `dataset/tasks`. Returns the number of labels per task and split.
 
     Raises:
-        ImportRefused: SQL that fails, a missing output column, a null label, a split without rows or too short a time
-        span.
+        ImportRefused: SQL fails, an output column is missing, a label is null, a split has no rows, or the time span is too short.
     """
     refusals = Refusals()
     num_labels = {}
@@ -120,9 +118,8 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, 
         ) from error
     except TypeError as error:  # what RelBench 3.0.2 raises where a split has no row
         raise ImportRefused(
-            f"task file {path.name}: RelBench cannot use the SQL's result: {error}; usual cause: the SQL "
-            "gives no row for a "
-            "split; check its dates against --val-timestamp and --test-timestamp"
+            f"task file {path.name}: RelBench cannot use the SQL's result: {error}; usual cause: the SQL gives no row for "
+            "a split; check its dates against --val-timestamp and --test-timestamp"
         ) from error
     except (RuntimeError, ValueError) as error:
         if isinstance(error, ImportRefused):

@@ -23,6 +23,11 @@ from distributed.importing.types import first_row, quoted
 
 
 def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:
+    """Refuses names of --time-cols that are no tables, or no columns that can hold times.
+
+    Raises:
+        ImportRefused: It holds all such names.
+    """
     refusals = Refusals()
     for table, column in (time_cols or {}).items():
         if table not in plans:
@@ -35,13 +40,13 @@ def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, Tab
             ]
             refusals.problems.append(
                 f"--time-cols, table {table!r}: {column!r} cannot be a time column; expected one that holds "
-                "timestamps, ISO 8601 "
-                f"text or UNIX seconds, among {fitting}"
+                f"timestamps, ISO 8601 text or UNIX seconds, among {fitting}"
             )
     refusals.refuse()
 
 
 def given_time_col(time_cols: Mapping[str, str] | None, plan: TablePlan) -> str | None:
+    """Returns the time column of a table that the user or else the source names."""
     if time_cols is not None:
         return time_cols.get(plan.name)
     return plan.schema.time_col if plan.schema.time_col in plan.columns else None
@@ -54,7 +59,7 @@ def time_candidates(
     expressions: Mapping[str, str],
     kinds: Mapping[str, Kind],
 ) -> list[str]:
-    """Columns that can be a row's time, by the rule at the top of this file; a table without rows has none."""
+    """Returns the columns that can be a row's time, by the rule at the top of this file; a table without rows has none."""
     columns = [
         column
         for column, kind in kinds.items()
@@ -74,7 +79,11 @@ def _is_birthday(column: str) -> bool:
 def notes_on_times(
     con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable], *, val_timestamp: str, test_timestamp: str
 ) -> list[str]:
-    """Renamed and partly null time columns; refuse timestamps that leave nothing to learn from."""
+    """Returns notes on renamed and partly null time columns, and refuses timestamps that leave nothing to learn from.
+
+    Raises:
+        ImportRefused: All rows are later than `val_timestamp`.
+    """
     notes: list[str] = []
     firsts: list[datetime] = []
     lasts: list[datetime] = []
@@ -99,7 +108,7 @@ def notes_on_times(
 
 
 def times_after_rows(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> dict[str, LaterTimes]:
-    """The attributes of a table that are times and lie, in some row, after the row's own; none where rows have no time.
+    """Returns the attributes of a table that are times and lie, in some row, after the row's own; {} where rows have no time.
 
     One pass over the table. Whether such a column is a plan (a due date) or a leak (a return) is not in the data.
     """

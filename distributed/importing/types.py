@@ -1,4 +1,4 @@
-"""Values of a source to typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
+"""Turns values of a source into typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
 
 Two ways in. `to_arrow`: Python objects from a database driver -> one Arrow array (int64, float64, bool, timestamp[us]
 in UTC, string). `type_expressions`: staged text (CSV, SQLite times) -> DuckDB expressions, inferred over ALL rows, so
@@ -38,10 +38,10 @@ _LAST_SECOND = 9_223_372_036  # of timestamp[ns], year 2262
 
 
 def to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
-    """One column of a batch as Arrow.
+    """Converts one column of a batch to Arrow.
 
     Raises:
-        ValueError, TypeError, OverflowError: some value does not fit; `first_misfit` tells which.
+        ValueError, TypeError, OverflowError: Some value does not fit; `first_misfit` tells which.
     """
     if kind == "timestamp":
         # Aware values of one batch may have different zones: each is moved to UTC; naive ones are taken as UTC.
@@ -54,7 +54,7 @@ def to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
 
 
 def first_misfit(values: Sequence[Any], kind: Kind) -> int:
-    """Position of the first value that `to_arrow` cannot convert."""
+    """Returns the position of the first value that `to_arrow` cannot convert."""
     for position, value in enumerate(values):
         try:
             to_arrow([value], kind)
@@ -64,7 +64,7 @@ def first_misfit(values: Sequence[Any], kind: Kind) -> int:
 
 
 def _convert(value: Any, kind: Kind) -> Any:
-    """One value as the Python type of `kind`; TypeError where that would change its meaning."""
+    """Converts one value to the Python type of `kind`; raises TypeError where that would change its meaning."""
     if value is None:
         return None
     number = isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
@@ -84,12 +84,12 @@ def _convert(value: Any, kind: Kind) -> Any:
 
 
 def quoted(name: str) -> str:
-    """`name` as an SQL identifier."""
+    """Returns `name` as a SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def first_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
-    """The only row of a query that ends in LIMIT 1 or aggregates; fetched to the end, which frees the connection."""
+    """Returns the only row of a query that ends in LIMIT 1 or aggregates; it is fetched to the end, which frees the connection."""
     rows = con.execute(query).fetchall()
     return rows[0] if rows else None
 
@@ -97,14 +97,16 @@ def first_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | N
 def type_expressions(
     con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, time_col: str | None
 ) -> tuple[dict[str, str], dict[str, Kind]]:
-    """DuckDB expression and resulting kind of every column.
+    """Returns the DuckDB expression and the resulting kind of every column.
 
     Args:
-        staged: the DuckDB relation that holds the staged rows, column `__row_source` numbering them.
-        time_col: the time column that the user named, which must be one; None to judge by the values alone.
+        con: Connection to the work database.
+        plan: Plan of the table.
+        staged: The DuckDB relation that holds the staged rows, numbered by its column `__row_source`.
+        time_col: The time column that the user named, which must be one; None to judge by the values alone.
 
     Raises:
-        ImportRefused: the time column, or SQLite date columns, hold a value that is not an ISO 8601 time.
+        ImportRefused: The time column, or SQLite date columns, hold a value that is not an ISO 8601 time.
     """
     expressions: dict[str, str] = {}
     kinds: dict[str, Kind] = {}
@@ -137,7 +139,7 @@ def _expression(column: str, declared: Kind, kind: Kind, *, is_time_col: bool) -
 
 
 def _inferred(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, declared: Kind) -> Kind:
-    """The type that every non-null value of a text column has; keys are integers or text."""
+    """Returns the type that every non-null value of a text column has; keys are integers or text."""
     text_types, is_key = plan.schema.text_types, column in plan.key_cols
     if declared != "text" or text_types == "declared" or (is_key and text_types == "time"):
         return declared
@@ -178,7 +180,7 @@ def _refuse_bad_times(
 
 
 def _refuse_odd_seconds(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str) -> Kind:
-    """A time column of integers counts UNIX seconds; milliseconds would land millennia away, so a range check tells."""
+    """Refuses a time column of integers that are no UNIX seconds: milliseconds would land millennia away, so a range check tells."""
     bad = first_row(
         con,
         f"SELECT __row_source, {quoted(column)} FROM {staged} WHERE CAST({quoted(column)} AS BIGINT) "
@@ -187,7 +189,6 @@ def _refuse_odd_seconds(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged:
     if bad:
         raise ImportRefused(
             f"table {plan.name!r}, time column {column!r}, row {bad[0]} of the source: expected UNIX seconds (integers "
-            f"between 0 and {_LAST_SECOND}), got {bad[1]}; store seconds or timestamps, or name another "
-            "column by --time-cols"
+            f"between 0 and {_LAST_SECOND}), got {bad[1]}; store seconds or timestamps, or name another column by --time-cols"
         )
     return "integer"

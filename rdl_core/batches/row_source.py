@@ -1,4 +1,4 @@
-"""Where a batch finds the times and cells of its rows: in the mapped store, or in what the shares of a graph sent.
+"""The sources of the times and cells of a batch's rows: the mapped store, or the shares of a graph.
 
 Promise: `collate` gets the same batch from both, bit for bit.
 """
@@ -27,7 +27,7 @@ class RowTopology(Protocol):
     @property
     def has_time_col(self) -> NDArray[np.bool_]: ...
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """int64 [rows], UNIX seconds."""
+        """Returns int64 [rows], UNIX seconds."""
         ...
 
 
@@ -39,11 +39,11 @@ class RowCells(Protocol):
 
 
 RowSource = Callable[[Sequence[Subgraph]], tuple[RowTopology, Mapping[str, RowCells]]]
-"""Given samples, the times of all their rows and the cells of these and of all donors."""
+"""Returns, for some samples, the times of all their rows and the cells of these and of all donors."""
 
 
 def mapped_rows(store: Store) -> RowSource:
-    """The rows of a store that this process maps."""
+    """Returns the source that reads the rows of a store which this process maps."""
     return lambda subgraphs: (store.graph, store.features)
 
 
@@ -54,13 +54,13 @@ AskCells = Callable[[dict[int, dict[str, NDArray[np.int64]]]], dict[int, dict[st
 class ShardedRows:
     """A RowSource that asks the shares of a graph, in one round for all samples.
 
-    The rows that corruption copies cells from (donors: at most 10,000 a column) are read from the store once and kept.
+    The rows that corruption copies cells from (donors: at most 10,000 per column) are read from the store once and kept.
 
     Args:
-        store: Read are its donors, and sizes.
-        owned: Who owns what.
-        ask: One round of requests.
-        distribution: Of the donors.
+        store: The store, of which donors and sizes are read.
+        owned: The assignment of rows to shares.
+        ask: Sends one round of requests.
+        distribution: Distribution of the donors, "distinct" or "frequency".
     """
 
     def __init__(self, store: Store, owned: Ownership, ask: AskCells, distribution: str) -> None:
@@ -85,7 +85,7 @@ class ShardedRows:
         return _FetchedTopology(self.store, times), cells
 
     def _split(self, wanted: Mapping[str, NDArray[np.int64]]) -> dict[int, dict[str, NDArray[np.int64]]]:
-        """By share; rows are sorted and ranges contiguous, so the answers in order of shares are in order of rows."""
+        """Splits the rows by share; they are sorted and ranges contiguous, so the answers in order of shares are in order of rows."""
         requests: dict[int, dict[str, NDArray[np.int64]]] = {}
         for t, (table, rows) in enumerate(wanted.items()):
             owners = self.owned.owner(t, rows)

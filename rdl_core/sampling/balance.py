@@ -1,8 +1,8 @@
-"""HGSampling's claim of balance beside plain neighbour sampling: how many rows of each table, and links of each key, either returns.
+"""A measurement of HGSampling's balance beside plain neighbour sampling: rows per table and links per key of both.
 
-Plain: from the same seeds, for as many hops, each new row draws `fan_out` of all its neighbours at random, whatever their table (GraphSAGE on
-the graph without types); a fan-out of 2.3 means two, and three for about every third row. It is fitted, so that both return about as many
-rows. Links are, for both, all foreign keys between the sampled rows. Costs some milliseconds a subgraph: for a look, not for training.
+Plain sampling starts from the same seeds; for as many hops, each new row draws `fan_out` of all its neighbours at random, whatever their table
+(GraphSAGE on the graph without types); a fan-out of 2.3 means two, and three for about every third row. It is fitted, so that both return about
+as many rows. Links are, for both, all foreign keys between the sampled rows. It costs some milliseconds per subgraph: for a look, not for training.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ FAN_OUTS, FITTING_STEPS = (0.5, 32.0), 9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Counts:
-    """Of several subgraphs together.
+class RowCounts:
+    """Rows and links of several subgraphs together.
 
     Args:
-        rows: Per table.
-        links: Per foreign key.
+        rows: Rows per table.
+        links: Links per foreign key.
     """
 
     rows: dict[str, int]
@@ -36,11 +36,12 @@ class Counts:
 
     @property
     def num_rows(self) -> int:
+        """Rows of all tables."""
         return sum(self.rows.values())
 
     @property
     def even_tables(self) -> float:
-        """As how many tables of equal size the rows are spread: exp of the entropy of the tables' shares."""
+        """The number of equally large tables over which rows would be spread as evenly: exp of the entropy of the tables' shares."""
         shares = np.array([n for n in self.rows.values() if n > 0]) / max(1, self.num_rows)
         return math.exp(-float((shares * np.log(shares)).sum()))
 
@@ -50,23 +51,23 @@ class Balance:
     """Both samplers from the same seeds.
 
     Args:
-        hg_sampling, plain: What they returned.
-        samples: Subgraphs of each.
-        fan_out: Of the plain one, on average.
+        hg_sampling, plain: Rows and links that they returned.
+        samples: Number of subgraphs of each.
+        fan_out: Average fan-out of plain sampling.
     """
 
-    hg_sampling: Counts
-    plain: Counts
+    hg_sampling: RowCounts
+    plain: RowCounts
     samples: int
     fan_out: float
 
 
 def balance(sampler: HGSampling, samples: int) -> Balance:
-    """Counts of the first samples of epoch 0 (at most an epoch), and of plain neighbour sampling from their seeds."""
+    """RowCounts rows and links of the first samples of epoch 0 (at most an epoch), and of plain neighbour sampling from their seeds."""
     cursors = [(0, k) for k in range(min(samples, sampler.samples_per_epoch))]
     subgraphs = sampler.sample(0, [k for _, k in cursors])
     graph = sampler.graph
-    ours = Counts(
+    ours = RowCounts(
         rows={t: sum(s.num_rows[t] for s in subgraphs) for t in graph.node_types},
         links={e: sum(s.num_links[e] for s in subgraphs) for e in graph.edge_types},
     )
@@ -78,7 +79,7 @@ def balance(sampler: HGSampling, samples: int) -> Balance:
 def plain_neighbours(
     sampler: HGSampling, seeds: NDArray[np.int64], fan_out: float, generator: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Distinct graph nodes of one plain subgraph, seeds first; only rows before the sampler's bound."""
+    """Returns the distinct graph nodes of one plain subgraph, seeds first; only rows before the sampler's bound."""
     found = dict.fromkeys(seeds.tolist())
     new = list(found)
     for _ in range(sampler.config.num_hops):
@@ -92,10 +93,10 @@ def plain_neighbours(
     return np.array(list(found), np.int64)
 
 
-def _plain_of_size(sampler: HGSampling, seeds: list[NDArray[np.int64]], num_rows: int) -> tuple[Counts, float]:
-    """Plain samples of about `num_rows` rows in total, and their fan-out, by bisection: totals grow with it."""
+def _plain_of_size(sampler: HGSampling, seeds: list[NDArray[np.int64]], num_rows: int) -> tuple[RowCounts, float]:
+    """RowCounts plain samples of about `num_rows` rows in total, and returns their fan-out, found by bisection: totals grow with it."""
     low, high = FAN_OUTS
-    best: tuple[Counts, float] | None = None
+    best: tuple[RowCounts, float] | None = None
     for _ in range(FITTING_STEPS):
         fan_out = (low * high) ** 0.5
         generators = [numpy_generator(sampler.seed, k) for k in range(len(seeds))]
@@ -108,8 +109,8 @@ def _plain_of_size(sampler: HGSampling, seeds: list[NDArray[np.int64]], num_rows
     return best
 
 
-def count(graph: RelationalEntityGraph, subgraphs: list[NDArray[np.int64]]) -> Counts:
-    """Rows per table and foreign keys between them; each subgraph int64 [nodes], distinct."""
+def count(graph: RelationalEntityGraph, subgraphs: list[NDArray[np.int64]]) -> RowCounts:
+    """RowCounts rows per table and foreign keys between them; each subgraph is int64 [nodes], distinct."""
     rows, links = dict.fromkeys(graph.node_types, 0), dict.fromkeys(graph.edge_types, 0)
     for nodes in subgraphs:
         parts = {
@@ -122,7 +123,7 @@ def count(graph: RelationalEntityGraph, subgraphs: list[NDArray[np.int64]]) -> C
             links[edge_type] += int(
                 np.isin(graph.key_parent(edge_type)[parts[edge_type[0]]], parts[edge_type[2]]).sum()
             )
-    return Counts(rows=rows, links=links)
+    return RowCounts(rows=rows, links=links)
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
-"""Compiled kernels of HGSampling; `hg_sampling.py` (local) and `sharded_sampling.py` are their only callers and hold the contract.
+"""Compiled kernels of HGSampling; `hg_sampling.py` (local) and `sharded.py` are their only callers and hold the contract.
 
 Terms. A *subgraph* in the making knows its *entries*: every row it has met, in order of meeting, with graph node, budget and place. The budget
 is the sum of 1/degree over the row's sampled neighbours, NaN once the row is sampled; the place is 1 + its position among the sampled rows
 of its table, 0 before. `index` finds a node's entry: directly while the database is small, by open addressing else, so that memory and cache
 misses follow what a subgraph touches and not the size of the database. *Segments* name the runs of entries that belong to one table.
 
-A *view* is what the kernels read of the graph: parents and child lists by "list number". Locally a row's list number is the row; a sharded
-sampler passes the lists that it was sent, and no times, since what it was sent is visible. Nothing here allocates or clears anything of the
-graph's size; the kernels release the GIL.
+A `GraphView` is what the kernels read of the graph. Nothing here allocates or clears anything of the graph's size; the kernels release the GIL.
 """
 
 # ruff: noqa: ANN001, ANN201, ANN202
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+from numpy.typing import NDArray
 
 from rdl_core.graph.reg import ALWAYS
 from rdl_core.kernel_cache import inlined, kernel, kernel_part, njit
@@ -26,9 +27,36 @@ TABLE_STREAM = 1_000_000
 """Table t of a hop draws from the hop's child stream TABLE_STREAM + t; key k picks children of a hub from child stream k."""
 
 
+class GraphView(NamedTuple):
+    """The part of the graph that kernels read: parents and child lists by "list number".
+
+    In the whole graph, a row's list number is the row. A sharded sampler passes the lists that it was sent, and no times, since all that it was
+    sent is visible.
+
+    Args:
+        row_offset: int64 [tables + 1], number of each table's first node.
+        time: int64 [nodes], UNIX seconds; [0] where all is visible.
+        child_type, parent_type: int64 [keys], tables of a key.
+        parent_offset: int64 [keys + 1]; parent: int32, parent row by (key, list number), -1 for null, -2 - row if it is not visible.
+        children: int32, child rows of all lists.
+        list_offset: int64 [keys + 1]; list_begin, list_end: int64, the list in `children` by (key, list number).
+    """
+
+    row_offset: NDArray[np.int64]
+    time: NDArray[np.int64]
+    child_type: NDArray[np.int64]
+    parent_type: NDArray[np.int64]
+    parent_offset: NDArray[np.int64]
+    parent: NDArray[np.int32]
+    children: NDArray[np.int32]
+    list_offset: NDArray[np.int64]
+    list_begin: NDArray[np.int64]
+    list_end: NDArray[np.int64]
+
+
 @kernel
 def count_before(children, time, child_offset, low, high, bound):
-    """How many of children[low:high] (sorted by time) exist before `bound`: galloping from the end, then a binary search."""
+    """Counts those of children[low:high] (sorted by time) that exist before `bound`: galloping from the end, then a binary search."""
     first, above, at, step = low, high, high - 1, 1
     while at >= low and time[child_offset + children[at]] >= bound:
         above = at
@@ -46,7 +74,7 @@ def count_before(children, time, child_offset, low, high, bound):
 
 @inlined
 def _slot(index, node_of, shift, node):
-    """Where `node` is in the index, or the free slot where it belongs."""
+    """Returns the slot of `node` in the index, or the free slot where it belongs."""
     if shift == 0:
         return node
     mask = len(index) - 1
@@ -58,7 +86,7 @@ def _slot(index, node_of, shift, node):
 
 @kernel_part
 def reserve(counters, entries, needed):
-    """The entries with room for `needed`: as they are, or copied to larger arrays with a larger index."""
+    """Returns the entries with room for `needed`: as they are, or copied to larger arrays with a larger index."""
     index, node, budget, place = entries
     if needed <= len(node):
         return entries
@@ -138,8 +166,9 @@ def _close_segment(counters, segments, table, begin, end):
 
 @kernel_part
 def most_entries(view, lists, first_new, num_sampled, max_children):
-    """A bound on how many rows the newly sampled rows can add."""
-    _, _, child_type, parent_type, _, _, _, list_offset, list_begin, list_end = view
+    """Returns a bound on how many rows the newly sampled rows can add."""
+    child_type, parent_type, list_offset = view.child_type, view.parent_type, view.list_offset
+    list_begin, list_end = view.list_begin, view.list_end
     most = 0
     for k in range(len(child_type)):
         child, parent_table = child_type[k], parent_type[k]
@@ -152,8 +181,8 @@ def most_entries(view, lists, first_new, num_sampled, max_children):
 
 @kernel
 def read_parents(view, lists, first_new, num_sampled, parents):
-    """parents[key, place of the child] of the newly sampled rows: row, -1 for null, -2 - row if it does not exist before the view's bound."""
-    _, _, child_type, _, parent_offset, parent, _, _, _, _ = view
+    """Fills parents[key, place of the child] for the newly sampled rows: row, -1 for null, -2 - row if it is not visible."""
+    child_type, parent_offset, parent = view.child_type, view.parent_offset, view.parent
     for k in range(len(child_type)):
         child = child_type[k]
         for i in range(first_new[child], num_sampled[child]):
@@ -163,7 +192,7 @@ def read_parents(view, lists, first_new, num_sampled, parents):
 @kernel_part
 def _touch_lists(view, key, lists):
     """Reads the first child of each list, so that their cache misses overlap instead of following each other."""
-    _, _, _, _, _, _, children, list_offset, list_begin, list_end = view
+    children, list_offset, list_begin, list_end = view.children, view.list_offset, view.list_begin, view.list_end
     touched = 0
     for i in range(len(lists)):
         at = list_offset[key] + lists[i]
@@ -178,9 +207,10 @@ def spread(
 ):
     """Adds 1/degree of every newly sampled row to the budget of each of its neighbours, in (key, sampled position) order.
 
-    bounds: before which time children, parents are seen (children ALWAYS: the lists are cut); a view without times holds nothing else.
+    bounds: UNIX seconds before which children and parents are seen (children ALWAYS: the lists are cut); a view without times needs none.
     """
-    row_offset, time, child_type, parent_type, _, _, children, list_offset, list_begin, list_end = view
+    row_offset, time, child_type, parent_type = view.row_offset, view.time, view.child_type, view.parent_type
+    children, list_offset, list_begin, list_end = view.children, view.list_offset, view.list_begin, view.list_end
     shift = counters[SHIFT]
     for k in range(len(child_type)):
         child, parent_table = child_type[k], parent_type[k]
@@ -216,9 +246,9 @@ def spread(
 
 @inlined
 def hub_runs(stream, key, row, degree, max_children):
-    """(start, stride, run) of a systematic draw of `max_children` children: runs of neighbours in time, evenly spaced round the list.
+    """Returns (start, stride, run) of a systematic draw of `max_children` children: runs of neighbours in time, evenly spaced round the list.
 
-    Every child is as likely, since the start is; all are distinct, since stride >= run. A run is two cache lines where that divides the
+    Each child is equally likely, since the start is uniform; all are distinct, since stride >= run. A run is two cache lines where that divides the
     number: on a large database, reading a child elsewhere costs more than all else that is done with it.
     """
     run = 32 if max_children % 32 == 0 else 1
@@ -246,14 +276,14 @@ def _sift_down(keys, heap, node_of, size, at):
 
 @kernel_part
 def _margins(nodes, budget, offset, stream, threshold, margins):
-    """Positive where -log(u) / weight may be below the threshold, since 1 - u <= -log(u); the slack is above all rounding. Vectorised."""
+    """Fills margins: positive where -log(u) / weight may be below the threshold, since 1 - u <= -log(u); the slack is above all rounding."""
     for i in range(len(nodes)):
         margins[i] = uniform(stream, nodes[i] - offset) - 1.0 + budget[i] * budget[i] * threshold * 1.0000001
 
 
 @njit(cache=True, nogil=True, no_cpython_wrapper=True, fastmath={"reassoc", "contract"})
 def _total_weight(budget):
-    """(sum of weights, count) of the entries that are not sampled yet, roughly: the sum's order is the compiler's."""
+    """Returns the sum of weights, whose order is the compiler's, and the count of the entries that are not sampled yet."""
     total, live = 0.0, 0
     for i in range(len(budget)):
         waiting = budget[i] > 0.0
@@ -264,7 +294,7 @@ def _total_weight(budget):
 
 @kernel_part
 def _smallest_keys(segments, table, offset, node_of, budget, num_draws, threshold, stream, keys, heap, margins):
-    """The `num_draws` smallest keys of a table among those below the threshold; returns how many there are."""
+    """Collects the `num_draws` smallest keys of a table among those below the threshold. Returns how many there are."""
     size = np.int64(0)
     for s in range(len(segments)):
         if segments[s, 0] != table:
@@ -306,9 +336,10 @@ def draw(segments, table, offset, node_of, budget, num_draws, stream, keys, heap
     if num_draws == 0:
         return 0
     threshold = np.inf if live == num_draws else 1.6 * num_draws / total
-    while _smallest_keys(
-        segments, table, offset, node_of, budget, num_draws, threshold, stream, keys, heap, margins
-    ) < num_draws:  # fmt: skip
+    while (
+        _smallest_keys(segments, table, offset, node_of, budget, num_draws, threshold, stream, keys, heap, margins)
+        < num_draws
+    ):
         threshold *= 4.0
     return num_draws
 
@@ -381,12 +412,12 @@ def pack(row_offset, child_type, parent_type, counters, entries, rows, parents, 
 
 @kernel
 def grow_hop(view, bounds, lists, limits, stream, counters, entries, segments, scratch, first_new):
-    """One hop of one subgraph: its new rows spread their budget, then the next rows are drawn. Returns the entries, perhaps grown.
+    """Grows one subgraph by a hop: its new rows spread their budget, then the next rows are drawn. Returns the entries, perhaps grown.
 
     limits: (rows_per_hop, num_hops, max_children); first_new: int64 [tables], where the rows of the last hop begin, moved on.
     """
     rows, parents, num_sampled, drawing = scratch
-    row_offset = view[0]
+    row_offset = view.row_offset
     most = counters[ENTRIES] + most_entries(view, lists, first_new, num_sampled, limits[2])
     entries = reserve(counters, entries, min(most, row_offset[-1]))
     read_parents(view, lists, first_new, num_sampled, parents)
@@ -399,12 +430,12 @@ def grow_hop(view, bounds, lists, limits, stream, counters, entries, segments, s
 
 @kernel
 def sample_many(view, seed_nodes, bounds, limits, streams, counters, entries, segments, scratch, buffers):
-    """Several subgraphs on a view of the whole graph, packed one after another.
+    """Grows several subgraphs on a view of the whole graph, packed one after another.
 
-    seed_nodes: int64 [samples, seeds]; bounds: int64 [samples, 3], before when children, parents and the seeds' own parents are seen;
+    seed_nodes: int64 [samples, seeds]; bounds: int64 [samples, 3], UNIX seconds before which children, parents and the seeds' own parents are seen;
     buffers: int32. Returns (int64 [samples + 1], where each begins, and the entries, perhaps grown).
     """
-    row_offset, child_type, parent_type = view[0], view[2], view[3]
+    row_offset, child_type, parent_type = view.row_offset, view.child_type, view.parent_type
     rows, parents, num_sampled, _ = scratch
     first_new = np.zeros(len(row_offset) - 1, np.int64)
     begins = np.zeros(len(streams) + 1, np.int64)
@@ -415,9 +446,7 @@ def sample_many(view, seed_nodes, bounds, limits, streams, counters, entries, se
         for hop in range(limits[1]):
             seen[0], seen[1] = bounds[s, 0], bounds[s, 2 if hop == 0 else 1]
             stream = fold(streams[s], hop)
-            entries = grow_hop(
-                view, seen, rows, limits, stream, counters, entries, segments, scratch, first_new
-            )  # fmt: skip
+            entries = grow_hop(view, seen, rows, limits, stream, counters, entries, segments, scratch, first_new)
         read_parents(view, rows, first_new, num_sampled, parents)
         begins[s + 1] = begins[s] + pack(
             row_offset, child_type, parent_type, counters, entries, rows, parents, num_sampled, buffers[begins[s] :]

@@ -1,6 +1,6 @@
 """Type-balanced HGSampling (Hu et al. 2020, algorithms 1 and 2) on the relational entity graph.
 
-Per table a budget of candidate rows: every newly sampled row adds 1/degree to each neighbour not sampled yet; the next rows of a table are
+Each table has a budget of candidate rows: every newly sampled row adds 1/degree to each neighbour not sampled yet; the next rows of a table are
 drawn without replacement with probability proportional to budget squared. So every table gets its `rows_per_hop` rows a hop, however
 unequal the tables are.
 
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import ALWAYS, RelationalEntityGraph
 from rdl_core.random_streams import PURPOSE_HG_SAMPLING, stream
-from rdl_core.sampling.hg_kernels import sample_many
+from rdl_core.sampling.hg_kernels import GraphView, sample_many
 from rdl_core.sampling.hg_seeds import HGSeeds
 from rdl_core.sampling.subgraph import Subgraph
 
 DIRECT_INDEX_NODES = 1 << 21
-"""Up to this many rows of the database, a subgraph's index has a slot for each (int32: 8 MB); beyond, it is a hash table."""
+"""A subgraph's index has a slot per row of a database of at most this many rows (int32: 8 MB); beyond, it is a hash table."""
 FIRST_ENTRIES = 1 << 14
 DRAW_BLOCK = 256
 
@@ -39,7 +39,7 @@ class HGSampling:
 
     Args:
         graph: The relational entity graph.
-        config: What a sample is.
+        config: Settings of a sample.
         seed: Run seed.
         before_s: Only rows that exist before this UNIX second are seen (pretraining: cutoff + 1).
 
@@ -52,18 +52,34 @@ class HGSampling:
         self.seeds = HGSeeds(graph, config, seed=seed, before_s=before_s)
         ends = graph.children_end if before_s <= graph.cutoff_s + 1 else graph.children_indptr[1:]
         self._lists_are_cut = before_s == graph.cutoff_s + 1 and config.time_bound == "cutoff"
-        self._view = (
-            graph.row_offset, graph.time, graph.child_type, graph.parent_type, graph.parent_offset, graph.parent,
-            graph.children, graph.indptr_offset, graph.children_indptr, ends,
-        )  # fmt: skip
+        self._view = GraphView(
+            row_offset=graph.row_offset,
+            time=graph.time,
+            child_type=graph.child_type,
+            parent_type=graph.parent_type,
+            parent_offset=graph.parent_offset,
+            parent=graph.parent,
+            children=graph.children,
+            list_offset=graph.indptr_offset,
+            list_begin=graph.children_indptr,
+            list_end=ends,
+        )
         self._scratch: deque[Any] = deque()
 
     @property
     def samples_per_epoch(self) -> int:
+        """Whole samples of an epoch."""
         return self.seeds.samples_per_epoch
 
     def sample(self, epoch: int, samples: Sequence[int]) -> list[Subgraph]:
-        """The given samples of an epoch, in this order.
+        """Samples subgraphs by their numbers.
+
+        Args:
+            epoch: Epoch.
+            samples: Numbers of samples within the epoch.
+
+        Returns:
+            The subgraphs, in this order.
 
         Raises:
             IndexError: A sample is beyond the epoch.
@@ -76,7 +92,7 @@ class HGSampling:
 
         Args:
             seeds: int64 [samples, seeds], graph nodes.
-            cursors: (epoch, sample) of each, which name its random streams.
+            cursors: (epoch, sample) of each sample, which name its random streams.
         """
         config, graph = self.config, self.graph
         scratch = self._scratch.pop() if self._scratch else self._new_scratch()
@@ -100,12 +116,12 @@ class HGSampling:
 
 
 def sample_streams(seed: int, cursors: Sequence[tuple[int, int]]) -> NDArray[np.uint64]:
-    """uint64 [samples]: the stream of each sample."""
+    """Returns the stream of each sample: uint64 [samples]."""
     return np.array([stream(seed, PURPOSE_HG_SAMPLING, e, k) for e, k in cursors], dtype=np.uint64)
 
 
 def max_subgraph_bytes(num_tables: int, num_keys: int, config: HGSamplingConfig) -> int:
-    """The most that a packed subgraph (subgraph.py) of so many tables and foreign keys takes."""
+    """Returns the most bytes that a packed subgraph (subgraph.py) of so many tables and foreign keys takes."""
     capacity = config.seeds_per_sample + config.num_hops * config.rows_per_hop
     return 4 * (num_tables * (1 + capacity) + num_keys * (1 + 2 * capacity))
 
@@ -114,8 +130,8 @@ class SubgraphScratch:
     """Memory of one subgraph in the making (hg_kernels.py); serves one at a time.
 
     Args:
-        graph: Its sizes count.
-        config: What a sample is.
+        graph: The relational entity graph; its sizes count.
+        config: Settings of a sample.
         direct: Whether nodes index the entries directly, or a hash table does.
     """
 

@@ -1,6 +1,6 @@
-"""Where samples start: which seed rows make sample k of epoch e, and which rows the sample may see.
+"""The seeds of pretraining: which rows make sample k of epoch e, and which rows the sample may see.
 
-Promises: an epoch uses every eligible row once, but for a partial last sample, which is dropped; sample k of epoch e is a function of
+Promises: an epoch uses every eligible row once, except those of a partial last sample, which is dropped; sample k of epoch e is a function of
 (seed, e, k) and the eligible rows alone. Seeds are graph nodes (row_offset[table] + row).
 """
 
@@ -17,7 +17,7 @@ from rdl_core.random_streams import PURPOSE_PERMUTATION, permuted, stream
 
 
 def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:
-    """The table with the most foreign keys; of ties the one with more rows before `before_s` (UNIX seconds)."""
+    """Returns the table with the most foreign keys; of ties the one with more rows before `before_s` (UNIX seconds)."""
 
     def rank(table: str) -> tuple[int, int]:
         keys = sum(edge_type[0] == table for edge_type in graph.edge_types)
@@ -27,11 +27,13 @@ def default_seed_table(graph: RelationalEntityGraph, before_s: int) -> str:
 
 
 class HGSeeds:
-    """The seeds of every sample. Which rows are eligible is found when first asked: a process that only grows subgraphs never does.
+    """The seeds of every sample.
+
+    The eligible rows are found when they are first asked for: a process that only grows subgraphs never does.
 
     Args:
-        graph: Its sizes and times count.
-        config: What a sample is.
+        graph: The relational entity graph; its sizes and times count.
+        config: Settings of a sample.
         seed: Run seed.
         before_s: Only rows that exist before this UNIX second are seeds.
 
@@ -48,15 +50,15 @@ class HGSeeds:
 
     @cached_property
     def table(self) -> str:
-        """The seed table; of "all_tables", the one that would be."""
+        """The seed table; with seeds="all_tables", the one that would be."""
         return self.config.seed_table or default_seed_table(self.graph, self.before_s)
 
     @cached_property
     def eligible(self) -> NDArray[np.int64]:
-        """int64: all seeds of an epoch, graph nodes.
+        """All seeds of an epoch: int64 [seeds], graph nodes.
 
         Raises:
-            ValueError: Fewer than one sample needs.
+            ValueError: There are fewer than one sample needs.
         """
         nodes = self._eligible()
         if len(nodes) < self.config.seeds_per_sample:
@@ -70,6 +72,7 @@ class HGSeeds:
 
     @property
     def samples_per_epoch(self) -> int:
+        """Whole samples of an epoch."""
         return len(self.eligible) // self.config.seeds_per_sample
 
     @property
@@ -100,8 +103,13 @@ class HGSeeds:
         return self.eligible[first + run * size : first + (run + 1) * size]
 
     def bounds(self, seeds: NDArray[np.int64]) -> NDArray[np.int64]:
-        """int64 [samples, 3], UNIX seconds: a sample sees children that exist before the first, parents before the second, parents of its
-        seeds before the third."""
+        """Returns the bounds of samples: int64 [samples, 3], UNIX seconds.
+
+        A sample sees children that exist before the first, parents before the second, and parents of its seeds before the third.
+
+        Args:
+            seeds: int64 [samples, seeds_per_sample], graph nodes.
+        """
         if self.config.time_bound == "cutoff":
             return np.full((len(seeds), 3), self.before_s, np.int64)
         latest = self.graph.time[seeds].max(axis=1)

@@ -1,9 +1,9 @@
-"""HGSampling on a graph that lies in shares (graph_share.py): the same kernels, fed with what the shares answer.
+"""HGSampling on a graph that lies in shares (share.py): the same kernels, fed with the answers of the shares.
 
 Promises
-- Bit-equal to `HGSampling` on the whole graph, whatever the number of shares.
-- One round of requests (at most one a share) for each hop of a whole batch of subgraphs, and one for the keys of the rows drawn last:
-  num_hops + 1 rounds a batch. Their cells take one more (`batch.py`).
+- Samples are bit-equal to those of `HGSampling` on the whole graph, whatever the number of shares.
+- There is one round of requests (at most one per share) for each hop of a whole batch of subgraphs, and one for the keys of the rows drawn last:
+  num_hops + 1 rounds per batch. Their cells take one more (`batches/row_source.py`).
 - Nothing here is proportional to the size of the graph.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import RelationalEntityGraph, read_only
 from rdl_core.random_streams import fold
-from rdl_core.sampling.hg_kernels import clear, grow_hop, pack, plant, read_parents
+from rdl_core.sampling.hg_kernels import GraphView, clear, grow_hop, pack, plant, read_parents
 from rdl_core.sampling.hg_sampling import HGSampling, SubgraphScratch, sample_streams
 from rdl_core.sampling.share import Ownership, Request, Response
 from rdl_core.sampling.subgraph import Subgraph
@@ -32,20 +32,27 @@ class ShardedHGSampling(HGSampling):
     """Grows subgraphs by asking shares.
 
     Args:
-        graph: Of the store; read are its sizes and the times of seed rows, no topology.
-        owned: Who owns what.
-        ask: One round of requests.
-        config, seed, before_s: As of HGSampling, and as the shares'.
+        graph: The store's graph, of which sizes and the times of seed rows are read, no topology.
+        owned: The assignment of rows to shares.
+        ask: Sends one round of requests.
+        config, seed, before_s: Like those of HGSampling; the shares have the same.
     """
 
     def __init__(
-        self, graph: RelationalEntityGraph, owned: Ownership, ask: Ask, config: HGSamplingConfig, *, seed: int, before_s: int
-    ) -> None:  # fmt: skip
+        self,
+        graph: RelationalEntityGraph,
+        owned: Ownership,
+        ask: Ask,
+        config: HGSamplingConfig,
+        *,
+        seed: int,
+        before_s: int,
+    ) -> None:
         super().__init__(graph, config, seed=seed, before_s=before_s)
         self.owned, self._ask = owned, ask
 
     def grow(self, seeds: NDArray[np.int64], cursors: Sequence[tuple[int, int]]) -> list[Subgraph]:
-        """As HGSampling.grow; the subgraphs grow side by side, so that they share rounds."""
+        """Grows subgraphs as HGSampling does; they grow side by side, so that they share rounds."""
         bounds = self.seeds.bounds(seeds)
         batch = _Batch(self, len(cursors))
         limits = (self.config.rows_per_hop, self.config.num_hops, self.config.max_children)
@@ -66,7 +73,7 @@ class ShardedHGSampling(HGSampling):
         view = batch.view(self._ask, bounds[:, :2], streams, with_lists=False)
         return [self._finished(batch, view, s) for s in range(len(cursors))]
 
-    def _finished(self, batch: _Batch, view: tuple, s: int) -> Subgraph:
+    def _finished(self, batch: _Batch, view: GraphView, s: int) -> Subgraph:
         shape, scratch = self.graph, batch.scratch[s]
         rows, parents, num_sampled, _ = batch.arrays(s)
         read_parents(view, batch.lists[s], batch.first_new[s], num_sampled, parents)
@@ -80,7 +87,7 @@ class ShardedHGSampling(HGSampling):
         return Subgraph(buffer[:length].copy(), shape.node_types, shape.edge_types)
 
     def lease(self) -> SubgraphScratch:
-        """Clean memory for one subgraph."""
+        """Returns clean memory for one subgraph."""
         return self._scratch.pop() if self._scratch else SubgraphScratch(self.graph, self.config, direct=False)
 
 
@@ -106,22 +113,22 @@ class _Batch:
         self.one_bound = config.time_bound == "cutoff"
 
     def arrays(self, s: int) -> tuple:
-        """The kernels' `scratch` of sample s."""
+        """Returns the kernels' `scratch` of sample s."""
         return self.rows[s], self.parents[s], self.num_sampled[s], self.drawing
 
-    def view(self, ask: Ask, bounds: NDArray[np.int64], streams: NDArray[np.uint64], *, with_lists: bool) -> tuple:
-        """One round: what the shares tell of all new rows, as the kernels' view; `lists` names each new row's list."""
+    def view(self, ask: Ask, bounds: NDArray[np.int64], streams: NDArray[np.uint64], *, with_lists: bool) -> GraphView:
+        """Asks the shares about all new rows in one round. Returns the answers as the kernels' view; `lists` names each new row's list."""
         new = [self._new_rows(t) for t in range(len(self.shape.node_types))]
         owners = [self.owned.owner(t, rows) for t, (_, rows) in enumerate(new)]
         asked = {s for owner in owners for s in np.unique(owner).tolist()}
-        mine = {s: [np.flatnonzero(owner == s) for owner in owners] for s in sorted(asked)}
+        places_of = {s: [np.flatnonzero(owner == s) for owner in owners] for s in sorted(asked)}
         requests, spread = {}, {}
-        for share, places in mine.items():
+        for share, places in places_of.items():
             requests[share], spread[share] = _request(new, places, bounds, streams, with_lists, self.one_bound)
-        return self._assemble(ask(requests), mine, spread, [len(rows) for _, rows in new])
+        return self._assemble(ask(requests), places_of, spread, [len(rows) for _, rows in new])
 
     def _new_rows(self, table: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(sample, row) of each new row of a table; numbers its list."""
+        """Returns (samples, rows) of the new rows of a table, and numbers their lists."""
         place = np.arange(self.rows.shape[2])
         is_new = (place >= self.first_new[:, table, None]) & (place < self.num_sampled[:, table, None])
         samples, places = np.nonzero(is_new)
@@ -129,8 +136,8 @@ class _Batch:
         return samples, self.rows[samples, table, places]
 
     def _assemble(
-        self, responses: dict[int, Response], mine: dict[int, list], spread: dict[int, list], sizes: list[int]
-    ) -> tuple:
+        self, responses: dict[int, Response], places_of: dict[int, list], spread: dict[int, list], sizes: list[int]
+    ) -> GraphView:
         """Puts the answers in the order of the lists."""
         shape = self.shape
         parent_offset = np.concatenate([[0], np.cumsum([sizes[t] for t in shape.child_type])]).astype(np.int64)
@@ -144,19 +151,27 @@ class _Batch:
                 child, parent_table = shape.child_type[k], shape.parent_type[k]
                 unique_rows, which = spread[share][child]
                 found = response.parents[at_parent : at_parent + unique_rows]
-                parent[parent_offset[k] + mine[share][child]] = found[which]
+                parent[parent_offset[k] + places_of[share][child]] = found[which]
                 at_parent += unique_rows
-                places = mine[share][parent_table]
+                places = places_of[share][parent_table]
                 answered = slice(at_list, at_list + len(places))
                 begin[list_offset[k] + places] = base + response.begins[answered].astype(np.int64)
                 end[list_offset[k] + places] = begin[list_offset[k] + places] + response.lengths[answered]
                 at_list += len(places)
             base += len(response.children)
             children.append(response.children)
-        topology = (parent_offset, parent, np.concatenate(children), list_offset, begin, end)
-        return (
-            shape.row_offset, read_only(np.zeros(0, np.int64)), shape.child_type, shape.parent_type, *map(read_only, topology),
-        )  # fmt: skip
+        return GraphView(
+            row_offset=shape.row_offset,
+            time=read_only(np.zeros(0, np.int64)),
+            child_type=shape.child_type,
+            parent_type=shape.parent_type,
+            parent_offset=read_only(parent_offset),
+            parent=read_only(parent),
+            children=read_only(np.concatenate(children)),
+            list_offset=read_only(list_offset),
+            list_begin=read_only(begin),
+            list_end=read_only(end),
+        )
 
 
 def _request(
@@ -167,7 +182,7 @@ def _request(
     with_lists: bool,
     one_bound: bool,
 ) -> tuple[Request, list[tuple[int, NDArray[np.int64]]]]:
-    """The request to one share; and per table (rows asked for, which of them each of its places wants)."""
+    """Returns the request to one share and, per table, (number of rows asked for, which of them each of its places wants)."""
     rows, row_bounds, list_row, list_stream, spread = [], [], [], [], []
     num_rows = 0
     for (samples, all_rows), at in zip(new, places, strict=True):

@@ -4,7 +4,7 @@ Every edge is a foreign key, so a share needs no halo: the keys of its own rows 
 their times and cells. Shares answer batches of requests; they keep no state between them, so that a lost share is simply loaded again.
 
 Promises: the shares of a graph hold every row exactly once; what a sampler computes from their answers equals, bit for bit, what it computes on
-the whole graph (sharded_sampling.py).
+the whole graph (sharded.py).
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from rdl_core.graph.store import Store
 from rdl_core.sampling.share_kernels import cut_lists, expand
 
 ROW_BYTES = 16
-"""What a row costs a share besides its keys, children and cells: its time and its place in the child lists."""
+"""Bytes of a row in a share besides its keys, children and cells: its time and its place in the child lists."""
 
 
 @dataclass(frozen=True)
 class Ownership:
-    """Which share owns which rows.
+    """The assignment of rows to shares.
 
     Args:
         cuts: int64 [tables, shares + 1]: share s owns the rows [cuts[t, s], cuts[t, s + 1]) of table t.
@@ -38,25 +38,26 @@ class Ownership:
 
     @property
     def num_shares(self) -> int:
+        """Number of shares."""
         return self.cuts.shape[1] - 1
 
     def owner(self, table: int, rows: NDArray[np.integer]) -> NDArray[np.int64]:
-        """The share of each row of a table (by its number), int64."""
+        """Returns the share of each row of a table, which is given by its number: int64 [rows]."""
         return np.searchsorted(self.cuts[table], rows, side="right") - 1
 
 
 def ownership(
     graph: RelationalEntityGraph, num_shares: int, cell_bytes: Mapping[str, float] | None = None
 ) -> Ownership:
-    """Cuts every table into contiguous ranges of about equal memory: cells, keys and children counted. A pure function.
+    """Cuts every table into contiguous ranges of about equal memory, with cells, keys and children counted. A pure function.
 
     Args:
         graph: The whole graph.
-        num_shares: N.
-        cell_bytes: Per table, bytes of a row's cells; by default 0.
+        num_shares: Number of shares.
+        cell_bytes: Bytes of a row's cells per table; by default 0.
 
     Raises:
-        ValueError: Fewer than one share.
+        ValueError: `num_shares` is less than 1.
     """
     if num_shares < 1:
         raise ValueError(f"num_shares must be at least 1, got {num_shares}")
@@ -74,7 +75,7 @@ def ownership(
 
 
 def cell_bytes(store: Store) -> dict[str, float]:
-    """Per table, bytes of a row's cells on average; donors are not counted, which no share holds."""
+    """Returns the average bytes of a row's cells per table, without donors, which no share holds."""
     return {
         table: num_bytes({n: a for n, a in features.arrays.items() if not n.startswith("donors")})
         / max(1, features.schema.num_rows)
@@ -84,15 +85,15 @@ def cell_bytes(store: Store) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Rows to expand, of one share; rows of table t stand at [row_begin[t], row_begin[t + 1]), its lists alike.
+    """The rows that one share is to expand; rows of table t stand at [row_begin[t], row_begin[t + 1]), its lists alike.
 
     Args:
         row_begin, list_begin: int64 [tables + 1].
         rows: int64, row numbers, each once unless bounds differ.
-        bounds: int64 [rows, 2], before when children and parents are seen; [0, 2] where all see what the share holds.
+        bounds: int64 [rows, 2], UNIX seconds before which children and parents are seen; [0, 2] where all rows see what the share holds.
         list_row: int64 [lists], position in `rows`: a row may be wanted by several samples.
         list_stream: uint64 [lists], the sample's stream of this hop, by which children of a hub are picked.
-        with_lists: Whether children are wanted, or parents only.
+        with_lists: Whether children are wanted too, or parents only.
     """
 
     row_begin: NDArray[np.int64]
@@ -106,12 +107,12 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Response:
-    """The answer to a Request; key after key.
+    """The answer to a Request, key after key.
 
     Args:
-        parents: int32, per key the rows of its child table: parent row, -1 for null, -2 - row for one that is not visible.
-        begins, lengths: int32, per key the lists of its parent table, in `children`.
-        children: int32, child rows; at most `max_children` a list.
+        parents: int32, a number per row of the key's child table: parent row, -1 for null, -2 - row for one that is not visible.
+        begins, lengths: int32, the lists of the key's parent table, in `children`.
+        children: int32, child rows; at most `max_children` per list.
     """
 
     parents: NDArray[np.int32]
@@ -132,9 +133,9 @@ class GraphShare:
 
     Args:
         store: The whole store; only this share's part is copied.
-        owned: Who owns what.
+        owned: The assignment of rows to shares.
         share: Number of this share.
-        config: What a sample is: the cap per hub, and whether times are needed.
+        config: Settings of a sample: the cap per hub, and whether times are needed.
         before_s: Rows from this UNIX second on are never seen.
     """
 
@@ -159,7 +160,7 @@ class GraphShare:
         return {"topology": topology, "cells": sum(num_bytes(f) for f in self._features.values())}
 
     def expand(self, request: Request) -> Response:
-        """Parents and children of rows that this share owns."""
+        """Returns parents and children of rows that this share owns."""
         parents, begins, lengths, children = expand(
             self._topology, self._keys,
             (request.row_begin, request.rows, request.bounds, request.list_begin, request.list_row, request.list_stream),
@@ -168,7 +169,7 @@ class GraphShare:
         return Response(parents=parents, begins=begins, lengths=lengths, children=children)
 
     def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, SharedRows]:
-        """Per table what this share has of rows that it owns."""
+        """Returns, per table, what this share has of rows that it owns."""
         shared = {}
         for number, table in enumerate(self._features):
             if table in rows:

@@ -1,4 +1,4 @@
-"""Compiled kernels of a graph share (graph_share.py)."""
+"""Compiled kernels of a graph share (share.py)."""
 
 # ruff: noqa: ANN001, ANN201, ANN202
 from __future__ import annotations
@@ -11,7 +11,7 @@ from rdl_core.sampling.hg_kernels import count_before, hub_runs
 
 @kernel
 def cut_lists(children, time, child_offset, indptr, bound):
-    """The lists children[indptr[i] : indptr[i + 1]] up to `bound`: (int64 [lists + 1] from 0, int32 children)."""
+    """Cuts the lists children[indptr[i] : indptr[i + 1]] at `bound`. Returns (int64 [lists + 1] from 0, int32 children)."""
     ends = np.zeros(len(indptr), np.int64)
     for i in range(len(indptr) - 1):
         ends[i + 1] = ends[i] + count_before(children, time, child_offset, indptr[i], indptr[i + 1], bound)
@@ -23,7 +23,7 @@ def cut_lists(children, time, child_offset, indptr, bound):
 
 @inlined
 def _degree(indptr, children_time, low_at, bounds, row, list_base):
-    """How many children of the list the row sees."""
+    """Returns how many children of the list the row sees."""
     low, high = list_base + indptr[low_at], list_base + indptr[low_at + 1]
     if len(children_time) > 0:
         return np.searchsorted(children_time[low:high], bounds[row, 0])
@@ -32,7 +32,7 @@ def _degree(indptr, children_time, low_at, bounds, row, list_base):
 
 @kernel
 def expand(share, keys, request, max_children, with_lists):
-    """What a share answers: see graph_share.Response. Two passes: the first counts, the second writes.
+    """Returns the arrays of a share's Response (share.py) in two passes: the first counts, the second writes.
 
     share: (first_row, parent_offset, parent, parent_time, indptr_offset, indptr, list_base, children, children_time); keys: (child_type,
     parent_type); request: (row_begin, rows, bounds, list_begin, list_row, list_stream).

@@ -1,4 +1,4 @@
-"""What HGSampling returns: row numbers and links, packed in one flat int32 buffer for transport.
+"""A subgraph as HGSampling returns it: row numbers and links, packed in one flat int32 buffer for transport.
 
 The buffer is [rows per table | links per key | row numbers, table after table | child places, key after key | parent places]. A place is a
 position within the sampled rows of its table. Nothing else travels: features are gathered where they are used.
@@ -19,7 +19,7 @@ class Subgraph:
     """One sample.
 
     Args:
-        buffer: int32, see the file's text.
+        buffer: int32, laid out as the top of this file says.
         node_types: Tables, in the graph's order.
         edge_types: Foreign keys, in the graph's order.
     """
@@ -46,14 +46,14 @@ class Subgraph:
 
     @property
     def rows(self) -> dict[str, NDArray[np.int32]]:
-        """Row numbers per table; seeds come first in theirs."""
+        """Row numbers per table, int32 [rows]; seeds come first in theirs."""
         counts = self.buffer[: len(self.node_types)]
         ends = np.cumsum(counts) + len(self.node_types) + len(self.edge_types)
         return {t: self.buffer[end - n : end] for t, n, end in zip(self.node_types, counts, ends, strict=True)}
 
     @property
     def links(self) -> dict[EdgeType, NDArray[np.int32]]:
-        """Per foreign key int32 [2, links]: place of the child row, place of the parent row."""
+        """Links per foreign key, int32 [2, links]: place of the child row, place of the parent row."""
         num_tables, num_keys = len(self.node_types), len(self.edge_types)
         counts = self.buffer[num_tables : num_tables + num_keys]
         total = int(counts.sum())
@@ -63,12 +63,12 @@ class Subgraph:
         return {e: both[:, end - n : end] for e, n, end in zip(self.edge_types, counts, ends, strict=True)}
 
     def to_bytes(self) -> bytes:
-        """The buffer as bytes (int32, this machine's byte order)."""
+        """Returns the buffer as bytes (int32, this machine's byte order)."""
         return self.buffer.tobytes()
 
     @classmethod
     def from_bytes(
         cls, data: bytes | memoryview, node_types: tuple[str, ...], edge_types: tuple[EdgeType, ...]
     ) -> Subgraph:
-        """The inverse of `to_bytes`, without a copy."""
+        """Returns the subgraph of such bytes, without a copy."""
         return cls(np.frombuffer(data, dtype=np.int32), node_types, edge_types)

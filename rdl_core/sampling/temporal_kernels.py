@@ -2,14 +2,14 @@
 
 All trees of a batch grow together, hop by hop and, within a hop, one neighbour table after the other. So nodes come out grouped by
 (hop, table) and edges by (hop, directed type), both in the order of the seeds, and edges sorted by the row sampled for: nothing is sorted
-or moved but once, into the result (`temporal_layout.py`). Rows within a tree are told apart by `position`, an int32 a row of the largest
+or moved but once, into the result (`temporal_layout.py`). Rows within a tree are told apart by `position`, an int32 per row of the largest
 table, zero between trees: a tree clears what it has touched. Where no row can come twice (a key's children of distinct parents, nothing
 else of their table in the tree) it is not looked at.
 
-`temporal_layout.py` has the words: directed type, place, number. Costs: the nodes and edges, and seeds x (types in use + tables) a hop.
+`temporal_layout.py` has the words: directed type, place, number. A call costs the nodes and edges, and seeds x (types in use + tables) per hop.
 The kernels release the GIL.
 
-Helpers that take arrays are plain functions called once a tree or more rarely, and what runs once an edge is written out: a call in the
+Helpers that take arrays are plain functions called once per tree or more rarely, and what runs once per edge is written out: a call in the
 inner loop that passes arrays (inlined or not) counts references to them atomically, which was 80 % of the time.
 """
 
@@ -25,7 +25,7 @@ from rdl_core.sampling.temporal_layout import Layout, Scratch, reserved
 
 @kernel
 def fold_each(stream, numbers):
-    """uint64 [numbers]: the child streams of these numbers."""
+    """Returns the child streams of these numbers: uint64 [numbers]."""
     streams = np.empty(len(numbers), np.uint64)
     for i in range(len(numbers)):
         streams[i] = fold(stream, numbers[i])
@@ -34,7 +34,7 @@ def fold_each(stream, numbers):
 
 @kernel
 def count_before(children, time, low, high, bound):
-    """How many of children[low:high] (sorted by their time) exist before `bound`: the two ends first, then a binary search."""
+    """Counts those of children[low:high] (sorted by their time) that exist before `bound`: the two ends first, then a binary search."""
     if low == high or time[children[low]] >= bound:
         return 0
     if time[children[high - 1]] < bound:
@@ -51,7 +51,7 @@ def count_before(children, time, low, high, bound):
 
 @kernel_part
 def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, first, degree):
-    """Which of its children (rows of `table`) each row may get: children[first : first + degree]. Returns how many all take together."""
+    """Finds the children (rows of `table`) that each row may get: children[first : first + degree]. Returns how many all take together."""
     indptr, children, before, since = topology.indptr, topology.children, seeds.before, seeds.since
     time = topology.time[topology.row_offset[table] : topology.row_offset[table + 1]]
     has_window, offset, total = len(since) > 0 and topology.windowed[table], topology.indptr_offset[key], 0
@@ -70,7 +70,7 @@ def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, 
 
 @kernel_part
 def _take_parents(parent, time, bound, node_row, low, high, shift, position, num_nodes, base, source, target, edge):
-    """Edges parent -> row of nodes [low, high); (number of nodes after, end of the edges)."""
+    """Adds edges parent -> row of nodes [low, high). Returns (number of nodes after, end of the edges)."""
     for i in range(low, high):
         row = parent[node_row[i]]
         if row >= 0 and time[row] < bound:
@@ -90,7 +90,7 @@ def _take_children(
     children, first, degree, skip, wanted, stream, offset, is_new, node_row, low, high, shift, position, num_nodes, base,
     source, target, edge,
 ):  # fmt: skip
-    """Edges child -> row of nodes [low, high): all found children or one of each of `wanted` strata of them, rotated at random."""
+    """Adds edges child -> row of nodes [low, high): all found children, or one of each of `wanted` strata of them, rotated at random."""
     for row in range(low, high):
         begin, have = first[row + skip], degree[row + skip]
         count, at = min(have, wanted), 0
@@ -130,7 +130,7 @@ def _set_earlier(position, node_row, layout, hop, table, tree, is_there):
 
 @kernel_part
 def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_begin, layout, num_nodes):
-    """All trees' nodes of a table at hop + 1, with the edges that lead from them by the `active` types; returns the number of nodes."""
+    """Adds all trees' nodes of a table at hop + 1, with the edges that lead from them by the `active` types. Returns the number of nodes."""
     row_offset, parent, parent_offset, row_table = (
         topology.row_offset, topology.parent, topology.parent_offset, topology.row_table,
     )  # fmt: skip
@@ -174,14 +174,14 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
 
 @kernel_part
 def _active(topology, table, num_rows):
-    """The directed types that lead from a table to rows that there are."""
+    """Returns the directed types that lead from a table to rows that there are."""
     incoming = topology.incoming[topology.incoming_begin[table] : topology.incoming_begin[table + 1]]
     return incoming[num_rows[topology.row_table[incoming]] > 0]
 
 
 @kernel_part
 def _only_seeds(topology, seeds, seed_table, num_hops, scratch):
-    """(layout, rows and seeds of nodes) of trees that hold their seeds only."""
+    """Returns layout, and rows and seeds of nodes, of trees that hold their seeds only."""
     num_tables, num_types, num_seeds = len(topology.row_offset) - 1, len(topology.row_table), len(seeds.row)
     num_nodes = np.zeros((num_hops + 1, num_tables), np.int64)
     tree_begin = np.zeros((num_hops + 1, num_tables, num_seeds + 1), np.int64)
@@ -219,7 +219,7 @@ def _place_edges(topology, seeds, hop, table, active, wanted, recent, scratch, f
 
 @kernel
 def grow_trees(topology, seeds, seed_table, num_neighbors, recent, scratch):
-    """Disjoint trees, one a seed, breadth first, each row at most once a tree: (layout, scratch)."""
+    """Grows disjoint trees, one per seed, breadth first, each row at most once per tree. Returns (layout, scratch)."""
     layout, node_row, node_seed = _only_seeds(topology, seeds, seed_table, len(num_neighbors), scratch)
     _, _, source, target, first, degree, distinct, position = scratch
     num_nodes, num_edges, found_begin = len(seeds.row), 0, np.zeros(len(topology.row_table), np.int64)

@@ -1,7 +1,7 @@
 """The flat arrays of temporal neighbour sampling: what its kernels take and share, and how grown trees are laid out as a result.
 
 A directed type 2 k is child -> parent of key k: the neighbour is the child; 2 k + 1 is parent -> child. A node's place counts the nodes of
-its table, its number those of all tables, as they were found. Trees grow group by group ((hop, table) of nodes, (hop, directed type) of
+its table, its number those of all tables, as they were found. Trees grow group after group ((hop, table) of nodes, (hop, directed type) of
 edges); for the result, nodes by (table, hop) and edges by (directed type, hop), each group is copied as a whole into an array of the
 result's own size, and the distinct rows of a table are numbered by first appearance. The kernels release the GIL.
 """
@@ -40,7 +40,7 @@ class Topology(NamedTuple):
 
 
 class Seeds(NamedTuple):
-    """Per seed its entity row, the bounds of time and its random stream; `since` is empty where there is no window."""
+    """The entity row of each seed, its bounds of time and its random stream; `since` is empty where there is no window."""
 
     row: NDArray[np.int32]
     before: NDArray[np.int64]
@@ -49,7 +49,7 @@ class Seeds(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """What a call reuses of the one before: rows and seeds of nodes, ends of edges, found children, distinct rows; grown as needed."""
+    """Memory that a call reuses of the one before: rows and seeds of nodes, ends of edges, found children, distinct rows; grown as needed."""
 
     node_row: NDArray[np.int32]
     node_seed: NDArray[np.int32]
@@ -62,7 +62,7 @@ class Scratch(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """Where nodes and edges lie, by hop.
+    """The positions of nodes and edges, by hop.
 
     Args:
         num_nodes, node_begin, place_begin: int64 [hops + 1, T]; number of the first node and its place.
@@ -80,7 +80,7 @@ class Layout(NamedTuple):
 
 @kernel_part
 def reserved(array, used, needed):
-    """The array, or a larger one with its used part."""
+    """Returns the array, or a larger one with its used part."""
     if needed <= len(array):
         return array
     larger = np.empty(max(needed, 2 * len(array)), array.dtype)
@@ -90,7 +90,7 @@ def reserved(array, used, needed):
 
 @kernel
 def collect_nodes(num_nodes, node_begin, node_row, node_seed, distinct, position):
-    """Rows, indices into them and seeds of all tables, of nodes that lie as `Layout` says; `position` is zero before and after.
+    """Collects the distinct rows of all tables, and the index and seed of each node; `position` is zero before and after.
 
     Returns:
         int64 [distinct rows], int64 [T + 1] where each table's begin, int32 [nodes] index, int32 [nodes] seed, and `distinct`, which may have grown.
@@ -120,7 +120,7 @@ def collect_nodes(num_nodes, node_begin, node_row, node_seed, distinct, position
 
 @kernel
 def collect_edges(edge_begin, edge_end, source, target):
-    """int32 [2, edges] (source, target), and int64 [D + 1] where each directed type's begin."""
+    """Returns int32 [2, edges] (source, target), and int64 [D + 1] where each directed type's edges begin."""
     num_hops, num_types = edge_begin.shape
     ends = np.empty((2, (edge_end - edge_begin).sum()), np.int32)
     edges_begin, end = np.zeros(num_types + 1, np.int64), 0

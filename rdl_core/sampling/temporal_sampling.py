@@ -10,7 +10,7 @@ Promises
 - "uniform" draws every visible child with the same probability, without replacement (one per stratum of time, randomly rotated);
   "recent" takes the latest. Draws are a function of (seed, epoch, number of the seed, key, hop, row): batch and worker play no part.
 - Rows repeat across trees, so the result names each distinct row once with an index: features are gathered and encoded once.
-- Threads may share an object: `sample` releases the GIL, and each call under way has scratch of its own (an int32 a row of the largest
+- Threads may share an object: `sample` releases the GIL, and each call under way has scratch of its own (an int32 per row of the largest
   table, and what its largest batch needed), which is kept for later calls.
 """
 
@@ -32,16 +32,16 @@ from rdl_core.sampling.temporal_layout import Layout, Scratch, Seeds, Topology, 
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalSubgraph:
-    """Trees of one batch; nodes of a table are ordered by hop, then by seed.
+    """The trees of one batch; nodes of a table are ordered by hop, then by seed.
 
     Args:
-        rows: Per table int64 [distinct rows].
-        index: Per table int32 [nodes], into `rows`.
-        seed: Per table int32 [nodes], which seed's tree.
-        edges: Per directed edge type int32 [2, edges] (neighbour, row), as places among the nodes; (child, fkey_col, parent) leads child
-            to parent, (parent, "rev_" + fkey_col, child) the other way. Sorted by row, and so by hop.
-        num_nodes_per_hop: Per table [hops + 1] counts.
-        num_edges_per_hop: Per directed edge type [hops] counts.
+        rows: Distinct rows per table: int64 [distinct rows].
+        index: Position in `rows` of each node per table: int32 [nodes].
+        seed: Number of the seed whose tree each node is in, per table: int32 [nodes].
+        edges: Edges per directed edge type: int32 [2, edges] (neighbour, row), as places among the nodes; (child, fkey_col, parent) leads from
+            child to parent, (parent, "rev_" + fkey_col, child) the other way. They are sorted by row, and so by hop.
+        num_nodes_per_hop: Number of nodes per table: [hops + 1].
+        num_edges_per_hop: Number of edges per directed edge type: [hops].
         entity_table: The table of the seeds, whose first `num_seeds` nodes they are.
     """
 
@@ -94,13 +94,14 @@ class TemporalSampling:
         epoch: int,
         numbers: NDArray[np.int64] | None = None,
     ) -> TemporalSubgraph:
-        """The trees of one batch.
+        """Samples the trees of one batch.
 
         Args:
             entity_table: Table of the seeds.
-            entities: int64 [seeds], rows of it.
+            entities: int64 [seeds], rows of that table.
             before_s: int64 [seeds], UNIX seconds; a tree holds rows that exist strictly before.
-            epoch, numbers: Name the random streams; numbers int64 [seeds], by default 0, 1, ... (a label's row in its split).
+            epoch: Epoch, which names the random streams together with `numbers`.
+            numbers: int64 [seeds], a label's row in its split; None for 0, 1, ...
 
         Raises:
             ValueError: Entities are no rows of the table, or the arrays' lengths differ.

@@ -1,4 +1,4 @@
-"""The downstream objective: what a pretrained backbone is worth to entity tasks, by their validation labels.
+"""The downstream objective: the worth of a pretrained backbone to entity tasks, by their validation labels.
 
     error of a binary task       1 - AUROC                                       (chance: 0.5)
     error of a regression task   MAE over that of the median of the train labels  (the median: 1)
@@ -32,19 +32,19 @@ from rdl_core.tasks.finetuning import Finetuning
 
 OBJECTIVE = "objective"
 PREFIX = "downstream/"
-"""Of the names of the tasks' validation metrics."""
+"""Begins the names of the tasks' validation metrics."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DownstreamConfig:
-    """What is measured, and when.
+    """The tasks that are measured, and the steps at which they are.
 
     Args:
         data: Dataset folder, remote folder or hub name, readable on every node.
-        tasks: Names of its entity tasks.
+        tasks: Names of entity tasks of that dataset.
         arm: "frozen" (only the head learns) or "finetuned".
-        regime, finetuning: Of each task's run; trees are made as deep as the backbone.
-        steps: The validations of pretraining after which it is measured.
+        regime, finetuning: Settings of each task's run; trees are made as deep as the backbone.
+        steps: The steps of pretraining after whose validation the backbone is measured.
     """
 
     data: Place
@@ -62,8 +62,8 @@ class DownstreamConfig:
         """Reads the tasks.
 
         Raises:
-            DatabaseError: What `load_task` says of names that do not exist.
-            ValueError: Train and validation labels that cannot be told apart by a metric.
+            DatabaseError: A task does not exist, or `load_task` refuses it.
+            ValueError: Train or validation labels are hidden or all alike, so no metric tells backbones apart.
         """
         dataset = open_dataset(self.data)
         tasks = [load_task(dataset, name) for name in self.tasks]
@@ -73,7 +73,7 @@ class DownstreamConfig:
 
 
 def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> FinetuningConfig:
-    """The config with trees as deep as the backbone has layers: cut, or each further hop half as wide as the one before."""
+    """Returns the config with trees as deep as the backbone has layers: cut, or each further hop half as wide as the one before."""
     wide = list(config.sampling.num_neighbors[: backbone.num_layers])
     while len(wide) < backbone.num_layers:
         wide.append(max(1, wide[-1] // 2))
@@ -84,9 +84,9 @@ class Downstream:
     """Measures the backbones of one pretraining run.
 
     Args:
-        store, pretraining: Of the run.
+        store, pretraining: Store and settings of the run.
         config: What to measure.
-        communicator, device: Of the run's workers, which share each task's seeds.
+        communicator, device: Those of the run's workers, which share each task's seeds.
         wrap: Makes a model data parallel.
         on_batch: Called with the task's name at each batch of training and evaluation.
     """
@@ -117,7 +117,7 @@ class Downstream:
         state.last |= found
 
     def _of_task(self, task: EntityTask, encoder: RelationalEncoder) -> tuple[float, float]:
-        """(validation metric, error)."""
+        """Returns (validation metric, error)."""
         torch.manual_seed(self.finetuning.seed)  # the head starts alike for every backbone, and as `finetune` starts it
         run = Finetuning(
             self.store, task, encoder, self.config.arm, self.config.regime, self.finetuning,

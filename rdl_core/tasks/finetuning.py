@@ -36,7 +36,7 @@ from rdl_core.tasks.model import TaskModel
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningResult:
-    """What one run gives; `val` and `test` are the metric that selects, `metrics` all that task.evaluate says."""
+    """The result of one run; `val` and `test` are the metric that selects, `metrics` all metrics of task.evaluate."""
 
     task: str
     arm: Arm
@@ -53,7 +53,7 @@ class FinetuningResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """How training went: `val` is the selecting metric of the weights that were chosen, those after `best_step`."""
+    """The outcome of training; `val` is the selecting metric of the weights that were chosen, those after `best_step`."""
 
     val: float
     steps: int
@@ -65,8 +65,8 @@ class Finetuning:
 
     Args:
         store: An open store, made of the task's database.
-        task: An entity task: binary classification or regression.
-        encoder: Backbone: fresh for "scratch", pretrained for the others. Changed in place.
+        task: An entity task, binary classification or regression.
+        encoder: Backbone, fresh for "scratch", pretrained for the others. Changed in place.
         arm, regime, config: What to do.
         communicator: The workers of the run.
         on_batch: Called at each batch of training and evaluation.
@@ -170,7 +170,7 @@ class Finetuning:
         return Trained(val=best_val, steps=step, best_step=best_step)
 
     def predict(self, model: TaskModel, split: str) -> NDArray[np.float64]:
-        """Probabilities or targets of a split: float64 [seeds]."""
+        """Returns probabilities (binary) or targets (regression) of a split: float64 [seeds]."""
         mine = np.arange(len(self.inputs.split(split)))[self.communicator.rank :: self.communicator.world_size]
         model.eval()
         parts = [torch.zeros(0, device=self.device)]
@@ -187,7 +187,11 @@ class Finetuning:
         return (out * self.target_std + self.target_centre).clamp(*self.target_range).numpy()
 
     def evaluate(self, model: TaskModel, split: str) -> dict[str, float]:
-        """What task.evaluate says of the predictions for a split, with "mae" besides for regression."""
+        """Returns the metrics of task.evaluate for the predictions of a split, with "mae" added for regression.
+
+        Raises:
+            FloatingPointError: A prediction is not finite.
+        """
         table, prediction = self.task.get_table(split, mask_input_cols=False), self.predict(model, split)
         if not np.isfinite(prediction).all():
             raise FloatingPointError(

@@ -1,4 +1,4 @@
-"""Counts of plain neighbour sampling are of true neighbours; HGSampling's are those of its subgraphs."""
+"""RowCounts of plain neighbour sampling are of true neighbours; HGSampling's are those of its subgraphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from distributed.commands.report import balance_text, draw_balance
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.store import Store
-from rdl_core.sampling.balance import Counts, balance, count, plain_neighbours
+from rdl_core.sampling.balance import RowCounts, balance, count, plain_neighbours
 from rdl_core.sampling.hg_sampling import HGSampling
 
 
@@ -77,8 +77,8 @@ def test_balance_counts_the_samplers_own_subgraphs_and_about_as_many_plain_rows(
 
 
 def test_equal_tables_count_as_many_and_one_table_as_one() -> None:
-    assert Counts(rows={"a": 5, "b": 5, "c": 0}, links={}).even_tables == pytest.approx(2)
-    assert Counts(rows={"a": 5}, links={}).even_tables == pytest.approx(1)
+    assert RowCounts(rows={"a": 5, "b": 5, "c": 0}, links={}).even_tables == pytest.approx(2)
+    assert RowCounts(rows={"a": 5}, links={}).even_tables == pytest.approx(1)
 
 
 def test_the_picture_is_drawn_and_said(sampler: HGSampling, tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def test_rows_taken_in_parts_gather_the_same_cells(nasty_store: Store, num_parts
     assert stypes >= {"numerical", "categorical", "timestamp", "text", "multicategorical"}
 
 
-def test_shares_send_times_parents_and_cells_of_their_rows(nasty_store: Store) -> None:
+def test_shares_send_times_and_cells_of_their_rows(nasty_store: Store) -> None:
     graph = nasty_store.graph
     owned = Ownership(ownership(graph, 2).cuts)
     for share in range(2):
@@ -225,11 +225,8 @@ def test_shares_send_times_parents_and_cells_of_their_rows(nasty_store: Store) -
         rows = {
             t: np.arange(owned.cuts[i, share], owned.cuts[i, share + 1])[::-1] for i, t in enumerate(graph.node_types)
         }
-        for table, (times, parents, cells) in holder.cells(rows).items():
+        for table, (times, cells) in holder.cells(rows).items():
             assert np.array_equal(times, graph.table_time(table)[rows[table]])
-            keys = [e for e in graph.edge_types if e[0] == table]
-            for edge_type, of_key in zip(keys, parents, strict=True):
-                assert np.array_equal(of_key, graph.key_parent(edge_type)[rows[table]])
             features = nasty_store.features[table]
             if features.schema.columns and len(times):
                 assert TableFeatures(features.schema, cells).gather(np.arange(len(times))) == features.gather(
