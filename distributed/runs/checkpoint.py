@@ -1,6 +1,6 @@
 """A training checkpoint as a folder: everything a run needs to go on, without pickle.
 
-    run.json              whose checkpoint it is: run seed, configuration and its hash, store hash, W&B id
+    run.json              identity of the run: seed, configuration and its hash, store hash, W&B id
     state.json            TrainState: step, cursor (`consumed`: the samples trained on), best, history
     model.safetensors     weights
     best.safetensors      weights at the best validation
@@ -29,7 +29,7 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.pretraining.state import TrainState
 
 NOT_COMPARED = ("wandb_id", "config_sha256")
-"""Of run.json: the W&B id says where figures went; the hash has nothing that `config` has not."""
+"""Entries of run.json: the W&B id says where figures went; the hash has nothing that `config` has not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +37,9 @@ class CheckpointPolicy:
     """How often a checkpoint is written besides those at validations, and how many stay.
 
     Args:
-        interval_steps: Every so many updates; None: not by updates.
-        interval_s: Every so many seconds; None: not by time.
-        num_to_keep: The last so many stay.
+        interval_steps: Updates between checkpoints; None: not by updates.
+        interval_s: Seconds between checkpoints; None: not by time.
+        num_to_keep: Number of checkpoints that stay, the newest.
     """
 
     interval_steps: int | None = None
@@ -55,12 +55,16 @@ class CheckpointPolicy:
 
 
 def run_identity(config: PretrainingConfig, store_hash: str, wandb_id: str | None) -> dict[str, Any]:
-    """What run.json holds: all that decides a run's result, and where its figures are."""
+    """Returns what run.json holds: all that decides a run's result, and where its figures are."""
     values = json.loads(json.dumps(dataclasses.asdict(config)))
     digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
     return {
-        "seed": config.seed, "config_sha256": digest, "store": store_hash, "wandb_id": wandb_id, "config": values,
-    }  # fmt: skip
+        "seed": config.seed,
+        "config_sha256": digest,
+        "store": store_hash,
+        "wandb_id": wandb_id,
+        "config": values,
+    }
 
 
 def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
@@ -74,7 +78,7 @@ def check_identity(folder: Path, identity: Mapping[str, Any]) -> None:
     if differences := describe_differences(old, new):
         shown = "\n  ".join(differences[:12])
         raise ValueError(
-            f"checkpoint {folder} is of another run (there -> now):\n  {shown}\n"
+            f"checkpoint {folder} belongs to another run (there -> now):\n  {shown}\n"
             f"Remedy: the same configuration, store and samples per step to go on, or another --run-name to begin anew"
         )
 
@@ -124,5 +128,5 @@ def load_training(
 
 
 def load_state(folder: Path) -> TrainState:
-    """Of a checkpoint."""
+    """Returns the TrainState of a checkpoint."""
     return TrainState(**json.loads((folder / "state.json").read_text()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import pyarrow.parquet as pq
 from distributed.sampling.placement import Placement
 from distributed.sampling.plan import StepPlan
 from distributed.sampling.sampler import in_order, sampled_dataset
+from rdl_core.atomic_write import replace_folder
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.sampling.subgraph import Subgraph
@@ -33,7 +33,7 @@ def export_samples(
     placement: Placement | None = None,
     samplers: int = 1,
 ) -> dict[str, Any]:
-    """Writes the first samples of a run (of several epochs where one has fewer).
+    """Writes the first samples of a run (from several epochs where one has fewer).
 
     Args:
         out: Gets rows.parquet (sample, table, row) and edges.parquet (sample, edge_type, child, parent): row numbers of the database; edge_type is
@@ -51,12 +51,10 @@ def export_samples(
     if out.exists() and {p.name for p in out.iterdir()} - names:
         raise FileExistsError(f"{out} exists and holds more than {sorted(names)}; choose another --out")
     placement = placement or Placement(store.place)
-    partial = out.with_name(out.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     rows: Counter[str] = Counter()
     edges: Counter[str] = Counter()
     with (
+        replace_folder(out) as partial,
         pq.ParquetWriter(partial / "rows.parquet", ROWS) as row_file,
         pq.ParquetWriter(partial / "edges.parquet", EDGES) as edge_file,
     ):
@@ -65,8 +63,6 @@ def export_samples(
             edge_file.write_table(_edges(number, subgraph))
             rows.update(subgraph.num_rows)
             edges.update({f"{e[0]}.{e[1]}": n for e, n in subgraph.num_links.items()})
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
     return {"rows": dict(rows), "edges": dict(edges)}
 
 
@@ -80,9 +76,7 @@ def _samples(
             yield sampler.sample(epoch, [sample])[0]
         return
     plan = StepPlan(samples_per_step=1, workers=1, samples_per_epoch=sampler.samples_per_epoch)
-    dataset = sampled_dataset(
-        placement, config, seed, plan, first_step=0, max_steps=num_samples, samplers=samplers
-    )  # fmt: skip
+    dataset = sampled_dataset(placement, config, seed, plan, first_step=0, max_steps=num_samples, samplers=samplers)
     dataset.context.execution_options = in_order()
     for block in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
         assert isinstance(block, pa.Table)

@@ -1,4 +1,4 @@
-"""Where the graph is: mapped by every process, or in shares held by GraphShard actors.
+"""Placement: where the graph is, mapped by every process or in shares held by GraphShard actors.
 
 Promises: `placement` says what it chose and why; a GraphShard that dies is started again by Ray, loads its share from the store and answers the
 pending requests again: they are pure, so no subgraph is lost or doubled. Both placements give the same samples and batches, bit for bit.
@@ -45,7 +45,7 @@ class GraphShard:
 
     Args:
         store_path: Where the store is, for every node.
-        owned, share, config: As GraphShare's.
+        owned, share, config: Arguments of GraphShare.
     """
 
     def __init__(self, store_path: Place, owned: Ownership, share: int, config: HGSamplingConfig) -> None:
@@ -68,9 +68,9 @@ class Shards:
 
     Args:
         name: Tells these shards from others.
-        actors: One a share.
-        owned: Who owns what.
-        config: What the shares were loaded for.
+        actors: One per share.
+        owned: Rows that each share owns.
+        config: Sampling settings that the shares were loaded for.
     """
 
     name: str
@@ -79,15 +79,15 @@ class Shards:
     config: HGSamplingConfig = field(compare=False)
 
     def ask(self, requests: dict[int, Request]) -> dict[int, Response]:
-        """One round of neighbours."""
+        """Returns the answers to one round of neighbours, by share."""
         return _answers({share: self.actors[share].expand.remote(r) for share, r in requests.items()})
 
     def ask_cells(self, requests: dict[int, dict[str, NDArray[np.int64]]]) -> dict[int, dict[str, SharedRows]]:
-        """One round of times, parents and cells."""
+        """Returns the answers to one round of times, parents and cells, by share."""
         return _answers({share: self.actors[share].cells.remote(r) for share, r in requests.items()})
 
     def num_bytes(self) -> list[dict[str, int]]:
-        """Memory of each shard."""
+        """Returns the memory of each shard, by kind of array."""
         return list(_answers(dict(enumerate(a.num_bytes.remote() for a in self.actors))).values())
 
     def stop(self) -> None:
@@ -113,7 +113,7 @@ class Placement:
     Args:
         store_path: Where the store is, for every node.
         shards: Its shards, or None where every process maps the store.
-        why: In a few words.
+        why: Reason for this placement, in a few words.
     """
 
     store_path: Place
@@ -121,11 +121,11 @@ class Placement:
     why: str = ""
 
     def sampling(self, config: HGSamplingConfig, seed: int) -> HGSampling:
-        """This process's sampler, which sees rows up to the store's cutoff."""
+        """Returns this process's sampler, which sees rows up to the store's cutoff."""
         return _sampling(self, config, seed)
 
     def rows(self, store: Store, distribution: str) -> RowSource:
-        """Where a worker of this process finds times, parents and cells; `distribution` names the donors (batch.py)."""
+        """Returns where a worker of this process finds times, parents and cells; `distribution` names the donors (corruption.py)."""
         if self.shards is None:
             return mapped_rows(store)
         return ShardedRows(store, self.shards.owned, self.shards.ask_cells, distribution)
@@ -145,8 +145,8 @@ def place(store: Store, config: HGSamplingConfig, requested: PlacementName, num_
     """Decides where the graph goes, and starts the shards if it is to be sharded; a Ray session must run for that.
 
     Args:
-        store: To place.
-        config: What a sample is.
+        store: The store to place.
+        config: Sampling settings.
         requested: "auto" takes "local" while the store fits LOCAL_MEMORY_SHARE of the smallest node.
         num_shards: None: as many as nodes, at least 2, more if memory asks for it.
 
@@ -177,7 +177,7 @@ def start_shards(store: Store, config: HGSamplingConfig, num_shards: int) -> Sha
 
 
 def _smallest_node() -> tuple[float, int]:
-    """(memory in bytes, number of nodes) of the session, or of this machine without one."""
+    """Returns (memory of the smallest node in bytes, number of nodes) of the session, or of this machine without one."""
     if not ray.is_initialized():
         return psutil.virtual_memory().total, 1
     memory = [node["Resources"].get("memory", 0.0) for node in ray.nodes() if node["Alive"]]

@@ -1,4 +1,4 @@
-"""Who samples what: the seeds of a run as a ray.data.Dataset.
+"""StepPlan: which samples make a step and which worker takes them; the seeds of a run as a ray.data.Dataset.
 
 One row is one sample: its step, epoch and number, and the seeds (graph nodes). A block holds the samples of one worker for a few steps, and blocks go
 round the workers: block b is for worker b % workers. With preserve_order and equal blocks, Ray Data's streaming_split deals them in
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import ray.data
-from ray.data.read_api import from_blocks
 
 from rdl_core.batches.pretraining_batch import Cursor
 from rdl_core.config import PretrainingConfig
@@ -26,18 +25,18 @@ from rdl_core.sampling.hg_sampling import HGSampling
 NO_SAMPLE = -1
 """Epoch and number of a row that only fills its block."""
 SAMPLES_PER_BLOCK = 600
-"""A task's slot stands still for up to 0.2 s a block (sampling.py), so blocks take longer to sample."""
+"""A task's slot stands still for up to 0.2 s per block (sampler.py), so blocks take longer to sample."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """Which samples make a step, and who takes which.
+    """Which samples make a step, and which worker takes them.
 
     Args:
-        samples_per_step: Over all workers; at least one each.
-        workers: Of the run.
-        samples_per_epoch: Of the sampler.
-        samples_per_block: At most, but for a step that has more.
+        samples_per_step: Samples of a step over all workers; at least one each.
+        workers: Workers of the run.
+        samples_per_epoch: Samples of an epoch of the sampler.
+        samples_per_block: Most samples of a block, but for a step that has more.
     """
 
     samples_per_step: int
@@ -47,17 +46,17 @@ class StepPlan:
 
     @property
     def rows_per_worker(self) -> int:
-        """Rows of a step in a worker's blocks: its samples, filled up to those of the worker that has most."""
+        """Rows of a step in a worker's blocks: its samples, filled up to the number of the worker that has most."""
         return -(-self.samples_per_step // self.workers)
 
     def cursors(self, step: int, rank: int) -> list[Cursor]:
-        """(epoch, sample) of a worker's samples in a step."""
+        """Returns (epoch, sample) of each of a worker's samples in a step."""
         shares = (rank * self.samples_per_step // self.workers, (rank + 1) * self.samples_per_step // self.workers)
         first, end = (step * self.samples_per_step + share for share in shares)
         return [divmod(k, self.samples_per_epoch) for k in range(first, end)]
 
     def blocks(self, first_step: int, max_steps: int) -> list[tuple[int, range]]:
-        """(rank, steps) of every block in order."""
+        """Returns (rank, steps) of every block in order."""
         steps_per_block = max(1, self.samples_per_block // self.rows_per_worker)
         return [
             (rank, range(begin, min(begin + steps_per_block, max_steps)))
@@ -74,16 +73,16 @@ def step_plan(config: PretrainingConfig, workers: int, sampler: HGSampling) -> S
 
 
 def seed_tables(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps: int) -> list[pa.Table]:
-    """One Arrow table a block: step, epoch, sample (int64) and seeds (fixed-size list of int64)."""
+    """Returns one Arrow table per block: step, epoch, sample (int64) and seeds (fixed-size list of int64)."""
     return [_block(plan, sampler, rank, steps) for rank, steps in plan.blocks(first_step, max_steps)]
 
 
 def seed_dataset(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps: int) -> ray.data.Dataset:
-    """The blocks of `seed_tables` as a Dataset.
+    """Returns the blocks of `seed_tables` as a Dataset.
 
     `from_arrow` would ask a task of one CPU for their sizes, which is none where workers hold all.
     """
-    return from_blocks(seed_tables(plan, sampler, first_step, max_steps))
+    return ray.data.from_blocks(seed_tables(plan, sampler, first_step, max_steps))
 
 
 def _block(plan: StepPlan, sampler: HGSampling, rank: int, steps: range) -> pa.Table:

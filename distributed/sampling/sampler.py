@@ -4,7 +4,7 @@ Tasks, not an actor pool, since tasks reuse worker processes and a pool is start
 what lives long (the shards of a graph) are actors of their own.
 
 What Ray Data 2.60 costs: its driver waits until all running tasks have something to say, or 100 ms, and a task needs two such turns, for its
-block and for its end, in which its slot stands still. Hence large blocks (seeds.py), and two tasks of half a CPU for each sampler, of which one
+block and for its end, in which its slot stands still. Hence large blocks (plan.py), and two tasks of half a CPU for each sampler, of which one
 works while the other waits. (One task more than samplers loses less where a block takes a second, and much more where it takes a quarter.)
 """
 
@@ -28,11 +28,11 @@ NO_SUBGRAPH = np.zeros(0, dtype=np.int32)
 
 @dataclass(frozen=True)
 class HGSampler:
-    """Maps a block of seeds (seeds.py) to step, epoch, sample and one binary column `subgraph` (subgraph.py).
+    """Maps a block of seeds (plan.py) to step, epoch, sample and one binary column `subgraph` (subgraph.py).
 
     Args:
         placement: Where the graph is.
-        config, seed: As the run's.
+        config, seed: The run's sampling settings and seed.
     """
 
     placement: Placement
@@ -52,7 +52,7 @@ class HGSampler:
 
 
 def binary_column(buffers: Sequence[NDArray[np.int32]]) -> pa.Array:
-    """Binary [buffers] in large_binary, copied once."""
+    """Returns binary [buffers] as large_binary, copied once."""
     ends = np.cumsum([0, *(buffer.nbytes for buffer in buffers)])
     both = [pa.py_buffer(ends), pa.py_buffer(np.concatenate(buffers))]
     return pa.Array.from_buffers(pa.large_binary(), len(buffers), [None, *both])
@@ -69,7 +69,7 @@ def sampled_dataset(
     samplers: int,
     beside_workers: bool = False,
 ) -> ray.data.Dataset:
-    """The samples of steps [first_step, max_steps), in the blocks of seeds.py; `samplers` CPUs of tasks at a time.
+    """Returns the samples of steps [first_step, max_steps), in the blocks of plan.py; `samplers` CPUs of tasks at a time.
 
     Few samples make blocks so small that every task gets one. Elastic workers take every CPU that they find; tasks `beside_workers` ask for none,
     or they would wait for ever.
@@ -86,7 +86,7 @@ def sampled_dataset(
 
 
 def in_order() -> ray.data.ExecutionOptions:
-    """Blocks come out as they went in, which dealing them to workers needs (seeds.py)."""
+    """Returns options by which blocks come out as they went in, which dealing them to workers needs (plan.py)."""
     options = ray.data.ExecutionOptions()
     options.preserve_order = True
     return options

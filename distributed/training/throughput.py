@@ -1,4 +1,4 @@
-"""How fast a run goes and how long it waits for samples: of one worker, and over all.
+"""Throughput: how fast a run goes and how long it waits for samples, measured on each worker and reduced over all.
 
 Promises: windows run from one report to the next and leave validations and the start of the pipeline out; the figures over all workers are means
 of shares and sums of rows, the same on every rank.
@@ -18,11 +18,11 @@ Item = TypeVar("Item")
 
 
 class Throughput:
-    """Of the window since the last `restart`.
+    """The clock of one worker, over the window since the last `restart`.
 
     Args:
-        communicator: Of the run's workers.
-        device: Where its collectives are.
+        communicator: Joins the run's workers.
+        device: Device of its collectives.
     """
 
     def __init__(self, communicator: Communicator, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class Throughput:
         self._begun_s, self._waited_s, self._rows, self._steps = time.perf_counter(), 0.0, 0, 0
 
     def waiting(self, items: Iterator[Item]) -> Iterator[Item]:
-        """The same items; the time until each comes counts as waiting."""
+        """Yields the same items; the time until each comes counts as waiting."""
         while True:
             begun_s = time.perf_counter()
             item = next(items, None)
@@ -44,12 +44,12 @@ class Throughput:
             yield item
 
     def add(self, rows: int) -> None:
-        """A step was done, on so many rows over all workers."""
+        """Counts a step on so many rows over all workers."""
         self._steps += 1
         self._rows += rows
 
     def over_all(self) -> dict[str, float]:
-        """{"rows_per_s", "steps_per_s", "data_wait_share"} of the window over all workers; a collective. Empty before the first step."""
+        """Returns {"rows_per_s", "steps_per_s", "data_wait_share"} of the window over all workers, {} before the first step; a collective."""
         seconds = time.perf_counter() - self._begun_s
         mine = torch.tensor([self._waited_s, seconds], dtype=torch.float64, device=self._device)
         waited_s, seconds_of_all = self._communicator.sum(mine).tolist()
