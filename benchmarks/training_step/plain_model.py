@@ -21,7 +21,7 @@ from rdl_core.graph.features import col_names_dict
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
-from rdl_core.model.row_encoder import STYPE_ENCODERS, column_statistics
+from rdl_core.model.cell_encoders import STYPE_ENCODERS, column_statistics
 
 
 class PlainLinearRow(torch.nn.Module):
@@ -79,24 +79,25 @@ class PlainModel(torch.nn.Module):
         return self.sage(x_dict, edges)
 
     def parameter_pairs(self, ours: RelationalEncoder) -> list[tuple[Tensor, list[Tensor], str]]:
-        """(our parameter, those of this model it is made of, how: "equal", "sum" or "side by side")."""
+        """(our parameter, those of this model it is made of, how: "equal" or "sum")."""
         theirs, sage, time_maps = dict(self.named_parameters()), self.sage, self.time.lin_dict
         row_encoders: Any = ours.row_encoders
         layers: Any = zip(ours.layers, sage.convs, sage.norms, strict=True)
         maps: Any = zip(ours.timed_tables, ours.time_maps, strict=True)
         pairs: list[tuple[Tensor, list[Tensor], str]] = []
         for table, encoder in zip(ours.tables, row_encoders, strict=True):
-            for name, parameter in encoder.model.named_parameters():
+            for name, parameter in encoder.named_parameters():
                 pairs.append((parameter, [theirs[f"rows.encoders.{table}.{name}"]], "equal"))
         for table, linear in maps:
             other: Any = time_maps[table]
             pairs += [(linear.weight, [other.weight], "equal"), (linear.bias, [other.bias], "equal")]
         for layer, conv, norms in layers:
+            for edge_type, neighbours in zip(layer.edge_types, layer.aggregations, strict=True):
+                pairs.append((neighbours.linear.weight, [conv.convs[edge_type].lin_l.weight], "equal"))
             for i, table in enumerate(ours.tables):
-                convs = [conv.convs[e] for e in layer.incoming[table]]
+                convs = [conv.convs[e] for e in layer.edge_types if e[2] == table]
                 pairs.append((layer.root[i].weight, [c.lin_r.weight for c in convs], "sum"))
                 pairs.append((layer.root[i].bias, [c.lin_l.bias for c in convs], "sum"))
-                pairs.append((layer.neighbour[i], [c.lin_l.weight for c in convs], "side by side"))
                 pairs.append((layer.norm[i].weight, [norms[table].weight], "equal"))
                 pairs.append((layer.norm[i].bias, [norms[table].bias], "equal"))
         return pairs
@@ -105,8 +106,8 @@ class PlainModel(torch.nn.Module):
 @torch.no_grad()
 def copy_weights(plain: PlainModel, ours: RelationalEncoder) -> None:
     """Gives our backbone the plain model's weights."""
-    for parameter, parts, how in plain.parameter_pairs(ours):
-        parameter.copy_(torch.cat(parts, dim=1) if how == "side by side" else sum(parts))  # type: ignore[arg-type]
+    for parameter, parts, _ in plain.parameter_pairs(ours):
+        parameter.copy_(sum(parts))  # type: ignore[arg-type]
 
 
 def gradient_difference(plain: PlainModel, ours: RelationalEncoder) -> float:
@@ -116,7 +117,7 @@ def gradient_difference(plain: PlainModel, ours: RelationalEncoder) -> float:
         theirs = [torch.zeros_like(p) if p.grad is None else p.grad for p in parts]
         mine = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         # A root matrix is a sum, so each of its parts has the gradient of the sum.
-        expected = [torch.cat(theirs, dim=1)] if how == "side by side" else theirs
+        expected = theirs
         if how == "sum":  # edge types whose result no seed reads have no gradient there
             expected = [g for g, p in zip(theirs, parts, strict=True) if p.grad is not None]
         largest = max([largest, *(float((mine - g).abs().max()) for g in expected)])

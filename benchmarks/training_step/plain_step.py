@@ -95,7 +95,8 @@ class PlainFinetuning(torch.nn.Module):
     def forward(self, batch: TaskBatch) -> Tensor:
         """Predictions: [seeds]."""
         frames = {t: frame[batch.index[t]] for t, frame in batch.frames.items()}
-        h = self.model(frames, batch.edges, batch.age_days)
+        edges = {e: some.edge_index for e, some in batch.edges[-1].items()}
+        h = self.model(frames, edges, batch.age_days)
         return self.head(h[batch.entity_table][: batch.num_seeds]).squeeze(1)
 
 

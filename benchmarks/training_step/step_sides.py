@@ -77,8 +77,7 @@ class Ours:
         clock.lap("collate")
         self.optimizer.zero_grad(set_to_none=True)
         encoder = self.model.encoder
-        encoder.set_dropout_segments(batch.segments)
-        x = encoder.encode_rows(batch.frames)
+        x = encoder.encode_rows(batch.frames, batch.dropout_keys)
         clock.lap("rows")
         h = encoder.propagate(x, batch.edges)
         clock.lap("layers")

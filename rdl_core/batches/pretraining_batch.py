@@ -21,11 +21,13 @@ from torch import Tensor
 from torch_frame import TensorFrame
 
 from rdl_core.batches.corruption import corrupted_cells
+from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.row_source import RowCells, RowTopology
 from rdl_core.batches.sample_layout import SampleLayout, sample_layout
 from rdl_core.batches.transfer import on_device
 from rdl_core.config import CorruptionConfig, LossConfig
 from rdl_core.graph.reg import EdgeType, reverse
+from rdl_core.kernels.dropout_mask import row_keys
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.sampling.subgraph import Subgraph
 
@@ -40,25 +42,25 @@ class PretrainingBatch:
 
     Args:
         frames: Per table 2 n rows.
-        edges: Per directed edge type int64 [2, edges] for both views.
+        edges: Per directed edge type, for both views.
         links: Per foreign key int64 [2, links] (child, parent), places in the clean view.
         targets: Per foreign key bool [links], or None when all links are targets.
         sample: Per table int64 [n], which sample.
         rank: Per table int64 [n], a random order within the sample.
         age_days: Per table with a time column float [2 n], or None.
-        segments: Per table consecutive (rows, stream) over the 2 n rows, for dropout.
+        dropout_keys: Per table int64 [2 n], a key per row that is a function of (seed, epoch, sample, view, place in the sample).
         num_samples: Samples.
         layout: What the losses need besides rows, or None.
     """
 
     frames: dict[str, TensorFrame]
-    edges: dict[EdgeType, Tensor]
+    edges: dict[EdgeType, Edges]
     links: dict[EdgeType, Tensor]
     targets: dict[EdgeType, Tensor] | None
     sample: dict[str, Tensor]
     rank: dict[str, Tensor]
     age_days: dict[str, Tensor] | None
-    segments: dict[str, list[tuple[int, tuple[int, ...]]]]
+    dropout_keys: dict[str, Tensor]
     num_samples: int
     layout: SampleLayout | None
 
@@ -66,8 +68,9 @@ class PretrainingBatch:
         """The batch on a device, from pinned memory, without waiting for the copies; what the model does not read stays here."""
         if device.type == "cpu":
             return self
-        moved: dict[str, Any] = {name: _moved(getattr(self, name), device) for name in ("frames", "age_days")}
-        return dataclasses.replace(self, **moved, layout=on_device(self.layout, device))
+        parts = ("frames", "edges", "age_days", "dropout_keys", "layout")
+        moved: dict[str, Any] = {name: on_device(getattr(self, name), device) for name in parts}
+        return dataclasses.replace(self, **moved)
 
 
 def _moved(values: dict | None, device: torch.device) -> dict | None:
@@ -98,28 +101,32 @@ def collate(
     tables = graph.node_types
     first = {t: np.concatenate([[0], np.cumsum([len(r[t]) for r in rows])]) for t in tables}
     frames: dict[str, TensorFrame] = {}
-    segments: dict[str, list[tuple[int, tuple[int, ...]]]] = {}
     for number, table in enumerate(tables):
         frames[table] = _two_views([r[table] for r in rows], features[table], config, seed, cursors, number)
-        segments[table] = [
-            (len(r[table]), (seed, epoch, sample, view))
-            for view in range(2)
-            for r, (epoch, sample) in zip(rows, cursors, strict=True)
-        ]
     links, targets = _links(subgraphs, cursors, first, config, seed)
     sample = {
         t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables
     }
     rank = {t: _ranks([len(r[t]) for r in rows], seed, cursors, number) for number, t in enumerate(tables)}
+    ages = _ages(rows, graph)
     return PretrainingBatch(
         frames=frames,
-        edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}),
+        edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}, ages),
         links=links,
         targets=targets,
         sample=sample,
         rank=rank,
-        age_days=_ages(rows, graph) if config.relative_time else None,
-        segments=segments,
+        age_days={t: torch.from_numpy(a) for t, a in ages.items()} if config.relative_time else None,
+        dropout_keys={
+            t: row_keys(
+                [
+                    (len(r[t]), (seed, *cursor, view))
+                    for view in range(2)
+                    for r, cursor in zip(rows, cursors, strict=True)
+                ]
+            )
+            for t in tables
+        },
         num_samples=len(subgraphs),
         layout=None if loss is None else sample_layout(links, targets, sample, rank, len(subgraphs), loss),
     )
@@ -168,15 +175,21 @@ def _links(
 
 
 def _edges(
-    links: Mapping[EdgeType, Tensor], targets: Mapping[EdgeType, Tensor] | None, num_rows: Mapping[str, int]
-) -> dict[EdgeType, Tensor]:
+    links: Mapping[EdgeType, Tensor],
+    targets: Mapping[EdgeType, Tensor] | None,
+    num_rows: Mapping[str, int],
+    ages: Mapping[str, NDArray[np.float32]],
+) -> dict[EdgeType, Edges]:
     edges = {}
     for edge_type, index in links.items():
-        seen = index if targets is None else index[:, ~targets[edge_type]]
-        second_view = seen + torch.tensor([[num_rows[edge_type[0]]], [num_rows[edge_type[2]]]])
-        both = torch.cat([seen, second_view], dim=1)
-        edges[edge_type] = both
-        edges[reverse(edge_type)] = both.flip(0)
+        child, _, parent = edge_type
+        one_view = (index if targets is None else index[:, ~targets[edge_type]]).numpy()
+        children, parents = (
+            np.concatenate([ends, ends + num_rows[t]]) for t, ends in zip((child, parent), one_view, strict=True)
+        )
+        sizes = 2 * num_rows[child], 2 * num_rows[parent]
+        edges[edge_type] = make_edges(children, parents, *sizes, ages.get(child))
+        edges[reverse(edge_type)] = make_edges(parents, children, *sizes[::-1], ages.get(parent))
     return edges
 
 
@@ -187,12 +200,13 @@ def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -
     return torch.from_numpy(np.concatenate(orders).astype(np.int64))
 
 
-def _ages(rows: list[dict[str, NDArray]], graph: RowTopology) -> dict[str, Tensor]:
+def _ages(rows: list[dict[str, NDArray]], graph: RowTopology) -> dict[str, NDArray[np.float32]]:
+    """Returns days before the newest row of the sample, per table with a time column float32 [2 n]."""
     timed = [t for t, has in zip(graph.node_types, graph.has_time_col, strict=True) if has]
     times = [{t: graph.times_of(t, r[t]) for t in timed} for r in rows]
-    ages: dict[str, Tensor] = {}
+    ages: dict[str, NDArray[np.float32]] = {}
     newest = [max((int(x.max()) for x in one.values() if len(x)), default=0) for one in times]
     for table in timed:
         days = np.concatenate([(now - one[table]) / SECONDS_PER_DAY for one, now in zip(times, newest, strict=True)])
-        ages[table] = torch.from_numpy(np.concatenate([days, days]).astype(np.float32))
+        ages[table] = np.concatenate([days, days]).astype(np.float32)
     return ages

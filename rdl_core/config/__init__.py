@@ -18,7 +18,7 @@ from rdl_core.config.model import (
     RowsConfig,
     RowsKind,
     SumAggregation,
-    TimeAttention,
+    TimeAttentionAggregation,
 )
 from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust
 from rdl_core.config.pretraining import Precision, PretrainingConfig
@@ -49,7 +49,7 @@ __all__ = [
     "StoreConfig",
     "SumAggregation",
     "TemporalSamplingConfig",
-    "TimeAttention",
+    "TimeAttentionAggregation",
     "changed",
     "check_arm",
     "checked",

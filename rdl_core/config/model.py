@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from rdl_core.config.decoding import checked
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+    from rdl_core.graph.schema import TableSchema
+    from rdl_core.model.aggregation import Aggregation
 
 RowsKind = Literal["linear", "resnet", "ft_transformer"]
 AggregationKind = Literal["sum", "mean", "time_attention"]
@@ -26,6 +32,12 @@ class LinearRows:
     kind: Literal["linear"] = "linear"
     """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
 
+    def build(self, schema: TableSchema, channels: int) -> Module:
+        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
+        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
+
+        return make_row_encoder(schema, channels, self)
+
 
 @checked
 class ResNetRows:
@@ -38,6 +50,12 @@ class ResNetRows:
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training."""
 
+    def build(self, schema: TableSchema, channels: int) -> Module:
+        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
+        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
+
+        return make_row_encoder(schema, channels, self)
+
 
 @checked
 class FTTransformerRows:
@@ -47,6 +65,14 @@ class FTTransformerRows:
     """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
     num_layers: PositiveInt = 2
     """Transformer layers."""
+    dropout: Dropout = 0.0
+    """Probability that a channel is dropped in training; attention weights are not."""
+
+    def build(self, schema: TableSchema, channels: int) -> Module:
+        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
+        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
+
+        return make_row_encoder(schema, channels, self)
 
 
 RowsConfig = LinearRows | ResNetRows | FTTransformerRows
@@ -59,6 +85,12 @@ class SumAggregation:
     kind: Literal["sum"] = "sum"
     """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
 
+    def build(self, channels: int) -> Aggregation:
+        """Returns the module of one edge type."""
+        from rdl_core.model.aggregation import Sum  # noqa: PLC0415
+
+        return Sum(channels)
+
 
 @checked
 class MeanAggregation:
@@ -67,18 +99,30 @@ class MeanAggregation:
     kind: Literal["mean"] = "mean"
     """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
 
+    def build(self, channels: int) -> Aggregation:
+        """Returns the module of one edge type."""
+        from rdl_core.model.aggregation import Mean  # noqa: PLC0415
+
+        return Mean(channels)
+
 
 @checked
-class TimeAttention:
-    """Attention over the neighbours along one key, ordered by time; how much older a neighbour is, is encoded."""
+class TimeAttentionAggregation:
+    """Attention over the neighbours along one key, which knows how old each is."""
 
     kind: Literal["time_attention"] = "time_attention"
     """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
     heads: PositiveInt = 4
     """Attention heads; they divide the channels."""
 
+    def build(self, channels: int) -> Aggregation:
+        """Returns the module of one edge type."""
+        from rdl_core.model.aggregation import TimeAttention  # noqa: PLC0415
 
-AggregationConfig = SumAggregation | MeanAggregation | TimeAttention
+        return TimeAttention(channels, self.heads)
+
+
+AggregationConfig = SumAggregation | MeanAggregation | TimeAttentionAggregation
 
 
 def _by_name(*kinds: Any) -> Callable[[Any], Any]:
@@ -104,7 +148,7 @@ class BackboneConfig:
     aggregation: Annotated[
         AggregationConfig,
         Field(discriminator="kind"),
-        BeforeValidator(_by_name(SumAggregation, MeanAggregation, TimeAttention)),
+        BeforeValidator(_by_name(SumAggregation, MeanAggregation, TimeAttentionAggregation)),
     ] = MeanAggregation()
     """How the neighbours of a row along one key are aggregated."""
     age_scale: Literal["days", "log_days"] = "log_days"

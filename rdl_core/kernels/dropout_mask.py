@@ -1,8 +1,8 @@
-"""Dropout masks that belong to a sample: rows of one sample draw from that sample's stream, whatever batch it travels in.
+"""Dropout masks that belong to a row: a row of a sample draws from its own stream, whatever batch and device it travels in.
 
-Promises: a mask is a function of (stream of the sample, number of the module, number of the mask) and of the position in it; drawn on the CPU, so
-that every device sees the same masks. A cell is dropped with the probability rounded to a multiple of 2^-16: one 64-bit draw serves four cells.
-Cost: 0.1 ns a cell, a hundredth of torch's.
+Promises: a mask is a function of (key of the row, number of the module, position within the row), the same bits on every device. A cell is dropped
+with the probability rounded to a multiple of 2^-16: one 64-bit draw serves four cells. On a CPU a numba kernel draws the masks, elsewhere PyTorch's
+integer operations do (`dropout_mask_reference`), without a transfer. Cost of the kernel: 0.1 ns a cell, a hundredth of torch's dropout.
 """
 
 from __future__ import annotations
@@ -16,55 +16,84 @@ from torch import Tensor
 from rdl_core.kernel_cache import njit
 from rdl_core.random_streams import PURPOSE_DROPOUT, fold, mix, stream
 
-Segments = Sequence[tuple[int, tuple[int, ...]]]
-"""Consecutive (rows, stream) pairs that cover the rows."""
+GAMMA = 0x9E3779B97F4A7C15
+MIX_1, MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+
+
+def row_keys(segments: Sequence[tuple[int, tuple[int, ...]]]) -> Tensor:
+    """Returns int64 [rows], a key per row.
+
+    Args:
+        segments: Consecutive (rows, numbers that name their stream), such as (rows of a sample, (seed, epoch, sample, view)).
+    """
+    parts = [_keys(np.uint64(stream(PURPOSE_DROPOUT, *numbers)), rows) for rows, numbers in segments]
+    return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *parts]))
 
 
 @njit(cache=True, nogil=True)
-def _fill(masks, first, length, key, threshold, scale):  # type: ignore[no-untyped-def]
-    """float32 [masks, cells], cells first to first + length, with 0 or scale: one 64-bit draw serves four cells, the last one maybe fewer."""
-    low = np.uint64(0xFFFF)
-    for k in range(masks.shape[0]):
-        start, mask = fold(key, k), masks[k, first : first + (length + 3) // 4 * 4]
-        for i in range((length + 3) // 4):
-            draws = mix(start + np.uint64(i) * np.uint64(0x9E3779B97F4A7C15))
-            mask[4 * i] = scale if (draws & low) >= threshold else np.float32(0.0)
-            mask[4 * i + 1] = scale if ((draws >> np.uint64(16)) & low) >= threshold else np.float32(0.0)
-            mask[4 * i + 2] = scale if ((draws >> np.uint64(32)) & low) >= threshold else np.float32(0.0)
-            mask[4 * i + 3] = scale if (draws >> np.uint64(48)) >= threshold else np.float32(0.0)
+def _keys(key, rows):  # type: ignore[no-untyped-def]
+    out = np.empty(rows, np.int64)
+    for row in range(rows):
+        out[row] = np.int64(fold(key, row))
+    return out
 
 
-class SampleDropout(torch.nn.Module):
-    """Draws the masks of one table's row encoder.
-
-    `segments` is set before a forward pass; without, the stream is drawn from torch's global generator.
+def dropout_mask(keys: Tensor, number: int, cells: int, probability: float) -> Tensor:
+    """Returns float32 [rows, cells] of 0 and 1 / (1 - probability).
 
     Args:
-        probability: Of a zero.
-        number: Tells the dropouts of one model apart.
+        keys: int64 [rows].
+        number: Tells the dropout modules of one model apart.
+        cells: Cells per row.
+        probability: Of a zero, in [0, 1).
     """
+    if keys.device.type != "cpu":
+        return dropout_mask_reference(keys, number, cells, probability)
+    mask = np.empty((len(keys), cells), np.float32)
+    _fill(mask, keys.numpy(), number, np.uint64(_threshold(probability)), np.float32(1.0 / (1.0 - probability)))
+    return torch.from_numpy(mask)
 
-    def __init__(self, probability: float, number: int) -> None:
-        super().__init__()
-        self.probability, self.number = probability, number
-        self.segments: Segments | None = None
 
-    def masks(self, num_masks: int, rows: int, channels: int, like: Tensor) -> Tensor | None:
-        """[num_masks, rows, channels] of 0 and 1 / (1 - probability), as `like` in dtype and device; None: nothing is dropped."""
-        if not self.training or self.probability == 0.0:
-            return None
-        segments = self.segments
-        if segments is None:
-            segments = [(rows, (int(torch.randint(2**63 - 1, ())),))]
-        threshold, scale = np.uint64(round(self.probability * 65536)), np.float32(1.0 / (1.0 - self.probability))
-        first, cells = 0, rows * channels
-        masks = np.empty(
-            (num_masks, cells + 3), np.float32
-        )  # a segment may end within four cells, which the next one overwrites
-        for length, numbers in segments:
-            key = np.uint64(stream(PURPOSE_DROPOUT, *numbers, self.number))
-            _fill(masks, first * channels, length * channels, key, threshold, scale)
-            first += length
-        if first != rows:
-            raise ValueError(f"dropout segments cover {first} rows of {rows}; set them for this batch")
-        return torch.from_numpy(masks)[:, :cells].unflatten(1, (rows, channels)).to(like)
+@njit(cache=True, nogil=True)
+def _fill(mask, keys, number, threshold, scale):  # type: ignore[no-untyped-def]
+    cells, low = mask.shape[1], np.uint64(0xFFFF)
+    for i in range(len(keys)):
+        start, row = fold(np.uint64(keys[i]), number), mask[i]
+        for j in range(cells // 4):
+            draws = mix(start + np.uint64(j) * np.uint64(GAMMA))
+            row[4 * j] = scale if (draws & low) >= threshold else np.float32(0.0)
+            row[4 * j + 1] = scale if ((draws >> np.uint64(16)) & low) >= threshold else np.float32(0.0)
+            row[4 * j + 2] = scale if ((draws >> np.uint64(32)) & low) >= threshold else np.float32(0.0)
+            row[4 * j + 3] = scale if (draws >> np.uint64(48)) >= threshold else np.float32(0.0)
+        draws = mix(start + np.uint64(cells // 4) * np.uint64(GAMMA))
+        for j in range(cells // 4 * 4, cells):
+            row[j] = scale if ((draws >> np.uint64(16 * (j % 4))) & low) >= threshold else np.float32(0.0)
+
+
+def dropout_mask_reference(keys: Tensor, number: int, cells: int, probability: float) -> Tensor:
+    """The same in PyTorch's operations, on any device."""
+    start = _mixed((keys ^ _mixed(torch.full_like(keys[:1], number) + _signed(GAMMA))) + _signed(GAMMA))
+    counters = torch.arange((cells + 3) // 4, device=keys.device) * _signed(GAMMA)
+    draws = _mixed(start.unsqueeze(1) + counters)
+    parts = torch.stack([_shifted(draws, shift) & 0xFFFF for shift in (0, 16, 32, 48)], dim=2).flatten(1)[:, :cells]
+    return (parts >= _threshold(probability)).to(torch.float32) * np.float32(1.0 / (1.0 - probability)).item()
+
+
+def _threshold(probability: float) -> int:
+    return round(probability * 65536)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 64) if number >> 63 else number
+
+
+def _shifted(x: Tensor, places: int) -> Tensor:
+    """A logical shift to the right of int64."""
+    return (x >> places) & ((1 << (64 - places)) - 1)
+
+
+def _mixed(x: Tensor) -> Tensor:
+    """`random_streams.mix` on int64, whose arithmetic wraps alike."""
+    x = (x ^ _shifted(x, 30)) * _signed(MIX_1)
+    x = (x ^ _shifted(x, 27)) * _signed(MIX_2)
+    return x ^ _shifted(x, 31)

@@ -33,13 +33,9 @@ class PretrainingModel(torch.nn.Module):
         """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples."""
         if batch.layout is None:
             raise ValueError("this batch has no layout for the losses: make it with collate(..., loss=config.loss)")
-        self.encoder.set_dropout_segments(batch.segments)
         device = next(self.parameters()).device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.is_bfloat16):
-            x_dict = self.encoder.encode_rows(batch.frames)
-            if batch.age_days is not None:
-                x_dict = self.encoder.add_relative_time(x_dict, batch.age_days)
-            h_dict = self.encoder.propagate(x_dict, batch.edges)
+            h_dict = self.encoder(batch.frames, batch.edges, batch.age_days, batch.dropout_keys)
         clean = {t: h[: len(h) // 2] for t, h in h_dict.items()}
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
         sums = self.loss(clean, corrupted, batch.layout)

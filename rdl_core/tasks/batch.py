@@ -7,7 +7,8 @@ the bound: `rolling` sees what exists before the seed's own time, `snapshot` the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from relbench.base import EntityTask, TaskType
 from torch import Tensor
 from torch_frame import TensorFrame
 
+from rdl_core.batches.edges import Edges, edges_within_hops
 from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
 from rdl_core.config import Regime
 from rdl_core.graph.features import TableFeatures
@@ -75,17 +77,16 @@ class TaskBatch:
         frames: Per table the distinct rows.
         index: Per table int64 [nodes] into them.
         age_days: Per table with a time column float [nodes], at the seed's time.
-        edges: Per directed edge type int64 [2, edges].
-        num_nodes_per_hop, num_edges_per_hop: For trimming.
+        edges: What each layer needs, see `edges_within_hops`; the last item has all edges.
+        num_nodes_per_hop: Per table [hops + 1] counts.
         entity_table: Table of the seeds, its first `num_seeds` nodes.
     """
 
     frames: dict[str, TensorFrame]
     index: dict[str, Tensor]
     age_days: dict[str, Tensor]
-    edges: dict[EdgeType, Tensor]
+    edges: list[dict[EdgeType, Edges]]
     num_nodes_per_hop: dict[str, list[int]]
-    num_edges_per_hop: dict[EdgeType, list[int]]
     entity_table: str
     num_seeds: int
 
@@ -93,17 +94,12 @@ class TaskBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        moved = {
-            name: {k: v.to(device) for k, v in getattr(self, name).items()}
-            for name in ("frames", "index", "age_days", "edges")
+        moved: dict[str, Any] = {
+            name: {k: v.pin_memory().to(device, non_blocking=True) for k, v in getattr(self, name).items()}
+            for name in ("frames", "index", "age_days")
         }
-        return TaskBatch(
-            **moved,
-            num_nodes_per_hop=self.num_nodes_per_hop,
-            num_edges_per_hop=self.num_edges_per_hop,
-            entity_table=self.entity_table,
-            num_seeds=self.num_seeds,
-        )
+        edges = [{e: edges.to(device) for e, edges in layer.items()} for layer in self.edges]
+        return replace(self, **moved, edges=edges)
 
 
 def collate_trees(
@@ -117,20 +113,19 @@ def collate_trees(
     Args:
         time_s: int64 [seeds], the seeds' times, which ages are measured from.
     """
-    ages = {}
+    ages: dict[str, NDArray[np.float32]] = {}
     for table, has_time in zip(graph.node_types, graph.has_time_col, strict=True):
         if has_time:
             row_time = graph.table_time(table)[trees.rows[table]][trees.index[table]]
             days = (time_s[trees.seed[table]] - row_time) / SECONDS_PER_DAY
             # Only a seed that is itself a row of a table with time can be dated at or after its question: age 0.
-            ages[table] = torch.from_numpy(np.maximum(days, 0.0).astype(np.float32))
+            ages[table] = np.maximum(days, 0.0).astype(np.float32)
     return TaskBatch(
         frames={t: features[t].gather(rows) for t, rows in trees.rows.items()},
         index={t: torch.from_numpy(i.astype(np.int64)) for t, i in trees.index.items()},
-        age_days=ages,
-        edges={e: torch.from_numpy(index.astype(np.int64)) for e, index in trees.edges.items()},
+        age_days={t: torch.from_numpy(a) for t, a in ages.items()},
+        edges=edges_within_hops(trees.edges, trees.num_nodes_per_hop, trees.num_edges_per_hop, ages),
         num_nodes_per_hop=trees.num_nodes_per_hop,
-        num_edges_per_hop=trees.num_edges_per_hop,
         entity_table=trees.entity_table,
         num_seeds=trees.num_seeds,
     )

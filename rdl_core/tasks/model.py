@@ -28,11 +28,11 @@ class TaskModel(torch.nn.Module):
         )
 
     def embed(self, batch: TaskBatch) -> Tensor:
-        """Vectors of the seeds: [seeds, channels]."""
-        self.encoder.set_dropout_segments(None)
+        """Returns vectors of the seeds: [seeds, channels]."""
         distinct = self.encoder.encode_rows(batch.frames)
-        x_dict, lookup = self.encoder.spread(distinct, batch.index, batch.age_days)
-        h = self.encoder.propagate(x_dict, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop, lookup)
+        nodes = {t: torch.nn.functional.embedding(batch.index[t], x) for t, x in distinct.items()}
+        nodes = self.encoder.add_relative_time(nodes, batch.age_days)
+        h = self.encoder.propagate(nodes, batch.edges, batch.num_nodes_per_hop)
         return h[batch.entity_table][: batch.num_seeds]
 
     def forward(self, batch: TaskBatch | Tensor) -> Tensor:

@@ -145,5 +145,5 @@ def test_links_chosen_as_targets_are_hidden_in_both_directions_and_views(nasty_s
         clean = links[:, ~batch.targets[edge_type]].T.tolist()
         shift = [len(batch.sample[child]), len(batch.sample[parent])]
         expected = sorted(clean + [[a + shift[0], b + shift[1]] for a, b in clean])
-        assert sorted(batch.edges[edge_type].T.tolist()) == expected
-        assert sorted(batch.edges[parent, f"rev_{column}", child].flip(0).T.tolist()) == expected
+        assert sorted(batch.edges[edge_type].edge_index.T.tolist()) == expected
+        assert sorted(batch.edges[parent, f"rev_{column}", child].edge_index.flip(0).T.tolist()) == expected

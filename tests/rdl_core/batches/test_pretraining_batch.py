@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
 
@@ -154,9 +155,9 @@ def test_a_sample_is_the_same_bits_in_any_grouping(
                 assert torch.equal(joined.rank[table][mine], batch.rank[table][theirs])
                 if table in joined.age_days:
                     assert torch.equal(joined.age_days[table][mine + n], batch.age_days[table][theirs + m])
-                streams = [(b.segments[table][k], b.segments[table][k + b.num_samples]) for b, k in
-                           ((joined, i), (batch, place))]  # fmt: skip
-                assert streams[0] == streams[1]
+                for view in range(2):
+                    keys = joined.dropout_keys[table][mine + view * n], batch.dropout_keys[table][theirs + view * m]
+                    assert torch.equal(*keys)
             for edge_type, links in joined.links.items():
                 one, one_targets = of_sample(joined, edge_type, i, links, joined.targets[edge_type])
                 other, other_targets = of_sample(
@@ -189,7 +190,7 @@ def test_another_seed_epoch_or_sample_draws_otherwise(nasty_store: Store, sample
     assert not torch.equal(*targets)
     assert not torch.equal(torch.cat(list(one.rank.values())), torch.cat(list(two.rank.values())))
     assert not torch.equal(*(b.frames["order_line"].feat_dict[stype.categorical] for b in (one, two)))
-    assert one.segments["match"][0] != two.segments["match"][0]
+    assert not (one.dropout_keys["match"] == two.dropout_keys["match"]).any()
 
 
 def test_hidden_links_pass_no_message_and_all_others_pass_once_per_view(
@@ -203,8 +204,8 @@ def test_hidden_links_pass_no_message_and_all_others_pass_once_per_view(
         for (child, parent), hidden in zip(links.T.tolist(), batch.targets[edge_type].tolist(), strict=True):
             if not hidden:
                 seen.update([(child, parent), (child + children, parent + parents)])
-        assert Counter(map(tuple, batch.edges[edge_type].T.tolist())) == seen
-        back = batch.edges[reverse(edge_type)].flip(0)
+        assert Counter(map(tuple, batch.edges[edge_type].edge_index.T.tolist())) == seen
+        back = batch.edges[reverse(edge_type)].edge_index.flip(0)
         assert Counter(map(tuple, back.T.tolist())) == seen
     hidden_share = torch.cat(list(batch.targets.values())).double().mean().item()
     assert hidden_share == pytest.approx(0.3, abs=0.12)
@@ -227,7 +228,7 @@ def test_the_paper_setting_hides_nothing(nasty_store: Store, sampler: HGSampling
     assert batch.targets is None
     assert batch.age_days is None
     for edge_type, links in batch.links.items():
-        assert batch.edges[edge_type].shape[1] == 2 * links.shape[1]
+        assert len(batch.edges[edge_type].source) == 2 * links.shape[1]
 
 
 def test_ages_count_from_the_newest_row_of_the_sample(nasty_store: Store) -> None:
@@ -259,12 +260,10 @@ def test_ranks_permute_the_rows_of_each_sample(nasty_store: Store, sampler: HGSa
             assert mine.sort().values.tolist() == list(range(len(mine)))
 
 
-def test_dropout_segments_cover_both_views_in_order(nasty_store: Store, sampler: HGSampling) -> None:
+def test_every_row_of_both_views_has_a_dropout_key_of_its_own(nasty_store: Store, sampler: HGSampling) -> None:
     batch = batch_of(nasty_store, sampler, CURSORS)
-    for table, segments in batch.segments.items():
-        counts = torch.bincount(batch.sample[table], minlength=len(CURSORS)).tolist()
-        assert [n for n, _ in segments] == counts * 2
-        assert [stream for _, stream in segments] == [(7, *c, view) for view in range(2) for c in CURSORS]
+    for table, keys in batch.dropout_keys.items():
+        assert len(keys) == 2 * len(batch.sample[table]) == len(keys.unique())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -278,4 +277,8 @@ def test_a_batch_on_a_gpu_holds_the_same_numbers(nasty_store: Store, sampler: HG
     for key, values in (other.age_days or {}).items():
         assert values.device.type == "cuda"
         assert one.age_days is not None and torch.equal(values.cpu(), one.age_days[key])
-    assert all(edges.device.type == "cpu" for edges in other.edges.values())  # message passing is planned on the host
+    for edge_type, edges in other.edges.items():
+        for field in dataclasses.fields(edges):
+            mine, theirs = (getattr(e, field.name) for e in (one.edges[edge_type], edges))
+            assert (mine is None) == (theirs is None)
+            assert mine is None or (theirs.device.type == "cuda" and torch.equal(mine, theirs.cpu()))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch_geometric.nn import HeteroConv, SAGEConv
+from torch_frame import TensorFrame
+from torch_geometric.nn import HeteroConv, MaxAggregation, SAGEConv
 
+from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.pretraining_batch import collate
 from rdl_core.config import (
-    AggregationKind,
+    AggregationConfig,
     BackboneConfig,
     CorruptionConfig,
     HGSamplingConfig,
@@ -21,11 +21,14 @@ from rdl_core.config import (
     ResNetRows,
     SumAggregation,
     TemporalSamplingConfig,
+    TimeAttentionAggregation,
 )
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.schema import ColumnSchema, Schema, TableSchema
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import HeteroSAGELayer, RelationalEncoder
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.dropout import KeyedDropout
+from rdl_core.model.message_passing import RelationalLayer
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import TaskBatch, collate_trees
@@ -45,49 +48,51 @@ DIRECTED: list[EdgeType] = [
 ]
 
 
-def random_edges(seed: int) -> dict[EdgeType, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
+AGGREGATIONS = [SumAggregation(), MeanAggregation(), TimeAttentionAggregation(heads=2)]
+
+
+def random_edges(seed: int) -> dict[EdgeType, Edges]:
+    generator = np.random.default_rng(seed)
     edges = {}
     for source, key, target in DIRECTED:
         count = 0 if key == "unused" or "empty" in (source, target) else 12  # more than rows: repeated edges
-        ends = [torch.randint(max(1, SIZES[t]), (count,), generator=generator) for t in (source, target)]
-        edges[source, key, target] = torch.stack(ends)
+        ends = [generator.integers(max(1, SIZES[t]), size=count) for t in (source, target)]
+        ages = generator.uniform(0, 500, SIZES[source]).astype(np.float32) if source == "a" else None
+        edges[source, key, target] = make_edges(*ends, SIZES[source], SIZES[target], ages)
     return edges
 
 
-@pytest.mark.parametrize("aggregation", ["sum", "mean"])
-def test_a_layer_equals_hetero_conv_of_sage_convs(aggregation: Literal["sum", "mean"]) -> None:
+@pytest.mark.parametrize("aggregation", AGGREGATIONS[:2], ids=lambda a: a.kind)
+def test_a_layer_equals_hetero_conv_of_sage_convs(aggregation: AggregationConfig) -> None:
     torch.manual_seed(0)
-    layer = HeteroSAGELayer(
-        tuple(SIZES), DIRECTED, CHANNELS, SumAggregation() if aggregation == "sum" else MeanAggregation()
-    ).double()
-    convs = {e: SAGEConv((CHANNELS, CHANNELS), CHANNELS, aggr=aggregation).double() for e in DIRECTED}
+    layer = RelationalLayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation.build).double()
+    convs = {e: SAGEConv((CHANNELS, CHANNELS), CHANNELS, aggr=aggregation.kind).double() for e in DIRECTED}
     with torch.no_grad():
+        for edge_type, neighbours in zip(DIRECTED, layer.aggregations, strict=True):
+            neighbours.linear.weight.copy_(convs[edge_type].lin_l.weight)
         for i, table in enumerate(layer.tables):
-            incoming = layer.incoming[table]
+            incoming = [e for e in DIRECTED if e[2] == table]
             if incoming:
                 layer.root[i].weight.copy_(torch.stack([convs[e].lin_r.weight for e in incoming]).sum(0))
                 layer.root[i].bias.copy_(torch.stack([convs[e].lin_l.bias for e in incoming]).sum(0))
-                layer.neighbour[i].copy_(torch.cat([convs[e].lin_l.weight for e in incoming], dim=1))
             layer.norm[i].weight.normal_()
             layer.norm[i].bias.normal_()
     x = {t: torch.randn(n, CHANNELS, dtype=torch.float64) for t, n in SIZES.items()}
     edges = random_edges(1)
-    oracle = HeteroConv(convs, aggr="sum")(x, edges)
-    got = layer(x, edges, SIZES)
+    oracle = HeteroConv(convs, aggr="sum")(x, {e: some.edge_index for e, some in edges.items()})
+    got = layer(x, edges)
     for i, table in enumerate(layer.tables):
-        expected = oracle[table] if layer.incoming[table] else layer.root[i](x[table])
+        expected = oracle[table] if any(e[2] == table for e in DIRECTED) else layer.root[i](x[table])
         torch.testing.assert_close(got[table], layer.norm[i](expected).relu(), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("aggregation", ["sum", "mean"])
-def test_a_layer_without_any_edge_is_finite_in_value_and_gradient(aggregation: AggregationKind) -> None:
-    layer = HeteroSAGELayer(
-        tuple(SIZES), DIRECTED, CHANNELS, SumAggregation() if aggregation == "sum" else MeanAggregation()
-    )
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
+def test_a_layer_without_any_edge_is_finite_in_value_and_gradient(aggregation: AggregationConfig) -> None:
+    layer = RelationalLayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation.build)
     x = {t: torch.randn(n, CHANNELS, requires_grad=True) for t, n in SIZES.items()}
-    edges = {e: torch.zeros(2, 0, dtype=torch.int64) for e in DIRECTED}
-    out = layer(x, edges, SIZES)
+    none = np.zeros(0, np.int64)
+    edges = {e: make_edges(none, none, SIZES[e[0]], SIZES[e[2]], np.zeros(SIZES[e[0]], np.float32)) for e in DIRECTED}
+    out = layer(x, edges)
     sum(h.square().sum() for h in out.values()).backward()
     assert {t: len(h) for t, h in out.items()} == SIZES
     for parameter in layer.parameters():
@@ -109,23 +114,24 @@ def trees(nasty_store: Store) -> dict[int, TaskBatch]:
     return batches
 
 
-def relational_encoder(store: Store, *, layers: int = 2, aggregation: AggregationKind = "sum") -> RelationalEncoder:
+def relational_encoder(
+    store: Store, *, layers: int = 2, aggregation: AggregationConfig = AGGREGATIONS[0]
+) -> RelationalEncoder:
     torch.manual_seed(0)
-    rows = LinearRows()
-    config = BackboneConfig(channels=CHANNELS, num_layers=layers, aggregation=aggregation, rows=rows)
+    config = BackboneConfig(channels=CHANNELS, num_layers=layers, aggregation=aggregation, rows=LinearRows())
     return RelationalEncoder(store.schema, store.graph.edge_types, config).double()
 
 
 @pytest.mark.parametrize("hops", [1, 2, 3, 4])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-@pytest.mark.parametrize("aggregation", ["sum", "mean"])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
 def test_trimming_by_hops_leaves_the_seed_vectors_as_they_are(
-    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, layers: int, aggregation: AggregationKind
+    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, layers: int, aggregation: AggregationConfig
 ) -> None:
     encoder, batch = relational_encoder(nasty_store, layers=layers, aggregation=aggregation), trees[hops]
     x = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
-    whole = encoder.propagate(x, batch.edges)
-    trimmed = encoder.propagate(x, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop)
+    whole = encoder.propagate(x, batch.edges[-1])
+    trimmed = encoder.propagate(x, batch.edges, batch.num_nodes_per_hop)
     assert {t: len(h) for t, h in trimmed.items()} == {t: n[0] for t, n in batch.num_nodes_per_hop.items()}
     torch.testing.assert_close(trimmed["teams"], whole["teams"][:8], rtol=0, atol=1e-12)
 
@@ -134,9 +140,9 @@ def test_every_hop_that_a_layer_reaches_matters(nasty_store: Store, trees: dict[
     shallow, deep = trees[1], trees[2]
     encoder = relational_encoder(nasty_store, layers=2)
     x = {t: v[deep.index[t]] for t, v in encoder.encode_rows(deep.frames).items()}
-    two_hops = encoder.propagate(x, deep.edges, deep.num_nodes_per_hop, deep.num_edges_per_hop)
+    two_hops = encoder.propagate(x, deep.edges, deep.num_nodes_per_hop)
     x = {t: v[shallow.index[t]] for t, v in encoder.encode_rows(shallow.frames).items()}
-    one_hop = encoder.propagate(x, shallow.edges, shallow.num_nodes_per_hop, shallow.num_edges_per_hop)
+    one_hop = encoder.propagate(x, shallow.edges, shallow.num_nodes_per_hop)
     assert not torch.allclose(two_hops["teams"], one_hop["teams"])
 
 
@@ -162,7 +168,7 @@ def test_tables_and_columns_may_have_any_name() -> None:
     config = BackboneConfig(channels=CHANNELS, rows=ResNetRows(num_layers=1))
     encoder = RelationalEncoder(schema, edge_types, config)
     directed = [*edge_types, *map(reverse, edge_types)]
-    edges = {e: torch.tensor([[0, 1], [1, 0]]) for e in directed}
+    edges = {e: make_edges(np.array([0, 1]), np.array([1, 0]), 2, 2) for e in directed}
     out = encoder.propagate({n: torch.randn(2, CHANNELS) for n in names}, edges)
     assert list(out) == names
     assert all(h.isfinite().all() for h in out.values())
@@ -201,8 +207,8 @@ def test_a_row_reaches_no_further_than_the_layers(nasty_store: Store) -> None:
         reached["goal"][0] = True
         for _ in range(layers):
             grown = {t: r.clone() for t, r in reached.items()}
-            for (source, _, target), (u, v) in batch.edges.items():
-                grown[target][v[reached[source][u]]] = True
+            for (source, _, target), edges in batch.edges.items():
+                grown[target][edges.target[reached[source][edges.source]]] = True
             reached = grown
         changed = {t: (after[t] != before[t]).any(dim=1) for t in x}
         assert changed["goal"][0]
@@ -211,8 +217,8 @@ def test_a_row_reaches_no_further_than_the_layers(nasty_store: Store) -> None:
             assert not (changed[table] & ~reached[table]).any(), f"{table} beyond {layers} layers"
 
 
-@pytest.mark.parametrize("aggregation", ["sum", "mean"])
-def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregation: AggregationKind) -> None:
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
+def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregation: AggregationConfig) -> None:
     sampling = HGSamplingConfig(seed_table="match", seeds_per_sample=4, rows_per_hop=5)
     sampler = HGSampling(nasty_store.graph, sampling, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
     subgraphs = sampler.sample(0, [0, 1])
@@ -229,54 +235,108 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
         ages = {t: a[part[t]] for t, a in batch.age_days.items()}
         alone = encoder.encode_rows({t: f[torch.arange(2 * rows[t])[part[t]]] for t, f in batch.frames.items()})
         edges = {}
-        for e, index in batch.edges.items():
+        for e, both in batch.edges.items():
+            index = both.edge_index
             mine = (index[0] >= rows[e[0]]) == bool(view)
-            edges[e] = index[:, mine] - view * torch.tensor([[rows[e[0]]], [rows[e[2]]]])
+            ends = (index[:, mine] - view * torch.tensor([[rows[e[0]]], [rows[e[2]]]])).numpy()
+            edges[e] = make_edges(*ends, rows[e[0]], rows[e[2]], ages[e[0]].numpy() if e[0] in ages else None)
         alone = encoder.propagate(encoder.add_relative_time(alone, ages), edges)
         for table, h in together.items():
             torch.testing.assert_close(h[part[table]], alone[table], rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("hops", [1, 2, 3])
-@pytest.mark.parametrize("aggregation", ["sum", "mean"])
-def test_sums_of_distinct_rows_and_ages_equal_nodes_of_their_own(
-    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, aggregation: AggregationKind
-) -> None:
-    """Fine-tuning's first layer, in value and gradient, against every node with a vector of its own."""
-    encoder, batch = relational_encoder(nasty_store, layers=2, aggregation=aggregation), trees[hops]
-    nodes = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
-    nodes = encoder.add_relative_time(nodes, batch.age_days)
-    expected = encoder.propagate(nodes, batch.edges)["teams"][:8]
-    expected.square().sum().backward()
-    gradients = {n: p.grad.clone() for n, p in encoder.named_parameters() if p.grad is not None}
-    encoder.zero_grad()
-    x, lookup = encoder.spread(encoder.encode_rows(batch.frames), batch.index, batch.age_days)
-    for hop_counts in ((None, None), (batch.num_nodes_per_hop, batch.num_edges_per_hop)):
-        found = encoder.propagate(x, batch.edges, *hop_counts, lookup)["teams"][:8]
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
-        encoder.zero_grad()
-        found.square().sum().backward(retain_graph=True)
-        for name, parameter in encoder.named_parameters():
-            if name in gradients:
-                torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=1e-10, msg=name)
-
-
-def test_a_weight_that_lies_across_has_the_same_gradient() -> None:
-    """As a parametrization or an assigned transposed matrix leaves it; kernels take addresses and strides."""
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
+def test_the_gradient_of_a_layer_is_that_of_its_value(aggregation: AggregationConfig) -> None:
     torch.manual_seed(0)
-    tables, edge_types = ["a", "b"], [("a", "r", "b"), ("b", "s", "a")]
-    layer = HeteroSAGELayer(tables, edge_types, 4, MeanAggregation())
-    x = {"a": torch.randn(5, 4), "b": torch.randn(3, 4)}
-    edges = {edge_types[0]: torch.tensor([[0, 1, 2], [0, 1, 1]]), edge_types[1]: torch.tensor([[0, 1], [0, 3]])}
+    layer = RelationalLayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation.build).double()
+    edges, parameters = random_edges(2), list(layer.parameters())
+    x = [torch.randn(n, CHANNELS, dtype=torch.float64, requires_grad=True) for n in SIZES.values()]
 
-    def gradients() -> list[Tensor]:
-        layer.zero_grad(set_to_none=True)
-        out = layer(x, edges, {"a": 5, "b": 3})
-        (out["a"] * torch.arange(20.0).view(5, 4)).sum().backward()
-        return [p.grad.clone() for p in layer.parameters() if p.grad is not None]
+    def run(*tensors: Tensor) -> tuple[Tensor, ...]:
+        return tuple(layer(dict(zip(SIZES, tensors[: len(SIZES)], strict=True)), edges).values())
 
-    before = gradients()
-    weight = layer.root[0].weight
-    weight.data = weight.data.T.contiguous().T
-    for found, expected in zip(gradients(), before, strict=True):
-        torch.testing.assert_close(found, expected)
+    assert torch.autograd.gradcheck(run, (*x, *parameters), fast_mode=True)
+
+
+def test_attention_gives_zeros_to_a_target_without_neighbours_and_sees_order_and_age() -> None:
+    torch.manual_seed(0)
+    attention = TimeAttentionAggregation(heads=2).build(CHANNELS).double()
+    source, target = torch.randn(3, CHANNELS, dtype=torch.float64), torch.randn(4, CHANNELS, dtype=torch.float64)
+    ends = np.array([0, 1, 2, 0]), np.array([0, 0, 2, 2])
+
+    def out(ages: list[float]) -> Tensor:
+        return attention(source, target, make_edges(*ends, 3, 4, np.array(ages, np.float32)))
+
+    old = out([1.0, 30.0, 400.0])
+    assert (old[[1, 3]] == 0).all()
+    assert (old[[0, 2]] != 0).any(dim=1).all()
+    moved = out([1.0, 30.0, 1.0])
+    assert torch.equal(moved[0], old[0])
+    assert not torch.allclose(moved[2], old[2])
+    swapped = out([30.0, 1.0, 400.0])
+    assert not torch.allclose(swapped[0], old[0])
+
+
+def test_attention_sees_order_and_age_in_both_views(nasty_store: Store) -> None:
+    sampling = HGSamplingConfig(seed_table="match", seeds_per_sample=4, rows_per_hop=5)
+    sampler = HGSampling(nasty_store.graph, sampling, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
+    batch = collate(
+        sampler.sample(0, [0, 1]), [(0, 0), (0, 1)], nasty_store.graph, nasty_store.features, CorruptionConfig(), seed=0
+    )
+    num_timed = 0
+    for (source, _, _), edges in batch.edges.items():
+        assert (edges.age_days is not None) == (nasty_store.schema.tables[source].time_col is not None)
+        if edges.age_days is not None and len(edges.source):
+            clean, corrupted = edges.age_days.chunk(2)
+            assert torch.equal(clean, corrupted)
+            num_timed += len(clean.unique()) > 1
+    assert num_timed > 2
+
+
+class LargestNeighbour(torch.nn.Module):
+    """An aggregation that somebody else wrote, with PyG's parts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest = MaxAggregation()
+
+    def forward(self, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
+        return self.largest(source[edges.source], edges.target, dim_size=len(target))
+
+
+def test_an_aggregation_of_somebody_else_takes_part() -> None:
+    layer = RelationalLayer(tuple(SIZES), DIRECTED, CHANNELS, lambda channels: LargestNeighbour())
+    out = layer({t: torch.randn(n, CHANNELS) for t, n in SIZES.items()}, random_edges(1))
+    assert all(h.isfinite().all() for h in out.values())
+
+
+class OwnRows(torch.nn.Module):
+    """A row encoder that somebody else wrote."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.dropout, self.vector = torch.nn.Dropout(0.5), torch.nn.Parameter(torch.ones(channels))
+
+    def forward(self, frame: TensorFrame) -> Tensor:
+        return self.dropout(self.vector.expand(frame.num_rows, -1))
+
+
+def test_row_encoders_and_aggregations_of_somebody_else_take_part(nasty_store: Store) -> None:
+    sampling = HGSamplingConfig(seed_table="match", seeds_per_sample=4, rows_per_hop=5)
+    sampler = HGSampling(nasty_store.graph, sampling, seed=0, before_s=nasty_store.schema.cutoff_s + 1)
+    batch = collate(
+        sampler.sample(0, [0]), [(0, 0)], nasty_store.graph, nasty_store.features, CorruptionConfig(), seed=0
+    )
+    config = BackboneConfig(channels=CHANNELS)
+    encoder = RelationalEncoder(
+        nasty_store.schema,
+        nasty_store.graph.edge_types,
+        config,
+        row_encoder=lambda schema, channels: OwnRows(channels),
+        aggregation=lambda channels: LargestNeighbour(),
+    )
+    out = [encoder(batch.frames, batch.edges, None, batch.dropout_keys) for _ in range(2)]
+    for table, h in out[0].items():
+        assert h.shape == (batch.frames[table].num_rows, CHANNELS)
+        assert torch.equal(h, out[1][table])  # its dropout follows the rows' keys
+    assert any(isinstance(m, KeyedDropout) for m in encoder.modules())

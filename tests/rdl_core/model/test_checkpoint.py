@@ -57,7 +57,7 @@ def vectors(encoder: RelationalEncoder, store: Store) -> Tensor:
     with torch.no_grad():
         x = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
         x = encoder.add_relative_time(x, batch.age_days)
-        return encoder.propagate(x, batch.edges, batch.num_nodes_per_hop, batch.num_edges_per_hop)["teams"]
+        return encoder.propagate(x, batch.edges, batch.num_nodes_per_hop)["teams"]
 
 
 def test_all_of_a_checkpoint_comes_back(checkpoint: Checkpoint, tmp_path: Path) -> None:

@@ -9,22 +9,28 @@ import torch
 from relbench.load import RelBenchDataset
 from torch import Tensor
 
-from rdl_core.config import LinearRows, ResNetRows, RowsKind
+from rdl_core.config import FTTransformerRows, LinearRows, ResNetRows, RowsKind
 from rdl_core.database.dataset import read_table
 from rdl_core.graph.store import Store
-from rdl_core.kernels.dropout_mask import SampleDropout
-from rdl_core.model.row_encoder import RowEncoder, _as_parameter_dtype
+from rdl_core.kernels.dropout_mask import row_keys
+from rdl_core.model.dropout import KeyedDropout, replace_dropout
 
 TABLES = ["categories", "teams", "order", "order_line", "match", "lineup", "goal", "ticket", "équipe_catégorie"]
 WITH_ATTRIBUTES = TABLES[:-1]
+MODELS = ["linear", "resnet", "ft_transformer"]
 CHANNELS = 8
 
 
-def row_encoder(store: Store, table: str, model: RowsKind = "resnet", *, dropout: float = 0.0) -> RowEncoder:
+def row_encoder(store: Store, table: str, model: RowsKind = "resnet", *, dropout: float = 0.0) -> torch.nn.Module:
     """An encoder no parameter of which is zero, as after training."""
     torch.manual_seed(0)
-    config = ResNetRows(num_layers=2, dropout=dropout) if model == "resnet" else LinearRows()
-    encoder = RowEncoder(store.schema.tables[table], CHANNELS, config, store.graph.node_types.index(table))
+    config = {
+        "linear": LinearRows(),
+        "resnet": ResNetRows(num_layers=2, dropout=dropout),
+        "ft_transformer": FTTransformerRows(num_layers=2, dropout=dropout),
+    }[model]
+    encoder = config.build(store.schema.tables[table], CHANNELS)
+    replace_dropout(encoder, 100 * store.graph.node_types.index(table))
     with torch.no_grad():
         for parameter in encoder.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
@@ -34,9 +40,9 @@ def row_encoder(store: Store, table: str, model: RowsKind = "resnet", *, dropout
     return encoder
 
 
-def cell_vectors(store: Store, encoder: RowEncoder, table: str, rows: np.ndarray) -> dict[str, Tensor]:
+def cell_vectors(store: Store, encoder: torch.nn.Module, table: str, rows: np.ndarray) -> dict[str, Tensor]:
     """{column: [rows, channels]} before any mixing of columns."""
-    cells, names = encoder.model.encoder(store.features[table].gather(rows))
+    cells, names = encoder.encoder(store.features[table].gather(rows))
     return {name: cells[:, i] for i, name in enumerate(names)}
 
 
@@ -45,7 +51,7 @@ def all_rows(store: Store, table: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("model", ["linear", "resnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_every_table_gives_finite_vectors_and_finite_gradients(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     rows = all_rows(nasty_store, table)
@@ -59,7 +65,7 @@ def test_every_table_gives_finite_vectors_and_finite_gradients(nasty_store: Stor
 
 
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("model", ["linear", "resnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_a_table_without_sampled_rows_gives_no_vectors(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     x = encoder(nasty_store.features[table].gather(np.zeros(0, np.int64)))
@@ -93,7 +99,7 @@ def test_a_null_time_is_not_taken_for_the_median_time(nasty_store: Store) -> Non
 def test_a_null_cell_gives_zero_gradient_to_its_encoder(nasty_store: Store, table: str, row: int, column: str) -> None:
     encoder = row_encoder(nasty_store, table)
     cell_vectors(nasty_store, encoder, table, np.array([row]))[column].sum().backward()
-    for name, parameter in encoder.model.encoder.named_parameters():
+    for name, parameter in encoder.encoder.named_parameters():
         assert parameter.grad is None or (parameter.grad == 0).all(), name
 
 
@@ -112,13 +118,12 @@ def test_a_table_with_only_keys_has_one_learned_vector(nasty_store: Store) -> No
     encoder = row_encoder(nasty_store, "équipe_catégorie")
     x = encoder(nasty_store.features["équipe_catégorie"].gather(np.arange(12)))
     x.sum().backward()
-    assert encoder.constant is not None
-    assert (x == encoder.constant).all()
-    assert (encoder.constant.grad == 12).all()
+    assert (x == encoder.vector).all()
+    assert (encoder.vector.grad == 12).all()
 
 
 @pytest.mark.parametrize("table", TABLES)
-@pytest.mark.parametrize("model", ["linear", "resnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_a_float64_model_agrees_with_float32(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     frame = nasty_store.features[table].gather(all_rows(nasty_store, table))
@@ -129,7 +134,7 @@ def test_a_float64_model_agrees_with_float32(nasty_store: Store, table: str, mod
 
 
 @pytest.mark.parametrize("table", WITH_ATTRIBUTES)
-@pytest.mark.parametrize("model", ["linear", "resnet"])
+@pytest.mark.parametrize("model", MODELS)
 def test_changing_one_column_changes_that_cell_vector_alone(nasty_store: Store, table: str, model: RowsKind) -> None:
     encoder = row_encoder(nasty_store, table, model)
     features, rows = nasty_store.features[table], all_rows(nasty_store, table)
@@ -160,91 +165,15 @@ def test_multicategorical_lists_reach_the_row_vector(nasty_store: Store) -> None
     assert not torch.allclose(x[2], x[3])
 
 
-def dropped(segments: list[tuple[int, tuple[int, ...]]] | None, *, number: int = 0, mask: int = 0) -> Tensor:
-    """Mask number `mask` at probability 0.4: [rows, 32]."""
-    dropout = SampleDropout(0.4, number)
-    dropout.segments = segments
-    rows = 6 if segments is None else sum(n for n, _ in segments)
-    masks = dropout.masks(mask + 1, rows, 32, torch.ones(()))
-    assert masks is not None
-    return masks[mask]
-
-
-def test_the_dropout_mask_of_a_sample_is_the_same_in_any_batch() -> None:
-    a, b, c = (5, (0, 1, 7, 0)), (3, (0, 1, 8, 0)), (4, (0, 2, 7, 0))
-    assert torch.equal(dropped([a, b, c]), torch.cat([dropped([a]), dropped([b]), dropped([c])]))
-    assert torch.equal(dropped([c, a]), torch.cat([dropped([c]), dropped([a])]))
-
-
-@pytest.mark.parametrize("place", range(4), ids=["seed", "epoch", "sample", "view"])
-def test_the_dropout_mask_differs_between_streams(place: int) -> None:
-    stream = [3, 1, 7, 0]
-    other = [n + (i == place) for i, n in enumerate(stream)]
-    assert not torch.equal(dropped([(6, tuple(stream))]), dropped([(6, tuple(other))]))
-
-
-def test_the_dropout_mask_differs_between_layers() -> None:
-    segments = [(6, (3, 1, 7, 0))]
-    assert not torch.equal(dropped(segments, number=0), dropped(segments, number=1))
-
-
-def test_the_two_dropouts_of_a_residual_block_have_masks_of_their_own() -> None:
-    segments = [(6, (3, 1, 7, 0))]
-    assert not torch.equal(dropped(segments, mask=0), dropped(segments, mask=1))
-
-
-def test_the_masks_of_a_stream_can_be_drawn_again() -> None:
-    segments = [(6, (3, 1, 7, 0)), (3, (3, 1, 8, 0))]
-    assert all(torch.equal(dropped(segments, mask=k), dropped(segments, mask=k)) for k in range(3))
-
-
-@pytest.mark.parametrize("channels", [2, 6, 7])
-def test_masks_of_odd_sizes_agree_in_any_batch(channels: int) -> None:
-    """One draw serves four cells, which may belong to two samples."""
-    dropout, streams = SampleDropout(0.5, 3), [(n, (0, 0, n, 0)) for n in (3, 1, 5)]
-    masks = []
-    for segments in (streams, *([s] for s in streams)):
-        dropout.segments = segments
-        masks.append(dropout.masks(2, sum(n for n, _ in segments), channels, torch.ones(())))
-    assert torch.equal(masks[0], torch.cat(masks[1:], dim=1))
-
-
-def test_segments_of_another_batch_are_refused() -> None:
-    dropout = SampleDropout(0.4, 0)
-    dropout.segments = [(6, (3, 1, 7, 0))]
-    with pytest.raises(ValueError, match="segments cover 6 rows of 7"):
-        dropout.masks(1, 7, 8, torch.ones(()))
-
-
-def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    x = dropped([(400, (3, 1, 7, 0))])
-    assert (x == 0).float().mean().item() == pytest.approx(0.4, abs=0.03)
-    assert torch.allclose(x[x != 0], torch.tensor(1 / 0.6))
-
-
-def test_dropout_without_segments_follows_the_global_generator() -> None:
-    torch.manual_seed(5)
-    first, second = dropped(None), dropped(None)
-    torch.manual_seed(5)
-    assert not torch.equal(first, second)
-    assert torch.equal(dropped(None), first)
-
-
-def test_dropout_does_nothing_in_evaluation() -> None:
-    dropout = SampleDropout(0.4, 0).eval()
-    dropout.segments = [(2, (0, 0, 0, 0))]
-    assert dropout.masks(2, 2, 8, torch.ones(())) is None
-    assert SampleDropout(0.0, 0).masks(2, 2, 8, torch.ones(())) is None
-
-
-def test_the_vectors_of_a_sample_under_dropout_are_the_same_in_any_batch(nasty_store: Store) -> None:
-    encoder, features = row_encoder(nasty_store, "match", dropout=0.3).double(), nasty_store.features["match"]
+@pytest.mark.parametrize("model", ["resnet", "ft_transformer"])
+def test_the_vectors_of_a_sample_under_dropout_are_the_same_in_any_batch(nasty_store: Store, model: RowsKind) -> None:
+    encoder, features = row_encoder(nasty_store, "match", model, dropout=0.3).double(), nasty_store.features["match"]
     samples = {(0, 0, 4, 0): np.arange(5), (0, 0, 5, 0): np.arange(3, 12)}
 
     def encoded(*streams: tuple[int, ...]) -> Tensor:
         for module in encoder.modules():
-            if isinstance(module, SampleDropout):
-                module.segments = [(len(samples[s]), s) for s in streams]
+            if isinstance(module, KeyedDropout):
+                module.set_keys(row_keys([(len(samples[s]), s) for s in streams]))
         return encoder(features.gather(np.concatenate([samples[s] for s in streams])))
 
     alone = [encoded(stream) for stream in samples]
@@ -253,12 +182,15 @@ def test_the_vectors_of_a_sample_under_dropout_are_the_same_in_any_batch(nasty_s
     assert not torch.allclose(encoded(*samples), torch.cat(alone))
 
 
-def test_dropouts_of_a_model_are_told_apart_across_tables(nasty_store: Store) -> None:
-    encoders = [row_encoder(nasty_store, table, dropout=0.1) for table in WITH_ATTRIBUTES]
-    numbers = [m.number for e in encoders for m in e.modules() if isinstance(m, SampleDropout)]
-    assert len(numbers) == len(WITH_ATTRIBUTES)
-    assert len(set(numbers)) == len(numbers)
-    assert not any(isinstance(m, torch.nn.Dropout) for e in encoders for m in e.modules())
+@pytest.mark.parametrize("model", ["resnet", "ft_transformer"])
+def test_no_dropout_of_pytorch_is_left_in_a_row_encoder(nasty_store: Store, model: RowsKind) -> None:
+    for table in WITH_ATTRIBUTES:
+        modules = list(row_encoder(nasty_store, table, model, dropout=0.1).modules())
+        assert not any(isinstance(m, torch.nn.Dropout) for m in modules)
+        assert {m.dropout for m in modules if isinstance(m, torch.nn.MultiheadAttention)} <= {0.0}
+        keyed = [m for m in modules if isinstance(m, KeyedDropout)]
+        assert {m.probability for m in keyed} == {0.1}
+        assert len({m.number for m in keyed}) == len(keyed) > 1
 
 
 @pytest.mark.parametrize("table", WITH_ATTRIBUTES)
@@ -276,9 +208,8 @@ def test_equals_pytorch_frames_own_forward_in_value_and_gradient(
     (x * weights).sum().backward()
     found = {name: p.grad.clone() for name, p in encoder.named_parameters() if p.grad is not None}
     encoder.zero_grad()
-    cells = encoder.model.encoder(_as_parameter_dtype(frame, torch.float64))[0].flatten(1)
-    inner = encoder.model
-    expected = inner.linear(cells) if model == "linear" else inner.decoder(inner.backbone(cells))
+    cells = encoder.encoder(frame)[0].flatten(1)
+    expected = encoder.linear(cells) if model == "linear" else encoder.decoder(encoder.backbone(cells))
     torch.testing.assert_close(x, expected, rtol=0, atol=1e-10)
     (expected * weights).sum().backward()
     for name, parameter in encoder.named_parameters():

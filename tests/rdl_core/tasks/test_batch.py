@@ -120,7 +120,8 @@ def test_a_batch_of_trees_equals_plain_look_ups(nasty_store: Store, tasks: dict[
             torch.testing.assert_close(batch.age_days[table], torch.tensor(days, dtype=torch.float32))
     heights = cast(Tensor, batch.frames["teams"].feat_dict[stype.numerical])[batch.index["teams"], 0]
     assert heights[: len(seeds)].tolist() == (180.5 + seeds.entities).tolist()
-    for (source, key, target), index in batch.edges.items():
+    for (source, key, target), edges in batch.edges[-1].items():
+        index = edges.edge_index
         u, v = (trees.rows[t][trees.index[t]][i.numpy()] for t, i in ((source, index[0]), (target, index[1])))
         if key.startswith("rev_"):
             assert (graph.key_parent((target, key.removeprefix("rev_"), source))[v] == u).all()

@@ -1,0 +1,100 @@
+"""Linear maps on a row's concatenated cell vectors, without the cell vectors where that is less work.
+
+PyTorch Frame makes a vector of every cell, e_c = E_c^T a_c, where a_c are the cell's numbers: (value, 1) of a number, 56 sines and cosines and 1 of
+a time, a one-hot of a category; all zeros for null. A map on their concatenation is then one matrix on all numbers,
+
+    sum over columns c of W_c e_c = sum over c of (E_c W_c^T)^T a_c,
+
+so the product with W_c runs once per column and not once per cell, and a category picks a row of E_c W_c^T. Texts, lists, and categories of more
+values than the batch has cells keep their cell vectors. Only the order of multiplications differs from PyTorch Frame's own forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, embedding_bag, linear
+from torch_frame import TensorFrame, stype
+from torch_frame.data.mapper import TimestampTensorMapper
+from torch_frame.data.stats import StatType
+from torch_frame.nn import StypeWiseFeatureEncoder
+from torch_frame.nn.encoding import CyclicEncoding, PositionalEncoding
+
+NUM_YEARS = 1 << 15
+"""Years are stored in 16 bits and begin at a column's oldest (features.py)."""
+
+
+def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequence[torch.nn.Linear]) -> Tensor:
+    """Returns [rows, out_features of all maps side by side] of each map on the rows' concatenated cell vectors.
+
+    Args:
+        encoder: PyTorch Frame's, with the encoders of cell_encoders.py.
+        frame: The rows.
+        maps: Each [columns * channels] -> [out_features].
+    """
+    weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
+    by_column = weight.view(len(weight), frame.num_cols, -1).transpose(0, 1)  # [columns, out, channels]
+    numbers, folded, others, first = [], [], [], 0
+    for kind in frame.stypes:  # the order in which PyTorch Frame concatenates
+        module: Any = encoder.encoder_dict[kind.value]
+        feature: Any = frame.feat_dict[kind]
+        columns = by_column[first : first + len(frame.col_names_dict[kind])]
+        first += len(columns)
+        if kind in (stype.numerical, stype.timestamp):
+            of_cells, parameters = (_of_numbers if kind == stype.numerical else _of_times)(
+                module, feature, weight.dtype
+            )
+            numbers.append(of_cells.flatten(1))
+            folded.append(torch.bmm(parameters, columns.mT).flatten(0, 1))
+        elif kind == stype.categorical and module.emb.num_embeddings <= feature.numel():
+            others.append(_of_categories(module, feature, columns))
+        else:
+            flat = columns.transpose(0, 1).flatten(1)  # [out, columns * channels]
+            others.append(linear(module(feature).flatten(1), flat))
+    if numbers:
+        bias = torch.addmm(bias, torch.cat(numbers, dim=1), torch.cat(folded)).to(weight.dtype)
+    return sum((part.to(weight.dtype) for part in others), start=bias)  # autocast rounds products, not sums
+
+
+def _of_numbers(module: Any, feature: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns (value and 1 [rows, columns, 2], their parameters [columns, 2, channels])."""
+    missing = feature.isnan()
+    value = ((feature - module.mean) / module.std).masked_fill(missing, 0.0)
+    return torch.stack([value, (~missing).to(value.dtype)], dim=2).to(dtype), torch.stack(
+        [module.weight, module.bias], 1
+    )
+
+
+def _of_times(module: Any, feature: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Returns (encoded parts and 1 [rows, columns, 57], their parameters [columns, 57, channels])."""
+    table, begins = _time_table(module.out_size, dtype, feature.device)
+    missing = feature[..., :1] < 0
+    shifted = torch.cat([feature[..., :1] - module.min_year.unsqueeze(1), feature[..., 1:]], dim=2)
+    encoded = embedding((shifted + begins).masked_fill(missing, len(table) - 1), table).flatten(2)
+    parameters = torch.cat([module.weight.flatten(1, 2), module.bias.unsqueeze(1)], dim=1)
+    return torch.cat([encoded, (~missing).to(dtype)], dim=2), parameters
+
+
+@cache
+def _time_table(out_size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Returns (encodings of all years from a column's first on, of all months, days, ..., part below part, then zeros; where parts begin [7])."""
+    sizes = TimestampTensorMapper.CYCLIC_VALUES_NORMALIZATION_CONSTANT
+    values = torch.cat([torch.arange(n, dtype=torch.float32) / n for n in sizes.tolist()])
+    angles = torch.arange(NUM_YEARS).unsqueeze(1) * PositionalEncoding(out_size).mult_term.to(dtype)
+    begins = torch.cat([torch.tensor([0]), NUM_YEARS + sizes.cumsum(0) - sizes])
+    years = torch.cat([angles.sin(), angles.cos()], dim=1)
+    table = torch.cat([years, CyclicEncoding(out_size)(values), torch.zeros(1, out_size)])
+    return table.to(device, dtype), begins.to(device)
+
+
+def _of_categories(module: Any, feature: Tensor, columns: Tensor) -> Tensor:
+    """Returns [rows, out]: each cell picks a row of its column's categories times the map; null picks the zeros of row 0."""
+    sizes = [len(statistics[StatType.COUNT][0]) for statistics in module.stats_list]
+    parts = [e @ w.mT for e, w in zip(module.emb.weight[1:].split(sizes), columns, strict=True)]
+    places = (feature + module.offset + 1).masked_fill(feature < 0, 0)
+    folded = torch.cat([parts[0].new_zeros(1, parts[0].shape[1]), *parts]).to(columns.dtype)
+    return embedding_bag(places, folded, mode="sum")
