@@ -80,10 +80,9 @@ class Edges:
 
     def to(self, device: torch.device) -> Edges:
         """The edges on a device, copied from pinned memory without waiting."""
-        parts: dict[str, Any] = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return Edges(
-            **{n: None if t is None else t.pin_memory().to(device, non_blocking=True) for n, t in parts.items()}
-        )
+        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        moved: Any = {n: None if t is None else t.pin_memory().to(device, non_blocking=True) for n, t in parts.items()}
+        return Edges(**moved)
 
 
 def make_edges(
@@ -109,18 +108,18 @@ def make_edges(
     order, row_ptr = counting_sort(target, num_targets)
     source, target = source[order].astype(np.int64), target[order].astype(np.int64)
     by_source, source_ptr = counting_sort(source, num_sources)
-    arrays = (
-        source, target, row_ptr, np.maximum(np.diff(row_ptr), 1).astype(np.float32)[:, None], by_source, target[by_source],
-        source_ptr, np.arange(len(source) + 1),
-    )  # fmt: skip
-    return Edges(*map(torch.from_numpy, arrays), None if age_days is None else torch.from_numpy(age_days[source]))
+    ages = None if age_days is None else torch.from_numpy(age_days[source])
+    degree = np.maximum(np.diff(row_ptr), 1).astype(np.float32)[:, None]
+    arrays = source, target, row_ptr, degree, by_source, target[by_source], source_ptr, np.arange(len(source) + 1)
+    tensors: Any = [torch.from_numpy(a) for a in arrays]
+    return Edges(*tensors, ages)
 
 
 def edges_within_hops(
     ends: Mapping[EdgeType, NDArray[np.integer]],
     num_nodes_per_hop: Mapping[str, Sequence[int]],
     num_edges_per_hop: Mapping[EdgeType, Sequence[int]],
-    age_days: Mapping[str, NDArray[np.float32]],
+    ages: Mapping[str, NDArray[np.float32]],
 ) -> list[dict[EdgeType, Edges]]:
     """Returns what each layer needs of trees: item k has the edges whose targets lie within the first k hops (item 0: the seeds only).
 
@@ -130,22 +129,19 @@ def edges_within_hops(
         ends: Per directed edge type int [2, edges], sorted by target, and so by hop.
         num_nodes_per_hop: Per table [hops + 1] counts.
         num_edges_per_hop: Per directed edge type [hops] counts.
-        age_days: Per table with a time column float32 [nodes].
+        ages: Per table with a time column float32 [nodes], in days.
     """
-    hops = max(map(len, num_nodes_per_hop.values()))
-    nodes = {t: np.cumsum([*n, 0]) for t, n in num_nodes_per_hop.items()}
-    return [
-        {
-            edge_type: make_edges(
-                *index[:, : sum(num_edges_per_hop[edge_type][: k + 1])],
-                int(nodes[edge_type[0]][k + 1]),
-                int(nodes[edge_type[2]][k]),
-                age_days.get(edge_type[0]),
-            )
-            for edge_type, index in ends.items()
-        }
-        for k in range(hops)
-    ]
+    nodes = {t: np.cumsum([*n, 0]).tolist() for t, n in num_nodes_per_hop.items()}
+    items = []
+    for hops in range(max(map(len, num_nodes_per_hop.values()))):
+        item = {}
+        for edge_type, index in ends.items():
+            source, _, target = edge_type
+            near = index[:, : sum(num_edges_per_hop[edge_type][: hops + 1])]
+            sizes = nodes[source][hops + 1], nodes[target][hops]
+            item[edge_type] = make_edges(near[0], near[1], *sizes, ages.get(source))
+        items.append(item)
+    return items
 
 
 @njit(cache=True, nogil=True)

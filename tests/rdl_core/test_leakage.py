@@ -12,6 +12,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,8 +20,9 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from relbench.load import RelBenchDataset
-from torch_frame import stype
+from torch_frame import TensorFrame, stype
 
+from rdl_core.batches.edges import Edges
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
 from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
 from rdl_core.database import load_task, open_dataset
@@ -233,15 +235,20 @@ def write_mutated(folder: Path, graph: RelationalEntityGraph, before_s: int, kep
 
 def batch_bytes(batch: PretrainingBatch | TaskBatch) -> dict[str, object]:
     """Every field bit for bit."""
-    found: dict[str, object] = {}
-    for name, value in vars(batch).items():
-        if name == "frames":
-            found[name] = {t: frame_bytes(f) for t, f in value.items()}
-        elif isinstance(value, dict):
-            found[name] = {k: x.numpy().tobytes() if isinstance(x, torch.Tensor) else x for k, x in value.items()}
-        else:
-            found[name] = value
-    return found
+    return {name: value_bytes(value) for name, value in vars(batch).items()}
+
+
+def value_bytes(value: Any) -> object:
+    """A field, with tensors as bytes."""
+    if isinstance(value, TensorFrame):
+        return frame_bytes(value)
+    if isinstance(value, torch.Tensor):
+        return value.numpy().tobytes()
+    if isinstance(value, Edges):
+        return value_bytes(vars(value))
+    if isinstance(value, dict):
+        return {k: value_bytes(x) for k, x in value.items()}
+    return [value_bytes(x) for x in value] if isinstance(value, list) else value
 
 
 @pytest.fixture(scope="module")
