@@ -110,9 +110,18 @@ def make_edges(
     by_source, source_ptr = counting_sort(source, num_sources)
     ages = None if age_days is None else torch.from_numpy(age_days[source])
     degree = np.maximum(np.diff(row_ptr), 1).astype(np.float32)[:, None]
-    arrays = source, target, row_ptr, degree, by_source, target[by_source], source_ptr, np.arange(len(source) + 1)
-    tensors: Any = [torch.from_numpy(a) for a in arrays]
-    return Edges(*tensors, ages)
+    as_tensor = torch.from_numpy
+    return Edges(
+        source=as_tensor(source),
+        target=as_tensor(target),
+        row_ptr=as_tensor(row_ptr),
+        degree=as_tensor(degree),
+        edge_by_source=as_tensor(by_source),
+        target_by_source=as_tensor(target[by_source]),
+        source_ptr=as_tensor(source_ptr),
+        each=torch.arange(len(source) + 1),
+        age_days=ages,
+    )
 
 
 def edges_within_hops(

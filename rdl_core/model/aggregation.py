@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch_geometric.nn import PositionalEncoding
 
 from rdl_core.batches.edges import Edges
+from rdl_core.model.positional_encoding import PositionalEncoding
 
 LOG_AGE_FACTOR = 3.0
 """A day to ten years of log_days then span 2 to 25 of the encoding's shortest period of 2 pi."""
