@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.gpu_inputs import pretraining_batch, task_batch
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, paper, robust
+from rdl_core.config import LinearRows, PretrainingConfig, paper, robust
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
@@ -36,9 +36,9 @@ CONFIGS: dict[str, Callable[[], PretrainingConfig]] = {
 
 def with_attention(config: PretrainingConfig) -> PretrainingConfig:
     """Returns the configuration with attention over time-ordered neighbours."""
-    from rdl_core.config import TimeAttention
+    from rdl_core.config import TimeAttentionAggregation
 
-    return replace(config, backbone=replace(config.backbone, aggregation=TimeAttention()))
+    return replace(config, backbone=replace(config.backbone, aggregation=TimeAttentionAggregation()))
 
 
 def with_transformer(config: PretrainingConfig) -> PretrainingConfig:
@@ -108,11 +108,9 @@ def difference_of_finetuning(
 def without_dropout(config: PretrainingConfig) -> PretrainingConfig:
     """Returns the configuration without dropout: in fine-tuning, masks come from the device's own generator."""
     rows = config.backbone.rows
-    return (
-        replace(config, backbone=replace(config.backbone, rows=replace(rows, dropout=0.0)))
-        if hasattr(rows, "dropout")
-        else config
-    )
+    if isinstance(rows, LinearRows):
+        return config
+    return replace(config, backbone=replace(config.backbone, rows=replace(rows, dropout=0.0)))
 
 
 def weights_after(

@@ -82,7 +82,7 @@ class PeerFinetuning(torch.nn.Module):
     def forward(self, batch: TaskBatch) -> Tensor:
         """Returns predictions: [seeds]."""
         frames = {t: frame[batch.index[t]] for t, frame in batch.frames.items()}
-        h = self.model(frames, indices_of(batch.edges), batch.age_days)
+        h = self.model(frames, indices_of(batch.edges[-1]), batch.age_days)
         return self.head(h[batch.entity_table][: batch.num_seeds]).squeeze(1)
 
 

@@ -6,10 +6,8 @@ along the targets and backward along the sources, each in a fixed order and with
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -78,12 +76,6 @@ class Edges:
         """Softmax over the edges of each target: [edges, heads] from [edges, heads]."""
         return softmax_rows(scores, self.target, self.row_ptr, self.each)
 
-    def to(self, device: torch.device) -> Edges:
-        """The edges on a device, copied from pinned memory without waiting."""
-        parts = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        moved: Any = {n: None if t is None else t.pin_memory().to(device, non_blocking=True) for n, t in parts.items()}
-        return Edges(**moved)
-
 
 def make_edges(
     source: NDArray[np.integer],
@@ -129,7 +121,7 @@ def edges_within_hops(
     num_nodes_per_hop: Mapping[str, Sequence[int]],
     num_edges_per_hop: Mapping[EdgeType, Sequence[int]],
     ages: Mapping[str, NDArray[np.float32]],
-) -> list[dict[EdgeType, Edges]]:
+) -> tuple[dict[EdgeType, Edges], ...]:
     """Returns what each layer needs of trees: item k has the edges whose targets lie within the first k hops (item 0: the seeds only).
 
     The last layer reads item 0, the one before it item 1, and so on; layers before the last item's read the last item.
@@ -150,7 +142,7 @@ def edges_within_hops(
             sizes = nodes[source][hops + 1], nodes[target][hops]
             item[edge_type] = make_edges(near[0], near[1], *sizes, ages.get(source))
         items.append(item)
-    return items
+    return tuple(items)
 
 
 @njit(cache=True, nogil=True)

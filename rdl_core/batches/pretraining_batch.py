@@ -24,7 +24,7 @@ from rdl_core.batches.corruption import corrupted_cells
 from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.row_source import RowCells, RowTopology
 from rdl_core.batches.sample_layout import SampleLayout, sample_layout
-from rdl_core.batches.transfer import on_device
+from rdl_core.batches.transfer import frames_on_device, on_device
 from rdl_core.config import CorruptionConfig, LossConfig
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.kernels.dropout_mask import row_keys
@@ -68,13 +68,8 @@ class PretrainingBatch:
         """The batch on a device, from pinned memory, without waiting for the copies; what the model does not read stays here."""
         if device.type == "cpu":
             return self
-        parts = ("frames", "edges", "age_days", "dropout_keys", "layout")
-        moved: dict[str, Any] = {name: on_device(getattr(self, name), device) for name in parts}
-        return dataclasses.replace(self, **moved)
-
-
-def _moved(values: dict | None, device: torch.device) -> dict | None:
-    return None if values is None else {k: v.pin_memory().to(device, non_blocking=True) for k, v in values.items()}
+        parts: dict[str, Any] = {n: getattr(self, n) for n in ("edges", "age_days", "dropout_keys", "layout")}
+        return dataclasses.replace(self, frames=frames_on_device(self.frames, device), **on_device(parts, device))
 
 
 def collate(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch_frame import TensorFrame
 
 Nested = TypeVar("Nested")
 
@@ -33,6 +34,12 @@ def on_device(value: Nested, device: torch.device) -> Nested:
         moved[dtype] = iter(buffer.split([t.numel() for t in tensors]))
     moved_value: Nested = _mapped(value, lambda tensor: next(moved[tensor.dtype]).view(tensor.shape))
     return moved_value
+
+
+def frames_on_device(frames: dict[str, TensorFrame], device: torch.device) -> dict[str, TensorFrame]:
+    """Returns the frames of each table on the device, from pinned memory where that is a GPU, without waiting."""
+    is_pinned = device.type == "cuda"
+    return {t: (f.pin_memory() if is_pinned else f).to(device, non_blocking=True) for t, f in frames.items()}
 
 
 def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:

@@ -19,6 +19,7 @@ from torch_frame import TensorFrame
 
 from rdl_core.batches.edges import Edges, edges_within_hops
 from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
+from rdl_core.batches.transfer import frames_on_device, on_device
 from rdl_core.config import Regime
 from rdl_core.graph.features import TableFeatures
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
@@ -85,7 +86,7 @@ class TaskBatch:
     frames: dict[str, TensorFrame]
     index: dict[str, Tensor]
     age_days: dict[str, Tensor]
-    edges: list[dict[EdgeType, Edges]]
+    edges: tuple[dict[EdgeType, Edges], ...]
     num_nodes_per_hop: dict[str, list[int]]
     entity_table: str
     num_seeds: int
@@ -94,12 +95,8 @@ class TaskBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        moved: dict[str, Any] = {
-            name: {k: v.pin_memory().to(device, non_blocking=True) for k, v in getattr(self, name).items()}
-            for name in ("frames", "index", "age_days")
-        }
-        edges = [{e: edges.to(device) for e, edges in layer.items()} for layer in self.edges]
-        return replace(self, **moved, edges=edges)
+        parts: dict[str, Any] = {n: getattr(self, n) for n in ("index", "age_days", "edges")}
+        return replace(self, frames=frames_on_device(self.frames, device), **on_device(parts, device))
 
 
 def collate_trees(

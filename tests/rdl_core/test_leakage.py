@@ -248,7 +248,7 @@ def value_bytes(value: Any) -> object:
         return value_bytes(vars(value))
     if isinstance(value, dict):
         return {k: value_bytes(x) for k, x in value.items()}
-    return [value_bytes(x) for x in value] if isinstance(value, list) else value
+    return [value_bytes(x) for x in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.fixture(scope="module")

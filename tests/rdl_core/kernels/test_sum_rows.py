@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from rdl_core.batches.edges import Edges, counting_sort, make_edges
+from rdl_core.batches.transfer import on_device
 from rdl_core.kernels.softmax_rows import softmax_rows_reference
 from rdl_core.kernels.sum_rows import sum_rows_reference
 
@@ -29,7 +30,7 @@ def test_sums_and_gathers_equal_the_reference_in_value_and_gradient(
     edges: int, targets: int, sources: int, device: str
 ) -> None:
     some = random_edges(edges, targets, sources)
-    some = some if device == "cpu" else some.to(torch.device(device))
+    some = on_device(some, torch.device(device))
     each = some.each[:-1]
     for name, index, row_ptr, num_rows in (
         ("sum_sources", some.source, some.row_ptr, sources),
@@ -51,7 +52,7 @@ def test_softmax_equals_the_reference_in_value_and_gradient(
     edges: int, targets: int, sources: int, device: str
 ) -> None:
     some = random_edges(edges, targets, sources)
-    some = some if device == "cpu" else some.to(torch.device(device))
+    some = on_device(some, torch.device(device))
     scores = (300 * torch.randn(edges, 3, dtype=torch.float64, device=device)).requires_grad_()
     found, expected = some.softmax(scores), softmax_rows_reference(scores, some.row_ptr)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
