@@ -16,6 +16,15 @@ from rdl_core.config import HGSamplingConfig, PretrainingConfig, robust
 from rdl_core.graph.store import Store, open_store
 
 INTERVAL, STEPS = 2, 16
+SMALL_SAMPLES = (
+    *("--config.sampling.seeds-per-sample", "4", "--config.sampling.rows-per-hop", "6"),
+    *("--config.sampling.num-hops", "2", "--config.backbone.channels", "16"),
+)
+SMALL_OPTIONS = (
+    *(*SMALL_SAMPLES, "--config.patience", "1000", "--samples-per-step", "2"),
+    *("--validation-interval-steps", str(INTERVAL), "--validation-samples", "3"),
+)
+"""`small_config` as options of a command, but for the number of steps and the seed."""
 
 
 def small_config(**changes: Any) -> PretrainingConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import secrets
@@ -19,14 +18,14 @@ from pathlib import Path
 import psutil
 import pytest
 import torch
+from relbench.load import RelBenchDataset
 from safetensors.torch import load_file
 
-from rdl_core.config import robust
 from rdl_core.graph.store import open_store
 from rdl_core.pretraining.loop import pretrain_here
 from tests import REPOSITORY
+from tests.distributed.small_runs import SMALL_OPTIONS, SMALL_SAMPLES, small_config
 
-ROOT = REPOSITORY
 RAY = [sys.executable, "-c", "import sys; from ray.scripts.scripts import main; sys.exit(main())"]
 STEPS = 4
 SEEDS = {"anna": 1, "ben": 2}
@@ -59,7 +58,7 @@ def cluster() -> Iterator[Cluster]:
         f"--ray-client-server-port={free_port()}", f"--temp-dir={folder}",
     ]  # fmt: skip
     with (folder / "log").open("w") as log:
-        head = subprocess.Popen(start, cwd=ROOT, stdout=log, stderr=log, env=environment())
+        head = subprocess.Popen(start, cwd=REPOSITORY, stdout=log, stderr=log, env=environment())
     try:
         wait_for(dashboard, head, folder / "log")
         yield Cluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard}")
@@ -90,11 +89,11 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **more}
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY), "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, **more}
 
 
 def submitted(cluster: Cluster, options: list[str]) -> subprocess.Popen[str]:
-    submit = [*RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(ROOT), "--"]
+    submit = [*RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(REPOSITORY), "--"]
     return subprocess.Popen(
         [*submit, sys.executable, "-m", "distributed", "pretrain", *options],
         env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
@@ -102,7 +101,7 @@ def submitted(cluster: Cluster, options: list[str]) -> subprocess.Popen[str]:
 
 
 def ended(job: subprocess.Popen[str]) -> tuple[int, str]:
-    """(status, what it showed)."""
+    """Waits for a job's end; returns (status, the text that it showed)."""
     try:
         shown, _ = job.communicate(timeout=300)
     finally:
@@ -120,16 +119,18 @@ class UserRun:
 
 
 @pytest.fixture(scope="module")
-def runs(cluster: Cluster, data_root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, UserRun]:
+def runs(
+    cluster: Cluster, nasty_dataset: RelBenchDataset, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, UserRun]:
     """Two users' jobs, submitted at once: other seeds and placements, one folder for runs and stores."""
     folder = tmp_path_factory.mktemp("runs")
     options = {
         user: [
-            "--data", str(data_root / "rel-f1"), "--runs-dir", str(folder), "--run-name", user, "--seed", str(seed),
-            "--max-steps", str(STEPS), "--validation-samples", "2", "--placement", *PLACEMENTS[user],
+            *("--data", str(nasty_dataset.dataset_dir), "--runs-dir", str(folder), "--run-name", user),
+            *("--seed", str(seed), "--max-steps", str(STEPS), *SMALL_OPTIONS, "--placement", *PLACEMENTS[user]),
         ]
         for user, seed in SEEDS.items()
-    }  # fmt: skip
+    }
     jobs = {user: submitted(cluster, o) for user, o in options.items()}
     ends = {user: ended(job) for user, job in jobs.items()}
     for user, (status, shown) in ends.items():
@@ -147,7 +148,7 @@ def test_a_submitted_job_pretrains_on_the_cluster_as_it_was_told(runs: dict[str,
 
 def test_the_same_command_on_the_head_finds_the_job_finished(cluster: Cluster, runs: dict[str, UserRun]) -> None:
     script = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "pretrain.py"), *runs["anna"].options],
+        [sys.executable, str(REPOSITORY / "examples" / "pretrain.py"), *runs["anna"].options],
         env=environment(RAY_ADDRESS=cluster.address), capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert script.returncode == 0, script.stderr[-2000:]
@@ -155,17 +156,21 @@ def test_the_same_command_on_the_head_finds_the_job_finished(cluster: Cluster, r
 
 
 def test_a_sweep_by_its_script_runs_its_trials_on_the_cluster(
-    cluster: Cluster, data_root: Path, runs: dict[str, UserRun]
+    cluster: Cluster, nasty_dataset: RelBenchDataset, runs: dict[str, UserRun]
 ) -> None:
     folder = runs["anna"].folder.parent
     script = subprocess.run(
         [
-            sys.executable, str(ROOT / "examples" / "sweep.py"), "--data", str(data_root / "rel-f1"), "--runs-dir", str(folder),
-            "--name", "sweep", "--grid", "paper", "--rows", "linear", "--search", "random", "--samples", "2",
-            "--max-steps", "2", "--validation-samples", "2", "--wandb", "False", "--json",
+            *(sys.executable, str(REPOSITORY / "examples" / "sweep.py"), "--data", str(nasty_dataset.dataset_dir)),
+            *("--runs-dir", str(folder), "--name", "sweep", "--grid", "paper", "--rows", "linear"),
+            *("--search", "random", "--samples", "2", "--max-steps", "2", *SMALL_SAMPLES),
+            *("--validation-samples", "2", "--wandb", "False", "--json"),
         ],
-        env=environment(RAY_ADDRESS=cluster.address), capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
+        env=environment(RAY_ADDRESS=cluster.address),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
     assert script.returncode == 0, script.stderr[-3000:]
     assert "Ray: local session" not in script.stderr
     result = json.loads(script.stdout.splitlines()[-1])
@@ -180,8 +185,7 @@ def test_jobs_of_two_users_at_once_end_with_the_weights_that_each_gets_alone(
 ) -> None:
     stores = list((runs[user].folder.parent / "stores").iterdir())
     assert len(stores) == 1, "both made the same store at the same time; one is left"
-    config = dataclasses.replace(robust().pretraining, seed=SEEDS[user], max_steps=STEPS, validation_samples=2)
-    model, _ = pretrain_here(open_store(stores[0]), config)
+    model, _ = pretrain_here(open_store(stores[0]), small_config(seed=SEEDS[user], max_steps=STEPS))
     found, alone = load_file(runs[user].folder / "model" / "model.safetensors"), model.state_dict()
     assert found.keys() == alone.keys()
     assert [name for name, weight in found.items() if not torch.equal(weight, alone[name])] == []

@@ -14,12 +14,14 @@ from typing import Any
 
 import psutil
 import pytest
+from relbench.load import RelBenchDataset
 
 from distributed.commands.command_line import Command, run
 from distributed.runs.journal import Journal
 from distributed.runs.status import run_status, status_text
 from rdl_core.graph.store import Store
 from tests import own_environment
+from tests.distributed.small_runs import SMALL_SAMPLES
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +34,22 @@ def heard() -> Iterator[None]:
 
 @pytest.mark.ray
 def test_ctrl_c_ends_a_run_with_a_line_a_status_and_no_process_left(
-    data_root: Path, f1_store: Store, tmp_path: Path
+    nasty_dataset: RelBenchDataset, nasty_store: Store, tmp_path: Path
 ) -> None:
     command = [
-        sys.executable, "-m", "distributed", "pretrain", "--data", str(data_root / "rel-f1"), "--runs-dir", str(tmp_path / "runs"), "--run-name", "r",
-        "--stores-dir", str(f1_store.path.parent),
-        "--max-steps", "100000", "--samples-per-step", "1", "--validation-samples", "2", "--wandb", "False", "--json",
-    ]  # fmt: skip
+        *(sys.executable, "-m", "distributed", "pretrain", "--data", str(nasty_dataset.dataset_dir)),
+        *("--stores-dir", str(nasty_store.path.parent), "--runs-dir", str(tmp_path / "runs"), "--run-name", "r"),
+        *(
+            "--max-steps",
+            "100000",
+            *SMALL_SAMPLES,
+            "--validation-interval-steps",
+            "100000",
+            "--validation-samples",
+            "2",
+        ),
+        *("--wandb", "False", "--json"),
+    ]
     journal = Journal(tmp_path / "runs" / "r")
     run = subprocess.Popen(
         command, env=own_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
