@@ -92,13 +92,11 @@ class Sweep(StoreOptions):
     wandb: Annotated[bool, tyro.conf.FlagConversionOff] = True
     """Track with Weights & Biases (offline if there is no key)."""
     config: PretrainingConfig
-    """What is not varied."""
+    """The configuration around which settings vary."""
 
     def __post_init__(self) -> None:
-        require_positive(
-            self, "max_steps", "samples", "seeds", "max_concurrent", "workers_per_trial", "validation_samples",
-            "validation_interval_steps", "hang_after_s", "finetune_steps",
-        )  # fmt: skip
+        counts = ("max_steps", "samples", "seeds", "max_concurrent", "workers_per_trial", "finetune_steps")
+        require_positive(self, *counts, "validation_samples", "validation_interval_steps", "hang_after_s")
         if self.reduction_factor <= 1:
             raise ValueError(f"--reduction-factor must be above 1, got {self.reduction_factor}")
         if self.execution == "in_process" and self.workers_per_trial > 1:

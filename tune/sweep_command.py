@@ -1,4 +1,4 @@
-"""What sweep and report do, once input_checks.py has let them through (commands.py has their options)."""
+"""The work of the commands sweep and report, once input_checks.py has let them through (commands.py has their options)."""
 
 from __future__ import annotations
 
@@ -33,11 +33,15 @@ def sweep(options: Sweep, space: SearchSpace, data: Place, dataset: RelBenchData
     """Runs a sweep to its end and returns the line of its report."""
     plan = plan_of(options, space, data)
     identity = {
-        "store": store_name(dataset, options.store), "early_stopping": options.early_stopping,
-        "reduction_factor": options.reduction_factor, "workers_per_trial": options.workers_per_trial,
-        "execution": options.execution, "base": dataclasses.asdict(plan.base), "search": options.search,
+        "store": store_name(dataset, options.store),
+        "early_stopping": options.early_stopping,
+        "reduction_factor": options.reduction_factor,
+        "workers_per_trial": options.workers_per_trial,
+        "execution": options.execution,
+        "base": dataclasses.asdict(plan.base),
+        "search": options.search,
         "downstream": plan.downstream and {**dataclasses.asdict(plan.downstream), "data": dataset.manifest.name},
-    }  # fmt: skip
+    }
     if plan.space is None:
         identity["trials"] = {t.id: {**t.setting, "seed": t.seed} for t in plan.trials}
     else:
@@ -67,32 +71,47 @@ def sweep(options: Sweep, space: SearchSpace, data: Place, dataset: RelBenchData
 
 
 def plan_of(options: Sweep, space: SearchSpace, data: Place) -> SweepPlan:
-    """What is asked for; folder and store are not known yet."""
+    """Returns the plan that the options ask for; folder and store are not known yet."""
     base = base_config(
-        options.config, max_steps=options.max_steps, validation_interval_steps=options.validation_interval_steps,
-        validation_samples=options.validation_samples, seed=options.seed,
-    )  # fmt: skip
+        options.config,
+        max_steps=options.max_steps,
+        validation_interval_steps=options.validation_interval_steps,
+        validation_samples=options.validation_samples,
+        seed=options.seed,
+    )
     base = with_samples_for(base, options.workers_per_trial)
     plan = SweepPlan(
-        folder=Path(), store_path="", base=base, trials=[], early_stopping=options.early_stopping,
-        reduction_factor=options.reduction_factor, downstream=downstream_of(options, space.preset, base, data),
-        workers=options.workers_per_trial, execution=options.execution, max_concurrent=options.max_concurrent,
-        hang_after_s=options.hang_after_s, wandb=options.wandb,
-        store_options=("--data", str(data), *changed_store_options(options)), finetune_options=finetune_options_of(options, space),
-    )  # fmt: skip
+        folder=Path(),
+        store_path="",
+        base=base,
+        trials=[],
+        early_stopping=options.early_stopping,
+        reduction_factor=options.reduction_factor,
+        downstream=downstream_of(options, space.preset, base, data),
+        workers=options.workers_per_trial,
+        execution=options.execution,
+        max_concurrent=options.max_concurrent,
+        hang_after_s=options.hang_after_s,
+        wandb=options.wandb,
+        store_options=("--data", str(data), *changed_store_options(options)),
+        finetune_options=finetune_options_of(options, space),
+    )
     if options.search == "optuna":
         return dataclasses.replace(plan, space=space, samples=options.samples)
     return with_trials(plan, settings(space, options.search, options.samples, base.seed), options.seeds)
 
 
 def downstream_of(options: Sweep, preset: str, base: PretrainingConfig, data: Place) -> DownstreamConfig | None:
-    """By which trials are compared, if tasks are named."""
+    """Returns the tasks by which trials are compared, or None if none is named."""
     if not options.tasks:
         return None
     finetuning = dataclasses.replace(
-        PRESETS[preset]().finetuning, max_steps=options.finetune_steps, max_hours=None, seed=options.seed,
+        PRESETS[preset]().finetuning,
+        max_steps=options.finetune_steps,
+        max_hours=None,
+        seed=options.seed,
         validation_interval_steps=_finetune_interval_steps(options),
-    )  # fmt: skip
+    )
     return DownstreamConfig(
         data=absolute(data),
         tasks=options.tasks,
@@ -108,15 +127,16 @@ def _finetune_interval_steps(options: Sweep) -> int:
 
 
 def finetune_options_of(options: Sweep, space: SearchSpace) -> tuple[str, ...]:
-    """By which `finetune` measures a task as the sweep does."""
+    """Returns the options with which `finetune` measures a task as the sweep does."""
+    interval_steps = _finetune_interval_steps(options)
     return (
-        "--arm", options.arm, "--regime", options.regime, "--preset", space.preset, "--seed", str(options.seed),
-        "--max-steps", str(options.finetune_steps), "--validation-interval-steps", str(_finetune_interval_steps(options)),
-    )  # fmt: skip
+        *("--arm", options.arm, "--regime", options.regime, "--preset", space.preset, "--seed", str(options.seed)),
+        *("--max-steps", str(options.finetune_steps), "--validation-interval-steps", str(interval_steps)),
+    )
 
 
 def changed_store_options(options: Sweep) -> list[str]:
-    """As on a command line: those that are not the default."""
+    """Returns the options of the store that are not the default, in the words of a command line."""
     changed: list[str] = []
     for option in dataclasses.fields(StoreConfig):
         if (value := getattr(options, option.name)) != option.default:
