@@ -24,7 +24,7 @@ from rdl_core.config import PretrainingConfig, paper
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining.loop import train_step
+from rdl_core.pretraining import train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.prefetch import made_of
 from rdl_core.tasks.model import TaskModel

@@ -8,7 +8,7 @@ from rdl_core.config import robust
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.model.checkpoint import save_pretrained
-from rdl_core.pretraining.loop import pretrain_here, pretrained_checkpoint
+from rdl_core.pretraining import pretrain_here, pretrained_checkpoint
 
 data, steps = (*sys.argv[1:], *("../shared/data/rel-f1", "100")[len(sys.argv) - 1 :])
 store = materialize(open_dataset(data), Path("runs/stores"))

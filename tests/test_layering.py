@@ -51,7 +51,7 @@ from rdl_core.communicator import SingleProcess
 from rdl_core.config import HGSamplingConfig, robust
 from rdl_core.database.dataset import open_dataset
 from rdl_core.sampling.hg_sampling import HGSampling
-from rdl_core.pretraining.loop import fit, local_steps
+from rdl_core.pretraining import fit, local_steps
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.validation import Validation
 from rdl_core.graph.materialization import materialize

@@ -16,7 +16,7 @@ from distributed.training.finetune import absolute
 from rdl_core.config import PRESETS, PretrainingConfig, StoreConfig
 from rdl_core.graph.materialization import store_name
 from rdl_core.place import Place
-from rdl_core.pretraining.loop import local_sampler
+from rdl_core.pretraining import local_sampler
 from rdl_core.tasks.downstream import DownstreamConfig
 from rdl_core.tasks.inputs import refuse_visible_labels
 from tune.commands import Sweep

@@ -18,7 +18,7 @@ from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining.loop import train_step
+from rdl_core.pretraining import train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -35,7 +36,8 @@ def draw_curves(state: TrainState, path: Path) -> Path:
     steps = [entry["step"] for entry in state.history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for level in LEVELS:
-        left.plot(steps, [entry[f"validation/{level}"] for entry in state.history], marker=".", label=level)
+        losses = [entry.get(f"validation/{level}", math.nan) for entry in state.history]
+        left.plot(steps, losses, marker=".", label=level)
     left.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
     left.set(xlabel="step", ylabel="validation loss / chance", ylim=(0, None), title="three contrastive levels")
     left.legend()
@@ -131,8 +133,13 @@ def seeds_summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:
 
 
 def level_losses(state: TrainState) -> dict[str, list[float]]:
-    """{level: [before the first update, final]}, on validation."""
-    return {level: [state.first[f"validation/{level}"], state.last[f"validation/{level}"]] for level in LEVELS}
+    """Returns {level: [before the first update, final]} on validation, without levels that have no input."""
+    names = {level: f"validation/{level}" for level in LEVELS}
+    return {
+        level: [state.first[name], state.last[name]]
+        for level, name in names.items()
+        if name in state.first and name in state.last
+    }
 
 
 def pretraining_result(checkpoint: Path, state: TrainState, curves: Path, wandb_dir: Path) -> dict[str, Any]:

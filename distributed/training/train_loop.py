@@ -36,7 +36,7 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.graph.store import Store, open_store
 from rdl_core.model.checkpoint import cpu_weights
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining.loop import fit
+from rdl_core.pretraining import fit
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation

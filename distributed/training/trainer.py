@@ -47,7 +47,7 @@ from distributed.training.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import save_pretrained
-from rdl_core.pretraining.loop import pretrained_checkpoint
+from rdl_core.pretraining import pretrained_checkpoint
 from rdl_core.pretraining.state import TrainState
 from rdl_core.sampling.hg_sampling import max_subgraph_bytes
 from rdl_core.tasks.downstream import DownstreamConfig

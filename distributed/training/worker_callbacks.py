@@ -21,7 +21,7 @@ from distributed.runs.journal import Journal
 from distributed.runs.tracking import Tracker
 from distributed.training.throughput import Throughput
 from rdl_core.model.checkpoint import cpu_weights
-from rdl_core.pretraining.loop import Counts
+from rdl_core.pretraining import Counts
 from rdl_core.pretraining.state import TrainState
 from rdl_core.tasks.downstream import Downstream
 

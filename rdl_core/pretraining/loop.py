@@ -10,7 +10,7 @@ Promises
 
 from __future__ import annotations
 
-import copy
+import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -21,18 +21,13 @@ from torch import Tensor
 
 from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
 from rdl_core.batches.row_source import RowSource, mapped_rows
+from rdl_core.batches.transfer import on_device
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
-from rdl_core.model.checkpoint import Checkpoint
-from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining.consumed import with_samples
-from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.prefetch import made_of
-from rdl_core.pretraining.state import TrainState
-from rdl_core.pretraining.validation import Validation
-from rdl_core.sampling.hg_sampling import HGSampling
+from rdl_core.pretraining.state import TrainState, with_samples
 from rdl_core.sampling.subgraph import Subgraph
 
 Counts = dict[str, dict[str, int]]
@@ -49,7 +44,7 @@ def train_step(
     gradient_clip_norm: float | None = None,
     carried: Sequence[float] = (),
 ) -> tuple[dict[str, float], list[float]]:
-    """One update; returns (the normalised loss per level, the sums of `carried`), both over all workers.
+    """Makes one update; returns (the normalised loss per level that has an input, the sums of `carried`), both over all workers.
 
     The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
     one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own,
@@ -59,16 +54,17 @@ def train_step(
         FloatingPointError: The loss is not finite.
     """
     optimizer.zero_grad(set_to_none=True)
+    numbers_of_worker = on_device(torch.tensor(carried, dtype=torch.float64), next(model.parameters()).device)
     totals, counts, _ = model(batch)
     mine = [torch.stack([one[level].detach() for level in LEVELS]).double() for one in (counts, totals)]
-    sums = communicator.sum(torch.cat([*mine, mine[0].new_tensor(carried)]))
+    sums = communicator.sum(torch.cat([*mine, numbers_of_worker]))
     loss = sum(totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
     assert isinstance(loss, Tensor)
     (loss * communicator.world_size).backward()
     numbers = sums.tolist()  # of a GPU: after the backward pass is under way
     parts = zip(LEVELS, numbers[: len(LEVELS)], numbers[len(LEVELS) : 2 * len(LEVELS)], strict=True)
-    losses = {level: total / max(count, 1.0) for level, count, total in parts}
-    if not all(map(_is_finite, losses.values())):
+    losses = {level: total / count for level, count, total in parts if count > 0}
+    if not all(map(math.isfinite, losses.values())):
         raise FloatingPointError(f"pretraining loss is not finite: {losses}; lower the learning rate or clip gradients")
     if gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
@@ -171,7 +167,8 @@ def _note(
     on_report: Report,
     communicator: Communicator,
 ) -> None:
-    loss = sum(metrics[f"validation/{level}"] for level in LEVELS)
+    losses = [metrics[name] for level in LEVELS if (name := f"validation/{level}") in metrics]
+    loss = sum(losses)
     is_best = loss < state.best_loss
     state.last = dict(metrics)
     state.history.append({"step": state.step, **metrics})
@@ -186,60 +183,6 @@ def _note(
         state.finished = "max_hours"
     elif config.patience is not None and state.validations_since_best >= config.patience:
         state.finished = "patience"
-    elif config.stop_below is not None and loss / len(LEVELS) < config.stop_below:
+    elif config.stop_below is not None and loss / max(1, len(losses)) < config.stop_below:
         state.finished = "stop_below"
     on_report(state, metrics, is_best)
-
-
-def local_sampler(store: Store, config: PretrainingConfig, seed: int) -> HGSampling:
-    """The sampler of a store that this process maps; it sees rows up to the cutoff."""
-    return HGSampling(store.graph, config.sampling, seed=seed, before_s=store.schema.cutoff_s + 1)
-
-
-def local_steps(
-    sampler: HGSampling, config: PretrainingConfig, first_step: int = 0
-) -> Iterable[tuple[list[Subgraph], list[Cursor]]]:
-    """The samples of every step from `first_step` on, drawn in this process: what one worker without Ray trains on."""
-    for step in range(first_step, config.max_steps):
-        cursors = [
-            divmod(k, sampler.samples_per_epoch)
-            for k in range(step * config.samples_per_step, (step + 1) * config.samples_per_step)
-        ]
-        yield [sampler.sample(epoch, [sample])[0] for epoch, sample in cursors], cursors
-
-
-def pretrain_here(
-    store: Store, config: PretrainingConfig, *, on_report: Report = lambda state, metrics, is_best: None
-) -> tuple[PretrainingModel, TrainState]:
-    """A whole run in this process, without Ray; returns the model with its best weights and how it went."""
-    torch.manual_seed(config.seed)
-    model = PretrainingModel(store, config)
-    optimizer = make_optimizer(model, config.learning_rate)
-    sampler = local_sampler(store, config, config.seed)
-    best = copy.deepcopy(model.state_dict())
-
-    def report(state: TrainState, metrics: dict[str, float], is_best: bool) -> None:
-        if is_best:
-            best.update(copy.deepcopy(model.state_dict()))
-        on_report(state, metrics, is_best)
-
-    validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
-    state = fit(model, optimizer, local_steps(sampler, config), store, config, validation, on_report=report)
-    model.load_state_dict(best)
-    return model, state
-
-
-def pretrained_checkpoint(
-    weights: Mapping[str, Tensor], store: Store, config: PretrainingConfig, state: TrainState
-) -> Checkpoint:
-    """A checkpoint of a PretrainingModel's weights, with where they come from."""
-    about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
-    about |= {"validation": state.best, "first_validation": state.first}
-    return Checkpoint(
-        weights=dict(weights), backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types,
-        kind="pretrained", about=about,
-    )  # fmt: skip
-
-
-def _is_finite(value: float) -> bool:
-    return value == value and abs(value) != float("inf")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -10,6 +12,8 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.contrast import ThreeLevelLoss
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.checkpoint import Checkpoint
+from rdl_core.pretraining.state import TrainState
 
 
 class PretrainingModel(torch.nn.Module):
@@ -40,3 +44,15 @@ class PretrainingModel(torch.nn.Module):
         corrupted = {t: h[len(h) // 2 :] for t, h in h_dict.items()}
         sums = self.loss(clean, corrupted, batch.layout)
         return {level: s.total for level, s in sums.items()}, {level: s.count for level, s in sums.items()}, clean
+
+
+def pretrained_checkpoint(
+    weights: Mapping[str, Tensor], store: Store, config: PretrainingConfig, state: TrainState
+) -> Checkpoint:
+    """Returns a checkpoint of a PretrainingModel's weights, with where they come from."""
+    about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
+    about |= {"validation": state.best, "first_validation": state.first}
+    return Checkpoint(
+        weights=dict(weights), backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types,
+        kind="pretrained", about=about,
+    )  # fmt: skip

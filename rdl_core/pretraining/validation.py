@@ -52,7 +52,10 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module, step: int) -> dict[str, float]:
-        """{"validation/row": ..., "validation/link": ..., "validation/context": ..., "effective_rank": ...}."""
+        """Returns {"validation/row": ..., "validation/link": ..., "validation/context": ..., "effective_rank": ...}.
+
+        A level without input is left out.
+        """
         model.eval()
         device = next(model.parameters()).device
         sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)
@@ -76,6 +79,8 @@ class Validation:
         h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
         totals_all, counts_all = self.communicator.sum(sums)
         metrics = {
-            f"validation/{level}": float(totals_all[i] / counts_all[i].clamp(min=1)) for i, level in enumerate(LEVELS)
+            f"validation/{level}": total / count
+            for level, total, count in zip(LEVELS, totals_all.tolist(), counts_all.tolist(), strict=True)
+            if count > 0
         }
         return {**metrics, "effective_rank": effective_rank(h)}

@@ -26,7 +26,7 @@ from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.place import Place
-from rdl_core.pretraining.loop import pretrained_checkpoint
+from rdl_core.pretraining import pretrained_checkpoint
 from rdl_core.pretraining.state import TrainState
 from rdl_core.tasks.finetuning import Finetuning
 

@@ -31,7 +31,7 @@ from benchmarks.timing import conditions
 from distributed.runs.checkpoint import load_state
 from distributed.runs.commits import committed_checkpoint
 from distributed.runs.journal import Journal
-from rdl_core.pretraining.consumed import num_samples
+from rdl_core.pretraining import num_samples
 from tests import REPOSITORY, own_environment
 from tests.faults.chaos_nodes import Nodes
 from tests.faults.left_behind import left_in_memory, left_processes, open_placement_groups

@@ -18,7 +18,7 @@ from rdl_core.config import PRESETS, HGSamplingConfig, PretrainingConfig
 from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining.loop import fit, local_sampler, local_steps
+from rdl_core.pretraining import fit, local_sampler, local_steps
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 

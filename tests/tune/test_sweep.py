@@ -26,7 +26,7 @@ from distributed.training.finetune import FinetuneJob, run_job
 from distributed.training.trainer import pretrain
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained
-from rdl_core.pretraining.loop import pretrain_here
+from rdl_core.pretraining import pretrain_here
 from rdl_core.tasks.downstream import as_deep_as
 from tests import REPOSITORY
 from tests.tune.sweep_plans import KILLED_STEPS, plan_to_kill, small_base, small_plan, suggested_plan

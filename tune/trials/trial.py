@@ -43,7 +43,7 @@ from rdl_core.graph.store import Store, open_store
 from rdl_core.model.checkpoint import cpu_weights, save_pretrained
 from rdl_core.optimizer import make_optimizer
 from rdl_core.place import Place
-from rdl_core.pretraining.loop import fit, local_sampler, local_steps, pretrained_checkpoint
+from rdl_core.pretraining import fit, local_sampler, local_steps, pretrained_checkpoint
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation
@@ -195,7 +195,7 @@ def results_of(state: TrainState) -> list[dict[str, Any]]:
     """Returns what Tune is told of each validation so far."""
     results, best = [], math.inf
     for entry in state.history:
-        best = min(best, sum(entry[f"validation/{level}"] for level in LEVELS))
+        best = min(best, sum(entry.get(f"validation/{level}", 0.0) for level in LEVELS))
         last = entry is state.history[-1]
         results.append(
             {**entry, "best_loss": best, "seconds": state.seconds, "finished": state.finished if last else ""}

@@ -22,7 +22,7 @@ from relbench.load import RelBenchDataset
 from safetensors.torch import load_file
 
 from rdl_core.graph.store import open_store
-from rdl_core.pretraining.loop import pretrain_here
+from rdl_core.pretraining import pretrain_here
 from tests import REPOSITORY
 from tests.distributed.small_runs import SMALL_OPTIONS, SMALL_SAMPLES, small_config
 

@@ -17,7 +17,7 @@ from rdl_core.communicator import SingleProcess
 from rdl_core.config import HGSamplingConfig, PretrainingConfig, ResNetRows, robust
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights
-from rdl_core.pretraining.loop import fit, local_steps
+from rdl_core.pretraining import fit, local_steps
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation

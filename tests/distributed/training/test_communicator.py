@@ -41,7 +41,7 @@ from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store, open_store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining.loop import fit, local_steps, train_step
+from rdl_core.pretraining import fit, local_steps, train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.validation import Validation
 from rdl_core.sampling.hg_sampling import HGSampling

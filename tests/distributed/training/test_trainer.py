@@ -37,7 +37,7 @@ from rdl_core.contrast import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained
-from rdl_core.pretraining.consumed import num_samples
+from rdl_core.pretraining import num_samples
 from rdl_core.sampling.hg_sampling import HGSampling
 from tests import own_environment
 from tests.distributed.small_runs import INTERVAL, STEPS, run, small_config

@@ -33,7 +33,7 @@ from rdl_core.contrast import LEVELS
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
-from rdl_core.pretraining.loop import fit, local_steps, train_step
+from rdl_core.pretraining import fit, local_steps, train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import VALIDATION_EPOCH, Validation
@@ -254,6 +254,22 @@ def test_a_run_ends_at_max_steps_with_a_last_validation(nasty_store: Store) -> N
     assert [entry["step"] for entry in state.history] == [0, 2, 3]
     assert {k: v for k, v in state.history[-1].items() if k != "step"} == state.last
     assert set(state.first) | {f"train/{level}" for level in LEVELS} == set(state.last)
+
+
+def test_a_level_without_input_is_left_out_and_never_reported_as_zero(nasty_store: Store) -> None:
+    sampling = HGSamplingConfig(seed_table="order_line", seeds_per_sample=1, rows_per_hop=1, num_hops=1)
+    run = Run(
+        nasty_store, config(sampling=sampling, max_steps=2, samples_per_step=1, validation_samples=1, stop_below=0.5)
+    )
+    state = run.fit()
+    absent = {level for level in LEVELS if f"validation/{level}" not in state.first}
+    assert absent and all(entry.get(f"validation/{level}") != 0.0 for entry in state.history for level in LEVELS)
+    run = Run(nasty_store, config(max_steps=100, stop_below=0.5))
+    losses = iter([3.0, 0.6, 0.4])
+    state = run.fit(validate=lambda model, step: {"validation/row": next(losses)})
+    assert (state.finished, state.step, state.best_loss) == ("stop_below", 4, 0.4), (
+        "the mean is over levels that are there"
+    )
 
 
 def test_max_hours_counts_the_time_before_a_restart(nasty_store: Store) -> None:

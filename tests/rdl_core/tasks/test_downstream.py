@@ -20,7 +20,7 @@ from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfi
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights, save_pretrained
-from rdl_core.pretraining.loop import pretrain_here, pretrained_checkpoint
+from rdl_core.pretraining import pretrain_here, pretrained_checkpoint
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from rdl_core.pretraining.consumed import num_samples, with_samples
+from rdl_core.pretraining import num_samples, with_samples
 
 
 def test_samples_in_any_order_and_portions_give_the_ranges_of_their_set() -> None:
