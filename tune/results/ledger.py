@@ -62,16 +62,6 @@ class TrialRecord:
         """Wall-clock time of its processes, over all restarts."""
         return sum(end - begin for begin, end in self.spans)
 
-    @property
-    def start_up_s(self) -> float | None:
-        """Seconds from the start of the trial to the start of its training loop."""
-        fit_began_s = self.results[0].get("fit_began_s") if self.results else None
-        if fit_began_s is None:
-            return None
-        # A trial that died before its first result has an earlier start, too.
-        begins = [begin for begin, _ in self.spans if begin <= fit_began_s]  # clocks of nodes may differ
-        return float(fit_began_s - begins[-1]) if begins else 0.0
-
     def add(self, event: Mapping[str, Any]) -> None:
         """Takes in the trial's next event."""
         now = event["time_s"]

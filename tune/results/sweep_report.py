@@ -62,11 +62,11 @@ def write_report(sweep: SweepResult) -> dict[str, Any]:
 def csv_text(sweep: SweepResult) -> str:
     """Returns trials.csv: one row per trial, the best setting's first."""
     paths = list(dict.fromkeys(path for setting in sweep.settings.values() for path in setting))
-    measured = ["seed", "status", "steps", sweep.plan["metric"], *sweep.tasks, "seconds", "start_up_s", "reason"]
+    measured = ["seed", "status", "steps", sweep.plan["metric"], *sweep.tasks, "seconds", "reason"]
     rows: list[list[Any]] = [["trial", *paths, *measured]]
     for record in (record for group in sweep.groups() for record in group):
         setting = sweep.settings[record.id]
-        numbers = [record.metric, *task_metrics(record, sweep.tasks), round(record.seconds, 2), record.start_up_s]
+        numbers = [record.metric, *task_metrics(record, sweep.tasks), round(record.seconds, 2)]
         rows.append(
             [record.id, *(setting.get(p) for p in paths), sweep.seeds[record.id], record.status, record.steps, *numbers]
             + [" ".join(record.reason.split())]
@@ -80,8 +80,6 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
     """Returns report.md."""
     records, workers = list(sweep.ledger.records.values()), sweep.plan["workers_per_trial"]
     used = sum(r.seconds for r in records) * workers
-    saved = sum(saved_seconds(r, sweep.plan["max_steps"]) for r in records) * workers
-    start_ups = [r.start_up_s for r in records if r.start_up_s is not None]
     counts = {s: sum(r.status == s for r in records) for s in (*ENDED, "running", "died", "pending")}
     failed = len(records) - len(sweep.counted)
     parts = [
@@ -92,13 +90,7 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         f"- Best: {_best_text(sweep, best)}",
         f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of what they would be without early stopping"
         + (f", without the {failed} trials that failed or hung." if failed else "."),
-        f"- Worker time: {used / 3600:.3f} CPU-hours; early stopping saved about {saved / 3600:.3f} (at each trial's own rate).",
-    ]
-    if start_ups:
-        parts.append(
-            f"- Start-up of a trial: median {statistics.median(start_ups):.2f} s, longest {max(start_ups):.2f} s."
-        )
-    parts += [
+        f"- Worker time: {used / 3600:.3f} CPU-hours.",
         *_better_when_stopped(sweep, best),
         f"- {_objective_text(sweep)}\n",
         *_table(sweep),
@@ -113,13 +105,6 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals", "timeline")),
     ]
     return "\n".join(parts)
-
-
-def saved_seconds(record: TrialRecord, max_steps: int) -> float:
-    """Returns the seconds that the rest of a stopped trial would have taken at its own rate."""
-    if record.status != "stopped" or not record.steps:
-        return 0.0
-    return record.seconds / record.steps * (max_steps - record.steps)
 
 
 def _best_text(sweep: SweepResult, best: TrialRecord | None) -> str:

@@ -54,7 +54,7 @@ class TrialRecorder(ray.tune.Callback):
         if record.results and result["step"] <= record.steps:
             return
         names = [n for n in result if n.startswith(METRIC_PREFIXES)]
-        values = {n: result[n] for n in [*names, "step", "best_loss", "seconds", "fit_began_s"] if n in result}
+        values = {n: result[n] for n in [*names, "step", "best_loss", "seconds"] if n in result}
         stop = bool(result.get("done"))  # Tune asked the scheduler before it tells its callbacks
         self.ledger.append("result", record.id, **values, stop=stop, finished=result["finished"])
         self.runs.log(record.id, record.results[-1])

@@ -18,7 +18,7 @@ from distributed.runs.tracking import Tracker, TrackingConfig, run_id, tracking
 from tune.results.ledger import TrialRecord
 from tune.sweep_plan import SweepPlan
 
-NOT_METRICS = ("event", "trial", "time_s", "stop", "finished", "step", "fit_began_s")
+NOT_METRICS = ("event", "trial", "time_s", "stop", "finished", "step")
 
 
 class TrialRuns:

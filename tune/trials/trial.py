@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,14 +133,13 @@ def train_in_process(
         if state.finished:  # the model comes first: a finished checkpoint is not trained again
             save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
         save_checkpoint(folder, model, best, optimizer, state, identity)
-        report(results_of(state)[-1] | {"fit_began_s": began_s})
+        report(results_of(state)[-1])
 
     with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
         if job.downstream is not None:
             downstream = Downstream(
                 store, config, job.downstream, SingleProcess(), torch.device("cpu"), on_batch=lambda task: alive()
             )
-        began_s = time.time()
         steps = local_steps(local_sampler(store, config, config.seed), config, state.step)
         fit(
             model,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tune.results.ledger import Ledger, TrialRecord
+from tune.results.ledger import Ledger
 
 TRIALS = ["a", "b", "c", "d"]
 
@@ -62,15 +62,6 @@ def test_a_trial_whose_process_died_has_not_ended_and_its_deaths_are_counted(led
     ledger.append("started", "d")
     result(ledger, "d", 10, 1.0, finished="max_steps")
     assert (ledger.records["d"].status, ledger.records["d"].reason, ledger.died()) == ("finished", "", [])
-
-
-def test_start_up_is_counted_from_the_start_that_gave_the_first_result() -> None:
-    record = TrialRecord("a")
-    for time_s in (100.0, 200.0):  # it was killed at 100 before its first result
-        record.add({"event": "started", "time_s": time_s})
-    record.add({"event": "result", "time_s": 205.0, "fit_began_s": 203.0, "step": 0, "finished": "", "stop": False})
-    record.add({"event": "started", "time_s": 300.0})
-    assert record.start_up_s == 3.0
 
 
 def test_a_report_leaves_out_a_trial_that_was_added_while_it_read(tmp_path: Path) -> None:
