@@ -18,8 +18,8 @@ import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from distributed.cannot_run import CannotRun
 from distributed.console import say
-from distributed.refused import Refused
 from distributed.storage.remote_folder import RemoteFolder
 from rdl_core.place import Place
 
@@ -33,12 +33,12 @@ def check_own_package() -> None:
     """Refuses when `import distributed` is, or may on a worker be, Dask's package of the same name.
 
     Raises:
-        Refused: Naming the remedy.
+        CannotRun: Naming the remedy.
     """
     here = Path(__file__).resolve().parents[1]
     installed = list(importlib.metadata.distributions(name="distributed"))
     if installed:
-        raise Refused(
+        raise CannotRun(
             f"Dask's package 'distributed' ({installed[0].version}) is installed in this environment and has the same import name as ours ({here}).\n"
             f"Remedy: use an environment of its own (`make` makes .venv), or `pip uninstall distributed`"
         )
@@ -57,7 +57,7 @@ def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
         workers: Workers of the run.
 
     Raises:
-        Refused: With the arithmetic of each node.
+        CannotRun: With the arithmetic of each node.
     """
     places = [min(node.get("CPU", 0.0) // 1, node.get("memory", 0.0) // BYTES_PER_WORKER) for node in nodes]
     if sum(places) < workers:
@@ -65,7 +65,7 @@ def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
             f"  node {i}: {node.get('CPU', 0.0):g} CPUs, {node.get('memory', 0.0) / 1e9:.1f} GB: {place:.0f} workers"
             for i, (node, place) in enumerate(zip(nodes, places, strict=True))
         ]
-        raise Refused(
+        raise CannotRun(
             f"{workers} workers of 1 CPU and {BYTES_PER_WORKER / 1e9:.1f} GB each, but there is place for {sum(places):.0f}; "
             f"the run would wait for ever:\n" + "\n".join(lines) + "\nRemedy: fewer --workers, or more or larger nodes"
         )
@@ -80,12 +80,12 @@ def check_object_store(nodes: Sequence[Mapping[str, float]], block_bytes: int, w
         workers, samplers: Numbers of them in the run.
 
     Raises:
-        Refused: With the arithmetic.
+        CannotRun: With the arithmetic.
     """
     blocks = workers + samplers  # the least with which a run gets on; with more room, more are fetched ahead
     needed, have = blocks * block_bytes, sum(node.get("object_store_memory", 0.0) for node in nodes)
     if needed > DATA_SHARE * have:
-        raise Refused(
+        raise CannotRun(
             f"{blocks} blocks of samples in flight (one per worker in work, one per sampler in the making) "
             f"of up to {block_bytes / 1e6:.0f} MB take {needed / 1e9:.2f} GB; "
             f"Ray Data may use {DATA_SHARE * have / 1e9:.2f} GB, {DATA_SHARE:.0%} of the object stores of "
@@ -112,7 +112,7 @@ def check_every_node(run_dir: Path, store: Place, data: Place | None = None) -> 
     """Sees to it that every node has the store and, if workers read it, the data, and that it sees the run's folder.
 
     Raises:
-        Refused: A folder is not shared.
+        CannotRun: A folder is not shared.
         OSError: A remote store cannot be fetched.
     """
     if len(alive_nodes()) > 1:
@@ -129,7 +129,7 @@ def check_shared(folder: Path) -> None:
     """Refuses a folder that is not the same on every node of the session; checkpoints and stores must be.
 
     Raises:
-        Refused: Naming the nodes that do not see it.
+        CannotRun: Naming the nodes that do not see it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     marker = folder / f".shared-{uuid.uuid4().hex}"
@@ -179,7 +179,7 @@ def _require_seen(path: Path, what: str, remedy: str) -> None:
     seen = on_every_node(_exists, str(path))
     hosts = [node["NodeManagerHostname"] for node in alive_nodes()]
     if missing := [host for host, is_seen in zip(hosts, seen, strict=True) if not is_seen]:
-        raise Refused(
+        raise CannotRun(
             f"{what} {len(missing)} of {len(hosts)} nodes: {', '.join(missing)} do not see what this node has there.\n"
             f"Remedy: {remedy}"
         )

@@ -15,6 +15,7 @@ import psutil
 import ray
 import ray.data
 
+from distributed.cannot_run import CannotRun
 from distributed.cluster.preflight import (
     BYTES_PER_WORKER,
     alive_nodes,
@@ -23,7 +24,6 @@ from distributed.cluster.preflight import (
     needed_cpus,
 )
 from distributed.console import say
-from distributed.refused import Refused
 
 LIMITS_S = {
     "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": 180,
@@ -54,7 +54,7 @@ def start_ray(workers: int, samplers: int, *, least: int | None = None) -> bool:
         Whether workers get a GPU each: whether the session has any.
 
     Raises:
-        Refused: Too little memory here, or too few CPUs or GPUs in the cluster.
+        CannotRun: Too little memory here, or too few CPUs or GPUs in the cluster.
     """
     check_own_package()
     cpus = needed_cpus(workers, samplers)
@@ -75,14 +75,14 @@ def start_ray(workers: int, samplers: int, *, least: int | None = None) -> bool:
         assert least is not None
         workers = least
     elif have.get("CPU", 0) < cpus:
-        raise Refused(
+        raise CannotRun(
             f"the cluster has {have.get('CPU', 0):.0f} CPUs, the run needs {cpus} = {workers} workers + {samplers} samplers + 1; "
             f"it would wait for ever.\n"
             f"Remedy: fewer --workers or --samplers, or a larger cluster"
         )
     check_places([node["Resources"] for node in alive_nodes()], workers)
     if 0 < gpus < workers:
-        raise Refused(
+        raise CannotRun(
             f"there are {gpus} GPUs for {workers} workers of one GPU each; the run would wait for ever.\n"
             f"Remedy: --workers {gpus}, or CUDA_VISIBLE_DEVICES= to train on CPUs"
         )
@@ -99,7 +99,7 @@ def _our_code() -> dict[str, Any]:
 def _start_local(workers: int, needed_cpus: int, samplers: int) -> None:
     free, needed = psutil.virtual_memory().available, workers * BYTES_PER_WORKER
     if free < needed:
-        raise Refused(
+        raise CannotRun(
             f"{workers} workers need about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are free.\nRemedy: fewer --workers"
         )
     cores = os.cpu_count() or 1

@@ -23,15 +23,14 @@ from typing import Any
 
 import tyro
 
-from distributed.refused import Refused
+from distributed.cannot_run import CannotRun
+from distributed.commands.interrupted import interrupted
 from rdl_core import __version__
 from rdl_core.config import changed
 
 LAST_LINES = 12
 """Lines of a worker's error that are shown."""
-INTERRUPTED = 130
-"""Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
-INPUT_ERRORS = (ValueError, OSError, ModuleNotFoundError, FloatingPointError, Refused)
+INPUT_ERRORS = (ValueError, OSError, ModuleNotFoundError, FloatingPointError, CannotRun)
 """Errors whose text tells what to give instead."""
 COMMON = ("data", "max_steps", "seed")
 """Options that every command takes, so that a script may pass them to all; a command that has none of these ignores it."""
@@ -102,9 +101,7 @@ def run(command: Command, options: Any) -> int:
         result = getattr(importlib.import_module(module), function)(options)
     except KeyboardInterrupt as interrupt:
         _forget_unused_runs()
-        text = f"interrupted {interrupt}" if interrupt.args else "interrupted; the same command starts again"
-        print(text, file=sys.stderr)  # not by Rich, which may not be imported yet
-        return INTERRUPTED
+        return interrupted(interrupt)
     except Exception as error:
         _forget_unused_runs()
         if os.environ.get("RDL_TRACEBACK"):

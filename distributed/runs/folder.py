@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from distributed.cannot_run import CannotRun
 from distributed.console import say
-from distributed.refused import Refused
 
 SKELETON = {"config.json", "held", "wandb_id"}
 """What a run folder has before work begins."""
@@ -96,7 +96,7 @@ def remove_unused_runs() -> None:
         folder = _made.pop()
         if folder.is_dir():
             with (
-                suppress(Refused),
+                suppress(CannotRun),
                 held(folder),
             ):  # refused because another process drives it: the folder is that one's
                 if {path.name for path in folder.iterdir()} <= SKELETON:
@@ -110,7 +110,7 @@ def held(folder: Path) -> Iterator[None]:
     The lock goes with the process, however it ends.
 
     Raises:
-        Refused: Another process drives it.
+        CannotRun: Another process drives it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder / "held", os.O_RDWR | os.O_CREAT, 0o644)
@@ -126,7 +126,7 @@ def _lock(descriptor: int, folder: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode() or "another process"
-        raise Refused(
+        raise CannotRun(
             f"run {folder.name!r} is being driven by {holder}.\n"
             f"Remedy: wait for it (the same command then finds its result), or take another name"
         ) from None

@@ -106,7 +106,7 @@ def pretrain(
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
-        Refused: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
+        CannotRun: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
         KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
         ValueError: The run folder holds a run of another configuration or store.
         ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).

@@ -17,9 +17,9 @@ import psutil
 import ray
 import torch
 
+from distributed.cannot_run import CannotRun
 from distributed.cluster.preflight import BYTES_PER_WORKER, check_every_node, needed_cpus
 from distributed.cluster.session import start_ray
-from distributed.refused import Refused
 from rdl_core.place import Place
 
 Execution = Literal["auto", "in_process", "ray_train"]
@@ -115,7 +115,7 @@ def trials_at_a_time(
         held_gpus = "" if in_process or not gpus else f" and {workers} GPUs"
         memory_bytes = sum(node.memory_bytes for node in nodes)
         remedies = [f"--max-concurrent {most}"] if most else ["fewer --workers-per-trial"] if workers > 1 else []
-        raise Refused(
+        raise CannotRun(
             f"{wanted} trials at a time hold {each:g} CPUs, {workers * BYTES_PER_WORKER / 1e9:.1f} GB{held_gpus} each; "
             f"there are {cpus:g} CPUs, {memory_bytes / 1e9:.1f} GB and {gpus:g} GPUs on {len(nodes)} nodes: "
             f"place for {most}; the sweep would wait for ever.\n"

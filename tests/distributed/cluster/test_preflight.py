@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from distributed.cannot_run import CannotRun
 from distributed.cluster.preflight import (
     check_object_store,
     check_own_package,
@@ -14,7 +15,6 @@ from distributed.cluster.preflight import (
     needed_cpus,
 )
 from distributed.cluster.session import start_ray
-from distributed.refused import Refused
 
 
 def install(folder: Path, name: str) -> None:
@@ -34,7 +34,7 @@ def test_dasks_package_of_the_same_import_name_is_refused(
 ) -> None:
     install(tmp_path, "distributed")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(Refused, match=r"'distributed' \(2025.1.0\).*\nRemedy: .*pip uninstall distributed"):
+    with pytest.raises(CannotRun, match=r"'distributed' \(2025.1.0\).*\nRemedy: .*pip uninstall distributed"):
         refuse()  # type: ignore[operator]
 
 
@@ -70,7 +70,7 @@ def test_workers_with_a_place_each_are_let_in(nodes: list[tuple[float, float]]) 
 def test_workers_without_a_place_are_refused_with_each_nodes_arithmetic(
     nodes: list[tuple[float, float]], line: str
 ) -> None:
-    with pytest.raises(Refused, match=f"(?s)2 workers of 1 CPU and 1.5 GB each, but there is place for 1;.*{line}"):
+    with pytest.raises(CannotRun, match=f"(?s)2 workers of 1 CPU and 1.5 GB each, but there is place for 1;.*{line}"):
         check_places([{"CPU": cpus, "memory": memory * GB} for cpus, memory in nodes], 2)
 
 
@@ -80,7 +80,7 @@ def test_blocks_that_the_object_stores_have_room_for_are_let_in() -> None:
 
 def test_blocks_that_the_object_stores_have_no_room_for_are_refused_with_the_arithmetic() -> None:
     with pytest.raises(
-        Refused,
+        CannotRun,
         match=r"4 blocks .* \(one per worker .*, one per sampler .*\) of up to 200 MB take 0.80 GB; Ray Data may use 0.75 GB, 50% .* of 2 nodes",
     ):
         check_object_store([{"object_store_memory": 1 * GB}, {"object_store_memory": 0.5 * GB}], 200_000_000, 2, 2)
@@ -93,5 +93,5 @@ def test_a_folder_that_is_another_one_on_a_node_is_refused(
     check_shared(tmp_path / "same")
     assert list((tmp_path / "same").iterdir()) == []
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(Refused, match="is not the same folder on 1 of 1 nodes"):
+    with pytest.raises(CannotRun, match="is not the same folder on 1 of 1 nodes"):
         check_shared(Path("/proc/self/cwd"))  # of each process another

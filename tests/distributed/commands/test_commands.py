@@ -22,10 +22,10 @@ import torch
 from relbench.load import RelBenchDataset
 
 from distributed.__main__ import main
+from distributed.cannot_run import CannotRun
 from distributed.commands.command_line import Command, parse, run
 from distributed.commands.inputs import with_samples_for
 from distributed.commands.options import COMMANDS, Evaluate, Finetune, Pretrain, Sample
-from distributed.refused import Refused
 from distributed.sampling.placement import PlacementName
 from rdl_core.config import (
     PRESETS,
@@ -444,7 +444,7 @@ def multiply_wrong_shapes(options: NoOptions) -> dict[str, Any]:
 
 
 def be_refused(options: NoOptions) -> dict[str, Any]:
-    raise Refused("fewer --workers")
+    raise CannotRun("fewer --workers")
 
 
 def test_only_errors_that_tell_what_to_give_instead_end_as_bad_input(capsys: Captured) -> None:

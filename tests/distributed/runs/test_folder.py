@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from distributed.refused import Refused
+from distributed.cannot_run import CannotRun
 from distributed.runs.folder import describe_differences, held, open_run, remove_unused_runs, write_json
 from tests import REPOSITORY
 
@@ -112,7 +112,7 @@ def test_a_run_that_another_process_drives_is_refused_until_that_process_is_kill
             assert other.stdout.readline() == b"held\n"
             with (
                 pytest.raises(
-                    Refused, match=rf"'shared' is being driven by process {other.pid} on .*(?s:.*)another name"
+                    CannotRun, match=rf"'shared' is being driven by process {other.pid} on .*(?s:.*)another name"
                 ),
                 held(run.folder),
             ):
