@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c const
 .DELETE_ON_ERROR:
 
 run: .venv/run-installed
-	$(BIN)/python -m examples.run
+	$(BIN)/python -m examples
 
 # The fast tests first, on two cores; those that need a Ray session after.
 test: check

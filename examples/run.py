@@ -12,14 +12,12 @@ import dataclasses
 import os
 import shutil
 import statistics
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from distributed.cluster.session import start_ray
-from distributed.commands.interrupted import interrupted
 from distributed.commands.report import ARMS, draw_curves, draw_schema, level_losses, show_results, show_store
 from distributed.console import bar, say
 from distributed.importing import ImportConfig, import_database
@@ -150,7 +148,4 @@ def summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except KeyboardInterrupt as interrupt:
-        sys.exit(interrupted(interrupt))
+    main()
