@@ -36,7 +36,7 @@ from rdl_core.config import (
     PresetName,
     Regime,
     ResNetRows,
-    TimeAttention,
+    TimeAttentionAggregation,
 )
 from tests import REPOSITORY
 from tests.nasty_database import write_database, write_nasty_database
@@ -214,7 +214,7 @@ def test_rows_and_aggregation_choose_which_settings_there_are() -> None:
     rows = parsed("pretrain", "--rows", "resnet", "--config.backbone.rows.dropout", "0.3").config.backbone.rows
     assert rows == ResNetRows(dropout=0.3)
     words = ["--config.backbone.aggregation.kind", "time_attention", "--config.backbone.aggregation.heads", "2"]
-    assert parsed("pretrain", *words).config.backbone.aggregation == TimeAttention(heads=2)
+    assert parsed("pretrain", *words).config.backbone.aggregation == TimeAttentionAggregation(heads=2)
     scratch = parsed("finetune", "--task", "t", "--arm", "scratch", "--rows=resnet", "--backbone.rows.num-layers", "1")
     assert scratch.backbone.rows == ResNetRows(num_layers=1)
 
