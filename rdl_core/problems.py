@@ -18,7 +18,7 @@ def numbered(problems: Sequence[object], headline: str) -> str:
     return "\n".join([*lines, *([f"... and {more} more"] if more > 0 else [])])
 
 
-class Refused(ValueError):
+class InputError(ValueError):
     """Input that cannot be used as it is.
 
     Args:

@@ -14,11 +14,13 @@ from tests import REPOSITORY
 
 PACKAGES = ("rdl_core", "distributed", "tune")
 CORE_FLOORS = (
-    ("", "config"),
+    ("config",),
+    ("",),
     ("database", "kernels"),
     ("graph",),
-    ("sampling", "model"),
+    ("sampling",),
     ("batches",),
+    ("model",),
     ("contrast",),
     ("pretraining",),
     ("tasks",),
@@ -26,6 +28,8 @@ CORE_FLOORS = (
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
 DISTRIBUTED_FLOORS = (("",), ("storage", "importing"), ("cluster",), ("sampling", "runs"), ("training",), ("commands",))
 """As far as is decided; "" its own files but `__main__`."""
+BUILDERS = ("rdl_core.config.model",)
+"""Settings whose `build` imports what it builds when it is called: a setting is read long before torch is."""
 MAX_FILES = 14
 
 
@@ -89,7 +93,7 @@ def looks_up(
     floor = {name: number for number, names in enumerate(floors) for name in names}
     wrong = []
     for a, b in graph.edges:
-        if a == f"{top}.__main__" or not all(name.partition(".")[0] == top for name in (a, b)):
+        if a in (f"{top}.__main__", *BUILDERS) or not all(name.partition(".")[0] == top for name in (a, b)):
             continue
         rooms = [room(name, files) for name in (a, b)]
         below_top = ["" if files[r].name != "__init__.py" or r == top else r.removeprefix(f"{top}.") for r in rooms]
@@ -113,6 +117,11 @@ def test_no_packages_import_each_other_in_a_circle() -> None:
 @pytest.mark.parametrize(("top", "floors"), [("rdl_core", CORE_FLOORS), ("distributed", DISTRIBUTED_FLOORS)])
 def test_every_floor_imports_from_floors_below_only(top: str, floors: tuple[tuple[str, ...], ...]) -> None:
     assert looks_up(import_graph(FILES, anywhere=True), FILES, top, floors) == []
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_a_setting_imports_what_it_builds_only_in_its_functions(name: str) -> None:
+    assert all(room(target, FILES) == room(name, FILES) for target in GRAPH.successors(name))
 
 
 @pytest.mark.parametrize(("top", "floors"), [("rdl_core", CORE_FLOORS), ("distributed", DISTRIBUTED_FLOORS)])

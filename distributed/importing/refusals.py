@@ -10,10 +10,10 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rdl_core.problems import Refused
+from rdl_core.problems import InputError
 
 
-class ImportRefused(Refused):
+class ImportRefused(InputError):
     """The source, or the configuration, cannot become a RelBench folder."""
 
 

@@ -150,9 +150,13 @@ def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
     notes = tuple(report["notes"])
     tables = {name: _table(table) for name, table in report["tables"].items()}
     return ImportReport(
-        manifest=out / "manifest.yaml", tables=tables, tasks=report["tasks"], notes=notes,
-        warnings=tuple(report.get("warnings", ())), is_reused=True,
-    )  # fmt: skip
+        manifest=out / "manifest.yaml",
+        tables=tables,
+        tasks=report["tasks"],
+        notes=notes,
+        warnings=tuple(report.get("warnings", ())),
+        is_reused=True,
+    )
 
 
 def _table(found: Mapping[str, Any]) -> TableReport:

@@ -245,10 +245,16 @@ def _plan(
             )
     order_cols = schema.pkey or ((pkey_col,) if pkey_col else ())
     return TablePlan(
-        name=schema.name, columns=columns, pkey_col=pkey_col, pkey_out=pkey_out, links=tuple(links), schema=schema,
-        order_cols=tuple(c for c in order_cols if c in columns) or tuple(columns), left_out=left_out,
+        name=schema.name,
+        columns=columns,
+        pkey_col=pkey_col,
+        pkey_out=pkey_out,
+        links=tuple(links),
+        schema=schema,
+        order_cols=tuple(c for c in order_cols if c in columns) or tuple(columns),
+        left_out=left_out,
         notes=tuple(notes),
-    )  # fmt: skip
+    )
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

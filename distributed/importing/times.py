@@ -1,4 +1,4 @@
-"""Which column is the time of a row: the one that the user names, the one that the source declares, or the one that the rule finds.
+"""Finds the column that is the time of a row: the one that the user names, the one that the source declares, or the one that the rule finds.
 
 The rule: the only column of dates or timestamps whose name contains neither "birth" nor "dob" (a birthday is not when a row came to be) and that
 is at most half null. Where several columns pass, the import is refused and says what to set.

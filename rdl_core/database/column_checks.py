@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from rdl_core.problems import Refused, numbered
+from rdl_core.problems import InputError, numbered
 from rdl_core.timestamps import is_time
 
 IMPORT_REMEDY = "`python -m distributed import` does it"
@@ -48,7 +48,7 @@ class Problem:
         return f"{self.place}{column}{row}\n   expected {self.expected}\n   got {self.got}\n   remedy: {self.remedy}"
 
 
-class DatabaseError(Refused):
+class DatabaseError(InputError):
     """A RelBench folder that cannot be used as it is.
 
     Args:

@@ -352,9 +352,17 @@ def draw_hop(row_offset, rows_per_hop, stream, counters, entries, segments, rows
     for table in range(len(row_offset) - 1):
         offset = row_offset[table]
         size = draw(
-            segments[: counters[SEGMENTS]], table, offset, node_of, budget, rows_per_hop,
-            fold(stream, TABLE_STREAM + table), keys, heap, margins,
-        )  # fmt: skip
+            segments[: counters[SEGMENTS]],
+            table,
+            offset,
+            node_of,
+            budget,
+            rows_per_hop,
+            fold(stream, TABLE_STREAM + table),
+            keys,
+            heap,
+            margins,
+        )
         for i in range(1, size):  # by row
             c, j = heap[i], i
             while j > 0 and node_of[heap[j - 1]] > node_of[c]:

@@ -101,10 +101,17 @@ class HGSampling:
         if self._lists_are_cut:
             bounds[:, 0] = ALWAYS
         begins, scratch.entries = sample_many(
-            self._view, seeds, bounds, (config.rows_per_hop, config.num_hops, config.max_children),
-            sample_streams(self.seed, cursors), scratch.counters, scratch.entries, scratch.segments, scratch.fixed,
+            self._view,
+            seeds,
+            bounds,
+            (config.rows_per_hop, config.num_hops, config.max_children),
+            sample_streams(self.seed, cursors),
+            scratch.counters,
+            scratch.entries,
+            scratch.segments,
+            scratch.fixed,
             buffers,
-        )  # fmt: skip
+        )
         self._scratch.append(scratch)
         return [
             Subgraph(buffers[begins[i] : begins[i + 1]].copy(), graph.node_types, graph.edge_types)

@@ -1,4 +1,4 @@
-"""The seeds of pretraining: which rows make sample k of epoch e, and which rows the sample may see.
+"""The seeds of pretraining: the rows that make sample k of epoch e, and which rows the sample may see.
 
 Promises: an epoch uses every eligible row once, except those of a partial last sample, which is dropped; sample k of epoch e is a function of
 (seed, e, k) and the eligible rows alone. Seeds are graph nodes (row_offset[table] + row).

@@ -67,9 +67,17 @@ class ShardedHGSampling(HGSampling):
             view = batch.view(self._ask, seen, hop_streams, with_lists=True)
             for s, scratch in enumerate(batch.scratch):
                 scratch.entries = grow_hop(
-                    view, NO_BOUNDS, batch.lists[s], limits, hop_streams[s], scratch.counters, scratch.entries,
-                    scratch.segments, batch.arrays(s), batch.first_new[s],
-                )  # fmt: skip
+                    view,
+                    NO_BOUNDS,
+                    batch.lists[s],
+                    limits,
+                    hop_streams[s],
+                    scratch.counters,
+                    scratch.entries,
+                    scratch.segments,
+                    batch.arrays(s),
+                    batch.first_new[s],
+                )
         view = batch.view(self._ask, bounds[:, :2], streams, with_lists=False)
         return [self._finished(batch, view, s) for s in range(len(cursors))]
 
@@ -79,9 +87,16 @@ class ShardedHGSampling(HGSampling):
         read_parents(view, batch.lists[s], batch.first_new[s], num_sampled, parents)
         buffer = np.empty(scratch.max_buffer, np.int32)
         length = pack(
-            shape.row_offset, shape.child_type, shape.parent_type, scratch.counters, scratch.entries, rows, parents,
-            num_sampled, buffer,
-        )  # fmt: skip
+            shape.row_offset,
+            shape.child_type,
+            shape.parent_type,
+            scratch.counters,
+            scratch.entries,
+            rows,
+            parents,
+            num_sampled,
+            buffer,
+        )
         clear(scratch.counters, scratch.entries)
         self._scratch.append(scratch)
         return Subgraph(buffer[:length].copy(), shape.node_types, shape.edge_types)

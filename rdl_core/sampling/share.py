@@ -122,7 +122,7 @@ class Response:
 
 
 class SharedRows(NamedTuple):
-    """What a share sends of some rows of a table: times, encoded cells."""
+    """The data that a share sends of some rows of a table: times, encoded cells."""
 
     times: NDArray[np.int64]
     cells: Arrays
@@ -155,17 +155,26 @@ class GraphShare:
 
     @property
     def num_bytes(self) -> dict[str, int]:
-        """Memory of this share: {"topology": ..., "cells": ...}; times count as topology."""
+        """Bytes of this share: {"topology": ..., "cells": ...}; times count as topology."""
         topology = sum(a.nbytes for a in (*self._topology, *self._time.values()))
         return {"topology": topology, "cells": sum(num_bytes(f) for f in self._features.values())}
 
     def expand(self, request: Request) -> Response:
         """Returns parents and children of rows that this share owns."""
         parents, begins, lengths, children = expand(
-            self._topology, self._keys,
-            (request.row_begin, request.rows, request.bounds, request.list_begin, request.list_row, request.list_stream),
-            self._max_children, request.with_lists,
-        )  # fmt: skip
+            self._topology,
+            self._keys,
+            (
+                request.row_begin,
+                request.rows,
+                request.bounds,
+                request.list_begin,
+                request.list_row,
+                request.list_stream,
+            ),
+            self._max_children,
+            request.with_lists,
+        )
         return Response(parents=parents, begins=begins, lengths=lengths, children=children)
 
     def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, SharedRows]:
@@ -194,10 +203,16 @@ class GraphShare:
             lists.append(children)
             list_times.append(graph.time[graph.row_offset[child] + children.astype(np.int64)] if timed else time[:0])
         return (
-            self._first, _offsets(parents), _joined(parents, np.int32), _joined(parent_times, np.int64),
-            _offsets(indptrs), _joined(indptrs, np.int64), _offsets(lists), _joined(lists, np.int32),
+            self._first,
+            _offsets(parents),
+            _joined(parents, np.int32),
+            _joined(parent_times, np.int64),
+            _offsets(indptrs),
+            _joined(indptrs, np.int64),
+            _offsets(lists),
+            _joined(lists, np.int32),
             _joined(list_times, np.int64),
-        )  # fmt: skip
+        )
 
 
 def _offsets(parts: list[NDArray]) -> NDArray[np.int64]:

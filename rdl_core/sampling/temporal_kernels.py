@@ -87,9 +87,25 @@ def _take_parents(parent, time, bound, node_row, low, high, shift, position, num
 
 @kernel_part
 def _take_children(
-    children, first, degree, skip, wanted, stream, offset, is_new, node_row, low, high, shift, position, num_nodes, base,
-    source, target, edge,
-):  # fmt: skip
+    children,
+    first,
+    degree,
+    skip,
+    wanted,
+    stream,
+    offset,
+    is_new,
+    node_row,
+    low,
+    high,
+    shift,
+    position,
+    num_nodes,
+    base,
+    source,
+    target,
+    edge,
+):
     """Adds edges child -> row of nodes [low, high): all found children, or one of each of `wanted` strata of them, rotated at random."""
     for row in range(low, high):
         begin, have = first[row + skip], degree[row + skip]
@@ -132,8 +148,11 @@ def _set_earlier(position, node_row, layout, hop, table, tree, is_there):
 def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_begin, layout, num_nodes):
     """Adds all trees' nodes of a table at hop + 1, with the edges that lead from them by the `active` types. Returns the number of nodes."""
     row_offset, parent, parent_offset, row_table = (
-        topology.row_offset, topology.parent, topology.parent_offset, topology.row_table,
-    )  # fmt: skip
+        topology.row_offset,
+        topology.parent,
+        topology.parent_offset,
+        topology.row_table,
+    )
     node_row, node_seed, source, target, first, degree, _, position = scratch
     node_begin, place_begin, tree_begin = layout.node_begin, layout.place_begin, layout.tree_begin
     edge_end, children, before, streams = layout.edge_end[hop], topology.children, seeds.before, seeds.stream
@@ -153,15 +172,41 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
                 continue
             if d % 2 == 1:
                 num_nodes, edge_end[d] = _take_parents(
-                    parent[parent_offset[key] : parent_offset[key + 1]], time, before[s], node_row, low, high, shift,
-                    position, num_nodes, base, source, target, edge_end[d],
-                )  # fmt: skip
+                    parent[parent_offset[key] : parent_offset[key + 1]],
+                    time,
+                    before[s],
+                    node_row,
+                    low,
+                    high,
+                    shift,
+                    position,
+                    num_nodes,
+                    base,
+                    source,
+                    target,
+                    edge_end[d],
+                )
             else:
                 num_nodes, edge_end[d] = _take_children(
-                    children, first, degree, found_begin[d] - node_begin[hop, of], wanted,
-                    fold(fold(streams[s], key), hop), row_offset[of], is_new, node_row, low, high, shift,
-                    position, num_nodes, base, source, target, edge_end[d],
-                )  # fmt: skip
+                    children,
+                    first,
+                    degree,
+                    found_begin[d] - node_begin[hop, of],
+                    wanted,
+                    fold(fold(streams[s], key), hop),
+                    row_offset[of],
+                    is_new,
+                    node_row,
+                    low,
+                    high,
+                    shift,
+                    position,
+                    num_nodes,
+                    base,
+                    source,
+                    target,
+                    edge_end[d],
+                )
         node_seed[tree:num_nodes] = s
         if not is_new:
             for i in range(tree, num_nodes):
@@ -210,9 +255,17 @@ def _place_edges(topology, seeds, hop, table, active, wanted, recent, scratch, f
         found_begin[d], end = found, found + high - low
         first, degree = reserved(first, found, end), reserved(degree, found, end)
         num_edges += _find_children(
-            topology, d >> 1, table, seeds, node_row[low:high], node_seed[low:high], wanted, recent,
-            first[found:end], degree[found:end],
-        )  # fmt: skip
+            topology,
+            d >> 1,
+            table,
+            seeds,
+            node_row[low:high],
+            node_seed[low:high],
+            wanted,
+            recent,
+            first[found:end],
+            degree[found:end],
+        )
         found = end
     return num_edges, first, degree
 

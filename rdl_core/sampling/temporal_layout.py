@@ -1,4 +1,4 @@
-"""The flat arrays of temporal neighbour sampling: what its kernels take and share, and how grown trees are laid out as a result.
+"""The flat arrays of temporal neighbour sampling: those that its kernels take and share, and the layout of grown trees as a result.
 
 A directed type 2 k is child -> parent of key k: the neighbour is the child; 2 k + 1 is parent -> child. A node's place counts the nodes of
 its table, its number those of all tables, as they were found. Trees grow group after group ((hop, table) of nodes, (hop, directed type) of

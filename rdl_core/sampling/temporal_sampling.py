@@ -114,9 +114,13 @@ class TemporalSampling:
         except IndexError:
             scratch = self._new_scratch()
         layout, scratch = grow_trees(
-            self._topology, seeds, self.graph.node_types.index(entity_table), self._num_neighbors,
-            self.config.strategy == "recent", scratch,
-        )  # fmt: skip
+            self._topology,
+            seeds,
+            self.graph.node_types.index(entity_table),
+            self._num_neighbors,
+            self.config.strategy == "recent",
+            scratch,
+        )
         *nodes, distinct = collect_nodes(
             layout.num_nodes, layout.node_begin, scratch.node_row, scratch.node_seed, scratch.distinct, scratch.position
         )
@@ -154,9 +158,17 @@ class TemporalSampling:
         return Scratch(empty, empty, empty, empty, np.empty(0, np.int64), empty, empty, np.zeros(rows, np.int32))
 
     def _result(
-        self, entity_table: str, num_seeds: int, layout: Layout, rows: NDArray[np.int64], rows_begin: NDArray[np.int64],
-        index: NDArray[np.int32], seed: NDArray[np.int32], ends: NDArray[np.int32], edges_begin: NDArray[np.int64],
-    ) -> TemporalSubgraph:  # fmt: skip
+        self,
+        entity_table: str,
+        num_seeds: int,
+        layout: Layout,
+        rows: NDArray[np.int64],
+        rows_begin: NDArray[np.int64],
+        index: NDArray[np.int32],
+        seed: NDArray[np.int32],
+        ends: NDArray[np.int32],
+        edges_begin: NDArray[np.int64],
+    ) -> TemporalSubgraph:
         tables, per_table, per_type = self.graph.node_types, layout.num_nodes, layout.edge_end - layout.edge_begin
         bounds = [0, *per_table.sum(0).cumsum().tolist()]
         nodes_of, rows_of, edges_of = (

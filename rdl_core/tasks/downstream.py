@@ -92,10 +92,16 @@ class Downstream:
     """
 
     def __init__(
-        self, store: Store, pretraining: PretrainingConfig, config: DownstreamConfig, communicator: Communicator,
-        device: torch.device, *, wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
+        self,
+        store: Store,
+        pretraining: PretrainingConfig,
+        config: DownstreamConfig,
+        communicator: Communicator,
+        device: torch.device,
+        *,
+        wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
         on_batch: Callable[[str], None] = lambda task: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.store, self.pretraining, self.config = store, pretraining, config
         self.communicator, self.device, self.wrap, self.on_batch = communicator, device, wrap, on_batch
         self.finetuning = as_deep_as(config.finetuning, pretraining.backbone)
@@ -120,9 +126,16 @@ class Downstream:
         """Returns (validation metric, error)."""
         torch.manual_seed(self.finetuning.seed)  # the head starts alike for every backbone, and as `finetune` starts it
         run = Finetuning(
-            self.store, task, encoder, self.config.arm, self.config.regime, self.finetuning,
-            communicator=self.communicator, device=self.device, on_batch=lambda: self.on_batch(task.name),
-        )  # fmt: skip
+            self.store,
+            task,
+            encoder,
+            self.config.arm,
+            self.config.regime,
+            self.finetuning,
+            communicator=self.communicator,
+            device=self.device,
+            on_batch=lambda: self.on_batch(task.name),
+        )
         value = run.train(wrap=self.wrap).val
         if run.is_binary:
             return value, 1.0 - value

@@ -76,10 +76,18 @@ class Finetuning:
     """
 
     def __init__(
-        self, store: Store, task: EntityTask, encoder: RelationalEncoder, arm: Arm, regime: Regime, config: FinetuningConfig,
-        *, communicator: Communicator | None = None, device: torch.device | None = None,
+        self,
+        store: Store,
+        task: EntityTask,
+        encoder: RelationalEncoder,
+        arm: Arm,
+        regime: Regime,
+        config: FinetuningConfig,
+        *,
+        communicator: Communicator | None = None,
+        device: torch.device | None = None,
         on_batch: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         refuse_visible_labels(store, task)
         self.store, self.task, self.arm, self.regime, self.config = store, task, arm, regime, config
         self.communicator = communicator or SingleProcess()
@@ -116,10 +124,18 @@ class Finetuning:
         trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
         metrics = {split: self.evaluate(self.model, split) for split in ("val", "test")}
         return FinetuningResult(
-            task=self.task.name, arm=self.arm, regime=self.regime, seed=self.config.seed, metric=self.metric,
-            val=metrics["val"][self.metric], test=metrics["test"][self.metric], metrics=metrics, steps=trained.steps,
-            best_step=trained.best_step, seconds=time.perf_counter() - begun,
-        )  # fmt: skip
+            task=self.task.name,
+            arm=self.arm,
+            regime=self.regime,
+            seed=self.config.seed,
+            metric=self.metric,
+            val=metrics["val"][self.metric],
+            test=metrics["test"][self.metric],
+            metrics=metrics,
+            steps=trained.steps,
+            best_step=trained.best_step,
+            seconds=time.perf_counter() - begun,
+        )
 
     def train(
         self,

@@ -19,9 +19,13 @@ def run(code: str, path: Path, **environment: str) -> tuple[str, str]:
     """(stdout, stderr) of a fresh interpreter that imports rdl_core from a folder."""
     kept = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
     done = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=path,
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        text=True,
+        cwd=path,
         env=kept | {"PYTHONPATH": str(path)} | environment,
-    )  # fmt: skip
+    )
     return done.stdout.strip(), done.stderr.strip()
 
 

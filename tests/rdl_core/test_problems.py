@@ -8,15 +8,15 @@ import pytest
 
 from distributed.importing.refusals import ImportRefused
 from rdl_core.database.column_checks import DatabaseError, Problem
-from rdl_core.problems import Refused
+from rdl_core.problems import InputError
 
 PROBLEMS = [Problem(place=f"table {i}", expected="keys", got="none", remedy="add them") for i in range(12)]
 
 
 def test_one_problem_is_the_text_and_several_are_numbered_once_each() -> None:
-    assert str(Refused("a is wrong")) == "a is wrong"
-    assert str(Refused("a", "b", "a")) == "2 problems\n1. a\n2. b"
-    text = str(Refused(*map(str, range(12)))).splitlines()
+    assert str(InputError("a is wrong")) == "a is wrong"
+    assert str(InputError("a", "b", "a")) == "2 problems\n1. a\n2. b"
+    text = str(InputError(*map(str, range(12)))).splitlines()
     assert (text[0], text[1], text[10], text[11:]) == ("12 problems", "1. 0", "10. 9", ["... and 2 more"])
 
 
@@ -28,7 +28,7 @@ def test_a_database_error_names_the_folder_and_holds_all_problems() -> None:
     assert error.problems == tuple(PROBLEMS)
 
 
-@pytest.mark.parametrize("error", [Refused("a", "b"), ImportRefused("a"), DatabaseError("data/shop", PROBLEMS)])
-def test_a_refusal_survives_pickling(error: Refused) -> None:
+@pytest.mark.parametrize("error", [InputError("a", "b"), ImportRefused("a"), DatabaseError("data/shop", PROBLEMS)])
+def test_a_refusal_survives_pickling(error: InputError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), again.problems) == (type(error), str(error), error.problems)

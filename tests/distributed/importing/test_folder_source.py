@@ -19,9 +19,11 @@ def folder(path: Path) -> Path:
     path.mkdir()
     (path / "a.csv").write_text("id,zip,size,ok,day\n10,007,1,true,2020-01-01\n9,123,2.5,false,2020-01-02\n")
     table = {
-        "no": [5, 4], "a": [9, 10], "kind": pa.array(["x", "y"]).dictionary_encode(),
+        "no": [5, 4],
+        "a": [9, 10],
+        "kind": pa.array(["x", "y"]).dictionary_encode(),
         "at": pa.array([1, 0], pa.timestamp("s", "Europe/Prague")),
-    }  # fmt: skip
+    }
     pq.write_table(pa.table(table), path / "b.parquet")
     return path
 

@@ -17,7 +17,12 @@ from tests.distributed.importing.sources import NASTY, config, files, run, sqlit
 def test_relbench_opens_it_and_finds_the_keys_in_order(imported: Path) -> None:
     db = relbench.load_dataset(imported).get_db(upto_test_timestamp=False)
     assert {name: len(table) for name, table in db.table_dict.items()} == {
-        "badge": 2, "label": 3, "order": 4, "part": 3, "person": 3}  # fmt: skip
+        "badge": 2,
+        "label": 3,
+        "order": 4,
+        "part": 3,
+        "person": 3,
+    }
     cut = relbench.load_dataset(imported).get_db()  # raises if pkeys are not 0..n-1 after the cut
     assert len(cut.table_dict["label"]) == 1
 

@@ -26,6 +26,9 @@ def test_schema_of_the_folder(imported: Path) -> None:
     # A composite primary key: none; its foreign key stays one, its other column an attribute.
     assert (tables["part"].pkey, tables["part"].fkeys) == (None, {"the id": "order"})
     assert list(zip(column(imported, "part", "the id"), column(imported, "part", "position"), strict=True)) == [
-        (1, 1), (2, 1), (2, 2)]  # fmt: skip
+        (1, 1),
+        (2, 1),
+        (2, 2),
+    ]
     # Primary and foreign key in one: both survive.
     assert (tables["badge"].pkey, tables["badge"].fkeys) == ("code__pkey", {"code": "person"})

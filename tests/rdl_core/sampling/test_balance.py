@@ -49,7 +49,7 @@ def test_a_fan_out_of_one_and_a_half_draws_one_or_two(sampler: HGSampling) -> No
     seeds = sampler.seeds.nodes(0, 0)[:1]
     one_hop = HGSampling(
         sampler.graph, HGSamplingConfig(seeds_per_sample=1, num_hops=1), seed=1, before_s=sampler.before_s
-    )  # fmt: skip
+    )
     sizes = {len(plain_neighbours(one_hop, seeds, 1.5, np.random.default_rng(i))) - 1 for i in range(40)}
     assert sizes == {1, 2}
 

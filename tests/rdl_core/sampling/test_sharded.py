@@ -48,11 +48,17 @@ def bare_store(graph: RelationalEntityGraph) -> Store:
     """A store of a graph without attributes."""
     tables = {
         t: TableSchema(
-            name=t, num_rows=graph.num_rows(t), num_rows_up_to_cutoff=0, pkey_col=None, time_col=None,
-            fkey_col_to_pkey_table={}, columns=(), left_out={},
+            name=t,
+            num_rows=graph.num_rows(t),
+            num_rows_up_to_cutoff=0,
+            pkey_col=None,
+            time_col=None,
+            fkey_col_to_pkey_table={},
+            columns=(),
+            left_out={},
         )
         for t in graph.node_types
-    }  # fmt: skip
+    }
     schema = Schema(database="bare", cutoff_s=0, text_embedder="", timeless_rows="always", tables=tables)
     store = Store(Path("bare"), schema, {})
     store.__dict__.update(
@@ -94,8 +100,12 @@ def test_random_graphs_in_shares_give_the_same_bits() -> None:
         store = bare_store(graph)
         for table, time_bound in itertools.product(graph.node_types, ["cutoff", "seeds"]):
             config = HGSamplingConfig(
-                seed_table=table, seeds_per_sample=2, rows_per_hop=1 + seed % 4, max_children=1 + seed % 5, time_bound=time_bound
-            )  # type: ignore[arg-type]  # fmt: skip
+                seed_table=table,
+                seeds_per_sample=2,
+                rows_per_hop=1 + seed % 4,
+                max_children=1 + seed % 5,
+                time_bound=time_bound,
+            )  # type: ignore[arg-type]
             local = HGSampling(graph, config, seed=seed, before_s=bound)
             try:
                 every = range(min(4, local.samples_per_epoch))
@@ -104,9 +114,13 @@ def test_random_graphs_in_shares_give_the_same_bits() -> None:
             owned = ownership(graph, 1 + seed % 5)
             shares = [GraphShare(store, owned, s, config, before_s=bound) for s in range(owned.num_shares)]
             sharded = ShardedHGSampling(
-                graph, owned, lambda r, shares=shares: {s: shares[s].expand(q) for s, q in r.items()}, config, seed=seed,
+                graph,
+                owned,
+                lambda r, shares=shares: {s: shares[s].expand(q) for s, q in r.items()},
+                config,
+                seed=seed,
                 before_s=bound,
-            )  # fmt: skip
+            )
             assert same_subgraphs(sharded.sample(0, every), local.sample(0, every)), (seed, table, time_bound)
             compared += len(every)
     assert compared > 500
