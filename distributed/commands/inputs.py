@@ -118,7 +118,7 @@ def open_store(
         workers: Above 1, tables are encoded by so many through Ray Data; a store at a URL is made in this process.
         data: Where the dataset is, for these workers.
     """
-    from distributed.storage.remote_store import materialize_at_url
+    from distributed.storage.remote_folder import materialize_at_url
     from rdl_core.graph.materialization import materialize
 
     stores_dir = options.stores_dir or str(options.runs_dir / "stores")

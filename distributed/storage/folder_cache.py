@@ -11,9 +11,7 @@ never removed: delete the directory while no run uses it. It must be on this nod
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,24 +46,9 @@ class FolderCache:
         """
         path = self.root / key
         if not path.is_dir():
-            with self._locked(key):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.root / f"{key}.lock"):
                 if not path.is_dir():
                     with replace_folder(path) as partial:
                         fetch(partial)
         return path
-
-    @contextmanager
-    def scratch(self, key: str) -> Iterator[Path]:
-        """Yields an empty folder beside the copies, locked, and removes it at the end; a killed process's goes with the next of this key."""
-        folder = self.root / f"{key}.scratch"
-        with self._locked(folder.name):
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
-
-    def _locked(self, key: str) -> FileLock:
-        self.root.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.root / f"{key}.lock")

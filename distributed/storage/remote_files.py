@@ -1,6 +1,6 @@
-"""Files at a URL: found, copied here and checked, uploaded. Any file system of Arrow or fsspec.
+"""Files at a URL: found, copied here and checked, uploaded, on any file system of Arrow or, as fsspec+<kind>://..., of fsspec.
 
-In: the URL of a folder (s3://bucket/stores/shop-0123, gs://..., file:///nfs/..., memory://...). Out: a `RemoteListing`, which downloads.
+In: the URL of a folder (s3://bucket/stores/shop-0123, gs://..., file:///nfs/..., fsspec+sftp://...). Out: a `RemoteListing`, which downloads.
 
 Promises: a store is one only if its store.json is there, which is uploaded last; every file of a store is checked against the bytes and SHA-256 of
 store.json, and that against its content hash; what does not agree is named and never used. Any other folder has no checksums: its files are checked
@@ -12,13 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import fsspec
 import pyarrow as pa
 import pyarrow.fs
 
@@ -52,17 +50,11 @@ class RemoteListing:
         """Copies all files into an empty folder and checks them.
 
         Raises:
-            OSError: The disk is too small, or the folder is gone.
+            OSError: The disk is full, or the folder is gone.
             CorruptObjectError: Naming object, expected and got.
         """
-        num_bytes, free = sum(file["bytes"] for file in self.files.values()), shutil.disk_usage(folder).free
-        if free < num_bytes:
-            raise OSError(
-                f"{self.url} has {num_bytes:,} bytes, the disk of {folder} has {free:,} free.\nRemedy: --cache-dir on a larger disk"
-            )
         filesystem, root = open_filesystem(self.url)
-        here = pa.fs.LocalFileSystem()
-        pa.fs.copy_files(root, str(folder), filesystem, here, chunk_size=CHUNK_BYTES)
+        pa.fs.copy_files(root, str(folder), filesystem, pa.fs.LocalFileSystem(), chunk_size=CHUNK_BYTES)
         if self.is_store:
             manifest = _read_manifest(self.url, (folder / MANIFEST).read_bytes())
             _check(self.url, MANIFEST, f"content hash {self.content_hash}", f"content hash {manifest[1]}")
@@ -102,7 +94,7 @@ def check_url(url: str) -> None:
 
 
 def open_filesystem(url: str) -> tuple[pa.fs.FileSystem, str]:
-    """Returns the file system of a URL and the path in it: Arrow's own if it has one, else fsspec's.
+    """Returns the file system of a URL and the path in it.
 
     Raises:
         ValueError: No such file system, or credentials in the URL.
@@ -110,15 +102,11 @@ def open_filesystem(url: str) -> tuple[pa.fs.FileSystem, str]:
     check_url(url)
     try:
         filesystem, path = pa.fs.FileSystem.from_uri(url)
-    except pa.ArrowInvalid:
-        try:
-            other, path = fsspec.core.url_to_fs(url)
-        except (ValueError, ImportError) as error:
-            raise ValueError(
-                f"{url}: neither Arrow nor fsspec opens this kind of URL here: {error}\n"
-                f"Remedy: s3://, gs://, abfs:// or file://, or install fsspec's package for it"
-            ) from error
-        filesystem = pa.fs.PyFileSystem(pa.fs.FSSpecHandler(other))
+    except (pa.ArrowInvalid, ValueError, ImportError) as error:
+        raise ValueError(
+            f"{url}: Arrow does not open this kind of URL here: {error}\n"
+            f"Remedy: s3://, gs://, abfs:// or file://; or fsspec+<kind>:// with fsspec's package for it installed"
+        ) from error
     return filesystem, path.rstrip("/")
 
 

@@ -5,15 +5,19 @@ In: a URL. Out: a description that travels to every node, and there a local fold
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from distributed.storage.folder_cache import FolderCache
-from distributed.storage.remote_files import RemoteListing, list_folder, list_store
+from relbench.load import RelBenchDataset
 
-Kind = Literal["store", "dataset"]
+from distributed.storage.folder_cache import FolderCache
+from distributed.storage.remote_files import RemoteListing, below, list_folder, list_store, upload_store
+from rdl_core.config import StoreConfig
+from rdl_core.graph.materialization import materialize, store_name
+from rdl_core.graph.store import Store, open_store
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class RemoteFolder:
     """
 
     url: str
-    kind: Kind
+    kind: Literal["store", "dataset"]
     content_hash: str
     cache: FolderCache
 
@@ -39,22 +43,10 @@ class RemoteFolder:
         """Returns this node's copy, fetched if it is not here yet.
 
         Raises:
-            OSError: It is gone, has changed since it was found, is corrupted, or does not fit.
+            OSError: It is gone, has changed since it was found, is corrupted, or does not fit on the disk.
         """
-        return self.cache.folder(self._key, lambda folder: self._listing().download(folder))
-
-    def keep(self, made: Path) -> None:
-        """Moves the files of a folder with this very content into the cache."""
-
-        def move(folder: Path) -> None:
-            for path in made.iterdir():
-                path.rename(folder / path.name)
-
-        self.cache.folder(self._key, move)
-
-    @property
-    def _key(self) -> str:
-        return f"{PurePosixPath(urlsplit(self.url).path).name}.{self.content_hash[:16]}"
+        name = PurePosixPath(urlsplit(self.url).path).name
+        return self.cache.folder(f"{name}.{self.content_hash[:16]}", lambda folder: self._listing().download(folder))
 
     def _listing(self) -> RemoteListing:
         listing = _list(self.url, self.kind)
@@ -66,11 +58,35 @@ class RemoteFolder:
         return listing
 
 
-def find_folder(url: str, kind: Kind, cache: FolderCache) -> RemoteFolder | None:
+def find_folder(url: str, kind: Literal["store", "dataset"], cache: FolderCache) -> RemoteFolder | None:
     """Returns the folder at a URL as it is now, None if there is none; without its store.json, a store is none."""
     listing = _list(url, kind)
     return None if listing is None else RemoteFolder(url, kind, listing.content_hash, cache)
 
 
-def _list(url: str, kind: Kind) -> RemoteListing | None:
+def materialize_at_url(
+    dataset: RelBenchDataset, stores_url: str, config: StoreConfig, cache: FolderCache, **options: Any
+) -> Store:
+    """Returns what `rdl_core.graph.materialization.materialize` does, with the store in an object store and a copy of it here.
+
+    Args:
+        dataset, config, options: Arguments of `materialize`.
+        stores_url: The store becomes a folder below it, of the same name as in a local folder.
+        cache: Where nodes keep their copies; the store is made on the same disk.
+
+    Raises:
+        OSError: It cannot be written, is corrupted there, or does not fit on the cache's disk.
+    """
+    url = below(stores_url, store_name(dataset, config))
+    if (found := find_folder(url, "store", cache)) is None:
+        cache.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="made-", dir=cache.root) as folder:
+            upload_store(materialize(dataset, Path(folder), config, **options).path, url)
+        found = find_folder(url, "store", cache)
+    if found is None:
+        raise OSError(f"the store was uploaded to {url} and is not there; does something else delete it?")
+    return open_store(found)
+
+
+def _list(url: str, kind: str) -> RemoteListing | None:
     return list_store(url) if kind == "store" else list_folder(url)

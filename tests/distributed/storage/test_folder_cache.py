@@ -86,17 +86,6 @@ def test_a_fetch_that_fails_leaves_nothing_and_its_error_is_the_callers(tmp_path
     assert copies(tmp_path) == set()
 
 
-def test_a_scratch_folder_is_empty_and_goes_whatever_happens(tmp_path: Path) -> None:
-    cache = FolderCache(directory=str(tmp_path))
-    (tmp_path / "k.scratch").mkdir()
-    (tmp_path / "k.scratch" / "left").touch()  # by a killed process
-    with pytest.raises(ZeroDivisionError), cache.scratch("k") as folder:
-        assert list(folder.iterdir()) == []
-        (folder / "half").touch()
-        raise ZeroDivisionError
-    assert copies(tmp_path) == set()
-
-
 def test_each_node_has_its_own_directory_by_its_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RDL_CACHE", str(tmp_path / "disk"))
     assert FolderCache().root == tmp_path / "disk"
