@@ -58,15 +58,9 @@ def run_status_command(options: Status) -> dict[str, Any]:
     Raises:
         FileNotFoundError: There is no such run.
     """
-    here, folder = Path(options.run_folder), options.runs_dir / options.run_folder
-    folder = here if here.is_dir() else folder
-    if not folder.is_dir():
-        names = sorted(path.parent.name for path in options.runs_dir.glob("*/config.json"))
-        raise FileNotFoundError(
-            f"no run {options.run_folder!r}; in {options.runs_dir} there are: {', '.join(names) or 'none'}"
-        )
     from distributed.runs.status import run_status, status_text
 
-    status = run_status(folder)
+    here = Path(options.run_folder)
+    status = run_status(here if here.is_dir() else options.runs_dir / options.run_folder)
     say(status_text(status))
     return status

@@ -45,15 +45,14 @@ def run_status(folder: Path, now_s: float | None = None) -> dict[str, Any]:
             f"no run at {folder} (neither config.json nor journal.jsonl); runs beside it: {', '.join(runs) or 'none'}"
         )
     checkpoint = committed_checkpoint(folder / "train")
-    progress = None if checkpoint is None else _read_json(checkpoint / "state.json")
-    if checkpoint is not None and config is None:  # a run by `pretrain` itself
-        config = {"pretraining": (_read_json(checkpoint / "run.json") or {})["config"]}
-    progress = progress or {"step": 0, "history": []}
-    last_sign_s = max(
-        [p.stat().st_mtime for p in map(folder.joinpath, ("reached", "config.json", "result.json")) if p.exists()]
-        + [event["time_s"] for event in events[-1:]]
+    progress: dict[str, Any] = (
+        {"step": 0, "history": []} if checkpoint is None else _read_json(checkpoint / "state.json")
     )
-    silent_s = (time.time() if now_s is None else now_s) - last_sign_s
+    if checkpoint is not None and config is None:  # a run by `pretrain` itself
+        config = {"pretraining": _read_json(checkpoint / "run.json")["config"]}
+    signs_s = [p.stat().st_mtime for p in map(folder.joinpath, ("reached", "config.json", "result.json")) if p.exists()]
+    signs_s += [event["time_s"] for event in events[-1:]]
+    silent_s = (time.time() if now_s is None else now_s) - max(signs_s)
     state, why = _state(folder, events, silent_s)
     groups = [event["workers"] for event in events if event["event"] == "group"]
     return {
@@ -102,8 +101,7 @@ def status_text(status: dict[str, Any]) -> str:
         "restarting": f"starting again after a failure {silent} ago: {status['why']}",
         "silent": f"no sign of life for {silent}: dead, hung, or waiting for machines; the same command goes on from the last checkpoint",
     }[status["state"]]
-    lines = [("run", status["run"]), ("state", state)]
-    lines.append(("step", f"{status['step']} of {status['max_steps']}"))
+    lines = [("run", status["run"]), ("state", state), ("step", f"{status['step']} of {status['max_steps']}")]
     if losses := status["losses"]:
         validation = {name: loss for name, loss in losses.items() if name.startswith("validation/")}
         lines.append(("validated", f"step {losses['step']}: {loss_text(validation)}"))
@@ -133,6 +131,5 @@ def _state(folder: Path, events: Sequence[dict[str, Any]], silent_s: float) -> t
     return ("starting" if last["event"] == "driver" else "running"), ""
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-    return found
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text()) if path.exists() else None

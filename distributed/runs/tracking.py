@@ -51,28 +51,11 @@ def run_id(folder: Path) -> str:
     return path.read_text()
 
 
-class Tracker:
-    """Logs to a W&B run; without one, does nothing."""
-
-    def __init__(self, run: wandb.Run | None) -> None:
-        self._run = run
-
-    def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Logs the metrics of a step."""
-        if self._run is not None:
-            self._run.log(dict(metrics), step=step)
-
-    def summarize(self, values: Mapping[str, Any]) -> None:
-        """Adds to the summary of the run."""
-        if self._run is not None:
-            self._run.summary.update(dict(values))
-
-
 @contextmanager
-def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> Iterator[Tracker]:
-    """Yields a tracker; None (ranks other than 0) gives one that does nothing."""
+def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> Iterator[wandb.Run]:
+    """Yields a W&B run, closed at the end; None (ranks other than 0) gives one that does nothing and leaves nothing."""
     if config is None or not config.enabled:
-        yield Tracker(None)
+        yield wandb.init(mode="disabled")
         return
     Path(config.directory).mkdir(parents=True, exist_ok=True)
     run = wandb.init(
@@ -88,7 +71,7 @@ def tracking(config: TrackingConfig | None, run_config: Mapping[str, Any]) -> It
         settings=wandb.Settings(silent=True, console="off"),
     )
     try:
-        yield Tracker(run)
+        yield run
     finally:
         run.finish()
 

@@ -22,16 +22,19 @@ LOG_INTERVAL_S = 30.0
 @contextmanager
 def watched(description: str, max_steps: int, journal: Journal) -> Iterator[None]:
     """Shows a run's progress while the body runs."""
-    done, lines = threading.Event(), new_lines(journal)
-    next(lines)  # events from before are not shown again
+    done, seen = threading.Event(), len(journal.events())  # events from before are not shown again
 
     def poll() -> None:
+        nonlocal seen
         logged_step, logged_s = 0, time.monotonic() - LOG_INTERVAL_S
-        while not done.wait(POLL_INTERVAL_S):
-            step, text = journal.shown()
+        is_over = False
+        while not is_over:
+            is_over = done.wait(POLL_INTERVAL_S)  # then looks once more
+            events, (step, text) = journal.events(), journal.shown()
             progress.update(task, completed=step, text=text or "starting workers")
-            for line in next(lines):
+            for line in filter(None, map(event_line, events[seen:])):
                 say(line)
+            seen = len(events)
             if not console.is_terminal and step != logged_step and time.monotonic() - logged_s >= LOG_INTERVAL_S:
                 say(f"step {step} of {max_steps} ({step / max_steps:.0%}) {text}")
                 logged_step, logged_s = step, time.monotonic()
@@ -45,19 +48,6 @@ def watched(description: str, max_steps: int, journal: Journal) -> Iterator[None
         finally:
             done.set()
             thread.join()
-            step, text = journal.shown()
-            progress.update(task, completed=step, text=text)
-
-
-def new_lines(journal: Journal) -> Iterator[list[str]]:
-    """Yields, at each turn, the lines for the events since the turn before."""
-    num_bytes, num_events = -1, 0
-    while True:
-        events: list[dict[str, Any]] = []
-        if (length := journal.num_bytes()) != num_bytes:
-            num_bytes, every = length, journal.events()
-            events, num_events = every[num_events:], len(every)
-        yield [line for line in map(event_line, events) if line]
 
 
 def event_line(event: Mapping[str, Any]) -> str:

@@ -66,11 +66,6 @@ class RemoteListing:
             _check(self.url, path, self.files.get(path, "no such file"), got.get(path, "no such file"))
 
 
-def is_url(place: object) -> bool:
-    """Returns whether a place is a URL rather than a path."""
-    return isinstance(place, str) and "://" in place
-
-
 def below(url: str, name: str) -> str:
     """Returns the URL of a name in the folder of a URL, which may end with options (?endpoint_override=...)."""
     folder, mark, options = url.partition("?")

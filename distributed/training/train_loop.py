@@ -110,7 +110,7 @@ def _train(worker: WorkerConfig) -> None:
     if is_first and not state.finished:
         journal.resume(state.step)
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
-        throughput = Throughput(communicator, next(model.parameters()).device)
+        throughput = Throughput()
         callbacks = WorkerCallbacks(
             model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
             _downstream(worker, store, communicator, journal if is_first else None),

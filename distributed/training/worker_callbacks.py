@@ -14,11 +14,11 @@ from typing import Any
 
 import ray.train
 import torch
+import wandb
 
 from distributed.console import loss_text
 from distributed.runs.checkpoint import CheckpointPolicy, save_training
 from distributed.runs.journal import Journal
-from distributed.runs.tracking import Tracker
 from distributed.training.throughput import Throughput
 from rdl_core.model.checkpoint import cpu_weights
 from rdl_core.pretraining import Counts
@@ -36,7 +36,7 @@ class WorkerCallbacks:
         model, optimizer, best: What is saved; `best` are weights.
         identity: The run's identity (checkpoint.py).
         policy: When to save.
-        tracker: W&B, or one that does nothing.
+        tracker: The W&B run; elsewhere than on rank 0 a disabled one.
         throughput: This worker's clock.
         journal: The run's journal on rank 0; None on the others.
         downstream: Tasks that are measured at validations, or None.
@@ -44,7 +44,7 @@ class WorkerCallbacks:
 
     def __init__(
         self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor],
-        identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: Tracker, throughput: Throughput,
+        identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: wandb.Run, throughput: Throughput,
         journal: Journal | None, downstream: Downstream | None = None,
     ) -> None:  # fmt: skip
         self.model, self.optimizer, self.best, self.identity = model, optimizer, best, identity
@@ -61,13 +61,13 @@ class WorkerCallbacks:
     def step(self, step: int, losses: Mapping[str, float], counts: Counts) -> None:
         """Called after each update with losses per level, rows per table and links per key, over all workers' samples."""
         self.throughput.add(sum(counts["rows"].values()))
-        if not self._stepped:  # it had the pipeline's start in it
+        is_first_of_group, self._stepped = not self._stepped, True
+        if is_first_of_group:
             self.throughput.restart()
-        is_groups_first, self._stepped = not self._stepped, True
         if self.journal is None:
             return
         self.journal.reach(step, f"training {loss_text(losses)}")
-        if is_groups_first:
+        if is_first_of_group:
             self.journal.append("stepped", step=step)
         sizes = {f"{kind}/{name}": n for kind, named in counts.items() for name, n in named.items()}
         self.tracker.log({f"train/{level}": loss for level, loss in losses.items()} | sizes, step)
@@ -97,8 +97,8 @@ class WorkerCallbacks:
         self.throughput.restart()
 
     def before_validation(self) -> None:
-        """Ends the window of throughput; a collective."""
-        self._speed = self.throughput.over_all()
+        """Ends the window of throughput."""
+        self._speed = self.throughput.rates()
 
     def checkpoint(self, state: TrainState) -> None:
         """Reports a checkpoint from rank 0, uploaded while training goes on; a collective. The last validation's metrics and step go with it."""

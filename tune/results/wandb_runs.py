@@ -14,7 +14,7 @@ from typing import Any
 
 import wandb
 
-from distributed.runs.tracking import Tracker, TrackingConfig, run_id, tracking
+from distributed.runs.tracking import TrackingConfig, run_id, tracking
 from tune.results.ledger import TrialRecord
 from tune.sweep_plan import SweepPlan
 
@@ -30,7 +30,7 @@ class TrialRuns:
 
     def __init__(self, plan: SweepPlan) -> None:
         self.plan = plan
-        self._open: dict[str, tuple[ExitStack, Tracker]] = {}
+        self._open: dict[str, tuple[ExitStack, wandb.Run]] = {}
 
     def start(self, trial: str) -> None:
         """Opens a trial's run; one that is open already ended with a process that Tune replaced."""
@@ -48,9 +48,9 @@ class TrialRuns:
     def end(self, record: TrialRecord) -> None:
         """Writes how the trial ended and closes its run."""
         if record.id in self._open:
-            stack, tracker = self._open.pop(record.id)
+            stack, run = self._open.pop(record.id)
             summary = {"status": record.status, "reason": record.reason, "steps": record.steps}
-            tracker.summarize(summary | {self.plan.metric: record.metric})
+            run.summary.update(summary | {self.plan.metric: record.metric})
             stack.close()
 
     def close(self) -> None:
@@ -69,10 +69,10 @@ def log_sweep(
     enabled: bool,
 ) -> None:
     """Logs a run of the sweep itself: its table and its best trial."""
-    with tracking(_tracking(folder, folder, f"{folder.name}-summary", enabled), identity) as tracker:
+    with tracking(_tracking(folder, folder, f"{folder.name}-summary", enabled), identity) as run:
         if enabled:
-            tracker.log({"trials": wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, 0)
-        tracker.summarize(best)
+            run.log({"trials": wandb.Table(columns=list(columns), data=[list(row) for row in rows])}, 0)
+        run.summary.update(dict(best))
 
 
 def _tracking(sweep: Path, directory: Path, name: str, enabled: bool) -> TrackingConfig:
