@@ -1,1 +1,25 @@
-"""The Ray session, refused where it would hang."""
+"""The Ray session: started or joined, and refused where a run would hang; and every reach into Ray's private parts.
+
+Names are loaded when they are first asked for: reading a run's folder needs ray_internals, and not Ray.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distributed.cluster.preflight import check_every_node
+    from distributed.cluster.session import start_ray
+
+LATER = {
+    "check_every_node": "preflight",
+    "start_ray": "session",
+}
+"""Names by the module of this package that they are in."""
+
+__all__ = ["check_every_node", "start_ray"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in LATER:
+        return getattr(import_module(f"{__name__}.{LATER[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
 import ray
 import ray.exceptions
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -92,20 +91,6 @@ def check_object_store(nodes: Sequence[Mapping[str, float]], block_bytes: int, w
             f"{len(nodes)} nodes; the run would wait for ever.\n"
             f"Remedy: nodes with more memory (or `ray start --object-store-memory`), fewer --workers or --samplers, or smaller subgraphs"
         )
-
-
-def warn_of_small_shared_memory() -> None:
-    """Says on which nodes the object store does not fit /dev/shm: Ray then keeps it on disk without a word that anyone sees."""
-    nodes = alive_nodes()
-    # On one node, no process is started for the question.
-    sizes = [_shared_memory_bytes()] if len(nodes) == 1 else on_every_node(_shared_memory_bytes)
-    for node, have in zip(nodes, sizes, strict=True):
-        needed = node["Resources"].get("object_store_memory", 0.0)
-        if 0 < have < needed:
-            say(
-                f"node {node['NodeManagerHostname']}: /dev/shm has {have / 1e9:.2f} GB, the object store {needed / 1e9:.2f} GB, "
-                f"so it lies on disk and is slow. Remedy: more shared memory (docker run --shm-size)"
-            )
 
 
 def check_every_node(run_dir: Path, store: Place, data: Place | None = None) -> None:
@@ -191,8 +176,3 @@ def _exists(path: str) -> bool:
 
 def _fetch(folder: RemoteFolder) -> None:
     folder.local()
-
-
-def _shared_memory_bytes() -> int:
-    folder = Path("/dev/shm")
-    return psutil.disk_usage(str(folder)).total if folder.exists() else 0

@@ -15,12 +15,12 @@ from rdl_core.tasks.finetuning import Finetuning
 
 
 def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
-    """{"task", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint.
+    """Returns {"task", "arm", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint.
 
     Args:
         data: Dataset folder, remote folder or hub name.
-        store_path: Its store.
-        checkpoint_path: What `finetune` printed under "checkpoint".
+        store_path: The dataset's store.
+        checkpoint_path: Folder that `finetune` printed under "checkpoint".
         regime: None: the one it was fine-tuned for.
 
     Raises:

@@ -31,16 +31,16 @@ from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuneJob:
-    """One run of one arm.
+    """A fine-tuning run of one arm.
 
     Args:
         data: Dataset folder, remote folder or hub name.
-        store_path: Its store.
-        task: Task name.
-        arm, regime, config: What to do.
+        store_path: The dataset's store.
+        task: Name of the task.
+        arm, regime, config: Settings of the run.
         checkpoint: Pretrained model; None for "scratch".
-        backbone: Of "scratch"; the other arms take the checkpoint's.
-        out: Folder the fine-tuned model is written to, or None.
+        backbone: Backbone of "scratch"; the other arms take the checkpoint's.
+        out: Folder that the fine-tuned model is written to, or None.
     """
 
     data: Place
@@ -60,7 +60,7 @@ class FinetuneJob:
 def make_finetuning(
     job: FinetuneJob, communicator: Communicator | None = None, device: torch.device | None = None
 ) -> Finetuning:
-    """The run, ready to go.
+    """Returns the run, ready to go.
 
     Raises:
         ValueError: The checkpoint's schema is not the store's.
@@ -122,7 +122,7 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
 
 
 def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, FinetuningResult]]:
-    """Runs jobs as Ray tasks, one a core of this machine at a time; yields (number of the job, result) as they finish. Ray must be up."""
+    """Runs jobs as Ray tasks, as many at a time as this machine has cores; yields (number of the job, result) as they finish. Ray must be up."""
     waiting = list(enumerate(jobs))[::-1]
     pending: dict[Any, int] = {}
     while waiting or pending:
@@ -134,7 +134,7 @@ def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, Finetun
 
 
 def absolute(place: Place) -> Place:
-    """A path for workers, which start in folders of their own; a hub name or remote folder stays as it is."""
+    """Returns a path for workers, which start in folders of their own; a hub name or remote folder stays as it is."""
     return str(Path(place).resolve()) if isinstance(place, str) and Path(place).exists() else place
 
 

@@ -25,7 +25,6 @@ from distributed.cluster.preflight import (
     alive_nodes,
     check_every_node,
     check_object_store,
-    warn_of_small_shared_memory,
 )
 from distributed.cluster.ray_internals import fit
 from distributed.cluster.session import start_ray
@@ -53,20 +52,20 @@ from rdl_core.sampling.hg_sampling import max_subgraph_bytes
 from rdl_core.tasks.downstream import DownstreamConfig
 
 MAX_FAILURES = 3
-"""Of a fine-tuning run."""
+"""Failures after which a fine-tuning run ends."""
 MAX_STARTS = 10
 """Starts of the worker group that fail, each after RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S: how long a run waits for lost nodes."""
 BACKEND = {False: "gloo", True: "cpu:gloo,cuda:nccl"}
-"""By whether GPUs are used; with GPUs, clocks and counts on the CPU still need gloo."""
+"""Process group's backend, by whether GPUs are used; with GPUs, counts on the CPU still need gloo."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainResult:
-    """What a run gives.
+    """The result of a run.
 
     Args:
-        checkpoint: Folder of the best model (model_io.py).
-        state: How it went.
+        checkpoint: Folder of the best model (rdl_core/model/checkpoint.py).
+        state: Last state, with the history of validations.
     """
 
     checkpoint: Path
@@ -93,15 +92,15 @@ def pretrain(
 
     Args:
         store: The REG store; its folder must be readable on every node, or it is remote and every node gets a copy.
-        config: The run.
+        config: Configuration of the run.
         run_dir: Checkpoints go to run_dir/train, the model to run_dir/model; a run already there goes on.
         workers: DDP workers (gloo on CPU, nccl on GPU).
         max_workers: Elastic: as many as there is place for, from `workers` to so many. Then the curve is the same, and not its last bits.
-        resize_interval_s: Between looks whether an elastic run has place for more; to grow, the group starts again from its last checkpoint.
+        resize_interval_s: Seconds between looks whether an elastic run has place for more; to grow, the group starts again from its last checkpoint.
         samplers: Sampling tasks at a time.
-        placement, num_shards: Where the graph is (shards.py).
+        placement, num_shards: Where the graph is (placement.py).
         tracking: W&B on rank 0.
-        checkpoints: How often, besides those at validations.
+        checkpoints: How often checkpoints are written besides those at validations.
         downstream: Tasks by which the backbone is measured at validations.
         callbacks: Ray Train callbacks of the caller (tune's).
 
@@ -109,7 +108,7 @@ def pretrain(
         CannotRun: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
         KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
         ValueError: The run folder holds a run of another configuration or store.
-        ray.train.TrainingFailedError: The run failed for good (failures.py: `last_screen` says why).
+        ray.train.TrainingFailedError: The run failed for good; `failures.last_screen` says why.
     """
     run_dir, most = run_dir.resolve(), max_workers or workers
     if config.samples_per_step < most:
@@ -140,7 +139,6 @@ def _check_memory(store: Store, config: PretrainingConfig, workers: int, sampler
     of_worker = -(-config.samples_per_step // workers)
     samples = max(of_worker, min(SAMPLES_PER_BLOCK, config.max_steps * of_worker))
     check_object_store([node["Resources"] for node in alive_nodes()], size * samples, workers, samplers)
-    warn_of_small_shared_memory()
 
 
 def _placed(store: Store, config: PretrainingConfig, placement: PlacementName, num_shards: int | None) -> Placement:
@@ -200,10 +198,10 @@ def _scaling(least: int, most: int, use_gpu: bool, resize_interval_s: float) -> 
 
 
 class PlannedSamples(ray.train.DataConfig):
-    """Deals the plan's samples to the workers of a group; asked at each of its starts, so each begins at its own checkpoint and size.
+    """Deals the plan's samples to the workers of a group, made anew for each of its starts, with its checkpoint and number of workers.
 
     Args:
-        samples: The Dataset for a number of workers.
+        samples: Makes the Dataset for a number of workers.
     """
 
     def __init__(self, samples: Callable[[int], ray.data.Dataset]) -> None:
@@ -213,7 +211,7 @@ class PlannedSamples(ray.train.DataConfig):
     def configure(
         self, datasets: dict[str, ray.data.Dataset], world_size: int, *arguments: Any, **more: Any
     ) -> list[dict[str, ray.data.DataIterator]]:
-        """One iterator a worker."""
+        """Returns one iterator per worker; Ray calls this at each start of a group."""
         return super().configure(dict.fromkeys(datasets, self._samples(world_size)), world_size, *arguments, **more)
 
 
