@@ -16,11 +16,11 @@ from torch import Tensor
 
 from benchmarks.gpu_inputs import pretraining_batch, task_batch
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import LinearRows, PretrainingConfig, paper, robust
+from rdl_core.config import PretrainingConfig, paper, robust
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import train_step
+from rdl_core.pretraining.loop import train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.tasks.model import TaskModel
 
@@ -29,23 +29,14 @@ STEPS = 4
 CONFIGS: dict[str, Callable[[], PretrainingConfig]] = {
     "paper_resnet": lambda: paper().pretraining,
     "robust_linear": lambda: robust().pretraining,
-    "robust_attention": lambda: with_attention(robust().pretraining),
-    "robust_ft_transformer": lambda: with_transformer(robust().pretraining),
+    "robust_attention": lambda: with_kinds(robust().pretraining, aggregation="time_attention"),
+    "robust_ft_transformer": lambda: with_kinds(robust().pretraining, rows="ft_transformer"),
 }
 
 
-def with_attention(config: PretrainingConfig) -> PretrainingConfig:
-    """Returns the configuration with attention over time-ordered neighbours."""
-    from rdl_core.config import TimeAttentionAggregation
-
-    return replace(config, backbone=replace(config.backbone, aggregation=TimeAttentionAggregation()))
-
-
-def with_transformer(config: PretrainingConfig) -> PretrainingConfig:
-    """Returns the configuration with PyTorch Frame's FT-Transformer as row encoder."""
-    from rdl_core.config import FTTransformerRows
-
-    return replace(config, backbone=replace(config.backbone, rows=FTTransformerRows()))
+def with_kinds(config: PretrainingConfig, **kinds: str) -> PretrainingConfig:
+    """Returns the configuration with other kinds of rows or aggregation."""
+    return replace(config, backbone=config.backbone.of_kind(**kinds))  # type: ignore[arg-type]
 
 
 def check_device(store: Store, device: torch.device) -> dict[str, dict[str, Any]]:
@@ -108,9 +99,11 @@ def difference_of_finetuning(
 def without_dropout(config: PretrainingConfig) -> PretrainingConfig:
     """Returns the configuration without dropout: in fine-tuning, masks come from the device's own generator."""
     rows = config.backbone.rows
-    if isinstance(rows, LinearRows):
-        return config
-    return replace(config, backbone=replace(config.backbone, rows=replace(rows, dropout=0.0)))
+    return (
+        replace(config, backbone=replace(config.backbone, rows=replace(rows, dropout=0.0)))
+        if hasattr(rows, "dropout")
+        else config
+    )
 
 
 def weights_after(

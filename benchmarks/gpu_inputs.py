@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from rdl_core.pretraining.here import local_sampler
 
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
 from rdl_core.config import PretrainingConfig, TemporalSamplingConfig
 from rdl_core.graph.store import Store
+from rdl_core.pretraining.here import local_sampler
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import TaskBatch, collate_trees

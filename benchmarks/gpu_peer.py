@@ -82,13 +82,13 @@ class PeerFinetuning(torch.nn.Module):
     def forward(self, batch: TaskBatch) -> Tensor:
         """Returns predictions: [seeds]."""
         frames = {t: frame[batch.index[t]] for t, frame in batch.frames.items()}
-        h = self.model(frames, indices_of(batch.edges[-1]), batch.age_days)
+        h = self.model(frames, indices_of(batch.edges), batch.age_days)
         return self.head(h[batch.entity_table][: batch.num_seeds]).squeeze(1)
 
 
-def indices_of(edges: Mapping[EdgeType, Any]) -> dict[EdgeType, Tensor]:
-    """Returns edges as PyG has them: int64 [2, edges] (source, target) per type."""
-    return {edge_type: torch.stack([one.source, one.target]) for edge_type, one in edges.items()}
+def indices_of(edges: Sequence[Mapping[EdgeType, Any]]) -> dict[EdgeType, Tensor]:
+    """Returns the edges of the first layer, which are all, as PyG has them: int64 [2, edges] (source, target) per type."""
+    return {edge_type: one.edge_index for edge_type, one in edges[0].items()}
 
 
 def _joined_links(subgraphs: Sequence[Subgraph], device: torch.device) -> dict[EdgeType, Tensor]:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import torch
-from rdl_core.pretraining.here import local_sampler
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_inputs import batch_of, subgraphs_of, task_batch
@@ -24,7 +23,8 @@ from rdl_core.config import PretrainingConfig, paper
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import train_step
+from rdl_core.pretraining.here import local_sampler
+from rdl_core.pretraining.loop import train_step
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.prefetch import made_of
 from rdl_core.tasks.model import TaskModel
