@@ -15,11 +15,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import networkx
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from distributed.console import console, say
+from rdl_core.atomic_write import replace_file
 from rdl_core.contrast import LEVELS
 from rdl_core.graph.existence import existence_rules
 from rdl_core.graph.schema import TableSchema
@@ -43,10 +45,13 @@ def draw_curves(state: TrainState, path: Path) -> Path:
     left.legend()
     right.plot(steps, [entry["effective_rank"] for entry in state.history], marker=".", color="black")
     right.set(xlabel="step", ylabel="effective rank", ylim=(0, None), title="collapse watch")
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=120)
+    return _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> Path:
+    with replace_file(path) as partial:
+        figure.savefig(partial, dpi=120)
     plt.close(figure)
-    partial.replace(path)
     return path
 
 
@@ -181,11 +186,7 @@ def draw_balance(found: Balance, database: str, path: Path) -> Path:
     handles = left.get_legend_handles_labels()[0]
     figure.suptitle(f"{database}: {found.samples} subgraphs of each from the same seeds", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", frameon=False)
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=120)
-    plt.close(figure)
-    partial.replace(path)
-    return path
+    return _save(figure, path)
 
 
 def balance_text(found: Balance) -> str:
@@ -230,11 +231,7 @@ def draw_schema(store: Store, path: Path) -> Path:
             axes.annotate("", xy=position[parent], xytext=position[child], arrowprops=arrow)
     axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
     axes.axis("off")
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=120)
-    plt.close(figure)
-    partial.replace(path)
-    return path
+    return _save(figure, path)
 
 
 def _draw_table(axes: Axes, schema: TableSchema, place: tuple[float, float]) -> FancyBboxPatch | None:

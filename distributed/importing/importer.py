@@ -13,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
@@ -48,6 +47,7 @@ from distributed.importing.times import (
     times_after_rows,
 )
 from distributed.importing.types import ARROW_TYPES, quoted, type_expressions
+from rdl_core.atomic_write import replace_folder
 
 Progress = Callable[[str], None]
 
@@ -82,18 +82,10 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     with source:
         plans = plan_tables(source.schemas(), tables=config.tables, exclude=config.exclude)
         check_time_cols(config.time_cols, plans)
-        partial = config.out.with_name(f"{config.out.name}.partial")
-        if partial.exists():
-            say(f"{partial}: left by an import that was killed; removed")
-            shutil.rmtree(partial)
-        partial.mkdir(parents=True)
-        try:
+        with replace_folder(config.out) as partial:
             report = _import(config, source, plans, tasks, partial, say)
             report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
             write_import_json(partial / "import.json", identity, report)
-            os.rename(partial, config.out)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
     return report
 

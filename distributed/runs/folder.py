@@ -6,7 +6,7 @@
     runs/<run name>/held             locked by the process that drives the run, and says which
 
 Promises: the default name follows from command, data and configuration, so that the same command continues or finds its run; a name that exists
-with another configuration is refused with the difference; two processes never drive one run; files are written beside and renamed. A command that
+with another configuration is refused with the difference; two processes never drive one run; files are replaced as a whole. A command that
 is refused before its work begins leaves no run folder.
 """
 
@@ -27,9 +27,10 @@ from typing import Any
 
 from distributed.cannot_run import CannotRun
 from distributed.console import say
+from rdl_core.atomic_write import replace_file
 
 SKELETON = {"config.json", "held", "wandb_id"}
-"""What a run folder has before work begins."""
+"""Files of a run folder before work begins."""
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -48,7 +49,7 @@ class Run:
         return self.folder.name
 
     def result(self) -> dict[str, Any] | None:
-        """The result of a finished run."""
+        """Returns the result of a finished run, None of another."""
         path = self.folder / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
 
@@ -58,7 +59,7 @@ class Run:
 
 
 def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: Mapping[str, Any]) -> Run:
-    """The run of this command, data and configuration; made or continued.
+    """Returns the run of this command, data and configuration; made or continued.
 
     Args:
         name: None: made of command, database, task and arm (if there are), and a hash.
@@ -95,17 +96,14 @@ def remove_unused_runs() -> None:
     while _made:
         folder = _made.pop()
         if folder.is_dir():
-            with (
-                suppress(CannotRun),
-                held(folder),
-            ):  # refused because another process drives it: the folder is that one's
+            with suppress(CannotRun), held(folder):  # if another process drives it, the folder is that one's
                 if {path.name for path in folder.iterdir()} <= SKELETON:
                     shutil.rmtree(folder)
 
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Keeps other processes from driving a run while the body runs; also on other hosts, where the shared storage has locks (NFS 4 has).
+    """Keeps other processes from driving a run while the body runs, also on other hosts where the shared storage has locks (NFS 4 has).
 
     The lock goes with the process, however it ends.
 
@@ -146,7 +144,7 @@ def finish(run: Run, result: dict[str, Any]) -> dict[str, Any]:
 
 
 def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:
-    """One line for each differing leaf: "pretraining.max_steps: 100 -> 200"."""
+    """Returns one line for each differing leaf: "pretraining.max_steps: 100 -> 200"."""
     if isinstance(old, dict) and isinstance(new, dict):
         lines = []
         for key in [*old, *(k for k in new if k not in old)]:
@@ -158,8 +156,6 @@ def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes beside and renames."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=1, default=str) + "\n")
-    partial.replace(path)
+    """Replaces a file by a value as JSON; what JSON has no form for is written as text."""
+    with replace_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=1, default=str) + "\n")

@@ -79,10 +79,12 @@ def sampled_dataset(
     plan = replace(plan, samples_per_block=min(plan.samples_per_block, max(1, share)))
     seeds = seed_dataset(plan, placement.sampling(config, seed), first_step, max_steps)
     return seeds.map_batches(
-        HGSampler(placement, config, seed), batch_size=None, batch_format="pyarrow",
+        HGSampler(placement, config, seed),
+        batch_size=None,
+        batch_format="pyarrow",
         compute=ray.data.TaskPoolStrategy(size=min(tasks, seeds.num_blocks())),
         num_cpus=0 if beside_workers else 1 / TASKS_PER_SAMPLER,
-    )  # fmt: skip
+    )
 
 
 def in_order() -> ray.data.ExecutionOptions:

@@ -112,9 +112,16 @@ def _train(worker: WorkerConfig) -> None:
     with tracking(worker.tracking if is_first else None, dataclasses.asdict(config)) as tracker:
         throughput = Throughput()
         callbacks = WorkerCallbacks(
-            model, optimizer, best, worker.identity, worker.checkpoints, tracker, throughput, journal if is_first else None,
+            model,
+            optimizer,
+            best,
+            worker.identity,
+            worker.checkpoints,
+            tracker,
+            throughput,
+            journal if is_first else None,
             _downstream(worker, store, communicator, journal if is_first else None),
-        )  # fmt: skip
+        )
         samples = ray.train.get_dataset_shard("train")
         steps = worker_steps(samples, plan, context.get_world_rank(), state.step, store)
 
@@ -123,10 +130,20 @@ def _train(worker: WorkerConfig) -> None:
             return validation(model, step)  # past DDP: workers may hold unequal numbers of validation samples
 
         fit(
-            prepared, optimizer, throughput.waiting(steps), store, config, validate, rows=rows, communicator=communicator,
-            state=state, on_report=callbacks.report, on_step=callbacks.step, checkpoint_due=callbacks.checkpoint_due,
+            prepared,
+            optimizer,
+            throughput.waiting(steps),
+            store,
+            config,
+            validate,
+            rows=rows,
+            communicator=communicator,
+            state=state,
+            on_report=callbacks.report,
+            on_step=callbacks.step,
+            checkpoint_due=callbacks.checkpoint_due,
             on_checkpoint=callbacks.checkpoint,
-        )  # fmt: skip
+        )
 
 
 def joined(model: torch.nn.Module) -> tuple[torch.nn.Module, Communicator]:
@@ -152,10 +169,16 @@ def _downstream(
             told_s = time.monotonic()
 
     return Downstream(
-        store, worker.pretraining, worker.downstream, communicator, ray.train.torch.get_device(),
-        wrap=lambda model: ray.train.torch.prepare_model(model, parallel_strategy_kwargs={"find_unused_parameters": True}),
+        store,
+        worker.pretraining,
+        worker.downstream,
+        communicator,
+        ray.train.torch.get_device(),
+        wrap=lambda model: ray.train.torch.prepare_model(
+            model, parallel_strategy_kwargs={"find_unused_parameters": True}
+        ),
         on_batch=alive,
-    )  # fmt: skip
+    )
 
 
 def worker_steps(

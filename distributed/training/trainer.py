@@ -120,9 +120,14 @@ def pretrain(
             _check_memory(store, config, most, samplers)
             check_every_node(run_dir, store.place)
             worker = WorkerConfig(
-                placement=_placed(store, config, placement, num_shards), pretraining=config, tracking=tracking,
-                run_folder=str(run_dir), identity=identity, checkpoints=checkpoints, downstream=downstream,
-            )  # fmt: skip
+                placement=_placed(store, config, placement, num_shards),
+                pretraining=config,
+                tracking=tracking,
+                run_folder=str(run_dir),
+                identity=identity,
+                checkpoints=checkpoints,
+                downstream=downstream,
+            )
             Journal(run_dir).append("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)
             try:
@@ -192,9 +197,10 @@ def _check_run(run_dir: Path, identity: dict[str, Any]) -> bool:
 def _scaling(least: int, most: int, use_gpu: bool, resize_interval_s: float) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(  # type: ignore[call-arg]
         num_workers=least if most == least else (least, most),  # type: ignore[arg-type]
-        use_gpu=use_gpu, resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {}),
+        use_gpu=use_gpu,
+        resources_per_worker={"CPU": 1} | ({"GPU": 1} if use_gpu else {}),
         elastic_resize_monitor_interval_s=resize_interval_s,
-    )  # fmt: skip
+    )
 
 
 class PlannedSamples(ray.train.DataConfig):
@@ -227,9 +233,15 @@ def _samples(
         # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
         first_step = min(committed_step(train_folder), config.max_steps - 1)
         return sampled_dataset(
-            worker.placement, config.sampling, config.seed, plan, first_step=first_step,
-            max_steps=config.max_steps, samplers=samplers, beside_workers=is_elastic,
-        )  # fmt: skip
+            worker.placement,
+            config.sampling,
+            config.seed,
+            plan,
+            first_step=first_step,
+            max_steps=config.max_steps,
+            samplers=samplers,
+            beside_workers=is_elastic,
+        )
 
     return dataset
 

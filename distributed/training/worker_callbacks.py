@@ -43,10 +43,17 @@ class WorkerCallbacks:
     """
 
     def __init__(
-        self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, best: dict[str, torch.Tensor],
-        identity: Mapping[str, Any], policy: CheckpointPolicy, tracker: wandb.Run, throughput: Throughput,
-        journal: Journal | None, downstream: Downstream | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        best: dict[str, torch.Tensor],
+        identity: Mapping[str, Any],
+        policy: CheckpointPolicy,
+        tracker: wandb.Run,
+        throughput: Throughput,
+        journal: Journal | None,
+        downstream: Downstream | None = None,
+    ) -> None:
         self.model, self.optimizer, self.best, self.identity = model, optimizer, best, identity
         self.policy, self.tracker, self.throughput, self.journal = policy, tracker, throughput, journal
         self.downstream = downstream

@@ -69,9 +69,10 @@ def test_numbers_that_are_not_defaults_say_why(name: str) -> None:
         r"(?:max_workers|min_workers|idle\w*|VolumeSize|shm-size|backoffLimit|minReplicas|sizeLimit|ttl\w+)\b[:=]?.*\d"
     )
     bare = [
-        line.strip() for line in (ROOT / name).read_text().splitlines()
+        line.strip()
+        for line in (ROOT / name).read_text().splitlines()
         if numbers.search(line) and "#" not in line and not re.search(r"max_workers: [248]$|maxReplicas", line)
-    ]  # fmt: skip
+    ]
     assert bare == []
 
 
@@ -100,8 +101,10 @@ def test_ray_is_started_with_token_auth_on_every_node(name: str) -> None:
 def test_a_lost_node_is_looked_for_every_second_by_every_node(name: str) -> None:
     cluster = read(name)
     started = [
-        command for key in ("head_start_ray_commands", "worker_start_ray_commands") for command in cluster[key]
+        command
+        for key in ("head_start_ray_commands", "worker_start_ray_commands")
+        for command in cluster[key]
         if "ray start" in command
-    ]  # fmt: skip
+    ]
     assert len(started) == 2
     assert all(f"{variable}={value}" in command for command in started for variable, value in HEALTH_CHECKS.items())

@@ -53,10 +53,20 @@ def cluster() -> Iterator[Cluster]:
     port, dashboard = free_port(), free_port()
     folder = Path(tempfile.mkdtemp(prefix="ray"))  # short, as sockets have names of 107 bytes at most
     start = [
-        *RAY, "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=5", f"--port={port}", "--node-ip-address=127.0.0.1",
-        "--include-dashboard=true", f"--dashboard-port={dashboard}", f"--dashboard-agent-listen-port={free_port()}",
-        f"--ray-client-server-port={free_port()}", f"--temp-dir={folder}",
-    ]  # fmt: skip
+        *RAY,
+        "start",
+        "--head",
+        "--block",
+        "--disable-usage-stats",
+        "--num-cpus=5",
+        f"--port={port}",
+        "--node-ip-address=127.0.0.1",
+        "--include-dashboard=true",
+        f"--dashboard-port={dashboard}",
+        f"--dashboard-agent-listen-port={free_port()}",
+        f"--ray-client-server-port={free_port()}",
+        f"--temp-dir={folder}",
+    ]
     with (folder / "log").open("w") as log:
         head = subprocess.Popen(start, cwd=REPOSITORY, stdout=log, stderr=log, env=environment())
     try:
@@ -96,8 +106,11 @@ def submitted(cluster: Cluster, options: list[str]) -> subprocess.Popen[str]:
     submit = [*RAY, "job", "submit", "--address", cluster.dashboard, "--working-dir", str(REPOSITORY), "--"]
     return subprocess.Popen(
         [*submit, sys.executable, "-m", "distributed", "pretrain", *options],
-        env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def ended(job: subprocess.Popen[str]) -> tuple[int, str]:
@@ -149,8 +162,11 @@ def test_a_submitted_job_pretrains_on_the_cluster_as_it_was_told(runs: dict[str,
 def test_the_same_command_on_the_head_finds_the_job_finished(cluster: Cluster, runs: dict[str, UserRun]) -> None:
     script = subprocess.run(
         [sys.executable, str(REPOSITORY / "examples" / "pretrain.py"), *runs["anna"].options],
-        env=environment(RAY_ADDRESS=cluster.address), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+        env=environment(RAY_ADDRESS=cluster.address),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert script.returncode == 0, script.stderr[-2000:]
     assert "is finished; nothing to do" in script.stderr
 

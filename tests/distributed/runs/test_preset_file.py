@@ -37,13 +37,19 @@ def edited(tmp_path: Path, edit: Any) -> Path:
         (lambda c: c["pretraining"]["backbone"].update(layers=2), "pretraining.backbone.layers is unknown"),
         (lambda c: c.update(finetuning={}), "finetuning is unknown"),
         (lambda c: c.update(preset="best"), "preset must be one of robust, paper, got 'best'"),
-        (lambda c: c["pretraining"]["backbone"].update(num_layers="2"), "pretraining.backbone.num_layers is '2'; it should be a valid integer"),
-        (lambda c: c["pretraining"].update(max_steps=True), "pretraining.max_steps is True; it should be a valid integer"),
+        (
+            lambda c: c["pretraining"]["backbone"].update(num_layers="2"),
+            "pretraining.backbone.num_layers is '2'; it should be a valid integer",
+        ),
+        (
+            lambda c: c["pretraining"].update(max_steps=True),
+            "pretraining.max_steps is True; it should be a valid integer",
+        ),
         (lambda c: c["pretraining"].update(corruption=0.4), "pretraining.corruption is 0.4; it should be an object"),
         (lambda c: c["pretraining"].update(patience=0), "pretraining.patience is 0; it should be greater than 0"),
         (lambda c: c.pop("pretraining"), "has no mapping 'pretraining'"),
     ],
-)  # fmt: skip
+)
 def test_a_field_that_is_wrong_is_refused_by_its_dotted_name(edit: Any, message: str, tmp_path: Path) -> None:
     path = edited(tmp_path, edit)
     with pytest.raises(ValueError, match=str(path)) as error:

@@ -109,9 +109,7 @@ def test_killed_shards_come_back_and_every_sample_of_the_epoch_is_delivered_once
     epochs = 12
     per_epoch = sampler.samples_per_epoch
     plan = StepPlan(samples_per_step=1, workers=1, samples_per_epoch=per_epoch, samples_per_block=24)
-    dataset = sampled_dataset(
-        placement, config, 5, plan, first_step=0, max_steps=epochs * per_epoch, samplers=1
-    )  # fmt: skip
+    dataset = sampled_dataset(placement, config, 5, plan, first_step=0, max_steps=epochs * per_epoch, samplers=1)
     dataset.context.execution_options = in_order()
     got: list[tuple[int, int, bytes]] = []
     killed = []

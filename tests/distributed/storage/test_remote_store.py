@@ -82,11 +82,15 @@ def test_two_hosts_fetch_every_object_once_each_whatever_their_processes(
     upload_store(folder, url)
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", OPEN, url], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            [sys.executable, "-c", OPEN, url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
             env={**os.environ, "RDL_CACHE": str(tmp_path / host)},
         )
         for host in ("host1", "host2", "host1", "host2")
-    ]  # fmt: skip
+    ]
     found = [process.communicate(timeout=120)[0].strip() for process in processes]
     assert len(set(found)) == 2, found
     gets = {name: n for name, n in s3.gets().items() if name.startswith("bucket/hosts/graph/")}

@@ -120,9 +120,15 @@ def curve(
     losses: list[list[float]] = []
     validation = Validation(store, config, sampler, communicator)
     state = fit(
-        wrap(model), make_optimizer(model, config.learning_rate), steps, store, config, lambda _, step: validation(model, step),
-        communicator=communicator, on_step=lambda step, levels, _: losses.append(list(levels.values())),
-    )  # fmt: skip
+        wrap(model),
+        make_optimizer(model, config.learning_rate),
+        steps,
+        store,
+        config,
+        lambda _, step: validation(model, step),
+        communicator=communicator,
+        on_step=lambda step, levels, _: losses.append(list(levels.values())),
+    )
     return losses + [[m[f"validation/{level}"] for level in LEVELS] for m in state.history]
 
 
@@ -167,9 +173,13 @@ def pretraining_steps(
 
 def finetuning(store: Store, data: Path, task: str, communicator: Communicator, *, batch_norm: bool) -> Finetuning:
     config = FinetuningConfig(
-        sampling=TemporalSamplingConfig(num_neighbors=(4, 3), strategy="recent"), batch_size=13, max_steps=4,
-        validation_interval_steps=2, head_channels=8, ema_decay=0.9 if batch_norm else None,
-    )  # fmt: skip
+        sampling=TemporalSamplingConfig(num_neighbors=(4, 3), strategy="recent"),
+        batch_size=13,
+        max_steps=4,
+        validation_interval_steps=2,
+        head_channels=8,
+        ema_decay=0.9 if batch_norm else None,
+    )
     torch.manual_seed(2)
     backbone = BackboneConfig(channels=8, rows=LinearRows())
     encoder = RelationalEncoder(store.schema, store.graph.edge_types, backbone)

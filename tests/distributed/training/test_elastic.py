@@ -46,9 +46,16 @@ def cluster() -> Iterator[Cluster]:
 def run_elastic(store_path: str, folder: str) -> None:
     """What the driver's process does."""
     run(
-        open_store(store_path), Path(folder), workers=1, max_workers=2, resize_interval_s=3.0, interval_steps=5,
-        samples_per_step=SAMPLES_PER_STEP, max_steps=STEPS, validation_interval_steps=STEPS,
-    )  # fmt: skip
+        open_store(store_path),
+        Path(folder),
+        workers=1,
+        max_workers=2,
+        resize_interval_s=3.0,
+        interval_steps=5,
+        samples_per_step=SAMPLES_PER_STEP,
+        max_steps=STEPS,
+        validation_interval_steps=STEPS,
+    )
 
 
 def start_driver(cluster: Cluster, store: Store, folder: Path) -> subprocess.Popen[bytes]:

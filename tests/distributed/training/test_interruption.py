@@ -52,8 +52,14 @@ def test_ctrl_c_ends_a_run_with_a_line_a_status_and_no_process_left(
     ]
     journal = Journal(tmp_path / "runs" / "r")
     run = subprocess.Popen(
-        command, env=own_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, cwd=tmp_path,
-    )  # fmt: skip
+        command,
+        env=own_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        cwd=tmp_path,
+    )
     started: list[psutil.Process] = []
     try:
         end = time.monotonic() + 240

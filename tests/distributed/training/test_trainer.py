@@ -311,9 +311,13 @@ def test_more_cpus_than_the_session_has_are_refused_with_the_arithmetic(
 ) -> None:
     with pytest.raises(RuntimeError, match=r"the run needs 106 = 100 workers \+ 5 samplers \+ 1"):
         pretrain(
-            nasty_store, small_config(), tmp_path, workers=100, samplers=5,
+            nasty_store,
+            small_config(),
+            tmp_path,
+            workers=100,
+            samplers=5,
             tracking=TrackingConfig(directory=str(tmp_path), run_id="x", name="x", enabled=False),
-        )  # fmt: skip
+        )
 
 
 @pytest.mark.ray
