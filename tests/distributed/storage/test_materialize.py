@@ -24,6 +24,7 @@ def test_a_store_made_in_parallel_is_the_same_to_the_byte(
 ) -> None:
     tables: list[str] = []
     store = materialize_in_parallel(nasty_dataset, tmp_path, StoreConfig(), progress=tables.append)
+    assert store.path.name == nasty_store.path.name
     assert files(store.path) == files(nasty_store.path)
     assert sorted(tables) == sorted(nasty_store.schema.tables)
 

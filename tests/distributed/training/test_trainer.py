@@ -29,12 +29,9 @@ from distributed.runs.tracking import TrackingConfig
 from distributed.sampling.placement import Placement
 from distributed.sampling.plan import StepPlan, seed_tables, step_plan
 from distributed.sampling.sampler import HGSampler
-from distributed.storage.materialize import materialize_in_parallel
 from distributed.training.train_loop import worker_steps
 from distributed.training.trainer import BACKEND, PretrainResult, pretrain
-from rdl_core.config import StoreConfig
 from rdl_core.contrast import LEVELS
-from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.pretraining import num_samples
@@ -290,19 +287,6 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
 
 
 # ------------------------------------------------------------------------------------- the other users of the session
-
-
-@pytest.mark.ray
-def test_tables_encoded_in_parallel_make_the_same_store(
-    ray_session: None, nasty_dataset: Any, nasty_store: Store, tmp_path: Path
-) -> None:
-    finished: list[str] = []
-    store = materialize_in_parallel(
-        open_dataset(nasty_dataset.dataset_dir), tmp_path, StoreConfig(), progress=finished.append
-    )
-    assert store.content_hash == nasty_store.content_hash
-    assert store.path.name == nasty_store.path.name
-    assert sorted(finished) == sorted(nasty_store.schema.tables)
 
 
 @pytest.mark.ray
