@@ -13,8 +13,9 @@ Source: Peleska and Sir, Task-Agnostic Contrastive Pretraining for Relational De
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,13 @@ def sample_layout(
     """
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}; expected at least 1. Skip the step when no sample is left.")
-    _check_inputs(links, targets, sample, rank)
+    for table, of_rows in sample.items():
+        _check_tensor(f"sample[{table!r}]", of_rows, (None,), torch.int64)
+        _check_tensor(f"rank[{table!r}]", rank.get(table), (len(of_rows),), torch.int64)
+    for edge_type, of_key in links.items():
+        _check_tensor(f"links[{edge_type}]", of_key, (2, None), torch.int64)
+        if targets is not None:
+            _check_tensor(f"targets[{edge_type}]", targets.get(edge_type), (of_key.shape[1],), torch.bool)
     samples = {table: numbers.numpy() for table, numbers in sample.items()}
     for table, numbers in samples.items():
         _check_samples(table, numbers, num_samples)
@@ -114,8 +121,8 @@ def sample_layout(
         children, parents = np.concatenate([children, itself]), np.concatenate([parents, itself])
         skip = config.skip_edge_type_without_negative
         link[edge_type] = (
-            _pairs(parents, children, is_input, ranks[parent].shape, ranks[child], config.max_negatives, skip),
-            _pairs(children, parents, is_input, ranks[child].shape, ranks[parent], config.max_negatives, skip),
+            _pairs(parents, children, is_input, ranks[parent].shape[1], ranks[child], config.max_negatives, skip),
+            _pairs(children, parents, is_input, ranks[child].shape[1], ranks[parent], config.max_negatives, skip),
         )
     sizes = {table: len(cells[table]) for table in cells if any(table in (e[0], e[2]) for e in ends)}
     means, has_context = _context_means(ends, is_target, sizes, config)
@@ -142,43 +149,31 @@ def _grid(samples: NDArray[np.int64], num_samples: int) -> RowGrid:
 
 
 def _rank_grid(table: str, grid: RowGrid, samples: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Returns int32 [num_samples, max_rows], NO_CANDIDATE in the padding; refuses what is no permutation within each sample."""
-    size = np.bincount(samples, minlength=grid.num_samples)[samples]
-    is_bad = (rank < 0) | (rank >= size)
+    """Returns int32 [num_samples, max_rows], NO_CANDIDATE in the padding."""
+    cells = grid.cell.numpy()
+    first = samples << 32
+    is_bad = np.sort(first + rank) != first + cells % grid.max_rows
     if is_bad.any():
-        row = int(is_bad.argmax())
+        sample = samples[is_bad.argmax()]
+        found = rank[samples == sample]
         raise ValueError(
-            f"rank[{table!r}]: row {row} has rank {rank[row]}; expected numbers from 0 to {size[row] - 1}, each once."
-        )
-    first, place = np.unique(samples * grid.max_rows + rank, return_index=True)
-    if len(first) < len(rank):
-        row = int(np.delete(np.arange(len(rank)), place)[0])
-        raise ValueError(
-            f"rank[{table!r}]: row {row} has rank {rank[row]}, as has another row of sample {samples[row]}; expected each rank once."
+            f"rank[{table!r}]: sample {sample} has ranks {found[:9]}; expected 0 to {len(found) - 1}, each once."
         )
     ranks = np.full((grid.num_samples, grid.max_rows), NO_CANDIDATE, np.int32)
-    ranks.reshape(-1)[grid.cell.numpy()] = rank
+    ranks.reshape(-1)[cells] = rank
     return ranks
 
 
 def _self_pairs(cells: NDArray[np.int64], rank: NDArray[np.int32], config: LossConfig) -> Pairs:
     """Returns the pairs whose positives are rows beside themselves."""
-    return _pairs(cells, cells, np.ones(len(cells), np.bool_), rank.shape, rank, config.max_negatives, False)
+    return _pairs(cells, cells, np.ones(len(cells), np.bool_), rank.shape[1], rank, config.max_negatives, False)
 
 
-def _pairs(
-    anchor: NDArray[np.int64],
-    candidate: NDArray[np.int64],
-    is_input: NDArray[np.bool_],
-    anchor_shape: tuple[int, ...],
-    rank: NDArray[np.int32],
-    max_negatives: int,
-    skip: bool,
-) -> Pairs:
-    """As `_count_pairs`."""
-    *arrays, count = _count_pairs(anchor, candidate, is_input, anchor_shape[1], rank, max_negatives, skip)
-    place, weight, order, bound = map(torch.from_numpy, arrays)
-    return Pairs(place, weight, order, bound, torch.tensor(count))
+def _pairs(*arguments: Any) -> Pairs:
+    """Returns what `_count_pairs` finds as tensors."""
+    *arrays, count = _count_pairs(*arguments)
+    place, weight, rank, bound = map(torch.from_numpy, arrays)
+    return Pairs(place, weight, rank, bound, torch.tensor(count))
 
 
 @kernel
@@ -297,39 +292,17 @@ def _check_links(edge_type: EdgeType, rows: NDArray[np.int64], samples: Mapping[
     )
 
 
-def _check_inputs(
-    links: Mapping[EdgeType, Tensor],
-    targets: Mapping[EdgeType, Tensor] | None,
-    sample: Mapping[str, Tensor],
-    rank: Mapping[str, Tensor],
-) -> None:
-    _check_keys("rank", rank, list(sample))
-    for table, numbers in sample.items():
-        _check_tensor(f"sample[{table!r}]", numbers, (None,), torch.int64)
-        _check_tensor(f"rank[{table!r}]", rank[table], (len(numbers),), torch.int64)
-    if targets is not None:
-        _check_keys("targets", targets, list(links))
-    for edge_type, of_key in links.items():
-        _check_tensor(f"links[{edge_type}]", of_key, (2, None), torch.int64)
-        if targets is not None:
-            _check_tensor(f"targets[{edge_type}]", targets[edge_type], (of_key.shape[1],), torch.bool)
-
-
-def _check_keys(name: str, got: Collection[object], expected: Sequence[object]) -> None:
-    missing = [key for key in expected if key not in got]
-    unknown = [key for key in got if key not in expected]
-    if missing or unknown:
+def _check_tensor(name: str, tensor: Tensor | None, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
+    """Refuses what has not this shape (None: any size) and dtype."""
+    got = "no tensor" if tensor is None else f"{list(tensor.shape)} and {tensor.dtype}"
+    sizes = () if tensor is None else tensor.shape
+    if (
+        len(sizes) != len(shape)
+        or tensor is None
+        or tensor.dtype != dtype
+        or any(n not in (None, m) for n, m in zip(shape, sizes, strict=True))
+    ):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(
-            f"{name}: missing {missing}, unknown {unknown}; expected one tensor for each of {list(expected)}. "
-            "Give a table without rows or a key without links a tensor with 0 rows or 0 links."
-        )
-
-
-def _check_tensor(name: str, tensor: Tensor, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
-    fits = tensor.dim() == len(shape) and all(n in (None, got) for got, n in zip(tensor.shape, shape, strict=True))
-    if not fits or tensor.dtype != dtype:
-        sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(
-            f"{name}: expected shape [{sizes}] and dtype {dtype}, got {list(tensor.shape)} and {tensor.dtype}. "
-            "Pass the rows of the batch in the order of `sample`; convert with .to(dtype)."
+            f"{name}: expected shape [{wanted}] and dtype {dtype}, got {got}. Give what is empty a tensor of size 0."
         )

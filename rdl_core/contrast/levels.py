@@ -62,10 +62,6 @@ class Level(Module):
         """
         raise NotImplementedError
 
-    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
-        """Returns {parameter name: what it belongs to}."""
-        raise NotImplementedError
-
 
 class RowLevel(Level):
     """Eq. 1: a row finds itself among the corrupted rows of its table.
@@ -91,10 +87,6 @@ class RowLevel(Level):
             pairs = layout.row[table]
             sums.append(LossSum(info_nce(anchors @ candidates.mT, pairs), pairs.count))
         return _added(sums)
-
-    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
-        """Returns {parameter name: ("row", table)}."""
-        return {f"matrices.{i}": ("row", table) for i, table in enumerate(self.node_types)}
 
 
 class LinkLevel(Level):
@@ -127,12 +119,6 @@ class LinkLevel(Level):
                 logits = layout.grids[parent].pad(h[parent] @ self.matrices[2 * number + 1]) @ padded[child].mT
             sums.append(LossSum(info_nce(logits.mT, to_child), to_child.count))
         return _added(sums) if sums else _none(h)
-
-    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
-        """Returns {parameter name: ("link", *edge_type, direction)}."""
-        directions = ("shared",) if self.is_shared else ("child->parent", "parent->child")
-        owners = [("link", *edge_type, direction) for edge_type in self.edge_types for direction in directions]
-        return {f"matrices.{i}": owner for i, owner in enumerate(owners)}
 
 
 class ContextLevel(Level):
@@ -169,13 +155,6 @@ class ContextLevel(Level):
         for mean in layout.context_means:
             x = mean.sum_sources(x) / mean.degree.to(x.dtype)
         return dict(zip(self.node_types, x.split([len(h[table]) for table in self.node_types]), strict=True))
-
-    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
-        """Returns {parameter name: ("context" | "context_bias", table)}."""
-        owners: dict[str, tuple[str, ...]] = {
-            f"matrices.{i}": ("context", table) for i, table in enumerate(self.node_types)
-        }
-        return owners | {f"biases.{i}": ("context_bias", self.node_types[i]) for i in range(len(self.biases))}
 
 
 def _matrices(number: int, channels: int, config: LossConfig) -> ParameterList:

@@ -14,7 +14,7 @@ from torch.nn import Module
 
 from rdl_core.batches.sample_layout import SampleLayout
 from rdl_core.config import LossConfig
-from rdl_core.contrast.levels import ContextLevel, Level, LinkLevel, LossSum, RowLevel, Rows
+from rdl_core.contrast.levels import ContextLevel, LinkLevel, LossSum, RowLevel, Rows
 from rdl_core.graph.reg import EdgeType
 
 LEVELS = ("row", "link", "context")
@@ -23,7 +23,7 @@ LEVELS = ("row", "link", "context")
 class ThreeLevelLoss(Module):
     """Row, link and context level with their matrices.
 
-    Parameters are numbered, as table names need not be valid parameter names; `parameter_owners` names them.
+    Parameters are numbered in the order of tables and keys, as table names need not be valid parameter names.
 
     Args:
         node_types: Tables.
@@ -47,14 +47,6 @@ class ThreeLevelLoss(Module):
         self.link = LinkLevel(edge_types, channels, config)
         self.context = ContextLevel(linked, channels, config)
 
-    def parameter_owners(self) -> dict[str, tuple[str, ...]]:
-        """Returns {parameter name: ("row" | "context" | "context_bias", table) or ("link", *edge_type, direction)}."""
-        owners: dict[str, tuple[str, ...]] = {}
-        for name, level in self.named_children():
-            assert isinstance(level, Level)
-            owners |= {f"{name}.{parameter}": owner for parameter, owner in level.parameter_owners().items()}
-        return owners
-
     def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> dict[str, LossSum]:
         """Returns a LossSum per level, over all tables or keys.
 
@@ -72,15 +64,11 @@ class ThreeLevelLoss(Module):
     def _checked(self, name: str, x: Rows, layout: SampleLayout) -> dict[str, Tensor]:
         """Returns the rows in float32 at least."""
         for table in self.node_types:
-            if table not in x:
+            shape, got = [len(layout.grids[table].cell), self.channels], x.get(table)
+            if got is None or list(got.shape) != shape or not got.is_floating_point():
+                found = "no tensor" if got is None else f"{list(got.shape)} and {got.dtype}"
                 raise ValueError(
-                    f"{name}: table {table!r} is missing; expected one tensor for each of {list(self.node_types)}."
-                )
-            shape = [len(layout.grids[table].cell), self.channels]
-            if list(x[table].shape) != shape or not x[table].is_floating_point():
-                raise ValueError(
-                    f"{name}[{table!r}]: expected shape {shape} and a floating dtype, got {list(x[table].shape)} and {x[table].dtype}. "
-                    "Pass the rows that the layout is of."
+                    f"{name}[{table!r}]: expected shape {shape} and a floating dtype, got {found}. Pass the rows that the layout is of."
                 )
         return {t: x[t].to(torch.promote_types(x[t].dtype, torch.float32)) for t in self.node_types}
 

@@ -22,7 +22,7 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
-from rdl_core.kernel_cache import kernel, kernel_part, njit
+from rdl_core.kernel_cache import kernel, njit
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def _exp_of(x):  # type: ignore[no-untyped-def]
 def _weigh(logits, place, weight, rank, bound, gradient):  # type: ignore[no-untyped-def]
     """Returns the total and fills `gradient`; an anchor without an input gets zeros."""
     num_samples, num_anchors, num_candidates = logits.shape
-    slope, total, end = np.zeros(len(place), logits.dtype), 0.0, 0
+    slope, lowest, total, end = np.zeros(len(place), logits.dtype), np.finfo(logits.dtype).min, 0.0, 0
     for s in range(num_samples):
         for a in range(num_anchors):
             row, out, begin, is_used = logits[s, a], gradient[s, a], end, False
@@ -136,50 +136,37 @@ def _weigh(logits, place, weight, rank, bound, gradient):  # type: ignore[no-unt
                 is_used |= weight[end] > 0.0
                 end += 1
             if not is_used:
-                out[:] = 0.0
+                for c in range(num_candidates):
+                    out[c] = 0.0
                 continue
-            _mask(row, rank[s], bound[s, a], out)
+            for c in range(num_candidates):
+                out[c] = row[c] if rank[s, c] < bound[s, a] else lowest
             for p in range(begin, end):
-                out[place[p] - first] = np.finfo(logits.dtype).min
-            top, sum_of_row = _exponentials(out)
-            log_sum, slopes = np.float64(top) + np.log(np.float64(sum_of_row)), 0.0
+                out[place[p] - first] = lowest
+            top = out[0]
+            for c in range(num_candidates):
+                top = out[c] if out[c] > top else top
+            for c in range(num_candidates):
+                out[c] = _exp(out[c] - top)
+            sum_of_row, slopes = _sum(out), 0.0
             for p in range(begin, end):
                 if weight[p] > 0.0:
-                    gap = log_sum - np.float64(row[place[p] - first])
+                    gap = np.float64(top) + np.log(np.float64(sum_of_row)) - np.float64(row[place[p] - first])
                     small = np.exp(-abs(gap))
                     total += (max(gap, 0.0) + np.log1p(small)) * weight[p]
                     slope[p] = (1.0 if gap > 0.0 else small) / (1.0 + small) * weight[p]
                     slopes += slope[p]
-            _scale(out, row.dtype.type(slopes / sum_of_row))
+            factor = logits.dtype.type(slopes / sum_of_row)
+            for c in range(num_candidates):
+                out[c] *= factor
             for p in range(begin, end):
                 out[place[p] - first] = -slope[p]
     return total
 
 
-@kernel_part
-def _mask(row, rank, bound, out):  # type: ignore[no-untyped-def]
-    """Copies a row; what is no negative becomes the smallest number."""
-    lowest = np.finfo(row.dtype).min
-    for c in range(len(row)):
-        out[c] = row[c] if rank[c] < bound else lowest
-
-
-@njit(
-    cache=True, nogil=True, no_cpython_wrapper=True, fastmath={"reassoc", "nsz"}
-)  # lets the sum run in vectors, in one order on one machine
-def _exponentials(row):  # type: ignore[no-untyped-def]
-    """Returns the largest number and the sum of the exponentials below it, which replace the row."""
-    top, total = row[0], row.dtype.type(0.0)
-    for c in range(len(row)):
-        top = row[c] if row[c] > top else top
-    for c in range(len(row)):
-        row[c] = _exp(row[c] - top)
+@njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})  # lets it run in vectors, in one order on one machine
+def _sum(row):  # type: ignore[no-untyped-def]
+    total = row.dtype.type(0.0)
     for c in range(len(row)):
         total += row[c]
-    return top, total
-
-
-@kernel_part
-def _scale(row, factor):  # type: ignore[no-untyped-def]
-    for c in range(len(row)):
-        row[c] *= factor
+    return total

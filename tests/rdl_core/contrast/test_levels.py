@@ -87,12 +87,18 @@ def scaled_term(positive: Tensor, negatives: list[Tensor]) -> Tensor:
 
 
 class Oracle:
-    """The levels as loops over rows and links; parameters are found by owner, never by position."""
+    """The levels as loops over rows and links; parameters are in the order of tables and keys."""
 
     def __init__(self, loss: ThreeLevelLoss, batch: Batch) -> None:
         self.config, self.batch = loss.config, batch
+        directions = ("shared",) if self.config.link_matrix == "shared" else ("child->parent", "parent->child")
+        keys = [("link", *edge_type, direction) for edge_type in EDGE_TYPES for direction in directions]
+        linked = [("context", t) for t in NODE_TYPES if t != "lone"]
         self.owned: dict[tuple[str, ...], Tensor] = {
-            owner: loss.get_parameter(name) for name, owner in loss.parameter_owners().items()
+            **dict(zip((("row", t) for t in NODE_TYPES), loss.row.matrices, strict=True)),
+            **dict(zip(keys, loss.link.matrices, strict=True)),
+            **dict(zip(linked, loss.context.matrices, strict=True)),
+            **dict(zip((("context_bias", t) for _, t in linked), loss.context.biases, strict=False)),
         }
         self.h, self.links = batch["h"], {e: x.T.tolist() for e, x in batch["links"].items()}
         self.targets = {
@@ -447,7 +453,7 @@ def test_bad_batches_are_named() -> None:
     loss, batch = small({"child": EYE, "parent": EYE}, {KEY: [(0, 0), (1, 1), (2, 2)]})
     zeros = torch.zeros(3, dtype=torch.int64)
     bad_batches: list[tuple[Batch, str]] = [
-        ({"h": {"child": EYE}}, "h: table 'parent' is missing"),
+        ({"h": {"child": EYE}}, r"h\['parent'\]: expected shape \[3, 3\] .* got no tensor"),
         (
             {"h_corrupted": {"child": EYE, "parent": EYE[:2]}},
             r"h_corrupted\['parent'\]: expected shape \[3, 3\]",
@@ -467,11 +473,11 @@ def test_bad_batches_are_named() -> None:
         ({"num_samples": 0}, "num_samples is 0"),
         (
             {"rank": {"child": torch.tensor([0, 2, 2]), "parent": zeros}},
-            r"rank\['child'\]: row 2 has rank 2, as has another row of sample 0",
+            r"rank\['child'\]: sample 0 has ranks \[0 2 2\]; expected 0 to 2, each once",
         ),
         (
             {"rank": {"child": torch.tensor([0, 3, 1]), "parent": zeros}},
-            r"rank\['child'\]: row 1 has rank 3; .* from 0 to 2",
+            r"rank\['child'\]: sample 0 has ranks \[0 3 1\]; expected 0 to 2, each once",
         ),
     ]
     for changes, message in bad_batches:
