@@ -3,13 +3,15 @@
     python benchmarks/gpu.py --quick [--data FOLDER | --store FOLDER] [--json]    # at most five minutes on one device
     python benchmarks/gpu.py --quick --device cpu                                   # the same code path where there is no GPU
 
-Correctness (gpu_checks.py) comes first, and a failed check ends the run with status 1: values and gradients of kernels, pretraining and fine-tuning on
-the device against the CPU (float64 to 1e-9, float32 to 1e-4, relative to the largest entry), two runs bit for bit, and a resumed run bit for bit.
+Correctness (gpu_checks.py) comes first, and a failed check ends the run with status 1: values and gradients of kernels, pretraining and fine-
+tuning on the device against the CPU (float64 to 1e-9, float32 to 1e-4, relative to the largest entry), two runs bit for bit, and a resumed run
+bit for bit.
 
-Then one table with card and driver: steps/s and samples/s at 1, 8 and 64 samples per step, in float32 and bfloat16, compiled or not, with the share of
-time in which the GPU works and the peak of its memory, beside RelBench's modules (`HeteroEncoder`, `HeteroGraphSAGE`, two passes) with the same losses on
-the same samples and device; fine-tuning likewise; and the samplers at 1 to 16 threads, which must feed the GPU. Rates are medians of steps that are each
-waited for. Uses `rdl_core` alone: no Ray, DuckDB or SQL. Without CUDA and without `--device cpu` it says so and exits with status 3.
+Then one table with card and driver: steps/s and samples/s at 1, 8 and 64 samples per step, in float32 and bfloat16, compiled or not, with the
+share of time in which the GPU works and the peak of its memory, beside RelBench's modules (`HeteroEncoder`, `HeteroGraphSAGE`, two passes) with
+the same losses on the same samples and device; fine-tuning likewise; and the samplers at 1 to 16 threads, which must feed the GPU. Rates are
+medians of steps that are each waited for. Uses `rdl_core` alone: no Ray, DuckDB or SQL. Without CUDA and without `--device cpu` it says so and
+exits with status 3.
 """
 
 from __future__ import annotations

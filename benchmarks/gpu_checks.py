@@ -1,7 +1,7 @@
 """Whether a device computes what the CPU does, and the same bits each time; what benchmarks/gpu.py runs before it measures anything.
 
-The difference of two tensors is relative to the largest entry of the reference or, for a gradient that is nearly zero everywhere, to a thousandth of
-the largest gradient of the whole model. Dropout is on: its masks are functions of the sample, so both devices draw the same.
+The difference of two tensors is relative to the largest entry of the reference or, for a gradient that is nearly zero everywhere, to a
+thousandth of the largest gradient of the whole model. Dropout is on: its masks are functions of the sample, so both devices draw the same.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rates of training steps and samplers on one device; what benchmarks/gpu.py prints once its checks hold.
 
-A step is measured twice: alone, on batches that lie on the device already (both sides, ours and RelBench's modules), and *fed*, as `fit` does it: samples
-are drawn, collated and copied on a thread while the step before runs. Each step is waited for, so a rate is what a user gets.
+A step is measured twice: alone, on batches that lie on the device already (both sides, ours and RelBench's modules), and *fed*, as `fit` does
+it: samples are drawn, collated and copied on a thread while the step before runs. Each step is waited for, so a rate is what a user gets.
 """
 
 from __future__ import annotations

@@ -70,13 +70,15 @@ def _fill(mask, keys, number, threshold, scale):  # type: ignore[no-untyped-def]
             row[j] = scale if ((draws >> np.uint64(16 * (j % 4))) & low) >= threshold else np.float32(0.0)
 
 
-def dropout_mask_reference(keys: Tensor, number: int, cells: int, probability: float) -> Tensor:
-    """The same in PyTorch's operations, on any device."""
-    start = _mixed((keys ^ _mixed(torch.full_like(keys[:1], number) + _signed(GAMMA))) + _signed(GAMMA))
+def dropout_mask_reference(keys: Tensor, number: int | Tensor, cells: int, probability: float) -> Tensor:
+    """The same in PyTorch's operations, on any device; for numbers int64 [modules, 1] float32 [modules, rows, cells], in as many operations."""
+    numbers = torch.full_like(keys[:1], number) if isinstance(number, int) else number
+    start = _mixed((keys ^ _mixed(numbers + _signed(GAMMA))) + _signed(GAMMA))
     counters = torch.arange((cells + 3) // 4, device=keys.device) * _signed(GAMMA)
-    draws = _mixed(start.unsqueeze(1) + counters)
-    parts = torch.stack([_shifted(draws, shift) & 0xFFFF for shift in (0, 16, 32, 48)], dim=2).flatten(1)[:, :cells]
-    return (parts >= _threshold(probability)).to(torch.float32) * np.float32(1.0 / (1.0 - probability)).item()
+    draws = _mixed(start.unsqueeze(-1) + counters)
+    parts = torch.stack([_shifted(draws, shift) & 0xFFFF for shift in (0, 16, 32, 48)], dim=-1)
+    kept = parts.flatten(-2)[..., :cells] >= _threshold(probability)
+    return kept.to(torch.float32) * np.float32(1.0 / (1.0 - probability)).item()
 
 
 def _threshold(probability: float) -> int:

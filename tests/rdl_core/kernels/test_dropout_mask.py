@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rdl_core.kernels.dropout_mask import dropout_mask, dropout_mask_reference, row_keys
-from rdl_core.model.dropout import KeyedDropout
+from rdl_core.model.dropout import MAX_CALLS, KeyedDropout, SharedMasks
 
 DEVICES = [
     "cpu",
@@ -64,6 +64,13 @@ def test_each_call_within_a_pass_has_a_mask_of_its_own_and_a_pass_can_be_repeate
     assert not torch.equal(first, second)
     dropout.set_keys(keys)
     assert torch.equal(dropout(x), first)
+
+
+def test_masks_that_modules_draw_together_are_those_that_each_draws_alone() -> None:
+    keys = row_keys([(6, (3, 1, 7, 0)), (2, (3, 1, 8, 0))])
+    together = SharedMasks(first_number=70_000, num_modules=3).draw(keys, call=2, cells=10, probability=0.4)
+    alone = [dropout_mask(keys, (70_000 + i) * MAX_CALLS + 2, 10, 0.4) for i in range(3)]
+    assert torch.equal(together, torch.stack(alone))
 
 
 def test_keys_of_another_batch_are_refused() -> None:
