@@ -15,13 +15,13 @@ from distributed.commands.shared_options import StoreOptions
 from distributed.console import bar, say
 from distributed.runs.folder import Run
 from distributed.runs.folder import open_run as open_run_folder
-from distributed.storage.folder_cache import FolderCache
 from rdl_core.config import PretrainingConfig
 from rdl_core.place import Place
 
 if TYPE_CHECKING:
     from relbench.load import RelBenchDataset
 
+    from distributed.storage import FolderCache
     from rdl_core.graph.store import Store
 
 DATA_ROOTS = (Path("data"), Path("../shared/data"))
@@ -30,6 +30,8 @@ DATA_ROOTS = (Path("data"), Path("../shared/data"))
 
 def cache_of(options: StoreOptions) -> FolderCache:
     """Returns where copies of what is at URLs are kept."""
+    from distributed.storage import FolderCache
+
     return FolderCache(directory=options.cache_dir)
 
 
@@ -81,10 +83,11 @@ def open_data(options: StoreOptions) -> tuple[Place, RelBenchDataset]:
     Raises:
         FileNotFoundError: There is no such dataset.
         DatabaseError: The dataset is broken.
+        ValueError: A column to leave out does not exist, or the store's settings are wrong.
     """
     data: Place | None = None
     if options.data is not None and "://" in options.data:
-        from distributed.storage.remote_folder import find_folder
+        from distributed.storage import find_folder
 
         if (data := find_folder(options.data, "dataset", cache_of(options))) is None:
             raise FileNotFoundError(f"no files at {options.data}; expected a RelBench folder: manifest.yaml, db/")
@@ -92,9 +95,11 @@ def open_data(options: StoreOptions) -> tuple[Place, RelBenchDataset]:
         data = find_data(options.data)
         if data != options.data:
             say(f"data       {data}")
-    from rdl_core.database import open_dataset
+    from rdl_core.database import check_excluded_columns, open_dataset
 
-    return data, open_dataset(data)
+    dataset = open_dataset(data)
+    check_excluded_columns(dataset, options.store.exclude_columns)
+    return data, dataset
 
 
 def open_run(options: StoreOptions, command: str, dataset: RelBenchDataset, settings: Mapping[str, Any]) -> Run:
@@ -118,14 +123,13 @@ def open_store(
         workers: Above 1, tables are encoded by so many through Ray Data; a store at a URL is made in this process.
         data: Where the dataset is, for these workers.
     """
-    from distributed.storage.remote_folder import materialize_at_url
+    from distributed.storage import materialize_at_url, materialize_in_parallel
     from rdl_core.graph.materialization import materialize
 
     stores_dir = options.stores_dir or str(options.runs_dir / "stores")
     is_url = "://" in stores_dir
     if workers > 1 and data is not None and not is_url:
         from distributed.cluster.session import start_ray
-        from distributed.storage.materialize import materialize_in_parallel
 
         start_ray(0, workers)
         return materialize_in_parallel(dataset, Path(stores_dir), options.store, data=data, progress=say)

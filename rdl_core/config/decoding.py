@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -103,7 +104,7 @@ def problems(error: ValidationError, kind: Any, at: str) -> list[str]:
         elif problem["type"] == "missing":
             lines.append(f"{name} is missing")
         else:
-            text = problem["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+            text = re.sub("^(Input|String) should", "it should", problem["msg"].removeprefix("Value error, "))
             lines.append(text if text.startswith(f"{owner.__name__}.") else f"{name} is {problem['input']!r}; {text}")
     return lines
 

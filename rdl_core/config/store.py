@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from rdl_core.config.decoding import checked
 
@@ -11,7 +13,9 @@ from rdl_core.config.decoding import checked
 class StoreConfig:
     """How a store is made of a database."""
 
-    text_embedder: str = "hashed-ngram:128"
+    text_embedder: Annotated[str, Field(pattern=r"^(hashed-ngram:[1-9]\d*|sentence-transformers:.+)$")] = (
+        "hashed-ngram:128"
+    )
     """'hashed-ngram:CHANNELS' or 'sentence-transformers:MODEL'."""
     timeless_rows: Literal["first_reference", "always"] = "first_reference"
     """From when on a row without a time exists: its 'first_reference', or 'always' (RelBench's rule, which leaks)."""

@@ -4,7 +4,15 @@ All problems of a folder or a task's labels are found together, each with table,
 """
 
 from rdl_core.database.column_checks import DatabaseError, Problem
-from rdl_core.database.dataset import open_dataset, read_table, validate_dataset
+from rdl_core.database.dataset import check_excluded_columns, open_dataset, read_table, validate_dataset
 from rdl_core.database.tasks import load_task
 
-__all__ = ["DatabaseError", "Problem", "load_task", "open_dataset", "read_table", "validate_dataset"]
+__all__ = [
+    "DatabaseError",
+    "Problem",
+    "check_excluded_columns",
+    "load_task",
+    "open_dataset",
+    "read_table",
+    "validate_dataset",
+]

@@ -83,6 +83,21 @@ def read_table(dataset: RelBenchDataset, table: str, columns: Sequence[str] | No
     return pq.read_table(dataset.db_dir / f"{table}.parquet", columns=columns)
 
 
+def check_excluded_columns(dataset: RelBenchDataset, columns: Sequence[str]) -> None:
+    """Raises ValueError for a column, as "table.column", that is no attribute of the dataset: a label's column would stay in."""
+    for column in columns:
+        table = next((t for t in dataset.manifest.tables if column.startswith(f"{t}.")), None)
+        attributes: set[str] = set()
+        if table is not None:
+            spec = dataset.manifest.tables[table]
+            attributes = set(pq.read_schema(dataset.db_dir / f"{table}.parquet").names) - {spec.pkey, *spec.fkeys}
+        if column.removeprefix(f"{table}.") not in attributes:
+            there = f"; attributes of {table!r}: {', '.join(sorted(attributes))}" if table else ""
+            raise ValueError(
+                f"StoreConfig.exclude_columns expects 'table.column' of attributes that exist, got {column!r}{there}"
+            )
+
+
 def validate_dataset(dataset: RelBenchDataset) -> None:
     """Checks the whole folder against the contract at the top of this file; reads key and time columns only.
 

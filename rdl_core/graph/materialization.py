@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
 from rdl_core.config import StoreConfig
-from rdl_core.database.dataset import read_table
+from rdl_core.database.dataset import check_excluded_columns, read_table
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.features import Arrays, encode
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
@@ -54,7 +53,7 @@ def materialize(
         OSError: The disk is full, or tables were encoded where this process cannot see them.
     """
     config = config or StoreConfig()
-    _check_excluded(dataset, config)
+    check_excluded_columns(dataset, config.exclude_columns)
     path = Path(stores_dir) / store_name(dataset, config)
     if (path / "store.json").exists():
         return open_store(path)
@@ -161,22 +160,6 @@ def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
-
-
-def _check_excluded(dataset: RelBenchDataset, config: StoreConfig) -> None:
-    for column in config.exclude_columns:
-        table = next((t for t in dataset.manifest.tables if column.startswith(f"{t}.")), None)
-        spec = dataset.manifest.tables[table] if table else None
-        attributes = (
-            set(pq.read_schema(dataset.db_dir / f"{table}.parquet").names) - {spec.pkey, *spec.fkeys}
-            if table and spec
-            else set()
-        )
-        if column.removeprefix(f"{table}.") not in attributes:
-            found = f"; attributes of {table!r}: {', '.join(sorted(attributes))}" if table else ""
-            raise ValueError(
-                f"StoreConfig.exclude_columns expects 'table.column' of attributes that exist, got {column!r}{found}"
-            )
 
 
 def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> RelationalEntityGraph:

@@ -422,6 +422,24 @@ def test_a_checkpoint_that_is_not_there_is_refused(work: list[str], capsys: Capt
     assert f"no checkpoint at {missing}" in refused(capsys, "evaluate", *work, "--checkpoint", missing)
 
 
+def test_columns_and_embedders_that_are_not_there_are_refused(work: list[str], capsys: Captured) -> None:
+    text = refused(capsys, "materialize", *work, "--exclude-columns", "goal.minutes")
+    assert "expects 'table.column' of attributes that exist, got 'goal.minutes'; attributes of 'goal': minute" in text
+    text = refused(capsys, "materialize", *work, "--text-embedder", "word2vec")
+    assert "StoreConfig.text_embedder is 'word2vec'; it should match pattern '^(hashed-ngram:" in text
+
+
+def test_the_command_line_says_that_it_raises_samples_per_step(
+    work: list[str], capsys: Captured, tmp_path: Path
+) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").write_text("{}")
+    arguments = [*work, "--runs-dir", str(tmp_path), "--run-name", "taken", "--samples-per-step", "2"]
+    assert "samples per step raised" not in refused(capsys, "pretrain", *arguments, "--workers", "2")
+    text = refused(capsys, "pretrain", *arguments, "--workers", "2:3")
+    assert "samples per step raised from 2 to 3: one per worker" in text
+
+
 def test_a_learning_rate_that_diverges_is_an_error_not_a_traceback(work: list[str], capsys: Captured) -> None:
     arguments = ["finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT, "--learning-rate", "1e30"]
     assert "lower the learning rate" in refused(capsys, *arguments)

@@ -168,6 +168,25 @@ def test_a_checkpoint_of_another_kind_is_refused(checkpoint: Checkpoint, tmp_pat
         from_pretrained(path, kind="finetuned")
 
 
+@pytest.mark.parametrize("text", ['{"kind": ', "[]", '{"format_version": 2}'])
+def test_a_damaged_description_is_refused(checkpoint: Checkpoint, tmp_path: Path, text: str) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    (path / "model.json").write_text(text)
+    with pytest.raises(ValueError, match="has a damaged model.json: "):
+        from_pretrained(path)
+
+
+def test_a_backbone_that_is_none_is_refused_by_field(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    description = json.loads((path / "model.json").read_text())
+    description["backbone"]["rows"]["depth"] = 3
+    (path / "model.json").write_text(json.dumps(description))
+    with pytest.raises(
+        ValueError, match="model.json: backbone.rows.depth is unknown; ResNetRows has the fields num_layers"
+    ):
+        from_pretrained(path)
+
+
 def test_a_checkpoint_of_another_format_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
     description = json.loads((path / "model.json").read_text())
