@@ -1,4 +1,4 @@
-"""What people see: lines and bars on stderr; stdout is for results (`--json`)."""
+"""Lines and progress bars for people, on stderr; stdout is for results (`--json`)."""
 
 from __future__ import annotations
 

@@ -10,16 +10,10 @@ if TYPE_CHECKING:
     from distributed.cluster.preflight import check_every_node
     from distributed.cluster.session import start_ray
 
-LATER = {
-    "check_every_node": "preflight",
-    "start_ray": "session",
-}
-"""Names by the module of this package that they are in."""
-
 __all__ = ["check_every_node", "start_ray"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in LATER:
-        return getattr(import_module(f"{__name__}.{LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{'session' if name == 'start_ray' else 'preflight'}"), name)

@@ -1,4 +1,4 @@
-"""What people see on the driver while a run goes on: a bar with rank 0's step and losses, and a line for each event that they should know of.
+"""Progress of a run on the driver's screen: a bar with rank 0's step and losses, and a line for each event that they should know of.
 
 Read from the run's journal and not from an actor: any process of a Ray session, even an idle one, wakes up a hundred times a second, on a core that
 trains. Off a terminal there is a line of progress every LOG_INTERVAL_S in place of the bar.

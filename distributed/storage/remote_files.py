@@ -32,7 +32,7 @@ class CorruptObjectError(OSError):
 
 @dataclass(frozen=True)
 class RemoteListing:
-    """What a remote folder holds now.
+    """Content of a remote folder as it is now.
 
     Args:
         url: Where it is.

@@ -1,4 +1,4 @@
-"""What runs in Ray Train's controller beside a pretraining: CommitCopies keeps the copy of each commit, GiveUp ends a run that would fail again."""
+"""Callbacks of a pretraining in Ray Train's controller: CommitCopies keeps the copy of each commit, GiveUp ends a run that would fail again."""
 
 from __future__ import annotations
 
