@@ -16,7 +16,7 @@ from torch import Tensor
 
 from benchmarks.gpu_inputs import pretraining_batch, task_batch
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, paper, robust
+from rdl_core.config import LinearRows, PretrainingConfig, paper, robust
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
@@ -101,7 +101,7 @@ def without_dropout(config: PretrainingConfig) -> PretrainingConfig:
     rows = config.backbone.rows
     return (
         replace(config, backbone=replace(config.backbone, rows=replace(rows, dropout=0.0)))
-        if hasattr(rows, "dropout")
+        if not isinstance(rows, LinearRows)
         else config
     )
 

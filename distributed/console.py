@@ -19,10 +19,18 @@ def say(message: str) -> None:
 def bar() -> Progress:
     """Returns a progress bar: description, bar, count, times, text. Off a terminal it prints nothing until it ends."""
     return Progress(
-        TextColumn("{task.description:<24}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"),
-        TimeRemainingColumn(), TextColumn("{task.fields[text]}"), console=console, refresh_per_second=4,
-        auto_refresh=sys.stderr.isatty(), transient=not sys.stderr.isatty(),
-    )  # fmt: skip
+        TextColumn("{task.description:<24}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+        console=console,
+        refresh_per_second=4,
+        auto_refresh=sys.stderr.isatty(),
+        transient=not sys.stderr.isatty(),
+    )
 
 
 def loss_text(metrics: Mapping[str, float]) -> str:

@@ -53,7 +53,7 @@ class Command:
 
     @property
     def summary(self) -> str:
-        """What it does, in one line."""
+        """The first sentence of its help."""
         return (self.options.__doc__ or "").split("\n\n")[0].replace("\n", " ")
 
 
@@ -121,8 +121,10 @@ def run(command: Command, options: Any) -> int:
 def _overview(program: str, about: str | None, commands: Mapping[str, Command]) -> str:
     width = max(map(len, commands))
     lines = [f"  {name:<{width}}  {command.summary}" for name, command in commands.items()]
-    return "\n".join([f"usage: {program} COMMAND [OPTIONS]", "", (about or "").strip(), "", "commands:", *lines, "",
-                      f"`{program} COMMAND --help` explains a command's options; `{program} --version` prints the version."])  # fmt: skip
+    more = f"`{program} COMMAND --help` explains a command's options; `{program} --version` prints the version."
+    return f"usage: {program} COMMAND [OPTIONS]\n\n{(about or '').strip()}\n\ncommands:\n" + "\n".join(
+        [*lines, "", more]
+    )
 
 
 def _show(what: str, text: str, remark: str) -> None:

@@ -1,4 +1,4 @@
-"""What import, materialize and sample do: from a database to its store and samples (options.py has their options)."""
+"""The work of import, materialize and sample: from a database to its store and samples (options.py has their options)."""
 
 from __future__ import annotations
 

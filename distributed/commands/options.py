@@ -88,7 +88,7 @@ class Sample(SamplingOptions, StoreOptions):
     seed: int = 0
     """Random seed."""
     sampling: HGSamplingConfig
-    """What one sample is."""
+    """Form of one sample."""
 
     def __post_init__(self) -> None:
         SamplingOptions.__post_init__(self)

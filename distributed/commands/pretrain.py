@@ -1,4 +1,4 @@
-"""What pretrain and status do (options.py has their options)."""
+"""The work of pretrain and status (options.py has their options)."""
 
 from __future__ import annotations
 

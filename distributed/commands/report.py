@@ -1,4 +1,4 @@
-"""What people look at: curves as PNG, tables in the terminal, the schema."""
+"""The pictures and tables that people look at: curves and schema as PNG, tables in the terminal."""
 
 from __future__ import annotations
 
@@ -33,8 +33,15 @@ from rdl_core.tasks.finetuning import FinetuningResult
 ARMS = ("scratch", "frozen", "finetuned")
 
 
+def _saved(figure: Figure, path: Path) -> Path:
+    with replace_file(path) as partial:
+        figure.savefig(partial, dpi=120)
+    plt.close(figure)
+    return path
+
+
 def draw_curves(state: TrainState, path: Path) -> Path:
-    """Loss per level (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
+    """Draws loss per level (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
     steps = [entry["step"] for entry in state.history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     for level in LEVELS:
@@ -56,7 +63,7 @@ def _save(figure: Figure, path: Path) -> Path:
 
 
 def show_store(store: Store) -> None:
-    """The cutoff; one line a table: rows, attributes by semantic type, from when its rows exist; what was left out."""
+    """Prints the cutoff; one line per table: rows, attributes by semantic type, from when its rows exist; and what was left out."""
     table = Table(title=f"{store.schema.database}: {store.path.name}", title_justify="left", box=SIMPLE_HEAD)
     for name in ("table", "rows", "≤ cutoff", "attributes", "a row exists from"):
         table.add_column(name, justify="right" if name in ("rows", "≤ cutoff") else "left")
@@ -78,7 +85,7 @@ def show_store(store: Store) -> None:
 
 
 def row_existence(store: Store) -> dict[str, str]:
-    """From when the rows of each table exist, in words."""
+    """Returns from when on the rows of each table exist, in words."""
     tables = store.schema.tables
     dated = [t for t, s in tables.items() if s.time_col is not None]
     if store.schema.timeless_rows == "always":
@@ -87,7 +94,7 @@ def row_existence(store: Store) -> dict[str, str]:
 
 
 def show_results(results: Sequence[FinetuningResult]) -> None:
-    """One row per task and arm: mean ± standard error over its seeds on validation and test, seconds; ◀ marks the best on val."""
+    """Prints one row per task and arm: mean ± standard error over its seeds on validation and test, seconds; ◀ marks the best on val."""
     seeds = len({r.seed for r in results})
     table = Table(
         title=f"fine-tuning, {results[0].regime}, {seeds} seed{'s' * (seeds > 1)}",
@@ -110,7 +117,7 @@ def show_results(results: Sequence[FinetuningResult]) -> None:
 
 
 def best_arm(results: Sequence[FinetuningResult]) -> str:
-    """The arm with the best mean validation metric of one task's runs."""
+    """Returns the arm with the best mean validation metric of one task's runs."""
     sign = 1 if results[0].metric == "roc_auc" else -1
     arms = {r.arm for r in results}
     return max(arms, key=lambda arm: sign * statistics.mean(r.val for r in results if r.arm == arm))
@@ -148,7 +155,7 @@ def level_losses(state: TrainState) -> dict[str, list[float]]:
 
 
 def pretraining_result(checkpoint: Path, state: TrainState, curves: Path, wandb_dir: Path) -> dict[str, Any]:
-    """What `pretrain` writes to result.json."""
+    """Returns the content of `pretrain`'s result.json."""
     return {
         "checkpoint": str(checkpoint),
         "losses": level_losses(state),
@@ -166,18 +173,18 @@ def pretraining_result(checkpoint: Path, state: TrainState, curves: Path, wandb_
 
 
 def draw_balance(found: Balance, database: str, path: Path) -> Path:
-    """Rows per table and links per foreign key by HGSampling beside plain neighbour sampling, a subgraph, as a PNG."""
+    """Draws rows per table and links per foreign key, per subgraph, by HGSampling beside plain neighbour sampling, as a PNG."""
     tables = sorted(found.hg_sampling.rows, key=lambda t: -found.plain.rows[t])
     keys = sorted(found.hg_sampling.links, key=lambda e: -found.plain.links[e])
     figure, (left, right) = plt.subplots(
         1, 2, figsize=(11, 1.6 + 0.34 * max(len(tables), len(keys))), constrained_layout=True
-    )  # fmt: skip
+    )
     plain, ours = found.plain, found.hg_sampling
     _draw_pairs(left, tables, [ours.rows[t] for t in tables], [plain.rows[t] for t in tables], found.samples)
     names = [f"{child}.{fkey_col}" for child, fkey_col, _ in keys]
     _draw_pairs(right, names, [ours.links[e] for e in keys], [plain.links[e] for e in keys], found.samples)
-    left.set(xlabel="rows a subgraph", title="rows per table")
-    right.set(xlabel="links a subgraph", title="links per foreign key")
+    left.set(xlabel="rows per subgraph", title="rows per table")
+    right.set(xlabel="links per subgraph", title="links per foreign key")
     words = (("HGSampling", ours, ""), ("plain neighbour sampling", plain, f", fan-out {found.fan_out:.1f}"))
     labels = [
         f"{name}{how}: {c.num_rows / found.samples:,.0f} rows, spread as over {c.even_tables:.1f} equal tables of {len(tables)}"
@@ -190,7 +197,7 @@ def draw_balance(found: Balance, database: str, path: Path) -> Path:
 
 
 def balance_text(found: Balance) -> str:
-    """How evenly the rows of either sampler spread over the tables, in a line."""
+    """Returns how evenly the rows of either sampler spread over the tables, in a line."""
     tables = len(found.hg_sampling.rows)
     return (
         f"rows of {found.samples} subgraphs spread as over {found.hg_sampling.even_tables:.1f} equal tables of {tables}; "
@@ -199,7 +206,7 @@ def balance_text(found: Balance) -> str:
 
 
 def _draw_pairs(axes: Axes, names: Sequence[str], ours: Sequence[int], plain: Sequence[int], samples: int) -> None:
-    """Two bars a name, ours on top."""
+    """Draws two bars per name, ours on top."""
     places = range(len(names))
     for shift, counts, color, label in ((-0.2, ours, "#1f6fb4", "ours"), (0.2, plain, "#c9c9c9", "plain")):
         bars = axes.barh([p + shift for p in places], [n / samples for n in counts], 0.38, color=color, label=label)
@@ -211,7 +218,7 @@ def _draw_pairs(axes: Axes, names: Sequence[str], ours: Sequence[int], plain: Se
 
 
 def draw_schema(store: Store, path: Path) -> Path:
-    """The tables and their foreign keys (child → parent) as a PNG; dated tables are filled."""
+    """Draws the tables and their foreign keys (child → parent) as a PNG; dated tables are filled."""
     graph = networkx.MultiDiGraph()
     graph.add_nodes_from(store.schema.tables)
     graph.add_edges_from((child, parent) for child, _, parent in store.graph.edge_types)

@@ -1,4 +1,4 @@
-"""What finetune and evaluate do (options.py has their options)."""
+"""The work of finetune and evaluate (options.py has their options)."""
 
 from __future__ import annotations
 
@@ -38,9 +38,14 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
             f"neighbours per hop: {config.sampling.num_neighbors}, not {options.config.sampling.num_neighbors}: {depth}"
         )
     settings = {
-        "task": options.task, "arm": options.arm, "regime": options.regime, "workers": options.workers, "checkpoint": weights,
-        "finetuning": dataclasses.asdict(config), "backbone": dataclasses.asdict(backbone),
-    }  # fmt: skip
+        "task": options.task,
+        "arm": options.arm,
+        "regime": options.regime,
+        "workers": options.workers,
+        "checkpoint": weights,
+        "finetuning": dataclasses.asdict(config),
+        "backbone": dataclasses.asdict(backbone),
+    }
     seeds = range(config.seed, config.seed + options.seeds)
     run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
     if (finished := run.result()) is not None:

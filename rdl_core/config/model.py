@@ -152,8 +152,8 @@ class BackboneConfig:
     ] = MeanAggregation()
     """How the neighbours of a row along one key are aggregated."""
     age_scale: Literal["days", "log_days"] = "log_days"
-    """What relative time encodes of a row's age: 'days' (RelBench), or 'log_days', which tells yesterday from last week and two years from three,
-    but not every day from the next."""
+    """The form in which relative time encodes a row's age: 'days' (RelBench), or 'log_days', which tells yesterday from last week and two years
+    from three, but not every day from the next."""
     rows: Annotated[
         RowsConfig, Field(discriminator="kind"), BeforeValidator(_by_name(LinearRows, ResNetRows, FTTransformerRows))
     ] = ResNetRows(dropout=0.2)

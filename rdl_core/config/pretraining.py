@@ -20,7 +20,7 @@ class PretrainingConfig:
     """All that decides a pretraining run's result."""
 
     sampling: HGSamplingConfig = HGSamplingConfig()
-    """What a sample is."""
+    """Form of a sample."""
     backbone: BackboneConfig = BackboneConfig()
     """The model."""
     loss: LossConfig

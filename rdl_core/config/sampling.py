@@ -1,4 +1,4 @@
-"""What one sample is: of pretraining, and of a task."""
+"""The form of one sample of pretraining, and of one of a task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rdl_core.config.decoding import checked
 
 @checked
 class HGSamplingConfig:
-    """What one sample of pretraining is."""
+    """The form of one sample of pretraining."""
 
     seed_table: str | None = None
     """Table that the seeds come from. None: the one with the most foreign keys, of ties the one with the most rows (paper)."""
@@ -24,10 +24,10 @@ class HGSamplingConfig:
     num_hops: PositiveInt = 3
     """Hops from the seeds."""
     max_children: PositiveInt = 256
-    """Of a row with more visible children along one key, this many enter the budget, each child as likely. Four times what a hop draws leaves
+    """Most children per row and key that enter the budget; where more are visible, each is as likely. Four times what a hop draws leaves
     the draw all choice, and the cost of a hub does not grow with the database."""
     time_bound: Literal["cutoff", "seeds"] = "cutoff"
-    """What a sample sees: 'cutoff' (paper), all rows up to the cutoff; or 'seeds', rows strictly before its latest seed, the seeds, and those of
+    """Rows that a sample sees: 'cutoff' (paper), all rows up to the cutoff; or 'seeds', rows strictly before its latest seed, the seeds, and those of
     their parents that exist by then. The seeds of a sample are then neighbours in time."""
 
     def __post_init__(self) -> None:
