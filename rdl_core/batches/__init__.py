@@ -1,6 +1,24 @@
-"""Samples as tensors: cells, corruption and the layout of a step, for both views; or a sample as PyG's HeteroData."""
+"""Samples as tensors: cells of both views, edges and the layout of the losses, made on the host once per step; or as PyG's HeteroData.
 
+Owns corruption and which logits are positives and negatives; everything random in a batch is a function of (seed, epoch, sample).
+"""
+
+from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.hetero_data import to_hetero_data
+from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
 from rdl_core.batches.row_source import RowSource, ShardedRows, mapped_rows
+from rdl_core.batches.sample_layout import SampleLayout, sample_layout
 
-__all__ = ["RowSource", "ShardedRows", "mapped_rows", "to_hetero_data"]
+__all__ = [
+    "Cursor",
+    "Edges",
+    "PretrainingBatch",
+    "RowSource",
+    "SampleLayout",
+    "ShardedRows",
+    "collate",
+    "make_edges",
+    "mapped_rows",
+    "sample_layout",
+    "to_hetero_data",
+]

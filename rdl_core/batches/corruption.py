@@ -22,17 +22,14 @@ def corrupted_cells(
     *,
     stream: tuple[int, ...],
 ) -> NDArray[np.int64]:
-    """The row that each cell of the corrupted view is copied from.
+    """Returns the row that each cell of the corrupted view is copied from: int64 [m, columns].
 
     Args:
         rows: [m], the rows of one table in one sample.
-        donors: Per column the rows to copy from: one row for each distinct value gives a uniform draw over distinct values (the authors'
+        donors: Rows to copy from, per column: one row for each distinct value gives a uniform draw over distinct values (the authors'
             code), a sample of rows gives a draw by frequency (SCARF).
-        probability: p, of a cell to be replaced.
+        probability: p, the probability that a cell is replaced.
         stream: (seed, epoch, sample, table number).
-
-    Returns:
-        int64 [m, columns].
     """
     generator = numpy_generator(PURPOSE_CORRUPTION, *stream)
     cells = np.repeat(rows.astype(np.int64)[:, None], len(donors), axis=1)

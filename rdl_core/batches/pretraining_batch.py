@@ -65,7 +65,7 @@ class PretrainingBatch:
     layout: SampleLayout | None
 
     def to(self, device: torch.device) -> PretrainingBatch:
-        """The batch on a device, from pinned memory, without waiting for the copies; what the model does not read stays here."""
+        """Returns the batch on a device, copied from pinned memory without waiting; what the model does not read stays on the host."""
         if device.type == "cpu":
             return self
         parts: dict[str, Any] = {n: getattr(self, n) for n in ("edges", "age_days", "dropout_keys", "layout")}
@@ -82,7 +82,7 @@ def collate(
     seed: int,
     loss: LossConfig | None = None,
 ) -> PretrainingBatch:
-    """The batch of these samples.
+    """Returns the batch of these samples.
 
     Args:
         subgraphs: From HGSampling.

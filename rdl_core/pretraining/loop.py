@@ -146,7 +146,7 @@ def fit(
 
 
 def _add_counts(state: TrainState, store: Store, numbers: list[int]) -> Counts:
-    """Adds the rows per table and links per key of a step to the run's, and names them."""
+    """Adds the rows per table and links per key of a step to those of the run; returns them by name."""
     tables = store.graph.node_types
     keys = [f"{child}.{fkey_col}" for child, fkey_col, _ in store.graph.edge_types]
     counts = {

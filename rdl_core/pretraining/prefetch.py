@@ -1,4 +1,4 @@
-"""What the next step needs, made while this one runs on a device.
+"""Prefetching: a step's batch is made while the step before it runs on a device.
 
 Promises: the same things in the same order, made ahead or not, also before an error: what taking or making an item raises, the step that needs it
 raises; never more than one ahead. Items are taken in the caller's thread, so what waits for them and counts its waiting does so there; made ahead, a
@@ -16,10 +16,12 @@ Made = TypeVar("Made")
 
 
 def made_of(items: Iterable[Item], make: Callable[[Item], Made], *, ahead: bool) -> Iterator[Made]:
-    """make(item) of each item.
+    """Yields make(item) of each item.
 
     Args:
-        ahead: The next one is made on a thread of its own while the caller uses this one, which pays where the caller waits for a device; on a CPU
+        items: Taken in the caller's thread, in order.
+        make: Called once per item.
+        ahead: Whether the next one is made on a thread of its own while the caller uses this one, which pays where the caller waits for a device; on a CPU
             the thread would take the core from the step.
     """
     if not ahead:

@@ -22,7 +22,8 @@ class Validation:
     """Loss per level and effective rank on samples that training never sees.
 
     Args:
-        store, config: As the run's.
+        store: Store of the run.
+        config: Configuration of the run.
         sampler: HGSampling with the run's sampling and `config.seed_of_validation`.
         communicator: Samples are shared among its workers.
         rows: Where times and cells are; by default the mapped store.
@@ -42,7 +43,7 @@ class Validation:
         self.corruption = config.corruption if p is None else dataclasses.replace(config.corruption, probability=p)
 
     def cursors(self, step: int) -> list[Cursor]:
-        """Which samples: always the same, or fresh ones at every validation."""
+        """Returns (epoch, sample) of the samples of a validation: always the same, or fresh ones each time."""
         number = -(-step // self.config.validation_interval_steps) if self.config.validation_fresh else 0
         per_epoch, first = self.sampler.samples_per_epoch, number * self.config.validation_samples
         return [
