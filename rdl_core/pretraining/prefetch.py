@@ -21,8 +21,8 @@ def made_of(items: Iterable[Item], make: Callable[[Item], Made], *, ahead: bool)
     Args:
         items: Taken in the caller's thread, in order.
         make: Called once per item.
-        ahead: Whether the next one is made on a thread of its own while the caller uses this one, which pays where the caller waits for a device; on a CPU
-            the thread would take the core from the step.
+        ahead: Whether the next one is made on a thread of its own while the caller uses this one, which pays where the caller waits for a
+            device; on a CPU the thread would take the core from the step.
     """
     if not ahead:
         yield from map(make, items)
