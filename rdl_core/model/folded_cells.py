@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag, linear
+from torch.nn.functional import embedding, embedding_bag, linear, pad
 from torch_frame import TensorFrame, stype
 from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.data.stats import StatType
@@ -36,28 +36,26 @@ def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequ
         frame: The rows.
         maps: Each [columns * channels] -> [out_features].
     """
-    weight, bias = torch.cat([m.weight for m in maps]), torch.cat([m.bias for m in maps])
-    by_column = weight.view(len(weight), frame.num_cols, -1).transpose(0, 1)  # [columns, out, channels]
-    numbers, folded, others, first = [], [], [], 0
-    for kind in frame.stypes:  # the order in which PyTorch Frame concatenates
+    dtype = maps[0].weight.dtype
+    counts = [len(frame.col_names_dict[kind]) for kind in frame.stypes]  # the order in which PyTorch Frame concatenates
+    by_map = [m.weight.view(m.out_features, frame.num_cols, -1).transpose(0, 1).split(counts) for m in maps]
+    numbers, folded, others = [], [], []
+    for kind, *columns in zip(frame.stypes, *by_map, strict=True):  # columns: per map [columns, out, channels]
         module: Any = encoder.encoder_dict[kind.value]
         feature: Any = frame.feat_dict[kind]
-        columns = by_column[first : first + len(frame.col_names_dict[kind])]
-        first += len(columns)
         if kind in (stype.numerical, stype.timestamp):
-            of_cells, parameters = (_of_numbers if kind == stype.numerical else _of_times)(
-                module, feature, weight.dtype
-            )
+            of_cells, parameters = (_of_numbers if kind == stype.numerical else _of_times)(module, feature, dtype)
             numbers.append(of_cells.flatten(1))
-            folded.append(torch.bmm(parameters, columns.mT).flatten(0, 1))
+            folded.append(torch.cat([torch.bmm(w, parameters.mT) for w in columns], dim=1).mT.flatten(0, 1))
         elif kind == stype.categorical and module.emb.num_embeddings <= feature.numel():
             others.append(_of_categories(module, feature, columns))
         else:
-            flat = columns.transpose(0, 1).flatten(1)  # [out, columns * channels]
-            others.append(linear(module(feature).flatten(1), flat))
+            cells = module(feature).flatten(1)
+            others.append(torch.cat([linear(cells, w.transpose(0, 1).flatten(1)) for w in columns], dim=1))
+    total = torch.cat([m.bias for m in maps])
     if numbers:
-        bias = torch.addmm(bias, torch.cat(numbers, dim=1), torch.cat(folded)).to(weight.dtype)
-    return sum((part.to(weight.dtype) for part in others), start=bias)  # autocast rounds products, not sums
+        total = torch.addmm(total, torch.cat(numbers, dim=1), torch.cat(folded)).to(dtype)
+    return sum((part.to(dtype) for part in others), start=total)  # autocast rounds products, not sums
 
 
 def _of_numbers(module: Any, feature: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -91,10 +89,11 @@ def _time_table(out_size: int, dtype: torch.dtype, device: torch.device) -> tupl
     return table.to(device, dtype), begins.to(device)
 
 
-def _of_categories(module: Any, feature: Tensor, columns: Tensor) -> Tensor:
-    """Returns [rows, out]: each cell picks a row of its column's categories times the map; null picks the zeros of row 0."""
+def _of_categories(module: Any, feature: Tensor, columns: Sequence[Tensor]) -> Tensor:
+    """Returns [rows, out of all maps]: each cell picks a row of its column's categories times the maps; null picks the zeros of row 0."""
     sizes = [len(statistics[StatType.COUNT][0]) for statistics in module.stats_list]
-    parts = [e @ w.mT for e, w in zip(module.emb.weight[1:].split(sizes), columns, strict=True)]
+    parts = module.emb.weight[1:].split(sizes)
+    products = [torch.cat([e @ w.mT for e, w in zip(parts, of_map, strict=True)]) for of_map in columns]
+    folded = pad(torch.cat(products, dim=1).to(columns[0].dtype), (0, 0, 1, 0))
     places = (feature + module.offset + 1).masked_fill(feature < 0, 0)
-    folded = torch.cat([parts[0].new_zeros(1, parts[0].shape[1]), *parts]).to(columns.dtype)
     return embedding_bag(places, folded, mode="sum")
