@@ -1,1 +1,23 @@
-"""Cells to row vectors to messages: the backbone, and its checkpoints."""
+"""Cells to row vectors to messages: the backbone, its parts that can be exchanged (row encoders, aggregations), and its checkpoints."""
+
+from rdl_core.model.aggregation import Aggregation, Mean, Sum, TimeAttention
+from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.checkpoint import Checkpoint, from_pretrained, save_pretrained
+from rdl_core.model.message_passing import RelationalLayer
+from rdl_core.model.row_encoder import ConstantRow, FoldedResNet, LinearRow, make_row_encoder
+
+__all__ = [
+    "Aggregation",
+    "Checkpoint",
+    "ConstantRow",
+    "FoldedResNet",
+    "LinearRow",
+    "Mean",
+    "RelationalEncoder",
+    "RelationalLayer",
+    "Sum",
+    "TimeAttention",
+    "from_pretrained",
+    "make_row_encoder",
+    "save_pretrained",
+]

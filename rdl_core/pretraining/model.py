@@ -29,6 +29,9 @@ class PretrainingModel(torch.nn.Module):
         self.is_bfloat16 = config.precision == "bfloat16"
         edge_types = store.graph.edge_types
         self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
+        if config.compile:
+            for layer in self.encoder.layers:
+                layer.compile(dynamic=True)
         # Unused without relative time. What learns gets a gradient in every step, so DDP need not look for what does not.
         self.encoder.time_maps.requires_grad_(config.corruption.relative_time)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)

@@ -258,6 +258,17 @@ def test_the_gradient_of_a_layer_is_that_of_its_value(aggregation: AggregationCo
     assert torch.autograd.gradcheck(run, (*x, *parameters), fast_mode=True)
 
 
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")  # TorchDynamo's own
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
+def test_a_layer_is_one_graph_for_torch_compile(aggregation: AggregationConfig) -> None:
+    layer = RelationalLayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation.build)
+    x, edges = {t: torch.randn(n, CHANNELS) for t, n in SIZES.items()}, random_edges(1)
+    expected = layer(x, edges)
+    found = torch.compile(layer, backend="aot_eager", fullgraph=True)(x, edges)
+    for table, h in expected.items():
+        torch.testing.assert_close(found[table], h)
+
+
 def test_attention_gives_zeros_to_a_target_without_neighbours_and_sees_order_and_age() -> None:
     torch.manual_seed(0)
     attention = TimeAttentionAggregation(heads=2).build(CHANNELS).double()
