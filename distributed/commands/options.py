@@ -244,11 +244,10 @@ class Evaluate(StoreOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """How a run is, from its folder alone: running, finished, failed or silent, how far, and what happened to it.
+    """State of a run, told from its folder alone: running, finished, failed or silent, how far, and what happened to it.
 
-    Shows the step and how many are left, the last validation's losses, steps/s, the newest checkpoint and its age, every restart with its reason, its
-    cost in steps and seconds, workers and nodes, and where the curves are. Needs no Ray and no GPU, changes nothing, works while the run runs, on any
-    machine that sees the folder:
+    Shows the step, the last validation's losses, the newest checkpoint, the workers, and every restart with its reason and the steps done again. Needs
+    no Ray and no GPU, changes nothing, works while the run runs, on any machine that sees the folder:
 
         rdl status pretrain-shop-1a2b3c4d --runs-dir /mnt/shared/runs
         watch -n 30 rdl status /mnt/shared/runs/pretrain-shop-1a2b3c4d
