@@ -246,8 +246,8 @@ class Evaluate(StoreOptions):
 class Status:
     """State of a run, told from its folder alone: running, finished, failed or silent, how far, and what happened to it.
 
-    Shows the step, the last validation's losses, the newest checkpoint, the workers, and every restart with its reason and the steps done again. Needs
-    no Ray and no GPU, changes nothing, works while the run runs, on any machine that sees the folder:
+    Shows the step, the last validation's losses, the newest checkpoint, the workers, and every restart with its reason and the steps done again.
+    Needs no Ray and no GPU, changes nothing, works while the run runs, on any machine that sees the folder:
 
         rdl status pretrain-shop-1a2b3c4d --runs-dir /mnt/shared/runs
         watch -n 30 rdl status /mnt/shared/runs/pretrain-shop-1a2b3c4d
