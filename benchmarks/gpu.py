@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --quick --device cpu                                   # the same code path where there is no GPU
 
 Correctness (gpu_checks.py) comes first, and a failed check ends the run with status 1: values and gradients of kernels, pretraining and fine-
-tuning on the device against the CPU (float64 to 1e-9, float32 to 1e-4, relative to the largest entry), two runs bit for bit, and a resumed run
+tuning on the device against the CPU (float64 to 1e-9, float32 to 1e-4, relative in norm), two runs bit for bit, and a resumed run
 bit for bit.
 
 Then one table with card and driver: steps/s and samples/s at 1, 8 and 64 samples per step, in float32 and bfloat16, compiled or not, with the

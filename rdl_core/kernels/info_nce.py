@@ -4,7 +4,7 @@
 
 Promises: the loss is a plain sum, so its gradient with respect to the logits is known together with its value and all that is kept is one block; no
 exponential is taken outside a log-sum-exp, and masked logits are the smallest finite number, so that no gradient is ever NaN; the same bits each
-time, also on a GPU. On a CPU a compiled kernel serves float32 and float64; elsewhere the operations of `info_nce_reference` do.
+time, also on a GPU. On a CPU a compiled kernel serves float32 and float64; elsewhere PyTorch's operations do (`with_gradient`).
 Source: van den Oord et al., Representation Learning with Contrastive Predictive Coding, arXiv 1807.03748; arXiv 2506.22530, Eq. 1, 2, 4 and 5.
 """
 
@@ -20,7 +20,7 @@ from numba.extending import overload
 from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 from rdl_core.kernel_cache import kernel, njit
 
@@ -66,6 +66,21 @@ def info_nce_reference(logits: Tensor, pairs: Pairs) -> Tensor:
     return -(logsigmoid(logits - negatives) * weight.view_as(logits)).sum()
 
 
+def with_gradient(logits: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+    """Returns the sum and its gradient in as few of PyTorch's operations as there are: on a GPU launches, not numbers, take the time."""
+    is_negative = pairs.rank.unsqueeze(1) < pairs.bound.unsqueeze(2)
+    is_negative.view(-1).index_fill_(0, pairs.place, False)
+    negatives = logits.masked_fill(is_negative.logical_not_(), torch.finfo(logits.dtype).min)
+    log_sum = negatives.logsumexp(2)
+    at_place = pairs.place.div(logits.shape[2], rounding_mode="floor")
+    gap = log_sum.view(-1).index_select(0, at_place) - logits.reshape(-1).index_select(0, pairs.place)
+    weight = pairs.weight.to(logits.dtype)
+    total = torch.dot(softplus(gap), weight)
+    slope = logits.new_zeros(logits.numel()).index_copy_(0, pairs.place, gap.sigmoid_().mul_(weight)).view(logits.shape)
+    gradient = (negatives - log_sum.unsqueeze(2)).exp_().mul_(slope.sum(2, keepdim=True)).sub_(slope)
+    return total, gradient
+
+
 class _InfoNce(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, pairs: Pairs) -> Tensor:
@@ -75,10 +90,7 @@ class _InfoNce(Function):
             arrays = (t.numpy() for t in (logits, pairs.place, pairs.weight, pairs.rank, pairs.bound, gradient))
             total = logits.new_tensor(_weigh(*arrays))
         else:
-            with torch.enable_grad():
-                logits = logits.detach().requires_grad_()
-                total = info_nce_reference(logits, pairs)
-                (gradient,) = torch.autograd.grad(total, logits)
+            total, gradient = with_gradient(logits.detach(), pairs)
         ctx.save_for_backward(gradient)
         return total.detach()
 

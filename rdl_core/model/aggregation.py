@@ -78,7 +78,8 @@ class TimeAttention(Aggregation):
         """Returns [targets, channels]; see `Aggregation`."""
         key_value = edges.of_sources(self.key_value(source))
         if edges.age_days is not None:
-            ages = self.age_encoding(edges.age_days.log1p() * LOG_AGE_FACTOR)
+            age_days = edges.age_days.to(self.age_encoding.frequency.dtype)
+            ages = self.age_encoding(age_days.log1p() * LOG_AGE_FACTOR)
             key_value = key_value + self.of_age(ages.to(source.dtype))
         key, value = key_value.unflatten(1, (2, self.heads, -1)).unbind(1)  # [edges, heads, channels / heads]
         query = edges.of_targets(self.query(target)).view_as(key)

@@ -97,7 +97,7 @@ class RelationalEncoder(torch.nn.Module):
         """Adds an encoding of each row's age at the moment of the question; [rows] float days for tables with a time column."""
         out = dict(x_dict)
         for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
-            age = age_days[table]
+            age = age_days[table].to(self.time_encoding.frequency.dtype)
             age = torch.log1p(age) * LOG_AGE_FACTOR if self.config.age_scale == "log_days" else age
             out[table] = out[table] + linear(self.time_encoding(age).to(out[table].dtype))
         return out
