@@ -22,6 +22,7 @@ import torch
 from safetensors.torch import load_file
 
 from distributed.__main__ import main
+from distributed.cannot_run import CannotRun
 from distributed.runs.checkpoint import CheckpointPolicy
 from distributed.runs.commits import SNAPSHOT
 from distributed.runs.journal import Journal
@@ -289,14 +290,19 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
 # ------------------------------------------------------------------------------------- the other users of the session
 
 
+def test_fewer_samples_per_step_than_workers_are_refused(nasty_store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="samples_per_step is 2; 3 workers need one each at least"):
+        run(nasty_store, tmp_path, workers=1, max_workers=3)
+
+
 @pytest.mark.ray
 def test_more_cpus_than_the_session_has_are_refused_with_the_arithmetic(
     ray_session: None, nasty_store: Store, tmp_path: Path
 ) -> None:
-    with pytest.raises(RuntimeError, match=r"the run needs 106 = 100 workers \+ 5 samplers \+ 1"):
+    with pytest.raises(CannotRun, match=r"the run needs 106 = 100 workers \+ 5 samplers \+ 1"):
         pretrain(
             nasty_store,
-            small_config(),
+            small_config(samples_per_step=100),
             tmp_path,
             workers=100,
             samplers=5,
