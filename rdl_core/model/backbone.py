@@ -95,12 +95,16 @@ class RelationalEncoder(torch.nn.Module):
 
     def add_relative_time(self, x_dict: Mapping[str, Tensor], age_days: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Adds an encoding of each row's age at the moment of the question; [rows] float days for tables with a time column."""
-        out = dict(x_dict)
+        return {**x_dict, **{t: x_dict[t] + encoded for t, encoded in self.encode_ages(age_days).items()}}
+
+    def encode_ages(self, age_days: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns [ages, channels] per table with a time column, from float days [ages]."""
+        encoded = {}
         for table, linear in zip(self.timed_tables, self.time_maps, strict=True):
             age = age_days[table].to(self.time_encoding.frequency.dtype)
             age = torch.log1p(age) * LOG_AGE_FACTOR if self.config.age_scale == "log_days" else age
-            out[table] = out[table] + linear(self.time_encoding(age).to(out[table].dtype))
-        return out
+            encoded[table] = linear(self.time_encoding(age).to(linear.weight.dtype))
+        return encoded
 
     def propagate(
         self,

@@ -77,7 +77,8 @@ class TaskBatch:
     Args:
         frames: Per table the distinct rows.
         index: Per table int64 [nodes] into them.
-        age_days: Per table with a time column float [nodes], at the seed's time.
+        distinct_age_days: Per table with a time column the ages of its nodes at the seeds' times, each once, float [ages].
+        age_index: Per table with a time column int64 [nodes] into them.
         edges: What each layer needs, see `edges_within_hops`; the last item has all edges.
         num_nodes_per_hop: Per table [hops + 1] counts.
         entity_table: Table of the seeds, its first `num_seeds` nodes.
@@ -85,17 +86,23 @@ class TaskBatch:
 
     frames: dict[str, TensorFrame]
     index: dict[str, Tensor]
-    age_days: dict[str, Tensor]
+    distinct_age_days: dict[str, Tensor]
+    age_index: dict[str, Tensor]
     edges: tuple[dict[EdgeType, Edges], ...]
     num_nodes_per_hop: dict[str, list[int]]
     entity_table: str
     num_seeds: int
 
+    @property
+    def age_days(self) -> dict[str, Tensor]:
+        """Per table with a time column float [nodes]."""
+        return {t: ages[self.age_index[t]] for t, ages in self.distinct_age_days.items()}
+
     def to(self, device: torch.device) -> TaskBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        parts: dict[str, Any] = {n: getattr(self, n) for n in ("index", "age_days", "edges")}
+        parts: dict[str, Any] = {n: getattr(self, n) for n in ("index", "distinct_age_days", "age_index", "edges")}
         return replace(self, frames=frames_on_device(self.frames, device), **on_device(parts, device))
 
 
@@ -117,10 +124,12 @@ def collate_trees(
             days = (time_s[trees.seed[table]] - row_time) / SECONDS_PER_DAY
             # Only a seed that is itself a row of a table with time can be dated at or after its question: age 0.
             ages[table] = np.maximum(days, 0.0).astype(np.float32)
+    distinct = {t: np.unique(a, return_inverse=True) for t, a in ages.items()}
     return TaskBatch(
         frames={t: features[t].gather(rows) for t, rows in trees.rows.items()},
         index={t: torch.from_numpy(i.astype(np.int64)) for t, i in trees.index.items()},
-        age_days={t: torch.from_numpy(a) for t, a in ages.items()},
+        distinct_age_days={t: torch.from_numpy(values) for t, (values, _) in distinct.items()},
+        age_index={t: torch.from_numpy(index) for t, (_, index) in distinct.items()},
         edges=edges_within_hops(trees.edges, trees.num_nodes_per_hop, trees.num_edges_per_hop, ages),
         num_nodes_per_hop=trees.num_nodes_per_hop,
         entity_table=trees.entity_table,

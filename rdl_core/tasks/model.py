@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.tasks.batch import TaskBatch
@@ -29,9 +30,9 @@ class TaskModel(torch.nn.Module):
 
     def embed(self, batch: TaskBatch) -> Tensor:
         """Returns vectors of the seeds: [seeds, channels]."""
-        distinct = self.encoder.encode_rows(batch.frames)
-        nodes = {t: torch.nn.functional.embedding(batch.index[t], x) for t, x in distinct.items()}
-        nodes = self.encoder.add_relative_time(nodes, batch.age_days)
+        nodes = {t: embedding(batch.index[t], x) for t, x in self.encoder.encode_rows(batch.frames).items()}
+        for table, encoded in self.encoder.encode_ages(batch.distinct_age_days).items():
+            nodes[table] = nodes[table] + embedding(batch.age_index[table], encoded)
         h = self.encoder.propagate(nodes, batch.edges, batch.num_nodes_per_hop)
         return h[batch.entity_table][: batch.num_seeds]
 

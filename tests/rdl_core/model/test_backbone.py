@@ -32,6 +32,7 @@ from rdl_core.model.message_passing import RelationalLayer
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import TaskBatch, collate_trees
+from rdl_core.tasks.model import TaskModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -243,6 +244,28 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
         alone = encoder.propagate(encoder.add_relative_time(alone, ages), edges)
         for table, h in together.items():
             torch.testing.assert_close(h[part[table]], alone[table], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("hops", [1, 2, 3])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
+def test_distinct_rows_and_ages_give_what_nodes_of_their_own_give(
+    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, aggregation: AggregationConfig
+) -> None:
+    """Fine-tuning's way, in value and gradient, against every node with a vector of its own and no trimming."""
+    encoder, batch = relational_encoder(nasty_store, layers=2, aggregation=aggregation), trees[hops]
+    nodes = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
+    expected = encoder.propagate(encoder.add_relative_time(nodes, batch.age_days), batch.edges[-1])["teams"][:8]
+    expected.square().sum().backward()
+    gradients = {n: p.grad.clone() for n, p in encoder.named_parameters() if p.grad is not None}
+    encoder.zero_grad()
+    found = TaskModel(encoder, 4).embed(batch)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    found.square().sum().backward()
+    for name, parameter in encoder.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=0, atol=1e-10, msg=name)
+        else:
+            assert (gradients.get(name, torch.zeros(1)) == 0).all(), name
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
