@@ -547,6 +547,7 @@ def test_sample_writes_both_files_and_their_counts(tmp_path: Path, capsys: Captu
 
 
 def test_a_database_too_small_for_a_sample_is_refused(work: list[str], capsys: Captured, tmp_path: Path) -> None:
+    runs_dir(work).mkdir(exist_ok=True)
     before = set(runs_dir(work).iterdir()) | {runs_dir(work) / "stores"}
     assert "fewer than the 64 seeds" in refused(capsys, "sample", *work, "--out", str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
