@@ -12,17 +12,14 @@ values than the batch has cells keep their cell vectors. Only the order of multi
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding, embedding_bag, linear, pad
+from torch.nn.functional import embedding_bag, linear, pad
 from torch_frame import TensorFrame, stype
-from torch_frame.data.mapper import TimestampTensorMapper
 from torch_frame.data.stats import StatType
 from torch_frame.nn import StypeWiseFeatureEncoder
-from torch_frame.nn.encoding import CyclicEncoding, PositionalEncoding
 
 NUM_YEARS = 1 << 15
 """Years are stored in 16 bits and begin at a column's oldest (features.py)."""
@@ -44,7 +41,7 @@ def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequ
         module: Any = encoder.encoder_dict[kind.value]
         feature: Any = frame.feat_dict[kind]
         if kind in (stype.numerical, stype.timestamp):
-            of_cells, parameters = (_of_numbers if kind == stype.numerical else _of_times)(module, feature, dtype)
+            of_cells, parameters = module.numbers_and_parameters(feature, dtype)
             numbers.append(of_cells.flatten(1))
             folded.append(torch.cat([torch.bmm(w, parameters.mT) for w in columns], dim=1).mT.flatten(0, 1))
         elif kind == stype.categorical and module.emb.num_embeddings <= feature.numel():
@@ -56,37 +53,6 @@ def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequ
     if numbers:
         total = torch.addmm(total, torch.cat(numbers, dim=1), torch.cat(folded)).to(dtype)
     return sum((part.to(dtype) for part in others), start=total)  # autocast rounds products, not sums
-
-
-def _of_numbers(module: Any, feature: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns (value and 1 [rows, columns, 2], their parameters [columns, 2, channels])."""
-    missing = feature.isnan()
-    value = ((feature - module.mean) / module.std).masked_fill(missing, 0.0)
-    return torch.stack([value, (~missing).to(value.dtype)], dim=2).to(dtype), torch.stack(
-        [module.weight, module.bias], 1
-    )
-
-
-def _of_times(module: Any, feature: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Returns (encoded parts and 1 [rows, columns, 57], their parameters [columns, 57, channels])."""
-    table, begins = _time_table(module.out_size, dtype, feature.device)
-    missing = feature[..., :1] < 0
-    shifted = torch.cat([feature[..., :1] - module.min_year.unsqueeze(1), feature[..., 1:]], dim=2)
-    encoded = embedding((shifted + begins).masked_fill(missing, len(table) - 1), table).flatten(2)
-    parameters = torch.cat([module.weight.flatten(1, 2), module.bias.unsqueeze(1)], dim=1)
-    return torch.cat([encoded, (~missing).to(dtype)], dim=2), parameters
-
-
-@cache
-def _time_table(out_size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns (encodings of all years from a column's first on, of all months, days, ..., part below part, then zeros; where parts begin [7])."""
-    sizes = TimestampTensorMapper.CYCLIC_VALUES_NORMALIZATION_CONSTANT
-    values = torch.cat([torch.arange(n, dtype=torch.float32) / n for n in sizes.tolist()])
-    angles = torch.arange(NUM_YEARS).unsqueeze(1) * PositionalEncoding(out_size).mult_term.to(dtype)
-    begins = torch.cat([torch.tensor([0]), NUM_YEARS + sizes.cumsum(0) - sizes])
-    years = torch.cat([angles.sin(), angles.cos()], dim=1)
-    table = torch.cat([years, CyclicEncoding(out_size)(values), torch.zeros(1, out_size)])
-    return table.to(device, dtype), begins.to(device)
 
 
 def _of_categories(module: Any, feature: Tensor, columns: Sequence[Tensor]) -> Tensor:
