@@ -44,7 +44,7 @@ def small_plan(
 
 def suggested_plan(store_path: Path, folder: Path, data: Path, samples: int) -> SweepPlan:
     """Returns a plan of trials one after another, suggested by how frozen backbones do on two tasks."""
-    base = small_base(8)
+    base = small_base(4)
     space = SearchSpace(
         preset="robust", values={"learning_rate": loguniform(1e-4, 1e-2), "corruption.probability": [0.2, 0.6]}
     )
