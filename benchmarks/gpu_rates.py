@@ -57,10 +57,9 @@ def pretraining_rates(
 def _pretraining_row(
     store: Store, device: torch.device, size: int, precision: Precision, is_compiled: bool, repetitions: int
 ) -> dict[str, Any]:
-    config = replace(paper().pretraining, samples_per_step=size, precision=precision)
+    config = replace(paper().pretraining, samples_per_step=size, precision=precision, compile=is_compiled)
     torch.manual_seed(0)
     model = PretrainingModel(store, config).to(device).train()
-    run: torch.nn.Module = torch.compile(model, dynamic=True) if is_compiled else model  # type: ignore[assignment]
     optimizer = make_optimizer(model, config.learning_rate)
     number = WARM_STEPS + repetitions + PROFILED_STEPS
     subgraphs = subgraphs_of(store, config, range(size * number))
@@ -69,7 +68,7 @@ def _pretraining_row(
         for i in range(number)
     ]
     begun = time.perf_counter()
-    row = _measured(lambda batch: train_step(run, batch, optimizer, SingleProcess()), batches, device)
+    row = _measured(lambda batch: train_step(model, batch, optimizer, SingleProcess()), batches, device)
     row |= {"samples_per_step": size, "precision": precision, "compiled": is_compiled}
     if is_compiled:
         row["seconds_with_compilation"] = round(time.perf_counter() - begun, 1)
