@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from rdl_core.config import robust
-from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.materialization import materialize
-from rdl_core.model.checkpoint import save_pretrained
+from rdl_core.database import open_dataset
+from rdl_core.graph import materialize
+from rdl_core.model import save_pretrained
 from rdl_core.pretraining import pretrain_here, pretrained_checkpoint
 
 data, steps = (*sys.argv[1:], *("../shared/data/rel-f1", "100")[len(sys.argv) - 1 :])
