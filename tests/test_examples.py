@@ -58,5 +58,5 @@ def test_pretraining_without_ray_writes_a_checkpoint(data_root: Path, tmp_path: 
 
 def test_the_script_in_the_readme_is_the_example() -> None:
     lines = (ROOT / "examples" / "pretrain_without_ray.py").read_text().split('"""', 2)[2].strip()
-    assert lines in (ROOT / "README.md").read_text()
+    assert lines in (ROOT / "docs" / "python.md").read_text()
     assert len([line for line in lines.splitlines() if line]) <= 15
