@@ -93,15 +93,6 @@ def sample_layout(
     Raises:
         ValueError: An input breaks these rules; the message names table, key and the first offending row or link.
     """
-    if num_samples < 1:
-        raise ValueError(f"num_samples is {num_samples}; expected at least 1. Skip the step when no sample is left.")
-    for table, of_rows in sample.items():
-        _check_tensor(f"sample[{table!r}]", of_rows, (None,), torch.int64)
-        _check_tensor(f"rank[{table!r}]", rank.get(table), (len(of_rows),), torch.int64)
-    for edge_type, of_key in links.items():
-        _check_tensor(f"links[{edge_type}]", of_key, (2, None), torch.int64)
-        if targets is not None:
-            _check_tensor(f"targets[{edge_type}]", targets.get(edge_type), (of_key.shape[1],), torch.bool)
     samples = {table: numbers.numpy() for table, numbers in sample.items()}
     for table, numbers in samples.items():
         _check_samples(table, numbers, num_samples)
@@ -282,27 +273,11 @@ def _check_links(edge_type: EdgeType, rows: NDArray[np.int64], samples: Mapping[
     is_bad = ((rows < 0) | (rows >= sizes)).any(axis=0)
     if not is_bad.any():
         is_bad = samples[child][rows[0]] != samples[parent][rows[1]]
-        if not is_bad.any():
-            return
+    if not is_bad.any():
+        return
     position = int(is_bad.argmax())
     raise ValueError(
         f"{child}.{fkey_col} -> {parent}: link {position} joins child row {rows[0, position]} to parent row {rows[1, position]}; "
         f"expected row numbers below {len(samples[child])} and {len(samples[parent])}, both ends in one sample. "
         "When samples are joined to a batch, shift the row numbers of each by the rows of those before it."
     )
-
-
-def _check_tensor(name: str, tensor: Tensor | None, shape: tuple[int | None, ...], dtype: torch.dtype) -> None:
-    """Refuses what has not this shape (None: any size) and dtype."""
-    got = "no tensor" if tensor is None else f"{list(tensor.shape)} and {tensor.dtype}"
-    sizes = () if tensor is None else tensor.shape
-    if (
-        len(sizes) != len(shape)
-        or tensor is None
-        or tensor.dtype != dtype
-        or any(n not in (None, m) for n, m in zip(shape, sizes, strict=True))
-    ):
-        wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(
-            f"{name}: expected shape [{wanted}] and dtype {dtype}, got {got}. Give what is empty a tensor of size 0."
-        )

@@ -31,16 +31,12 @@ class ThreeLevelLoss(Module):
             without any key have no context, hence no context matrix.
         channels: Length of all vectors.
         config: Form of each level.
-
-    Raises:
-        ValueError: A name is repeated or unknown, or channels is below 1.
     """
 
     def __init__(
         self, node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int, config: LossConfig
     ) -> None:
         super().__init__()
-        _check_names(node_types, edge_types, channels)
         linked = [t for t in node_types if any(t in (child, parent) for child, _, parent in edge_types)]
         self.node_types, self.channels, self.config = tuple(node_types), channels, config
         self.row = RowLevel(node_types, channels, config)
@@ -71,19 +67,3 @@ class ThreeLevelLoss(Module):
                     f"{name}[{table!r}]: expected shape {shape} and a floating dtype, got {found}. Pass the rows that the layout is of."
                 )
         return {t: x[t].to(torch.promote_types(x[t].dtype, torch.float32)) for t in self.node_types}
-
-
-def _check_names(node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int) -> None:
-    if not node_types or len(set(node_types)) != len(node_types):
-        raise ValueError(f"node_types is {list(node_types)}; expected at least one table, each once.")
-    if len(set(edge_types)) != len(edge_types):
-        raise ValueError(f"edge_types is {list(edge_types)}; expected each foreign key once.")
-    for child, fkey_col, parent in edge_types:
-        for table in (child, parent):
-            if table not in node_types:
-                raise ValueError(
-                    f"edge_types: {child}.{fkey_col} -> {parent} names table {table!r}, which is not in node_types "
-                    f"{list(node_types)}. Add the table or drop the key."
-                )
-    if channels < 1:
-        raise ValueError(f"channels is {channels}; expected at least 1, the width of the rows after message passing.")

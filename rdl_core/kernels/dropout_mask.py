@@ -38,20 +38,21 @@ def _keys(key, rows):  # type: ignore[no-untyped-def]
     return out
 
 
-def dropout_mask(keys: Tensor, number: int, cells: int, probability: float) -> Tensor:
-    """Returns float32 [rows, cells] of 0 and 1 / (1 - probability).
+def dropout_mask(keys: Tensor, numbers: range, cells: int, probability: float) -> Tensor:
+    """Returns float32 [masks, rows, cells] of 0 and 1 / (1 - probability).
 
     Args:
         keys: int64 [rows].
-        number: Tells the dropout modules of one model apart.
+        numbers: One per mask; they tell the dropout modules of one model, and the calls of each, apart.
         cells: Cells per row.
-        probability: Of a zero, in [0, 1).
+        probability: Probability of a zero, in [0, 1).
     """
     if keys.device.type != "cpu":
-        return dropout_mask_reference(keys, number, cells, probability)
-    mask = np.empty((len(keys), cells), np.float32)
-    _fill(mask, keys.numpy(), number, np.uint64(_threshold(probability)), np.float32(1.0 / (1.0 - probability)))
-    return torch.from_numpy(mask)
+        return dropout_mask_reference(keys, numbers, cells, probability)
+    masks = np.empty((len(numbers), len(keys), cells), np.float32)
+    for mask, number in zip(masks, numbers, strict=True):
+        _fill(mask, keys.numpy(), number, np.uint64(_threshold(probability)), np.float32(1.0 / (1.0 - probability)))
+    return torch.from_numpy(masks)
 
 
 @njit(cache=True, nogil=True)
@@ -70,10 +71,10 @@ def _fill(mask, keys, number, threshold, scale):  # type: ignore[no-untyped-def]
             row[j] = scale if ((draws >> np.uint64(16 * (j % 4))) & low) >= threshold else np.float32(0.0)
 
 
-def dropout_mask_reference(keys: Tensor, number: int | Tensor, cells: int, probability: float) -> Tensor:
-    """The same in PyTorch's operations, on any device; for numbers int64 [modules, 1] float32 [modules, rows, cells], in as many operations."""
-    numbers = torch.full_like(keys[:1], number) if isinstance(number, int) else number
-    start = _mixed((keys ^ _mixed(numbers + _signed(GAMMA))) + _signed(GAMMA))
+def dropout_mask_reference(keys: Tensor, numbers: range, cells: int, probability: float) -> Tensor:
+    """Returns the same by PyTorch's operations, on any device, in as many operations for all masks as for one."""
+    number = torch.arange(numbers.start, numbers.stop, numbers.step, device=keys.device).unsqueeze(1)
+    start = _mixed((keys ^ _mixed(number + _signed(GAMMA))) + _signed(GAMMA))
     counters = torch.arange((cells + 3) // 4, device=keys.device) * _signed(GAMMA)
     draws = _mixed(start.unsqueeze(-1) + counters)
     parts = torch.stack([_shifted(draws, shift) & 0xFFFF for shift in (0, 16, 32, 48)], dim=-1)
@@ -90,12 +91,12 @@ def _signed(number: int) -> int:
 
 
 def _shifted(x: Tensor, places: int) -> Tensor:
-    """A logical shift to the right of int64."""
+    """Returns int64 shifted to the right as if it had no sign."""
     return (x >> places) & ((1 << (64 - places)) - 1)
 
 
 def _mixed(x: Tensor) -> Tensor:
-    """`random_streams.mix` on int64, whose arithmetic wraps alike."""
+    """Returns `random_streams.mix` on int64, whose arithmetic wraps alike."""
     x = (x ^ _shifted(x, 30)) * _signed(MIX_1)
     x = (x ^ _shifted(x, 27)) * _signed(MIX_2)
     return x ^ _shifted(x, 31)

@@ -61,7 +61,7 @@ def info_nce_reference(logits: Tensor, pairs: Pairs) -> Tensor:
     return -(logsigmoid(logits - negatives) * weight.view_as(logits)).sum()
 
 
-def with_gradient(logits: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
+def _with_gradient(logits: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
     """Returns the sum and its gradient in few operations: on a GPU launches, not numbers, take the time."""
     is_negative = pairs.rank.unsqueeze(1) < pairs.bound.unsqueeze(2)
     is_negative.view(-1).index_fill_(0, pairs.place, False)
@@ -88,18 +88,3 @@ class _InfoNce(Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         (gradient,) = ctx.saved_tensors
         return gradient * grad, None
-
-
-def _with_gradient(logits: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-    """Returns the sum and its gradient in few operations: on a GPU launches, not numbers, take the time."""
-    is_negative = pairs.rank.unsqueeze(1) < pairs.bound.unsqueeze(2)
-    is_negative.view(-1).index_fill_(0, pairs.place, False)
-    negatives = logits.masked_fill(is_negative.logical_not_(), torch.finfo(logits.dtype).min)
-    log_sum = negatives.logsumexp(2)
-    at_place = pairs.place.div(logits.shape[2], rounding_mode="floor")
-    gap = log_sum.view(-1).index_select(0, at_place) - logits.reshape(-1).index_select(0, pairs.place)
-    weight = pairs.weight.to(logits.dtype)
-    total = torch.dot(softplus(gap), weight)
-    slope = logits.new_zeros(logits.numel()).index_copy_(0, pairs.place, gap.sigmoid_().mul_(weight)).view(logits.shape)
-    gradient = (negatives - log_sum.unsqueeze(2)).exp_().mul_(slope.sum(2, keepdim=True)).sub_(slope)
-    return total, gradient

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rdl_core.kernels.dropout_mask import dropout_mask, dropout_mask_reference, row_keys
-from rdl_core.model.dropout import MAX_CALLS, KeyedDropout, SharedMasks
+from rdl_core.model.dropout import MAX_CALLS, KeyedDropout, masks
 
 DEVICES = [
     "cpu",
@@ -20,14 +20,14 @@ DEVICES = [
 @pytest.mark.parametrize("cells", [0, 1, 2, 6, 7, 128])
 def test_the_kernel_draws_the_bits_of_the_reference(cells: int, probability: float, device: str) -> None:
     keys = row_keys([(5, (3, 1, 7, 0)), (0, (9,)), (3, (3, 1, 8, 0))])
-    expected = dropout_mask_reference(keys, 77, cells, probability)
-    found = dropout_mask(keys.to(device), 77, cells, probability)
-    assert found.shape == (8, cells)
+    expected = dropout_mask_reference(keys, range(77, 80, 2), cells, probability)
+    found = dropout_mask(keys.to(device), range(77, 80, 2), cells, probability)
+    assert found.shape == (2, 8, cells)
     assert torch.equal(found.cpu(), expected)
 
 
 def dropped(*segments: tuple[int, tuple[int, ...]], number: int = 0) -> Tensor:
-    return dropout_mask(row_keys(segments), number, 32, 0.4)
+    return dropout_mask(row_keys(segments), range(number, number + 1), 32, 0.4)[0]
 
 
 def test_the_mask_of_a_sample_is_the_same_in_any_batch() -> None:
@@ -68,8 +68,8 @@ def test_each_call_within_a_pass_has_a_mask_of_its_own_and_a_pass_can_be_repeate
 
 def test_masks_that_modules_draw_together_are_those_that_each_draws_alone() -> None:
     keys = row_keys([(6, (3, 1, 7, 0)), (2, (3, 1, 8, 0))])
-    together = SharedMasks(first_number=70_000, num_modules=3).draw(keys, call=2, cells=10, probability=0.4)
-    alone = [dropout_mask(keys, (70_000 + i) * MAX_CALLS + 2, 10, 0.4) for i in range(3)]
+    together = dropout_mask_reference(keys, range(70_000 * MAX_CALLS + 2, 70_003 * MAX_CALLS, MAX_CALLS), 10, 0.4)
+    alone = [masks(keys, range(i, i + 1), 2, 10, 0.4)[0] for i in range(70_000, 70_003)]
     assert torch.equal(together, torch.stack(alone))
 
 
