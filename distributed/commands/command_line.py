@@ -171,12 +171,14 @@ def _without_ignored(words: Sequence[str], options: type[Any]) -> list[str]:
 
 
 def _lists_of(options: type[Any]) -> set[str]:
-    """The options that take several values."""
+    """The options that take several values, also those of configurations."""
     found = set()
     for name, hint in typing.get_type_hints(options).items():
-        kinds = {typing.get_origin(part) for part in (hint, *typing.get_args(hint))}
-        if kinds & {tuple, dict}:
+        kinds = (hint, *typing.get_args(hint))
+        if {typing.get_origin(kind) for kind in kinds} & {tuple, dict}:
             found.add(f"--{name.replace('_', '-')}")
+        for kind in (kind for kind in kinds if isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+            found |= {f"--{name.replace('_', '-')}.{below[2:]}" for below in _lists_of(kind)}
     return found
 
 

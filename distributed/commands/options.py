@@ -25,6 +25,7 @@ from distributed.commands.shared_options import (
 )
 from distributed.importing.config import ImportConfig
 from distributed.runs.preset_file import pretraining_preset
+from rdl_core.checkpoint_files import backbone_of, read_description
 from rdl_core.config import (
     PRESETS,
     AggregationKind,
@@ -56,6 +57,16 @@ def with_given_kinds(backbone: BackboneConfig, given: Given, prefix: str) -> Bac
 def given_preset(given: Given) -> Preset:
     """Returns the built-in preset that the command line names."""
     return PRESETS.get(given("--preset") or "robust", PRESETS["robust"])()
+
+
+def pretrained_backbone(checkpoint: Path) -> BackboneConfig:
+    """Returns the form of a checkpoint's backbone.
+
+    Raises:
+        FileNotFoundError: There is no checkpoint.
+        ValueError: It is of another kind, or damaged.
+    """
+    return backbone_of(read_description(checkpoint, kind="pretrained"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,8 +238,9 @@ class Finetune(WorkerOptions):
 
     @classmethod
     def defaults(cls, given: Given) -> Finetune:
-        preset = given_preset(given)
-        backbone = with_given_kinds(preset.pretraining.backbone, given, "--backbone")
+        preset, checkpoint = given_preset(given), given("--checkpoint")
+        start = preset.pretraining.backbone if checkpoint is None else pretrained_backbone(Path(checkpoint))
+        backbone = with_given_kinds(start, given, "--backbone")
         return cls(task=tyro.MISSING, arm=tyro.MISSING, config=preset.finetuning, backbone=backbone)
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed.commands.inputs import open_data, open_run, open_store
-from distributed.commands.options import Evaluate, Finetune
+from distributed.commands.options import Evaluate, Finetune, pretrained_backbone
 from distributed.console import bar, say
 from distributed.runs.folder import finish
-from rdl_core.checkpoint_files import backbone_of, read_description, weights_digest
-from rdl_core.config import PRESETS, BackboneConfig, check_arm
+from rdl_core.checkpoint_files import read_description, weights_digest
+from rdl_core.config import BackboneConfig, check_arm
 
 if TYPE_CHECKING:
     from distributed.training.finetune import FinetuneJob
@@ -80,15 +80,15 @@ def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | Non
 
     Raises:
         FileNotFoundError: There is no checkpoint.
-        ValueError: It is of another kind; or options of arm scratch are given beside it.
+        ValueError: It is of another kind; or the options name another backbone than it has.
     """
     if options.checkpoint is None:
         return options.backbone, None
-    if options.backbone != PRESETS[options.preset]().pretraining.backbone:
+    if options.backbone != pretrained_backbone(options.checkpoint):
         raise ValueError(
             "--rows, --num-layers, --aggregation and --backbone... are for arm scratch; a checkpoint has its own"
         )
-    return backbone_of(read_description(options.checkpoint, kind="pretrained")), weights_digest(options.checkpoint)
+    return options.backbone, weights_digest(options.checkpoint)
 
 
 def run_evaluate(options: Evaluate) -> dict[str, Any]:

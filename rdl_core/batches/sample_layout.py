@@ -177,6 +177,7 @@ def _count_pairs(anchor, candidate, is_input, num_anchors, rank, max_negatives, 
     A candidate that an anchor must leave out pushes the anchor's bound one further, if it lies below it; candidates are visited by rank.
     """
     num_samples, num_candidates = rank.shape
+    max_negatives = min(max_negatives, num_candidates)
     by_rank = np.full((num_samples, num_candidates), -1, np.int64)
     order = np.full((num_samples, num_candidates), NO_CANDIDATE, np.int32)
     number = np.zeros((num_samples, num_anchors), np.int64)

@@ -27,7 +27,8 @@ def checked(cls: type[Config]) -> type[Config]:
 
     The object raises ValueError, one line per wrong field.
     """
-    made: Any = dataclass(frozen=True, kw_only=True, config=ConfigDict(strict=True, extra="forbid"))(cls)
+    rules = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+    made: Any = dataclass(frozen=True, kw_only=True, config=rules)(cls)
     make = made.__init__
 
     @functools.wraps(make)

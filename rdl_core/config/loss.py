@@ -25,7 +25,7 @@ class LossConfig:
     code)."""
     context_bias: bool
     """The context maps have a bias, zero at the start."""
-    initial_scale: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    initial_scale: Annotated[float, Field(gt=0.0)]
     """Every matrix starts normal with standard deviation initial_scale / sqrt(channels). At exactly 0 the rows would get no gradient from any
     level."""
     max_negatives: PositiveInt = 256

@@ -21,9 +21,6 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data.stats import StatType
 from torch_frame.nn import StypeWiseFeatureEncoder
 
-NUM_YEARS = 1 << 15
-"""Years are stored in 16 bits and begin at a column's oldest (features.py)."""
-
 
 def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequence[torch.nn.Linear]) -> Tensor:
     """Returns [rows, out_features of all maps side by side] of each map on the rows' concatenated cell vectors.

@@ -26,10 +26,13 @@ from distributed.cannot_run import CannotRun
 from distributed.commands.command_line import Command, parse, run
 from distributed.commands.inputs import with_samples_for
 from distributed.commands.options import COMMANDS, Evaluate, Finetune, Pretrain, Sample
+from distributed.commands.tasks import backbone_to_start_from
 from distributed.sampling.placement import PlacementName
+from rdl_core.checkpoint_files import FORMAT_VERSION
 from rdl_core.config import (
     PRESETS,
     Arm,
+    BackboneConfig,
     LinearRows,
     MeanAggregation,
     Precision,
@@ -137,6 +140,8 @@ def refused_line(capsys: Captured, *arguments: str) -> str:
         ("pretrain --workers 4:2", "--workers must be N or LEAST:MOST, at least 1, got '4:2'"),
         ("pretrain --shards 2", "--shards 2 goes with --placement sharded, not auto"),
         ("finetune --task t --arm scratch --config.batch-size 1", "FinetuningConfig.batch_size is 1; it should be greater than or equal to 2"),
+        ("pretrain --config.learning-rate inf", "PretrainingConfig.learning_rate is inf; it should be a finite number"),
+        ("pretrain --config.stop-below nan", "PretrainingConfig.stop_below is nan; it should be a finite number"),
         ("finetune --task t --arm scratch --workers 0", "--workers must be at least 1, got 0"),
         ("finetune --task t --arm scratch --max-steps -3", "--max-steps is -3; it should be greater than 0"),
         ("sample --out x --samples 0", "--samples must be at least 1, got 0"),
@@ -248,6 +253,23 @@ def test_a_list_given_twice_adds_up() -> None:
     ]
     times = parsed("import", "--time-cols", "a", "t", *words, "--time-cols", "b", "u").time_cols
     assert times == {"a": "t", "b": "u"}
+    words = ["--config.sampling.num-neighbors", "8", "--config.sampling.num_neighbors=4", "2"]
+    finetune = parsed("finetune", "--task", "t", "--arm", "scratch", *words)
+    assert finetune.config.sampling.num_neighbors == (8, 4, 2)
+
+
+def test_a_checkpoint_has_its_own_backbone_and_another_beside_it_is_refused(tmp_path: Path) -> None:
+    backbone = BackboneConfig(channels=64, rows="resnet")
+    description = {"format_version": FORMAT_VERSION, "kind": "pretrained", "backbone": dataclasses.asdict(backbone)}
+    (tmp_path / "model.json").write_text(json.dumps(description))
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    words = ["finetune", "--task", "t", "--arm", "frozen", "--checkpoint", str(tmp_path)]
+    for same in ("", "--rows resnet", "--backbone.channels 64", "--preset paper"):
+        assert backbone_to_start_from(parsed(*words, *same.split()))[0] == backbone
+    preset = PRESETS["robust"]().pretraining.backbone
+    for other in (f"--rows {preset.rows.kind}", f"--backbone.channels {preset.channels}", "--num-layers 3"):
+        with pytest.raises(ValueError, match="a checkpoint has its own"):
+            backbone_to_start_from(parsed(*words, *other.split()))
 
 
 def test_samples_per_step_are_raised_to_one_per_worker_and_that_is_said(capsys: Captured) -> None:

@@ -27,7 +27,7 @@ def test_grids_pad_in_order_and_copy_only_when_they_must() -> None:
     assert one.pad(values).data_ptr() == values.data_ptr()
 
 
-@pytest.mark.parametrize("max_negatives", [1, 2, 5, 256])
+@pytest.mark.parametrize("max_negatives", [1, 2, 5, 256, 1 << 40])
 @pytest.mark.parametrize("parent", ["parent", "child"])
 def test_negatives_and_weights_are_those_of_loops(parent: str, max_negatives: int) -> None:
     config = LossConfig(
