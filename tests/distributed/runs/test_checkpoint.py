@@ -166,7 +166,7 @@ def test_a_checkpoint_of_another_run_is_refused_with_the_difference(
     before = cpu_weights(other.model)
     changed = dataclasses.replace(other.config, **changes)
     other.identity = run_identity(changed, store or whole.store.content_hash, "abc")
-    with pytest.raises(ValueError, match=f"(?s)of another run.*{shown}.*Remedy"):
+    with pytest.raises(ValueError, match=f"(?s)another run.*{shown}.*Remedy"):
         other.load(whole.folder / "checkpoint_3")
     require_same_bits(other.model.state_dict(), before)
 

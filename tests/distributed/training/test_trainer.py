@@ -85,10 +85,10 @@ class Blocks:
 
 @pytest.fixture(scope="module", params=[2, 5], ids=["even", "uneven"])
 def dealt(request: pytest.FixtureRequest, nasty_store: Store) -> tuple[StepPlan, HGSampling, list[pa.Table]]:
-    """(plan, sampler, sampled blocks of 24 steps) of 60 steps on two workers."""
-    config = small_config()
+    """The plan of 60 steps on two workers, its sampler, and blocks of 24 steps."""
+    config = small_config(samples_per_step=request.param)
     sampler = HGSampling(nasty_store.graph, config.sampling, seed=config.seed, before_s=nasty_store.schema.cutoff_s + 1)
-    plan = step_plan(request.param, 2, sampler)
+    plan = step_plan(config, 2, sampler)
     plan = dataclasses.replace(plan, samples_per_block=24 * plan.rows_per_worker)
     hg_sampler = HGSampler(Placement(str(nasty_store.path)), config.sampling, config.seed)
     return plan, sampler, [hg_sampler(t) for t in seed_tables(plan, sampler, 0, 60)]
@@ -118,7 +118,9 @@ def test_a_worker_gets_the_samplers_samples_of_its_steps_in_order(
 def test_a_worker_refuses_blocks_that_were_dealt_otherwise(dealt: Dealt, nasty_store: Store, order: list[int]) -> None:
     plan, _, blocks = dealt
     steps = worker_steps(Blocks([blocks[i] for i in order]), plan, 0, 0, nasty_store)  # type: ignore[arg-type]
-    with pytest.raises(RuntimeError, match="rank 0 expected sample .* dealt otherwise than planned"):
+    with pytest.raises(
+        RuntimeError, match="rank 0 expected sample .* Ray Data dealt its blocks otherwise than planned"
+    ):
         list(steps)
 
 
