@@ -106,13 +106,15 @@ def run(command: Command, options: Any) -> int:
         _forget_unused_runs()
         if os.environ.get("RDL_TRACEBACK"):
             raise
-        if isinstance(error, INPUT_ERRORS):
-            _show(type(error).__name__, str(error), "(RDL_TRACEBACK=1 shows where it was raised)")
-            return 2
-        if (last_lines := _of_a_worker(error)) is None:
+        if (
+            last_lines := _of_a_worker(error)
+        ) is not None:  # before the others: Ray's error of a task is of its cause's type, too
+            _show("the run failed on a worker", last_lines, "(RDL_TRACEBACK=1 shows all of it)")
+            return 1
+        if not isinstance(error, INPUT_ERRORS):
             raise
-        _show("the run failed on a worker", last_lines, "(RDL_TRACEBACK=1 shows all of it)")
-        return 1
+        _show(type(error).__name__, str(error), "(RDL_TRACEBACK=1 shows where it was raised)")
+        return 2
     if options.json:
         print(json.dumps(result, default=str), flush=True)
     return command.exit_status(result)

@@ -495,6 +495,17 @@ def test_only_errors_that_tell_what_to_give_instead_end_as_bad_input(capsys: Cap
     assert "fewer --workers" in capsys.readouterr().err
 
 
+def fail_on_a_worker(options: NoOptions) -> dict[str, Any]:
+    from ray.exceptions import RayTaskError
+
+    raise RayTaskError("f", "frames", ValueError("expected 2 columns, got 3")).as_instanceof_cause()
+
+
+def test_an_error_of_a_worker_is_no_bad_input_whatever_its_type(capsys: Captured) -> None:
+    assert run(Command(options=NoOptions, runner=f"{__name__}:fail_on_a_worker"), NoOptions()) == 1
+    assert "ValueError: expected 2 columns, got 3" in capsys.readouterr().err
+
+
 # -------------------------------------------------------------------------------------------------------- whole runs
 
 
