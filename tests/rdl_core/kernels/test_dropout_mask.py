@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
 from rdl_core.kernels.dropout_mask import dropout_mask, dropout_mask_reference, row_keys
-from rdl_core.model.dropout import MAX_CALLS, KeyedDropout, masks
+from rdl_core.model.dropout import MAX_CALLS, KeyedDropout, masks, replace_dropout
 
 DEVICES = [
     "cpu",
@@ -71,6 +73,29 @@ def test_masks_that_modules_draw_together_are_those_that_each_draws_alone() -> N
     together = dropout_mask_reference(keys, range(70_000 * MAX_CALLS + 2, 70_003 * MAX_CALLS, MAX_CALLS), 10, 0.4)
     alone = [masks(keys, range(i, i + 1), 2, 10, 0.4)[0] for i in range(70_000, 70_003)]
     assert torch.equal(together, torch.stack(alone))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_every_pass_uses_the_masks_of_its_own_keys_also_after_evaluation_and_in_a_copy(device: str) -> None:
+    model = torch.nn.Sequential(torch.nn.Dropout(0.4), torch.nn.Identity(), torch.nn.Dropout(0.4)).to(device)
+    replace_dropout(model, 5)
+    keys = [row_keys([(6, (3, 1, sample, 0))]).to(device) for sample in (7, 8)]
+
+    def passed(one: torch.nn.Module, number: int) -> Tensor:
+        for module in one.modules():
+            if isinstance(module, KeyedDropout):
+                module.set_keys(keys[number])
+        out: Tensor = one(torch.ones(6, 32, device=device))
+        return out
+
+    expected = [masks(k, range(5, 6), 0, 32, 0.4)[0] * masks(k, range(6, 7), 0, 32, 0.4)[0] for k in keys]
+    other = copy.deepcopy(model)
+    for one, number in ((model, 0), (model, 1), (other, 0), (model, 1), (other, 0)):
+        assert torch.equal(passed(one, number), expected[number])
+    model.eval()
+    assert (passed(model, 0) == 1).all()
+    model.train()
+    assert torch.equal(passed(model, 0), expected[0])
 
 
 def test_keys_of_another_batch_are_refused() -> None:

@@ -374,3 +374,11 @@ def test_row_encoders_and_aggregations_of_somebody_else_take_part(nasty_store: S
         assert h.shape == (batch.frames[table].num_rows, CHANNELS)
         assert torch.equal(h, out[1][table])  # its dropout follows the rows' keys
     assert any(isinstance(m, KeyedDropout) for m in encoder.modules())
+
+
+def test_dropouts_are_told_apart_across_tables(nasty_store: Store) -> None:
+    """Rows of two tables may have equal keys; the numbers of the modules keep their masks apart."""
+    config = BackboneConfig(channels=CHANNELS, rows=ResNetRows(dropout=0.1))
+    encoder = RelationalEncoder(nasty_store.schema, nasty_store.graph.edge_types, config)
+    numbers = [m.number for m in encoder.modules() if isinstance(m, KeyedDropout)]
+    assert len(set(numbers)) == len(numbers) > len(nasty_store.schema.tables)
