@@ -4,6 +4,7 @@
     link:    logits[v, u] = h[u] @ W[u -> v] @ h[v]; shared: W[parent -> child] = W[child -> parent].T
     context: logits[v, u] = c[u] @ h[v], where c[u] is the mean over the neighbours w of u of h[w] @ W[table of w] + b[table of w]
 
+In: per table [rows, channels], clean and corrupted rows after message passing, and the layout of the same rows. Out: a `LossSum`.
 Promises: an input without a negative leaves both sum and count, and 1.0 is chance; negatives never leave their sample, so the sums of a batch are
 the sums of its samples; every parameter gets a gradient in every batch, even if its table or key is empty there.
 Cost: one block of logits per table, and per key and direction.
@@ -41,29 +42,13 @@ class LossSum:
     total: Tensor
     count: Tensor
 
-    def __add__(self, other: LossSum) -> LossSum:
-        return LossSum(self.total + other.total, self.count + other.count)
-
     @property
     def mean(self) -> Tensor:
         """total / count; 0 with its graph where there is no input."""
         return self.total / self.count.clamp(min=1)
 
 
-class Level(Module):
-    """One level of the loss, over all its tables or keys."""
-
-    def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> LossSum:
-        """Returns the sum of the level's losses.
-
-        Args:
-            h, h_corrupted: [rows, channels] per table, clean and corrupted rows after message passing.
-            layout: Of the same rows.
-        """
-        raise NotImplementedError
-
-
-class RowLevel(Level):
+class RowLevel(Module):
     """Eq. 1: a row finds itself among the corrupted rows of its table.
 
     Args:
@@ -78,7 +63,7 @@ class RowLevel(Level):
         self.matrices = _matrices(len(node_types), channels, config)
 
     def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> LossSum:
-        """Returns the sum over all rows; see `Level`."""
+        """Returns the sum over all rows."""
         sums = []
         for table, matrix in zip(self.node_types, self.matrices, strict=True):
             grid, candidates = layout.grids[table], h_corrupted[table]
@@ -89,7 +74,7 @@ class RowLevel(Level):
         return _added(sums)
 
 
-class LinkLevel(Level):
+class LinkLevel(Module):
     """Eq. 2: the end of a link finds the other end among the rows of its table, in both directions of each key.
 
     Args:
@@ -104,7 +89,7 @@ class LinkLevel(Level):
         self.matrices = _matrices(len(edge_types) * (1 if self.is_shared else 2), channels, config)
 
     def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> LossSum:
-        """Returns the sum over all links and both directions; see `Level`. Corrupted rows are not read."""
+        """Returns the sum over all links and both directions. Corrupted rows are not read."""
         padded = {table: layout.grids[table].pad(x) for table, x in h.items()}
         sums = []
         for number, edge_type in enumerate(self.edge_types):
@@ -113,15 +98,14 @@ class LinkLevel(Level):
             matrix = self.matrices[number if self.is_shared else 2 * number]
             logits = layout.grids[parent].pad(linear(h[parent], matrix)) @ padded[child].mT
             sums.append(LossSum(info_nce(logits, to_parent), to_parent.count))
-            if (
-                not self.is_shared
-            ):  # (h_v W^T) . h_u = h_v . (h_u W): the product runs on the parents' side, which has fewer rows
+            if not self.is_shared:
+                # (h_v W^T) . h_u = h_v . (h_u W): the product runs on the parents' side, which has fewer rows
                 logits = layout.grids[parent].pad(h[parent] @ self.matrices[2 * number + 1]) @ padded[child].mT
             sums.append(LossSum(info_nce(logits.mT, to_child), to_child.count))
         return _added(sums) if sums else _none(h)
 
 
-class ContextLevel(Level):
+class ContextLevel(Module):
     """Eq. 3 and 4: a row finds the mean of its neighbours among those of the other rows of its table.
 
     Args:
@@ -138,7 +122,7 @@ class ContextLevel(Level):
         self.biases = ParameterList(Parameter(torch.zeros(channels)) for _ in range(num_biases))
 
     def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> LossSum:
-        """Returns the sum over all rows that have a context; see `Level`. Corrupted rows are not read."""
+        """Returns the sum over all rows that have a context. Corrupted rows are not read."""
         sums = []
         for table, context in self.contexts(h, layout).items():
             grid, pairs = layout.grids[table], layout.context[table]

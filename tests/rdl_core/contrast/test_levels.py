@@ -373,7 +373,7 @@ def test_sum_of_a_union_is_the_sum_of_its_parts(with_targets: bool) -> None:
     found = losses(loss, **union, targets=targets, num_samples=a["num_samples"] + b["num_samples"])
     first, second = (losses(loss, **part) for part in parts)
     for level, one in found.items():
-        both = first[level] + second[level]
+        both = LossSum(first[level].total + second[level].total, first[level].count + second[level].count)
         assert one.count == both.count and one.count > 0
         inputs = list(loss.parameters())
         pairs = zip(
@@ -397,7 +397,6 @@ def test_batch_without_rows_is_zero_and_every_parameter_gets_a_gradient() -> Non
 
 def test_mean_divides_by_the_count_once() -> None:
     total = torch.tensor(6.0)
-    assert (LossSum(total, torch.tensor(1)) + LossSum(total, torch.tensor(3))).mean == 3.0
     assert LossSum(total, torch.tensor(4)).mean == 1.5
     assert LossSum(torch.tensor(0.0), torch.tensor(0)).mean == 0.0
 
