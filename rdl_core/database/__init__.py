@@ -4,7 +4,7 @@ All problems of a folder or a task's labels are found together, each with table,
 """
 
 from rdl_core.database.column_checks import DatabaseError, Problem
-from rdl_core.database.dataset import check_excluded_columns, open_dataset, read_table, validate_dataset
+from rdl_core.database.dataset import check_excluded_columns, open_dataset, read_table
 from rdl_core.database.tasks import load_task
 
 __all__ = [
@@ -14,5 +14,4 @@ __all__ = [
     "load_task",
     "open_dataset",
     "read_table",
-    "validate_dataset",
 ]

@@ -98,16 +98,6 @@ def check_excluded_columns(dataset: RelBenchDataset, columns: Sequence[str]) -> 
             )
 
 
-def validate_dataset(dataset: RelBenchDataset) -> None:
-    """Checks the whole folder against the contract at the top of this file; reads key and time columns only.
-
-    Raises:
-        DatabaseError: The folder breaks the contract; it holds all problems found.
-    """
-    check_manifest(dataset.dataset_dir)
-    _check_tables(dataset)
-
-
 def _check_tables(dataset: RelBenchDataset) -> None:
     problems: list[Problem] = []
     schemas: dict[str, pa.Schema] = {}
