@@ -25,22 +25,24 @@ AggregationKind = Literal["sum", "mean", "time_attention"]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+class _Rows:
+    def build(self, schema: TableSchema, channels: int) -> Module:
+        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
+        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
+
+        return make_row_encoder(schema, channels, self)  # type: ignore[arg-type]
+
+
 @checked
-class LinearRows:
+class LinearRows(_Rows):
     """One linear map on the concatenated cell vectors of a row."""
 
     kind: Literal["linear"] = "linear"
     """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
 
-    def build(self, schema: TableSchema, channels: int) -> Module:
-        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
-        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
-
-        return make_row_encoder(schema, channels, self)
-
 
 @checked
-class ResNetRows:
+class ResNetRows(_Rows):
     """A tabular ResNet on the concatenated cell vectors (Gorishniy et al. 2021), as PyTorch Frame has it."""
 
     kind: Literal["resnet"] = "resnet"
@@ -50,15 +52,9 @@ class ResNetRows:
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training."""
 
-    def build(self, schema: TableSchema, channels: int) -> Module:
-        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
-        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
-
-        return make_row_encoder(schema, channels, self)
-
 
 @checked
-class FTTransformerRows:
+class FTTransformerRows(_Rows):
     """A transformer over the cell vectors of a row (Gorishniy et al. 2021), as PyTorch Frame has it."""
 
     kind: Literal["ft_transformer"] = "ft_transformer"
@@ -67,12 +63,6 @@ class FTTransformerRows:
     """Transformer layers."""
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training; attention weights are not."""
-
-    def build(self, schema: TableSchema, channels: int) -> Module:
-        """Returns the row encoder of a table: TensorFrame -> [rows, channels]."""
-        from rdl_core.model.row_encoder import make_row_encoder  # noqa: PLC0415
-
-        return make_row_encoder(schema, channels, self)
 
 
 RowsConfig = LinearRows | ResNetRows | FTTransformerRows
