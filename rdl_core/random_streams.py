@@ -102,6 +102,19 @@ def stream(*numbers: int) -> int:
     return int(_fold_all(np.array([int(n) & 0xFFFFFFFFFFFFFFFF for n in numbers], dtype=np.uint64)))
 
 
+def fold_each(stream: int, numbers: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Returns the child streams of these numbers: uint64 [numbers]."""
+    return _fold_each(np.uint64(stream), numbers)
+
+
+@kernel
+def _fold_each(stream, numbers):  # type: ignore[no-untyped-def]
+    streams = np.empty(len(numbers), np.uint64)
+    for i in range(len(numbers)):
+        streams[i] = fold(stream, numbers[i])
+    return streams
+
+
 def numpy_generator(*numbers: int) -> np.random.Generator:
     """Returns a NumPy generator for the stream of these integers."""
     return np.random.Generator(np.random.Philox(key=stream(*numbers)))

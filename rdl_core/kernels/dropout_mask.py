@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rdl_core.kernel_cache import njit
-from rdl_core.random_streams import PURPOSE_DROPOUT, fold, mix, stream
+from rdl_core.random_streams import PURPOSE_DROPOUT, fold, fold_each, mix, stream
 
 GAMMA = 0x9E3779B97F4A7C15
 MIX_1, MIX_2 = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -26,16 +26,8 @@ def row_keys(segments: Sequence[tuple[int, tuple[int, ...]]]) -> Tensor:
     Args:
         segments: Consecutive (rows, numbers that name their stream), such as (rows of a sample, (seed, epoch, sample, view)).
     """
-    parts = [_keys(np.uint64(stream(PURPOSE_DROPOUT, *numbers)), rows) for rows, numbers in segments]
-    return torch.from_numpy(np.concatenate([np.zeros(0, np.int64), *parts]))
-
-
-@njit(cache=True, nogil=True)
-def _keys(key, rows):  # type: ignore[no-untyped-def]
-    out = np.empty(rows, np.int64)
-    for row in range(rows):
-        out[row] = np.int64(fold(key, row))
-    return out
+    parts = [fold_each(stream(PURPOSE_DROPOUT, *numbers), np.arange(rows)) for rows, numbers in segments]
+    return torch.from_numpy(np.concatenate([np.zeros(0, np.uint64), *parts]).view(np.int64))
 
 
 def dropout_mask(keys: Tensor, numbers: range, cells: int, probability: float) -> Tensor:

@@ -63,7 +63,7 @@ class Balance:
 
 
 def balance(sampler: HGSampling, samples: int) -> Balance:
-    """RowCounts rows and links of the first samples of epoch 0 (at most an epoch), and of plain neighbour sampling from their seeds."""
+    """Counts rows and links of the first samples of epoch 0 (at most an epoch), and of plain neighbour sampling from their seeds."""
     cursors = [(0, k) for k in range(min(samples, sampler.samples_per_epoch))]
     subgraphs = sampler.sample(0, [k for _, k in cursors])
     graph = sampler.graph
@@ -85,16 +85,19 @@ def plain_neighbours(
     for _ in range(sampler.config.num_hops):
         drawn: list[int] = []
         for node, number in zip(new, (generator.random(len(new)) + fan_out).astype(int), strict=True):
-            neighbours = _neighbours(sampler.graph, node, sampler.before_s)
-            chosen = generator.choice(neighbours.total, min(number, neighbours.total), replace=False, shuffle=False)
-            drawn += [neighbours.at(int(i)) for i in chosen]
+            runs = _neighbours(sampler.graph, node, sampler.before_s)
+            ends = np.cumsum([0, *(length for _, _, length, _ in runs)])
+            for i in generator.choice(ends[-1], min(number, ends[-1]), replace=False, shuffle=False):
+                run = int(np.searchsorted(ends, i, side="right")) - 1
+                rows, first, _, offset = runs[run]
+                drawn.append(offset + int(rows[first + i - ends[run]]))
         new = [node for node in dict.fromkeys(drawn) if node not in found]
         found |= dict.fromkeys(new)
     return np.array(list(found), np.int64)
 
 
 def _plain_of_size(sampler: HGSampling, seeds: list[NDArray[np.int64]], num_rows: int) -> tuple[RowCounts, float]:
-    """RowCounts plain samples of about `num_rows` rows in total, and returns their fan-out, found by bisection: totals grow with it."""
+    """Counts plain samples of about `num_rows` rows in total, and returns their fan-out, found by bisection: totals grow with it."""
     low, high = FAN_OUTS
     best: tuple[RowCounts, float] | None = None
     for _ in range(FITTING_STEPS):
@@ -110,7 +113,7 @@ def _plain_of_size(sampler: HGSampling, seeds: list[NDArray[np.int64]], num_rows
 
 
 def count(graph: RelationalEntityGraph, subgraphs: list[NDArray[np.int64]]) -> RowCounts:
-    """RowCounts rows per table and foreign keys between them; each subgraph is int64 [nodes], distinct."""
+    """Counts rows per table and foreign keys between them; each subgraph is int64 [nodes], distinct."""
     rows, links = dict.fromkeys(graph.node_types, 0), dict.fromkeys(graph.edge_types, 0)
     for nodes in subgraphs:
         parts = {
@@ -126,42 +129,21 @@ def count(graph: RelationalEntityGraph, subgraphs: list[NDArray[np.int64]]) -> R
     return RowCounts(rows=rows, links=links)
 
 
-@dataclass(frozen=True)
-class _Neighbours:
-    """The visible neighbours of a row: parents, then ranges of child lists, so that a hub costs no more than another row."""
-
-    graph: RelationalEntityGraph
-    parents: list[int]
-    ranges: list[tuple[int, int, int]]  # (offset of the child table, first, length) in `graph.children`
-
-    @property
-    def total(self) -> int:
-        return len(self.parents) + sum(length for _, _, length in self.ranges)
-
-    def at(self, i: int) -> int:
-        if i < len(self.parents):
-            return self.parents[i]
-        i -= len(self.parents)
-        for offset, first, length in self.ranges:
-            if i < length:
-                return offset + int(self.graph.children[first + i])
-            i -= length
-        raise IndexError(i)
-
-
-def _neighbours(graph: RelationalEntityGraph, node: int, before_s: int) -> _Neighbours:
+def _neighbours(
+    graph: RelationalEntityGraph, node: int, before_s: int
+) -> list[tuple[NDArray[np.int32], int, int, int]]:
+    """Returns the visible neighbours of a row as runs (array, first, length, first node of the table): a hub costs no more than others."""
     table = int(np.searchsorted(graph.row_offset, node, side="right")) - 1
-    row = node - int(graph.row_offset[table])
-    parents, ranges = [], []
+    row, runs = node - int(graph.row_offset[table]), []
     for k in range(len(graph.edge_types)):
+        child_offset, parent_offset = (int(graph.row_offset[t[k]]) for t in (graph.child_type, graph.parent_type))
         if graph.child_type[k] == table:
-            target = int(graph.parent[graph.parent_offset[k] + row])
-            parent = int(graph.row_offset[graph.parent_type[k]]) + target
-            if target >= 0 and graph.time[parent] < before_s:
-                parents.append(parent)
+            at = int(graph.parent_offset[k]) + row
+            if graph.parent[at] >= 0 and graph.time[parent_offset + graph.parent[at]] < before_s:
+                runs.append((graph.parent, at, 1, parent_offset))
         if graph.parent_type[k] == table:
-            offset, at = int(graph.row_offset[graph.child_type[k]]), graph.indptr_offset[k] + row
-            first, last = int(graph.children_indptr[at]), int(graph.children_indptr[at + 1])
-            visible = int(count_before(graph.children, graph.time, offset, first, last, before_s))
-            ranges.append((offset, first, visible))
-    return _Neighbours(graph, parents, ranges)
+            at = int(graph.indptr_offset[k]) + row
+            first, last = map(int, graph.children_indptr[at : at + 2])
+            visible = int(count_before(graph.children, graph.time, child_offset, first, last, before_s))
+            runs.append((graph.children, first, visible, child_offset))
+    return runs

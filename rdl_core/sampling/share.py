@@ -83,8 +83,7 @@ def cell_bytes(store: Store) -> dict[str, float]:
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Request:
+class Request(NamedTuple):
     """The rows that one share is to expand; rows of table t stand at [row_begin[t], row_begin[t + 1]), its lists alike.
 
     Args:
@@ -105,8 +104,7 @@ class Request:
     with_lists: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class Response:
+class Response(NamedTuple):
     """The answer to a Request, key after key.
 
     Args:
@@ -161,21 +159,7 @@ class GraphShare:
 
     def expand(self, request: Request) -> Response:
         """Returns parents and children of rows that this share owns."""
-        parents, begins, lengths, children = expand(
-            self._topology,
-            self._keys,
-            (
-                request.row_begin,
-                request.rows,
-                request.bounds,
-                request.list_begin,
-                request.list_row,
-                request.list_stream,
-            ),
-            self._max_children,
-            request.with_lists,
-        )
-        return Response(parents=parents, begins=begins, lengths=lengths, children=children)
+        return Response(*expand(self._topology, self._keys, request, self._max_children))
 
     def cells(self, rows: Mapping[str, NDArray[np.int64]]) -> dict[str, SharedRows]:
         """Returns, per table, what this share has of rows that it owns."""

@@ -31,15 +31,15 @@ def _degree(indptr, children_time, low_at, bounds, row, list_base):
 
 
 @kernel
-def expand(share, keys, request, max_children, with_lists):
+def expand(share, keys, request, max_children):
     """Returns the arrays of a share's Response (share.py) in two passes: the first counts, the second writes.
 
     share: (first_row, parent_offset, parent, parent_time, indptr_offset, indptr, list_base, children, children_time); keys: (child_type,
-    parent_type); request: (row_begin, rows, bounds, list_begin, list_row, list_stream).
+    parent_type); request: a Request.
     """
     first_row, parent_offset, parent, parent_time, indptr_offset, indptr, list_base, children, children_time = share
     child_type, parent_type = keys
-    row_begin, rows, bounds, list_begin, list_row, list_stream = request
+    row_begin, rows, bounds, list_begin, list_row, list_stream, with_lists = request
     num_parents, num_lists, num_children = 0, 0, 0
     for k in range(len(child_type)):
         num_parents += row_begin[child_type[k] + 1] - row_begin[child_type[k]]

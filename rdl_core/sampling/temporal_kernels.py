@@ -20,46 +20,21 @@ import numpy as np
 
 from rdl_core.kernel_cache import kernel, kernel_part
 from rdl_core.random_streams import fold, uniform
+from rdl_core.sampling.hg_kernels import count_before
 from rdl_core.sampling.temporal_layout import Layout, Scratch, reserved
-
-
-@kernel
-def fold_each(stream, numbers):
-    """Returns the child streams of these numbers: uint64 [numbers]."""
-    streams = np.empty(len(numbers), np.uint64)
-    for i in range(len(numbers)):
-        streams[i] = fold(stream, numbers[i])
-    return streams
-
-
-@kernel
-def count_before(children, time, low, high, bound):
-    """Counts those of children[low:high] (sorted by their time) that exist before `bound`: the two ends first, then a binary search."""
-    if low == high or time[children[low]] >= bound:
-        return 0
-    if time[children[high - 1]] < bound:
-        return high - low
-    first = low
-    while low < high:
-        middle = (low + high) >> 1
-        if time[children[middle]] < bound:
-            low = middle + 1
-        else:
-            high = middle
-    return low - first
 
 
 @kernel_part
 def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, first, degree):
     """Finds the children (rows of `table`) that each row may get: children[first : first + degree]. Returns how many all take together."""
     indptr, children, before, since = topology.indptr, topology.children, seeds.before, seeds.since
-    time = topology.time[topology.row_offset[table] : topology.row_offset[table + 1]]
+    time, child_offset = topology.time, topology.row_offset[table]
     has_window, offset, total = len(since) > 0 and topology.windowed[table], topology.indptr_offset[key], 0
     for i in range(len(rows)):
         low, high = indptr[offset + rows[i]], indptr[offset + rows[i] + 1]
-        visible = count_before(children, time, low, high, before[row_seed[i]])
+        visible = count_before(children, time, child_offset, low, high, before[row_seed[i]])
         if has_window:
-            hidden = count_before(children, time, low, low + visible, since[row_seed[i]])
+            hidden = count_before(children, time, child_offset, low, low + visible, since[row_seed[i]])
             low, visible = low + hidden, visible - hidden
         if recent and visible > wanted:
             low, visible = low + visible - wanted, wanted

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from rdl_core.config import TemporalSamplingConfig
 from rdl_core.graph.reg import ALWAYS, EdgeType, RelationalEntityGraph, reverse
-from rdl_core.random_streams import PURPOSE_TEMPORAL_SAMPLING, stream
-from rdl_core.sampling.temporal_kernels import fold_each, grow_trees
+from rdl_core.random_streams import PURPOSE_TEMPORAL_SAMPLING, fold_each, stream
+from rdl_core.sampling.temporal_kernels import grow_trees
 from rdl_core.sampling.temporal_layout import Layout, Scratch, Seeds, Topology, collect_edges, collect_nodes
 
 
@@ -149,7 +149,7 @@ class TemporalSampling:
         since = np.empty(0, np.int64)
         if window is not None:
             since = np.where(before < ALWAYS + window, ALWAYS, before - window)  # no wrap at the smallest int64
-        run = np.uint64(stream(self.seed, PURPOSE_TEMPORAL_SAMPLING, epoch))
+        run = stream(self.seed, PURPOSE_TEMPORAL_SAMPLING, epoch)
         return Seeds(rows.astype(np.int32), before, since, fold_each(run, np.asarray(numbers, dtype=np.int64)))
 
     def _new_scratch(self) -> Scratch:
