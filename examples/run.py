@@ -20,7 +20,8 @@ from typing import Any
 from distributed.cluster.session import start_ray
 from distributed.commands.report import ARMS, draw_curves, draw_schema, level_losses, show_results, show_store
 from distributed.console import bar, say
-from distributed.importing import ImportConfig, import_database
+from distributed.importing import ImportConfig
+from distributed.importing.importer import import_database
 from distributed.runs.folder import write_json
 from distributed.runs.tracking import TrackingConfig, run_id
 from distributed.storage.materialize import materialize_in_parallel

@@ -21,6 +21,7 @@ from distributed.importing.refusals import ImportRefused, Refusals
 from distributed.importing.schema import ForeignKey, Kind, SourceTable, TablePlan
 from distributed.importing.types import ARROW_TYPES
 from rdl_core.checksums import sha256_of
+from rdl_core.config import checked
 
 _MINIMAL_SCHEMA = """\
 customers:
@@ -34,6 +35,15 @@ orders:
 
 
 _BLOCK_BYTES = 1 << 24  # a row must fit into one block
+
+
+@checked
+class DeclaredTable:
+    """One table of a schema file."""
+
+    pkey: str | None = None
+    fkeys: dict[str, str] | None = None
+    time_col: str | None = None
 
 
 class FolderSource:
@@ -179,26 +189,13 @@ def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], f
         raise ImportRefused(
             f"--schema-file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
         )
-    if unknown := set(declared) - {"pkey", "fkeys", "time_col"}:
+    try:
+        DeclaredTable(**declared)
+    except (TypeError, ValueError) as error:
         raise ImportRefused(
-            f"--schema-file {schema_file.name}, table {name!r}: unknown {sorted(unknown)}; expected pkey, fkeys, time_col"
-        )
-    _refuse_unquoted(schema_file, name, declared)
-
-
-def _refuse_unquoted(schema_file: Path, table: str, declared: Mapping[str, Any]) -> None:
-    """Refuses names such as no, on and 7, which YAML reads as something else unless they are in quotes."""
-    fkeys = declared.get("fkeys") or {}
-    if not isinstance(fkeys, dict):
-        raise ImportRefused(
-            f"--schema-file {schema_file.name}, table {table!r}: fkeys {fkeys!r}; expected {{column: table}}"
-        )
-    for name in (declared.get("pkey"), declared.get("time_col"), *fkeys, *fkeys.values()):
-        if name is not None and not isinstance(name, str):
-            raise ImportRefused(
-                f"--schema-file {schema_file.name}, table {table!r}: {name!r} is no name; put names that YAML reads as "
-                'something else (no, on, yes, numbers) in quotes: "no"'
-            )
+            f"--schema-file {schema_file.name}, table {name!r}: {error}; put names that YAML reads as something else "
+            '(no, on, yes, numbers) in quotes: "no"'
+        ) from error
 
 
 def _open_csv(path: Path) -> pa_csv.CSVStreamingReader:

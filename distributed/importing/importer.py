@@ -65,11 +65,15 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     """
     start_s = time.perf_counter()
     say = progress or (lambda line: None)
-    refusals, tasks, source = Refusals(), {}, None
+    refusals, tasks = Refusals(), {}
+    source: SqlSource | FolderSource | None = None
     with refusals.each():
         tasks = read_task_files(config.tasks)
     with refusals.each():
-        source = _open(config)
+        if "://" in config.source:
+            source = SqlSource(config.source, config.batch_rows)
+        else:
+            source = FolderSource(config.source, config.schema_file, config.batch_rows)
     refusals.refuse()
     assert source is not None  # or it was refused
     identity = _identity(config, source)
@@ -88,12 +92,6 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
             write_import_json(partial / "import.json", identity, report)
     say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
     return report
-
-
-def _open(config: ImportConfig) -> SqlSource | FolderSource:
-    if "://" in config.source:
-        return SqlSource(config.source, config.batch_rows)
-    return FolderSource(config.source, config.schema_file, config.batch_rows)
 
 
 def _import(
@@ -156,7 +154,6 @@ def _order(
     work: Path,
     notes: list[str],
 ) -> dict[str, OrderedTable]:
-    """Stages, types and sorts every table."""
     refusals, ordered = Refusals(), {}
     ambiguous: dict[str, list[str]] = {}
     for name, plan in plans.items():

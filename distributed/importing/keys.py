@@ -166,7 +166,6 @@ def _count(
 
 
 def _refuse_bad_key(con: duckdb.DuckDBPyConnection, table: str, column: str, *, may_be_null: bool) -> None:
-    """Refuses a key column that does not tell its rows apart."""
     name, key = quoted(f"ordered_{table}"), quoted(column)
     null = first_row(con, f"SELECT __row FROM {name} WHERE {key} IS NULL ORDER BY __row LIMIT 1")
     if null and not may_be_null:

@@ -9,6 +9,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ import pyarrow.parquet as pq
 
 from distributed.importing.keys import KeyCounts, OrderedTable
 from distributed.importing.refusals import exclude_option
-
-_UNITS_S = (("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0), ("seconds", 1.0))
+from rdl_core.config import decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
     """Returns a line per column that lies after its row's time, then how to tell a leak from a plan; () where there is none."""
     lines = [
         f"warning: {name}.{column} lies after {table.time_col}, the time of its row, in {later.num_later:,} of "
-        f"{table.num_rows:,} rows, by up to {_duration(later.largest_lead_s)}"
+        f"{table.num_rows:,} rows, by up to {timedelta(seconds=later.largest_lead_s)}"
         for name, table in tables.items()
         for column, later in table.later_times.items()
     ]
@@ -123,11 +123,6 @@ def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
         f"      {columns}\n"
         "    or date the row by it (--time-cols), or put them into a table of their own that has this time and a key to the row.",
     )
-
-
-def _duration(seconds: float) -> str:
-    unit, size_s = next(((unit, size) for unit, size in _UNITS_S if seconds >= 2 * size), _UNITS_S[-1])
-    return f"{seconds / size_s:,.0f} {unit}" if seconds >= 1 else f"{seconds:.3g} seconds"
 
 
 def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
@@ -146,22 +141,8 @@ def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
     ):
         if found[key] != identity[key]:
             raise FileExistsError(f"{out} was imported {what}; remove it, or choose another --out")
-    report = found["report"]
-    notes = tuple(report["notes"])
-    tables = {name: _table(table) for name, table in report["tables"].items()}
-    return ImportReport(
-        manifest=out / "manifest.yaml",
-        tables=tables,
-        tasks=report["tasks"],
-        notes=notes,
-        warnings=tuple(report.get("warnings", ())),
-        is_reused=True,
-    )
-
-
-def _table(found: Mapping[str, Any]) -> TableReport:
-    later_times = {column: LaterTimes(**later) for column, later in found.get("later_times", {}).items()}
-    return TableReport(**{**found, "later_times": later_times})
+    report = {**found["report"], "manifest": out / "manifest.yaml", "is_reused": True}
+    return decode(ImportReport, report, f"{path}: report")
 
 
 def write_import_json(path: Path, identity: Mapping[str, Any], report: ImportReport) -> None:

@@ -154,7 +154,6 @@ def _parse_exclude(exclude: Iterable[str], schemas: Mapping[str, SourceTable]) -
 
 
 def _excluded(entry: str, schemas: Mapping[str, SourceTable]) -> tuple[str, tuple[str, ...]]:
-    """Returns (table, columns) of one entry."""
     # Names may hold dots: the table is the longest known name that the entry starts with.
     owners = sorted((name for name in schemas if entry.startswith(f"{name}.")), key=len)
     if not owners:

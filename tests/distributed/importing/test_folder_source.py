@@ -59,7 +59,7 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
         (SCHEMA.replace("pkey: id", "pkey: ident"), "no column 'ident' in a.csv"),
         (SCHEMA.replace("a: a", "a: c"), "refers to 'c', which has no pkey"),
         (SCHEMA.replace("b:", "c:"), "no file c.csv"),
-        (SCHEMA.replace('"no"', "no"), "table 'b': False is no name; .* in quotes"),
+        (SCHEMA.replace('"no"', "no"), "table 'b': .*pkey is False; it should be a valid string; .* in quotes"),
         ("a: {}", r"tables \['b'\] have files but no entry"),
     ):
         (tmp_path / "schema.yaml").write_text(text)

@@ -109,4 +109,4 @@ def test_times_after_the_rows_own_in_parquet(tmp_path: Path) -> None:
     options = {"schema_file": tmp_path / "schema.yaml", "val_timestamp": "1970-01-02"}
     report = import_database(config(str(tmp_path / "in"), tmp_path / "out", **options), None)
     assert list(report.tables["sale"].later_times) == ["paid"]
-    assert "sale.paid lies after at, the time of its row, in 1 of 2 rows, by up to 0.4 seconds" in report.warnings[0]
+    assert "sale.paid lies after at, the time of its row, in 1 of 2 rows, by up to 0:00:00.400000" in report.warnings[0]
