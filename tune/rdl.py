@@ -7,18 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from distributed.commands.interrupted import interrupted
+from distributed.commands.entry import run_words
 
 
 def main() -> int:
     """Runs one command of the words after `rdl` and returns its exit status."""
-    try:
-        from distributed.commands import command_line, options
-        from tune import commands
-
-        return command_line.main("rdl", __doc__, {**options.COMMANDS, **commands.COMMANDS}, sys.argv[1:])
-    except KeyboardInterrupt as interrupt:  # while these modules are loaded
-        return interrupted(interrupt)
+    return run_words("rdl", __doc__, ["distributed.commands.options", "tune.commands"], sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import dataclasses
 import difflib
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +33,7 @@ Setting = dict[str, Any]
 """{dotted path: value}."""
 
 DRAWS_PER_SAMPLE = 20
-"""Draws per wanted setting after which a random search over distributions has found all settings, or nearly."""
+"""Draws per wanted setting after which a random search has found all settings, or nearly."""
 DISTRIBUTIONS: dict[str, Callable[..., Any]] = {
     "uniform": ray.tune.uniform,
     "loguniform": ray.tune.loguniform,
@@ -102,28 +101,20 @@ def check_preset(preset: Any) -> None:
         raise ValueError(f"the search space's preset must be one of {', '.join(PRESETS)}, got {preset!r}")
 
 
-def paper_grid() -> SearchSpace:
-    """Returns the publication's 24 settings."""
-    values: dict[str, list[Any] | Domain] = {
+GRIDS: dict[str, dict[str, list[Any] | Domain]] = {
+    "paper": {
         "backbone.num_layers": [2, 3],
         "backbone.aggregation": ["sum", "mean"],
         "corruption.probability": [0.2, 0.4, 0.6],
         "backbone.rows": ["linear", "resnet"],
-    }
-    return SearchSpace(preset="paper", values=values)
-
-
-def robust_grid() -> SearchSpace:
-    """Returns 12 settings of the choices that the robust preset leaves to the database."""
-    values: dict[str, list[Any] | Domain] = {
+    },
+    "robust": {
         "backbone.num_layers": [2, 3],
         "backbone.rows": ["linear", "resnet"],
         "learning_rate": [5e-4, 1e-3, 2e-3],
-    }
-    return SearchSpace(preset="robust", values=values)
-
-
-GRIDS: dict[str, Callable[[], SearchSpace]] = {"paper": paper_grid, "robust": robust_grid}
+    },
+}
+"""{preset: its grid}: the publication's 24 settings, and the 12 of the choices that `robust` leaves to the database."""
 
 
 def read_space(name_or_file: str) -> SearchSpace:
@@ -133,7 +124,7 @@ def read_space(name_or_file: str) -> SearchSpace:
         ValueError: There is neither, or the file says something that cannot be swept.
     """
     if name_or_file in GRIDS:
-        return GRIDS[name_or_file]()
+        return SearchSpace(preset=name_or_file, values=GRIDS[name_or_file])
     path = Path(name_or_file)
     if not path.is_file():
         raise ValueError(f"--grid must be one of {', '.join(GRIDS)} or a YAML file, got {name_or_file!r}")
@@ -202,14 +193,6 @@ def settings(space: SearchSpace, search: Search, samples: int, seed: int) -> lis
         combinations = itertools.product(*(v for v in space.values.values() if isinstance(v, list)))
         return [dict(zip(space.values, values, strict=True)) for values in combinations]
     generator = np.random.default_rng(seed)
-    lists = {path: values for path, values in space.values.items() if isinstance(values, list)}
-    if len(lists) == len(space.values):
-        sizes = tuple(len(values) for values in lists.values())
-        chosen = generator.choice(math.prod(sizes), size=min(samples, math.prod(sizes)), replace=False)
-        return [
-            {path: values[i] for (path, values), i in zip(lists.items(), np.unravel_index(k, sizes), strict=True)}
-            for k in chosen
-        ]
     found: list[Setting] = []
     for _ in range(DRAWS_PER_SAMPLE * samples):
         drawn = {path: _draw(values, generator) for path, values in space.values.items()}

@@ -51,15 +51,13 @@ def suggest(space: SearchSpace, seed: int, known: Sequence[tuple[Setting, TrialR
     study.add_trials([_trial(space, distributions, setting, record) for setting, record in known])
     for _ in range(DRAWS):
         drawn = study.ask(distributions).params
-        setting = {path: _value(space, path, value) for path, value in drawn.items()}
+        setting = {
+            path: values[drawn[path]] if isinstance(values, list) else drawn[path]
+            for path, values in space.values.items()
+        }
         if all(setting != other for other, _ in known):
             return setting
     return None
-
-
-def _value(space: SearchSpace, path: str, drawn: Any) -> Any:
-    values = space.values[path]
-    return values[drawn] if isinstance(values, list) else drawn
 
 
 def _trial(

@@ -45,8 +45,9 @@ def sweep(options: Sweep, space: SearchSpace, data: Place, dataset: RelBenchData
     if plan.space is None:
         identity["trials"] = {t.id: {**t.setting, "seed": t.seed} for t in plan.trials}
     else:
-        space_said = {path: str(distribution) for path, distribution in distributions_of(plan.space).items()}
-        identity |= {"samples": options.samples, "space": {**space_said, **_lists(plan.space)}}
+        distributions, values = distributions_of(plan.space), plan.space.values
+        space_said = {p: v if isinstance(v, list) else str(distributions[p]) for p, v in values.items()}
+        identity |= {"samples": options.samples, "space": space_said}
     tasks = [] if plan.downstream is None else plan.downstream.open_tasks()
     store = open_store(options, dataset)
     for task in tasks:
@@ -154,7 +155,3 @@ def reported(folder: Path) -> dict[str, Any]:
         say("\n".join([AGAIN, *commands_again(found, best)]))
     say(f"report {folder / 'report'}")
     return result
-
-
-def _lists(space: SearchSpace) -> dict[str, Any]:
-    return {path: values for path, values in space.values.items() if isinstance(values, list)}

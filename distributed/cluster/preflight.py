@@ -7,6 +7,7 @@ room for its blocks. Workers that have no place are waited for as silently.
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +49,12 @@ def needed_cpus(workers: int, samplers: int) -> int:
     return workers + samplers + 1
 
 
+def places_on(node: Mapping[str, float], *, whole_cpus: bool = True) -> float:
+    """Returns how many workers a node has place for: by memory and, unless its CPUs are counters, by whole CPUs."""
+    by_memory = node.get("memory", 0.0) // BYTES_PER_WORKER
+    return min(node.get("CPU", 0.0) // 1, by_memory) if whole_cpus else by_memory
+
+
 def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
     """Refuses workers for which the nodes, one by one, have no place: a worker needs a whole CPU, and memory, of one node.
 
@@ -58,7 +65,7 @@ def check_places(nodes: Sequence[Mapping[str, float]], workers: int) -> None:
     Raises:
         CannotRun: With the arithmetic of each node.
     """
-    places = [min(node.get("CPU", 0.0) // 1, node.get("memory", 0.0) // BYTES_PER_WORKER) for node in nodes]
+    places = [places_on(node) for node in nodes]
     if sum(places) < workers:
         lines = [
             f"  node {i}: {node.get('CPU', 0.0):g} CPUs, {node.get('memory', 0.0) / 1e9:.1f} GB: {place:.0f} workers"
@@ -136,7 +143,7 @@ def fetch_on_every_node(folder: RemoteFolder) -> str:
     """
     begun_s = time.monotonic()
     try:
-        num_nodes = len(on_every_node(_fetch, folder, may_move=True))
+        num_nodes = len(on_every_node(RemoteFolder.local, folder, may_move=True))
     except ray.exceptions.RayTaskError as error:
         raise OSError(f"a node cannot fetch {folder}: {error.cause}") from error
     seconds = time.monotonic() - begun_s
@@ -161,18 +168,10 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, may_move: bool 
 
 
 def _require_seen(path: Path, what: str, remedy: str) -> None:
-    seen = on_every_node(_exists, str(path))
+    seen = on_every_node(os.path.exists, str(path))
     hosts = [node["NodeManagerHostname"] for node in alive_nodes()]
     if missing := [host for host, is_seen in zip(hosts, seen, strict=True) if not is_seen]:
         raise CannotRun(
             f"{what} {len(missing)} of {len(hosts)} nodes: {', '.join(missing)} do not see what this node has there.\n"
             f"Remedy: {remedy}"
         )
-
-
-def _exists(path: str) -> bool:
-    return Path(path).exists()
-
-
-def _fetch(folder: RemoteFolder) -> None:
-    folder.local()

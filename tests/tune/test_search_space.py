@@ -11,7 +11,7 @@ import ray.tune
 import yaml
 
 from rdl_core.config import LinearRows, paper, robust
-from tune.search_space import SearchSpace, paper_grid, read_space, settings, with_rows, with_setting
+from tune.search_space import SearchSpace, read_space, settings, with_rows, with_setting
 from tune.sweep_plan import SweepPlan, base_config, with_trials
 
 
@@ -21,9 +21,9 @@ def grid_file(tmp_path: Path, text: str) -> str:
 
 
 def test_the_papers_grid_has_24_settings_and_12_with_one_way_to_make_rows() -> None:
-    found = settings(paper_grid(), "grid", 0, 0)
+    found = settings(read_space("paper"), "grid", 0, 0)
     assert len({str(s) for s in found}) == len(found) == 24
-    linear = settings(with_rows(paper_grid(), "linear"), "grid", 0, 0)
+    linear = settings(with_rows(read_space("paper"), "linear"), "grid", 0, 0)
     assert linear == [s for s in found if s["backbone.rows"] == "linear"]
     assert len(linear) == 12
 
@@ -109,9 +109,9 @@ def test_random_search_draws_the_same_settings_from_the_same_seed_within_their_b
 
 
 def test_random_search_over_lists_draws_no_setting_twice_and_at_most_all() -> None:
-    grid = settings(paper_grid(), "grid", 0, 0)
+    grid = settings(read_space("paper"), "grid", 0, 0)
     for samples in (1, 16, 24, 30):
-        found = settings(paper_grid(), "random", samples, 0)
+        found = settings(read_space("paper"), "random", samples, 0)
         assert len(found) == len({str(s) for s in found}) == min(samples, 24)
         assert all(s in grid for s in found)
 
@@ -142,7 +142,7 @@ def test_a_distribution_is_refused_if_any_of_its_draws_would_be(
 def test_all_trials_of_a_sweep_are_validated_alike() -> None:
     base = base_config(paper().pretraining, max_steps=400, seed=3)
     plan = SweepPlan(folder=Path(), store_path="", base=base, trials=[])
-    trials = with_trials(plan, settings(paper_grid(), "grid", 0, 0), seeds=2).trials
+    trials = with_trials(plan, settings(read_space("paper"), "grid", 0, 0), seeds=2).trials
     assert [t.id for t in trials] == [f"{k:02d}" for k in range(48)]
     assert {t.seed for t in trials} == {3, 4}
     assert {t.config.corruption.probability for t in trials} == {0.2, 0.4, 0.6}

@@ -11,7 +11,7 @@ import ray.tune
 
 from rdl_core.config import robust
 from tune.results.ledger import TrialRecord
-from tune.search_space import GRIDS, SearchSpace, Setting, settings, with_setting
+from tune.search_space import SearchSpace, Setting, read_space, settings, with_setting
 from tune.suggestions import STARTUP_TRIALS, suggest
 
 RATES = SearchSpace(
@@ -86,7 +86,7 @@ def test_settings_like_those_that_failed_are_left_alone() -> None:
 @pytest.mark.parametrize("status", ["finished", "stopped", "running"])
 @pytest.mark.parametrize("name", ["paper", "robust"])
 def test_no_setting_of_a_grid_is_suggested_twice_and_none_is_left_out(name: str, status: str) -> None:
-    space, known = GRIDS[name](), []
+    space, known = read_space(name), []
     while (setting := suggest(space, 0, known)) is not None:
         known.append((setting, record(status, setting["backbone.num_layers"] + len(known) % 7)))
     found = [json.dumps(setting) for setting, _ in known]

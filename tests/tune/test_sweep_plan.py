@@ -12,7 +12,7 @@ import pytest
 
 from distributed.runs.preset_file import read_preset_file
 from rdl_core.config import paper, robust
-from tune.search_space import paper_grid
+from tune.search_space import read_space
 from tune.sweep_plan import SweepPlan, base_config, rung_steps, with_known_trials
 from tune.trials.ray_tune import ResumableASHA
 
@@ -36,11 +36,11 @@ def test_objectives_are_measured_exactly_where_asha_compares_and_at_the_end(
 
 def test_a_search_by_suggestions_goes_on_with_the_trials_it_had(tmp_path: Path) -> None:
     base = base_config(paper().pretraining, max_steps=8, seed=4)
-    plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=paper_grid(), samples=12)
+    plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=read_space("paper"), samples=12)
     assert with_known_trials(plan) is plan
     plan.trials.extend(plan.trial(n, {"backbone.num_layers": layers}, 4) for n, layers in enumerate((3, 2)))
     plan.write()
-    again = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=paper_grid(), samples=12)
+    again = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=read_space("paper"), samples=12)
     assert with_known_trials(again).trials == plan.trials
     assert [t.id for t in plan.trials] == ["00", "01"]
     assert len(json.loads((tmp_path / "sweep.json").read_text())["trials"]) == 2
@@ -53,7 +53,7 @@ def test_a_driver_killed_while_it_writes_a_trial_down_leaves_no_preset_that_the_
     tmp_path: Path,
 ) -> None:
     base = base_config(paper().pretraining, max_steps=8)
-    plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=paper_grid(), samples=12)
+    plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=[], space=read_space("paper"), samples=12)
     plan.trials.append(plan.trial(0, {"backbone.num_layers": 3}, 0))
     (tmp_path / "trials").write_text("the disk's end")  # where presets would go
     with pytest.raises(OSError, match="trials"):

@@ -1,4 +1,4 @@
-"""The pictures of a sweep: learning curves, marginal plots, timeline."""
+"""The pictures of a sweep: learning curves and marginal plots."""
 
 from __future__ import annotations
 
@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rdl_core.atomic_write import replace_file
+from distributed.commands.report import save_figure
 from tune.results.ledger import TrialRecord
 from tune.search_space import short
 
@@ -52,7 +49,7 @@ def draw_curves(
     for axes, label in zip(all_axes[0], ("validation loss, sum of levels", "downstream objective"), strict=False):
         axes.set(xlabel="step", ylabel=label, title=f"{len(records)} trials")
     _legend(figure, records, all_axes[0][0].get_legend_handles_labels()[0])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_marginals(
@@ -85,23 +82,7 @@ def draw_marginals(
         axes.set_xlabel(name, fontsize=9)
     all_axes[0][0].set_ylabel("lowest validation loss" if objective == "loss" else "downstream objective")
     _legend(figure, records, [])
-    _save(figure, path)
-
-
-def draw_timeline(records: Sequence[TrialRecord], settings: Mapping[str, Mapping[str, Any]], path: Path) -> None:
-    """Draws when each trial ran and how it ended; a gap is a restart."""
-    ran = [record for record in records if record.spans]
-    figure, axes = plt.subplots(figsize=(9, 1.5 + 0.26 * len(ran)), constrained_layout=True)
-    began = min((record.spans[0][0] for record in ran), default=0.0)
-    for place, record in enumerate(ran):
-        spans = [((begin - began) / 60, (end - begin) / 60) for begin, end in record.spans]
-        axes.broken_barh(spans, (place - 0.4, 0.8), color=COLORS[record.status])
-        axes.text(sum(spans[-1]), place, f" {record.steps}", va="center", fontsize=7)
-    axes.set_yticks(range(len(ran)), [f"{r.id}  {short(settings[r.id])}" for r in ran], fontsize=7)
-    axes.invert_yaxis()
-    axes.set(xlabel="minutes", title="trials, with the step at which they ended")
-    _legend(figure, records, [])
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _legend(figure: Figure, records: Sequence[TrialRecord], more: Sequence[Any]) -> None:
@@ -110,9 +91,3 @@ def _legend(figure: Figure, records: Sequence[TrialRecord], more: Sequence[Any])
     figure.legend(
         handles=[*more, *lines], loc="outside lower center", ncols=len(lines) + len(more), frameon=False, fontsize=8
     )
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replace_file(path) as partial:
-        figure.savefig(partial, dpi=120)
-    plt.close(figure)

@@ -37,7 +37,7 @@ class TrialRecord:
         reason: Why it failed, hung or died.
         deaths: How often its process died, over all sessions.
         results: Its validations, as they stand in the ledger.
-        spans: (start, end) of each time it ran, UNIX seconds.
+        seconds: Wall-clock time of its processes, over all restarts.
     """
 
     id: str
@@ -46,7 +46,8 @@ class TrialRecord:
     reason: str = ""
     deaths: int = 0
     results: list[dict[str, Any]] = field(default_factory=list)
-    spans: list[tuple[float, float]] = field(default_factory=list)
+    seconds: float = 0.0
+    _last_s: float | None = None
 
     @property
     def steps(self) -> int:
@@ -57,20 +58,14 @@ class TrialRecord:
         """The lowest validation loss so far (sum of levels), or the downstream objective when it was measured last."""
         return next((float(r[self.metric_name]) for r in reversed(self.results) if self.metric_name in r), None)
 
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time of its processes, over all restarts."""
-        return sum(end - begin for begin, end in self.spans)
-
     def add(self, event: Mapping[str, Any]) -> None:
         """Takes in the trial's next event."""
         now = event["time_s"]
         if event["event"] == "started":
-            self.status, self.reason = "running", ""
-            self.spans.append((now, now))
+            self.status, self.reason, self._last_s = "running", "", now
             return
-        if self.spans:  # else its process died before it started
-            self.spans[-1] = (self.spans[-1][0], now)
+        if self._last_s is not None:  # else its process died before it started
+            self.seconds, self._last_s = self.seconds + now - self._last_s, now
         if event["event"] == "failed":
             self.status, self.reason = event["status"], event["reason"]
             self.deaths += self.status == "died"

@@ -1,4 +1,4 @@
-"""The report of a sweep, one folder: report.md for people, trials.csv for tables, three pictures and the best setting as a preset file.
+"""The report of a sweep, one folder: report.md for people, trials.csv for tables, two pictures and the best setting as a preset file.
 
 Promises: everything follows from sweep.json and the ledger (sweep_result.py), so a report can be made while the sweep runs and again later.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from rdl_core.atomic_write import replace_file
 from rdl_core.tasks.downstream import OBJECTIVE, PREFIX
-from tune.results.figures import draw_curves, draw_marginals, draw_timeline
+from tune.results.figures import draw_curves, draw_marginals
 from tune.results.ledger import ENDED, TrialRecord
 from tune.results.sweep_result import SweepResult
 from tune.search_space import short
@@ -36,7 +36,6 @@ def write_report(sweep: SweepResult) -> dict[str, Any]:
     records, settings = list(sweep.ledger.records.values()), sweep.settings
     draw_curves(records, settings, folder / "curves.png", best, sweep.objective)
     draw_marginals(records, settings, folder / "marginals.png", sweep.objective)
-    draw_timeline(records, settings, folder / "timeline.png")
     for name, text in (("trials.csv", csv_text(sweep)), ("report.md", markdown(sweep, best))):
         with replace_file(folder / name) as partial:
             partial.write_text(text)
@@ -91,7 +90,6 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         f"- Steps: {sum(r.steps for r in sweep.counted):,}, {sweep.steps_used_share:.0%} of what they would be without early stopping"
         + (f", without the {failed} trials that failed or hung." if failed else "."),
         f"- Worker time: {used / 3600:.3f} CPU-hours.",
-        *_better_when_stopped(sweep, best),
         f"- {_objective_text(sweep)}\n",
         *_table(sweep),
         "",
@@ -102,7 +100,7 @@ def markdown(sweep: SweepResult, best: TrialRecord | None) -> str:
         *(f"- trial {r.id} went on after its process died ({r.deaths} times)" for r in records if r.deaths),
         "",
         *([AGAIN, "", "```", *commands_again(sweep, best), "```", ""] if best is not None else []),
-        *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals", "timeline")),
+        *(f"![{name}]({name}.png)\n" for name in ("curves", "marginals")),
     ]
     return "\n".join(parts)
 
@@ -125,15 +123,6 @@ def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
         ["finetune", *common, "--task", task, *sweep.plan["finetune_options"], *checkpoint] for task in sweep.tasks
     ]
     return [shlex.join(["python", "-m", "distributed", *options]) for options in (pretrain, *finetune)]
-
-
-def _better_when_stopped(sweep: SweepResult, best: TrialRecord | None) -> list[str]:
-    """Names stopped trials that were better than the best: a downstream objective may get worse with more steps, and they have no model to show."""
-    if best is None or best.metric is None:
-        return []
-    found = [r for r in sweep.ledger.records.values() if r.status == "stopped" and r.metric and r.metric < best.metric]
-    shown = ", ".join(f"{r.id} ({r.metric:.4f} at step {r.steps})" for r in found)
-    return [f"- Lower than the best's when they were stopped: {shown}."] if found else []
 
 
 def _objective_text(sweep: SweepResult) -> str:
@@ -171,7 +160,6 @@ def _table(sweep: SweepResult) -> list[str]:
 
 
 def _mean_text(values: Sequence[float | None]) -> str:
-    """Returns the mean ± the standard deviation of the values that there are."""
     found = [value for value in values if value is not None]
     mean = f"{statistics.mean(found):.4f}" if found else ""
     return f"{mean} ± {statistics.stdev(found):.4f}" if len(found) > 1 else mean

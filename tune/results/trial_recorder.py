@@ -84,7 +84,6 @@ class TrialRecorder(ray.tune.Callback):
             say(self._line(record))
 
     def _line(self, record: TrialRecord) -> str:
-        """Returns the line of the log for a trial that has ended."""
         metric = "loss" if self.plan.downstream is None else "objective"
         value = f"no {metric}" if record.metric is None else f"{metric} {record.metric:.4f}"
         (setting,) = [trial.setting for trial in self.plan.trials if trial.id == record.id]

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -18,22 +17,13 @@ import ray
 import torch
 
 from distributed.cannot_run import CannotRun
-from distributed.cluster.preflight import BYTES_PER_WORKER, check_every_node, needed_cpus
+from distributed.cluster.preflight import BYTES_PER_WORKER, alive_nodes, check_every_node, needed_cpus, places_on
 from distributed.cluster.session import start_ray
 from rdl_core.place import Place
 
 Execution = Literal["auto", "in_process", "ray_train"]
 CPUS_OF_WAITING_TRIAL = 0.1
 """Logical CPUs of a trial's process while its Ray Train workers train."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Node:
-    """The resources of one machine."""
-
-    cpus: float
-    gpus: float
-    memory_bytes: float
 
 
 def start_ray_for_trials(
@@ -66,8 +56,8 @@ def start_ray_for_trials(
     is_local = not ray.is_initialized() and not os.environ.get("RAY_ADDRESS")
     if not is_local:
         start_ray(0, 0)
-    nodes = [_this_machine()] if is_local else _alive_nodes()
-    gpus = sum(node.gpus for node in nodes)
+    nodes = [_this_machine()] if is_local else [node["Resources"] for node in alive_nodes()]
+    gpus = _total(nodes, "GPU")
     in_process = trains_in_process(execution, workers, gpus)
     at_a_time = trials_at_a_time(nodes, workers, in_process, trials=trials, asked=max_concurrent, is_local=is_local)
     if in_process:  # where there are GPUs, workers would be given them
@@ -89,12 +79,18 @@ def cpus_of_trial(workers: int, in_process: bool) -> float:
 
 
 def trials_at_a_time(
-    nodes: Sequence[Node], workers: int, in_process: bool, *, trials: int, asked: int | None, is_local: bool
+    nodes: Sequence[Mapping[str, float]],
+    workers: int,
+    in_process: bool,
+    *,
+    trials: int,
+    asked: int | None,
+    is_local: bool,
 ) -> int:
     """Returns how many trials run at a time: as many as asked for or, by default, as fit.
 
     Args:
-        nodes: The nodes of the cluster, or this machine.
+        nodes: Resources of each node of the cluster, or of this machine, as Ray names them ("CPU", "GPU", "memory" in bytes).
         workers: Workers per trial.
         in_process: Whether trials train in their own processes.
         trials: How many trials are to run.
@@ -104,16 +100,17 @@ def trials_at_a_time(
     Raises:
         RuntimeError: Not even one trial fits, or not as many as asked for, with the arithmetic.
     """
-    each, cpus = cpus_of_trial(workers, in_process), sum(node.cpus for node in nodes)
+    each, cpus = cpus_of_trial(workers, in_process), _total(nodes, "CPU")
     cpus_of_driver = 1 if in_process and not is_local else 0  # for the driver's own tasks, in a cluster
     by_cpus = int((cpus - cpus_of_driver) / each)
-    by_memory = _places_for_workers(nodes, is_local) // workers
-    gpus = sum(node.gpus for node in nodes)
+    places = [int(places_on(node, whole_cpus=not is_local)) for node in nodes]
+    by_memory = sum(places) // workers
+    gpus = _total(nodes, "GPU")
     by_gpus = trials if in_process or not gpus else int(gpus) // workers
     most = min(by_memory, by_gpus) if is_local else min(by_cpus, by_memory, by_gpus)
     if most < (wanted := min(asked or 1, trials)):
         held_gpus = "" if in_process or not gpus else f" and {workers} GPUs"
-        memory_bytes = sum(node.memory_bytes for node in nodes)
+        memory_bytes = _total(nodes, "memory")
         remedies = [f"--max-concurrent {most}"] if most else ["fewer --workers-per-trial"] if workers > 1 else []
         raise CannotRun(
             f"{wanted} trials at a time hold {each:g} CPUs, {workers * BYTES_PER_WORKER / 1e9:.1f} GB{held_gpus} each; "
@@ -124,20 +121,13 @@ def trials_at_a_time(
     return min(trials, asked or max(1, min(most, by_cpus)))
 
 
-def _places_for_workers(nodes: Sequence[Node], is_local: bool) -> int:
-    """Returns how many workers fit: a worker has a whole CPU, and memory, of one node."""
-    by_memory = [int(node.memory_bytes / BYTES_PER_WORKER) for node in nodes]
-    return sum(by_memory) if is_local else sum(min(int(n.cpus), m) for n, m in zip(nodes, by_memory, strict=True))
+def _total(nodes: Sequence[Mapping[str, float]], resource: str) -> float:
+    return sum(node.get(resource, 0.0) for node in nodes)
 
 
-def _this_machine() -> Node:
+def _this_machine() -> dict[str, float]:
     free_bytes = psutil.virtual_memory().available
-    return Node(cpus=os.cpu_count() or 1, gpus=torch.cuda.device_count(), memory_bytes=free_bytes)
-
-
-def _alive_nodes() -> list[Node]:
-    found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return [Node(cpus=n.get("CPU", 0), gpus=n.get("GPU", 0), memory_bytes=n.get("memory", 0)) for n in found]
+    return {"CPU": os.cpu_count() or 1, "GPU": torch.cuda.device_count(), "memory": free_bytes}
 
 
 def _quiet_tune() -> None:

@@ -77,7 +77,6 @@ def _watch(folder: Path, after_s: float, done: threading.Event) -> None:
 
 
 def _has_stepped(events: list[str]) -> bool:
-    """Returns whether the newest group of workers has done a step."""
     started = max((i for i, event in enumerate(events) if event in STARTS), default=-1)
     return "stepped" in events[started + 1 :]
 

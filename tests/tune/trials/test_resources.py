@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from distributed.cluster.preflight import BYTES_PER_WORKER, needed_cpus
-from tune.trials.resources import Execution, Node, cpus_of_trial, trains_in_process, trials_at_a_time
+from tune.trials.resources import Execution, cpus_of_trial, trains_in_process, trials_at_a_time
 
 MUCH = 1000 * BYTES_PER_WORKER
 
 
-def node(cpus: float, gpus: float = 0, memory_bytes: float = MUCH) -> Node:
-    return Node(cpus=cpus, gpus=gpus, memory_bytes=memory_bytes)
+def node(cpus: float, gpus: float = 0, memory_bytes: float = MUCH) -> dict[str, float]:
+    return {"CPU": cpus, "GPU": gpus, "memory": memory_bytes}
 
 
 @pytest.mark.parametrize(
@@ -49,14 +49,14 @@ def test_trials_train_in_their_processes_on_one_cpu_worker(
     ],
 )
 def test_as_many_trials_as_the_machines_have_place_for(
-    nodes: list[Node], workers: int, in_process: bool, is_local: bool, expected: int
+    nodes: list[dict[str, float]], workers: int, in_process: bool, is_local: bool, expected: int
 ) -> None:
     found = trials_at_a_time(nodes, workers, in_process, trials=24, asked=None, is_local=is_local)
     assert found == expected
     if not is_local:
-        assert found * cpus_of_trial(workers, in_process) <= sum(n.cpus for n in nodes)
+        assert found * cpus_of_trial(workers, in_process) <= sum(n["CPU"] for n in nodes)
         needed = needed_cpus(found, 0) if in_process else needed_cpus(found * workers, 2 * found - 1)
-        assert needed <= sum(n.cpus for n in nodes), "what is asked of Ray fits, too"
+        assert needed <= sum(n["CPU"] for n in nodes), "what is asked of Ray fits, too"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_as_many_trials_as_the_machines_have_place_for(
     ],
 )
 def test_more_than_there_is_place_for_is_refused_with_the_options_that_a_sweep_has(
-    nodes: list[Node], workers: int, in_process: bool, is_local: bool, asked: int | None, message: str
+    nodes: list[dict[str, float]], workers: int, in_process: bool, is_local: bool, asked: int | None, message: str
 ) -> None:
     with pytest.raises(RuntimeError, match="(?s)" + message):
         trials_at_a_time(nodes, workers, in_process, trials=24, asked=asked, is_local=is_local)
