@@ -7,19 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from distributed.commands.interrupted import interrupted
+from distributed.commands.entry import run_words
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command and returns its exit status: 0, 1 after a failure, 2 after bad input, 130 after Ctrl-C."""
     words = sys.argv[1:] if arguments is None else arguments
-    try:
-        from distributed.commands import command_line
-        from distributed.commands.options import COMMANDS
-
-        return command_line.main("python -m distributed", __doc__, COMMANDS, words)
-    except KeyboardInterrupt as interrupt:  # while these modules are loaded
-        return interrupted(interrupt)
+    return run_words("python -m distributed", __doc__, ["distributed.commands.options"], words)
 
 
 if __name__ == "__main__":

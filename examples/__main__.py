@@ -2,7 +2,7 @@
 
 import sys
 
-from distributed.commands.interrupted import interrupted
+from distributed.commands.entry import interrupted
 
 if __name__ == "__main__":
     try:

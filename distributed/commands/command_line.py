@@ -24,7 +24,7 @@ from typing import Any
 import tyro
 
 from distributed.cannot_run import CannotRun
-from distributed.commands.interrupted import interrupted
+from distributed.commands.entry import interrupted
 from rdl_core import __version__
 from rdl_core.config import changed
 
@@ -99,11 +99,12 @@ def run(command: Command, options: Any) -> int:
     try:
         module, _, function = command.runner.partition(":")
         result = getattr(importlib.import_module(module), function)(options)
-    except KeyboardInterrupt as interrupt:
-        _forget_unused_runs()
-        return interrupted(interrupt)
-    except Exception as error:
-        _forget_unused_runs()
+    except (KeyboardInterrupt, Exception) as error:
+        from distributed.runs.folder import remove_unused_runs
+
+        remove_unused_runs()
+        if isinstance(error, KeyboardInterrupt):
+            return interrupted(error)
         if os.environ.get("RDL_TRACEBACK"):
             raise
         if (
@@ -149,13 +150,6 @@ def _of_a_worker(error: Exception) -> str | None:
     if not isinstance(error, TrainingFailedError | RayError):
         return None
     return "\n".join(last_screen(error).splitlines()[:LAST_LINES])
-
-
-def _forget_unused_runs() -> None:
-    if "distributed.runs.folder" in sys.modules:
-        from distributed.runs.folder import remove_unused_runs
-
-        remove_unused_runs()
 
 
 def _without_ignored(words: Sequence[str], options: type[Any]) -> list[str]:

@@ -9,7 +9,6 @@ from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.commands.options import Import, Materialize, Sample
 from distributed.console import say
 from distributed.importing.config import ImportConfig
-from distributed.runs.folder import finish
 from distributed.runs.folder import open_run as open_run_folder
 
 
@@ -20,7 +19,7 @@ def run_import(options: Import) -> dict[str, Any]:
     config = ImportConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(ImportConfig)})
     run = open_run_folder(options.runs_dir, options.run_name, "import", str(options.out), dataclasses.asdict(config))
     report = import_database(config, progress=say)
-    return finish(run, {"out": str(options.out), **dataclasses.asdict(report)})
+    return run.finish({"out": str(options.out), **dataclasses.asdict(report)})
 
 
 def run_materialize(options: Materialize) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def run_materialize(options: Materialize) -> dict[str, Any]:
         "exists_from": row_existence(store),
         "rows": {name: table.num_rows for name, table in store.schema.tables.items()},
     }
-    return finish(run, result)
+    return run.finish(result)
 
 
 def run_sample(options: Sample) -> dict[str, Any]:
@@ -79,4 +78,4 @@ def run_sample(options: Sample) -> dict[str, Any]:
     compared = balance(sampler, min(options.samples, SAMPLES_OF_BALANCE))
     picture = draw_balance(compared, store.schema.database, options.out / "balance.png")
     say(f"{balance_text(compared)}\npicture    {picture}")
-    return finish(run, {"out": str(options.out), "samples": options.samples, **counts, "balance_picture": str(picture)})
+    return run.finish({"out": str(options.out), "samples": options.samples, **counts, "balance_picture": str(picture)})

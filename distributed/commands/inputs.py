@@ -21,18 +21,10 @@ from rdl_core.place import Place
 if TYPE_CHECKING:
     from relbench.load import RelBenchDataset
 
-    from distributed.storage import FolderCache
     from rdl_core.graph.store import Store
 
 DATA_ROOTS = (Path("data"), Path("../shared/data"))
 """Folders of datasets, besides RDL_DATA."""
-
-
-def cache_of(options: StoreOptions) -> FolderCache:
-    """Returns where copies of what is at URLs are kept."""
-    from distributed.storage import FolderCache
-
-    return FolderCache(directory=options.cache_dir)
 
 
 def find_data(data: str | None) -> str:
@@ -87,9 +79,10 @@ def open_data(options: StoreOptions) -> tuple[Place, RelBenchDataset]:
     """
     data: Place | None = None
     if options.data is not None and "://" in options.data:
-        from distributed.storage import find_folder
+        from distributed.storage import FolderCache, find_folder
 
-        if (data := find_folder(options.data, "dataset", cache_of(options))) is None:
+        data = find_folder(options.data, "dataset", FolderCache(directory=options.cache_dir))
+        if data is None:
             raise FileNotFoundError(f"no files at {options.data}; expected a RelBench folder: manifest.yaml, db/")
     else:
         data = find_data(options.data)
@@ -123,7 +116,7 @@ def open_store(
         workers: Above 1, tables are encoded by so many through Ray Data; a store at a URL is made in this process.
         data: Where the dataset is, for these workers.
     """
-    from distributed.storage import materialize_at_url, materialize_in_parallel
+    from distributed.storage import FolderCache, materialize_at_url, materialize_in_parallel
     from rdl_core.graph.materialization import materialize
 
     stores_dir = options.stores_dir or str(options.runs_dir / "stores")
@@ -140,7 +133,8 @@ def open_store(
             progress.update(task, advance=1, text=table)
 
         if is_url:
-            store = materialize_at_url(dataset, stores_dir, options.store, cache_of(options), progress=show)
+            cache = FolderCache(directory=options.cache_dir)
+            store = materialize_at_url(dataset, stores_dir, options.store, cache, progress=show)
         else:
             store = materialize(dataset, Path(stores_dir), options.store, progress=show)
         progress.update(task, completed=len(store.schema.tables), text=store.path.name)

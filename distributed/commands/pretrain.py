@@ -9,7 +9,6 @@ from typing import Any
 from distributed.commands.inputs import open_data, open_run, open_store, with_samples_for
 from distributed.commands.options import Pretrain, Status
 from distributed.console import say
-from distributed.runs.folder import finish
 
 
 def run_pretrain(options: Pretrain) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def run_pretrain(options: Pretrain) -> dict[str, Any]:
     losses = (f"{level} {first:.3f} → {last:.3f}" for level, (first, last) in result["losses"].items())
     say(f"{done.state.finished} after {done.state.step} steps; best at {done.state.best_step}: {', '.join(losses)}")
     say(f"checkpoint {done.checkpoint}\ncurves     {curves}\nW&B        {result['wandb_dir']}")
-    return finish(run, result)
+    return run.finish(result)
 
 
 def run_status_command(options: Status) -> dict[str, Any]:

@@ -33,13 +33,6 @@ from rdl_core.tasks.finetuning import FinetuningResult
 ARMS = ("scratch", "frozen", "finetuned")
 
 
-def _saved(figure: Figure, path: Path) -> Path:
-    with replace_file(path) as partial:
-        figure.savefig(partial, dpi=120)
-    plt.close(figure)
-    return path
-
-
 def draw_curves(state: TrainState, path: Path) -> Path:
     """Draws loss per level (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
     steps = [entry["step"] for entry in state.history]
@@ -52,10 +45,11 @@ def draw_curves(state: TrainState, path: Path) -> Path:
     left.legend()
     right.plot(steps, [entry["effective_rank"] for entry in state.history], marker=".", color="black")
     right.set(xlabel="step", ylabel="effective rank", ylim=(0, None), title="collapse watch")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a figure as a PNG, whole or not at all, and closes it; returns the path."""
     with replace_file(path) as partial:
         figure.savefig(partial, dpi=120)
     plt.close(figure)
@@ -193,7 +187,7 @@ def draw_balance(found: Balance, database: str, path: Path) -> Path:
     handles = left.get_legend_handles_labels()[0]
     figure.suptitle(f"{database}: {found.samples} subgraphs of each from the same seeds", fontsize=11)
     figure.legend(handles, labels, loc="outside lower center", frameon=False)
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def balance_text(found: Balance) -> str:
@@ -206,7 +200,6 @@ def balance_text(found: Balance) -> str:
 
 
 def _draw_pairs(axes: Axes, names: Sequence[str], ours: Sequence[int], plain: Sequence[int], samples: int) -> None:
-    """Draws two bars per name, ours on top."""
     places = range(len(names))
     for shift, counts, color, label in ((-0.2, ours, "#1f6fb4", "ours"), (0.2, plain, "#c9c9c9", "plain")):
         bars = axes.barh([p + shift for p in places], [n / samples for n in counts], 0.38, color=color, label=label)
@@ -238,7 +231,7 @@ def draw_schema(store: Store, path: Path) -> Path:
             axes.annotate("", xy=position[parent], xytext=position[child], arrowprops=arrow)
     axes.set(xlim=(-0.6, len(layers) - 0.4), ylim=(-tallest / 2 - 0.2, tallest / 2 + 0.2))
     axes.axis("off")
-    return _save(figure, path)
+    return save_figure(figure, path)
 
 
 def _draw_table(axes: Axes, schema: TableSchema, place: tuple[float, float]) -> FancyBboxPatch | None:

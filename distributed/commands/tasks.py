@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.commands.options import Evaluate, Finetune, pretrained_backbone
 from distributed.console import bar, say
-from distributed.runs.folder import finish
 from rdl_core.checkpoint_files import read_description, weights_digest
 from rdl_core.config import BackboneConfig, check_arm
 
@@ -72,7 +71,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     runs = [dataclasses.asdict(result) | {"checkpoint": job.out} for result, job in zip(results, jobs, strict=True)]
     for one in runs:
         say(f"checkpoint {one['checkpoint']}")
-    return finish(run, runs[0] if len(runs) == 1 else {"runs": runs, "summary": seeds_summary(results)})
+    return run.finish(runs[0] if len(runs) == 1 else {"runs": runs, "summary": seeds_summary(results)})
 
 
 def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | None]:
@@ -102,7 +101,7 @@ def run_evaluate(options: Evaluate) -> dict[str, Any]:
     store = open_store(options, dataset)
     result = evaluate(data, store.place, str(options.checkpoint), options.regime)
     say(f"{result['task']} ({result['regime']}): val {result['val']}, test {result['test']}")
-    return finish(run, result)
+    return run.finish(result)
 
 
 def _result_of(job: FinetuneJob, folder: Path, workers: int) -> FinetuningResult:

@@ -16,23 +16,23 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import PositiveFloat, PositiveInt
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from distributed.runs.folder import describe_differences
-from rdl_core.config import PretrainingConfig
+from rdl_core.config import PretrainingConfig, checked
 from rdl_core.pretraining.state import TrainState
 
 NOT_COMPARED = ("wandb_id", "config_sha256")
 """Entries of run.json: the W&B id says where figures went; the hash has nothing that `config` has not."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class CheckpointPolicy:
     """How often a checkpoint is written besides those at validations, and how many stay.
 
@@ -42,16 +42,9 @@ class CheckpointPolicy:
         num_to_keep: Number of checkpoints that stay, the newest.
     """
 
-    interval_steps: int | None = None
-    interval_s: float | None = 300.0
-    num_to_keep: int = 3
-
-    def __post_init__(self) -> None:
-        for name in ("interval_steps", "num_to_keep"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise ValueError(f"CheckpointPolicy.{name} must be at least 1, got {value}")
-        if self.interval_s is not None and not self.interval_s > 0:
-            raise ValueError(f"CheckpointPolicy.interval_s must be positive, got {self.interval_s}")
+    interval_steps: PositiveInt | None = None
+    interval_s: PositiveFloat | None = 300.0
+    num_to_keep: PositiveInt = 3
 
 
 def run_identity(config: PretrainingConfig, store_hash: str, wandb_id: str | None) -> dict[str, Any]:

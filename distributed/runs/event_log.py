@@ -52,13 +52,8 @@ class EventLog:
         entries = [_entry(line) for line in self.path.read_bytes().splitlines()]
         return [entry for entry in entries if entry and (event is None or entry["event"] == event)]
 
-    def num_bytes(self) -> int:
-        """Returns the length of the file: whether there are new events is cheap to ask."""
-        return self.path.stat().st_size if self.path.exists() else 0
-
 
 def _entry(line: bytes) -> dict[str, Any]:
-    """Returns the event of a whole line, {} for any other."""
     try:
         entry: dict[str, Any] = json.loads(line)
     except ValueError:

@@ -53,9 +53,11 @@ class Run:
         path = self.folder / "result.json"
         return json.loads(path.read_text()) if path.exists() else None
 
-    def finish(self, result: Mapping[str, Any]) -> None:
-        """Writes result.json."""
+    def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Writes result.json, with the run's folder, and returns what it holds."""
+        result = {"run": str(self.folder), **result}
         write_json(self.folder / "result.json", result)
+        return result
 
 
 def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: Mapping[str, Any]) -> Run:
@@ -134,13 +136,6 @@ def _lock(descriptor: int, folder: Path) -> None:
         say(f"the storage of {folder} has no locks: do not start this command twice at a time")
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-
-
-def finish(run: Run, result: dict[str, Any]) -> dict[str, Any]:
-    """Writes result.json, with the run's folder, and returns what it holds."""
-    result = {"run": str(run.folder), **result}
-    run.finish(result)
-    return result
 
 
 def describe_differences(old: Any, new: Any, at: str = "") -> list[str]:

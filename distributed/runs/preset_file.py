@@ -52,16 +52,11 @@ def pretraining_preset(name_or_file: str) -> PretrainingConfig:
     """
     if name_or_file in PRESETS:
         return PRESETS[name_or_file]().pretraining
-    check_preset_name(name_or_file)
-    return read_preset_file(Path(name_or_file))
-
-
-def check_preset_name(name_or_file: str) -> None:
-    """Raises ValueError for what is neither a built-in preset nor a file."""
-    if name_or_file not in PRESETS and not Path(name_or_file).is_file():
+    if not Path(name_or_file).is_file():
         raise ValueError(
-            f"--preset must be one of {', '.join(PRESETS)} or a preset file (tune report writes one), got {name_or_file!r}"
+            f"--preset must be one of {', '.join(PRESETS)} or a preset file (`rdl report` writes one), got {name_or_file!r}"
         )
+    return read_preset_file(Path(name_or_file))
 
 
 def write_preset_file(path: Path, config: PretrainingConfig, about: Mapping[str, Any]) -> Path:

@@ -114,7 +114,6 @@ def status_text(status: dict[str, Any]) -> str:
 
 
 def _state(folder: Path, events: Sequence[dict[str, Any]], silent_s: float) -> tuple[str, str]:
-    """Returns (state, why)."""
     telling = ("failure", "gave_up", "interrupted", "group", "driver")
     last = next((event for event in reversed(events) if event["event"] in telling), {"event": "driver"})
     finished = [event["why"] for event in events if event["event"] == "finished"]

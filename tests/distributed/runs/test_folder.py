@@ -49,8 +49,8 @@ def test_the_same_name_continues_and_keeps_its_result(tmp_path: Path) -> None:
     first = open_run(tmp_path, "mine", "pretrain", "/a/rel-f1", CONFIG)
     assert first.folder == tmp_path / "mine"
     assert first.result() is None
-    first.finish({"loss": 0.5})
-    assert open_run(tmp_path, "mine", "pretrain", "/a/rel-f1", CONFIG).result() == {"loss": 0.5}
+    assert first.finish({"loss": 0.5}) == (written := {"run": str(first.folder), "loss": 0.5})
+    assert open_run(tmp_path, "mine", "pretrain", "/a/rel-f1", CONFIG).result() == written
     assert json.loads((tmp_path / "mine" / "config.json").read_text()) == {
         "command": "pretrain",
         "data": "rel-f1",
