@@ -1,4 +1,4 @@
-"""StepPlan: which samples make a step and which worker takes them; the seeds of a run as a ray.data.Dataset.
+"""StepPlan: which samples make a step and which worker takes them; the seeds of a run, block by block.
 
 One row is one sample: its step, epoch and number, and the seeds (graph nodes). A block holds the samples of one worker for a few steps, and blocks go
 round the workers: block b is for worker b % workers. With preserve_order and equal blocks, Ray Data's streaming_split deals them in
@@ -16,7 +16,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import ray.data
 
 from rdl_core.batches.pretraining_batch import Cursor
 from rdl_core.config import PretrainingConfig
@@ -75,14 +74,6 @@ def step_plan(config: PretrainingConfig, workers: int, sampler: HGSampling) -> S
 def seed_tables(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps: int) -> list[pa.Table]:
     """Returns one Arrow table per block: step, epoch, sample (int64) and seeds (fixed-size list of int64)."""
     return [_block(plan, sampler, rank, steps) for rank, steps in plan.blocks(first_step, max_steps)]
-
-
-def seed_dataset(plan: StepPlan, sampler: HGSampling, first_step: int, max_steps: int) -> ray.data.Dataset:
-    """Returns the blocks of `seed_tables` as a Dataset.
-
-    `from_arrow` would ask a task of one CPU for their sizes, which is none where workers hold all.
-    """
-    return ray.data.from_blocks(seed_tables(plan, sampler, first_step, max_steps))
 
 
 def _block(plan: StepPlan, sampler: HGSampling, rank: int, steps: range) -> pa.Table:

@@ -19,7 +19,7 @@ import ray.data
 from numpy.typing import NDArray
 
 from distributed.sampling.placement import Placement
-from distributed.sampling.plan import NO_SAMPLE, StepPlan, seed_dataset
+from distributed.sampling.plan import NO_SAMPLE, StepPlan, seed_tables
 from rdl_core.config import HGSamplingConfig
 
 TASKS_PER_SAMPLER = 2
@@ -77,7 +77,8 @@ def sampled_dataset(
     tasks = TASKS_PER_SAMPLER * samplers
     share = -(-(max_steps - first_step) * plan.samples_per_step // tasks)
     plan = replace(plan, samples_per_block=min(plan.samples_per_block, max(1, share)))
-    seeds = seed_dataset(plan, placement.sampling(config, seed), first_step, max_steps)
+    # `from_arrow` would ask a task of one CPU for the sizes of blocks, which is none where workers hold all.
+    seeds = ray.data.from_blocks(seed_tables(plan, placement.sampling(config, seed), first_step, max_steps))
     return seeds.map_batches(
         HGSampler(placement, config, seed),
         batch_size=None,

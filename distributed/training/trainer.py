@@ -10,7 +10,6 @@ elastic run (`max_workers`) goes on with the workers that there is place for, on
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,12 +159,11 @@ def _trainer(
 ) -> ray.train.torch.TorchTrainer:
     memory = {} if "GLIBC_TUNABLES" in os.environ else allocator.ENVIRONMENT  # a user's own stay
     run_dir = Path(worker.run_folder)
-    samples = _samples(worker, samplers, run_dir / "train", is_elastic=isinstance(scaling.num_workers, tuple))
     return ray.train.torch.TorchTrainer(
         train_loop_per_worker,  # type: ignore[arg-type]
         train_loop_config=worker,  # type: ignore[arg-type]
         datasets={"train": ray.data.range(1)},  # its place only: PlannedSamples makes the samples
-        dataset_config=PlannedSamples(samples),
+        dataset_config=PlannedSamples(worker, samplers, is_elastic=isinstance(scaling.num_workers, tuple)),
         torch_config=ray.train.torch.TorchConfig(
             backend=BACKEND[bool(scaling.use_gpu)], timeout_s=COLLECTIVE_TIMEOUT_S
         ),
@@ -207,43 +205,35 @@ class PlannedSamples(ray.train.DataConfig):
     """Deals the plan's samples to the workers of a group, made anew for each of its starts, with its checkpoint and number of workers.
 
     Args:
-        samples: Makes the Dataset for a number of workers.
+        worker: What the workers are told.
+        samplers: Sampling tasks at a time.
+        is_elastic: Whether workers may take every CPU.
     """
 
-    def __init__(self, samples: Callable[[int], ray.data.Dataset]) -> None:
+    def __init__(self, worker: WorkerConfig, samplers: int, *, is_elastic: bool) -> None:
         super().__init__(execution_options=in_order())
-        self._samples = samples
+        self._worker, self._samplers, self._is_elastic = worker, samplers, is_elastic
 
     def configure(
         self, datasets: dict[str, ray.data.Dataset], world_size: int, *arguments: Any, **more: Any
     ) -> list[dict[str, ray.data.DataIterator]]:
         """Returns one iterator per worker; Ray calls this at each start of a group."""
-        return super().configure(dict.fromkeys(datasets, self._samples(world_size)), world_size, *arguments, **more)
-
-
-def _samples(
-    worker: WorkerConfig, samplers: int, train_folder: Path, *, is_elastic: bool
-) -> Callable[[int], ray.data.Dataset]:
-    config = worker.pretraining
-
-    def dataset(workers: int) -> ray.data.Dataset:
-        sampler = worker.placement.sampling(config.sampling, config.seed)
-        plan = step_plan(config, workers, sampler)
+        config, placement = self._worker.pretraining, self._worker.placement
+        train_folder = Path(self._worker.run_folder) / "train"
+        plan = step_plan(config, world_size, placement.sampling(config.sampling, config.seed))
         remove_uncommitted(train_folder)
-        # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
-        first_step = min(committed_step(train_folder), config.max_steps - 1)
-        return sampled_dataset(
-            worker.placement,
+        samples = sampled_dataset(
+            placement,
             config.sampling,
             config.seed,
             plan,
-            first_step=first_step,
+            # At least one step, which workers skip if they are at the end: Ray Data refuses to execute nothing.
+            first_step=min(committed_step(train_folder), config.max_steps - 1),
             max_steps=config.max_steps,
-            samplers=samplers,
-            beside_workers=is_elastic,
+            samplers=self._samplers,
+            beside_workers=self._is_elastic,
         )
-
-    return dataset
+        return super().configure(dict.fromkeys(datasets, samples), world_size, *arguments, **more)
 
 
 def _finish(store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
