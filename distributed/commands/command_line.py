@@ -107,9 +107,8 @@ def run(command: Command, options: Any) -> int:
             return interrupted(error)
         if os.environ.get("RDL_TRACEBACK"):
             raise
-        if (
-            last_lines := _of_a_worker(error)
-        ) is not None:  # before the others: Ray's error of a task is of its cause's type, too
+        # A worker's first: Ray's error of a task is of its cause's type, too.
+        if (last_lines := _of_a_worker(error)) is not None:
             _show("the run failed on a worker", last_lines, "(RDL_TRACEBACK=1 shows all of it)")
             return 1
         if not isinstance(error, INPUT_ERRORS):
