@@ -7,6 +7,7 @@ Configurations are fields like any other, so every setting of every preset is an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, get_args
@@ -239,7 +240,10 @@ class Finetune(WorkerOptions):
     @classmethod
     def defaults(cls, given: Given) -> Finetune:
         preset, checkpoint = given_preset(given), given("--checkpoint")
-        start = preset.pretraining.backbone if checkpoint is None else pretrained_backbone(Path(checkpoint))
+        start = preset.pretraining.backbone
+        if checkpoint is not None:
+            with suppress(OSError, ValueError):  # the command refuses it, after an arm that takes none
+                start = pretrained_backbone(Path(checkpoint))
         backbone = with_given_kinds(start, given, "--backbone")
         return cls(task=tyro.MISSING, arm=tyro.MISSING, config=preset.finetuning, backbone=backbone)
 
