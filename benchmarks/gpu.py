@@ -69,7 +69,7 @@ def main() -> int:
         result: dict[str, Any] = {"device": describe(device), "store": described(store)}
         print(json.dumps(result, indent=1), flush=True)
         result["checks"] = check_device(store, device)
-        repetitions = 10 if options.quick else 50
+        repetitions = 6 if options.quick else 50
         result["samplers"] = sampler_rates(store, repetitions)
         result["pretraining"] = pretraining_rates(store, device, options.samples, repetitions, not options.no_compile)
         result["finetuning"] = finetuning_rates(store, device, repetitions)
