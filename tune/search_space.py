@@ -54,6 +54,7 @@ REFUSED = {
     "loss.link_matrix": _OTHER_LOSS,
     "loss.skip_edge_type_without_negative": _OTHER_LOSS,
     "loss.context_form": _OTHER_LOSS,
+    "loss.max_negatives": _OTHER_LOSS,
     "seed": _OWN_OPTION,
     "max_steps": _OWN_OPTION,
     "max_hours": _EARLY_END,

@@ -32,6 +32,7 @@ def test_all_checks_hold_where_both_devices_are_the_same(f1_store: Store) -> Non
     assert all(check["holds"] and check["difference"] == 0.0 for check in checks.values())
 
 
+@pytest.mark.slow
 def test_rates_of_both_sides_are_measured_and_are_json(f1_store: Store) -> None:
     (pretraining, rounded) = pretraining_rates(f1_store, CPU, [1], repetitions=1, with_compiled=False)
     assert (pretraining["precision"], rounded["precision"]) == ("float32", "bfloat16")
