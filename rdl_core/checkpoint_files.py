@@ -6,12 +6,12 @@ model.json           format version, kind, backbone configuration, foreign keys,
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
 from rdl_core.atomic_write import whole_folder
+from rdl_core.checksums import sha256_of
 from rdl_core.config import BackboneConfig, decode
 
 FORMAT_VERSION = 2
@@ -55,5 +55,4 @@ def backbone_of(description: dict[str, Any]) -> BackboneConfig:
 
 def weights_digest(path: Path | str) -> str:
     """Returns the hex digest of a checkpoint's weights file, which tells a checkpoint from another that was written to the same folder."""
-    with (Path(path) / "model.safetensors").open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(Path(path) / "model.safetensors")[:16]

@@ -103,7 +103,7 @@ def _date_by_parents(num_rows: Mapping[str, int], parents: Parents, times: Times
 
 
 def _date_the_unknown(unknown: Mapping[str, NDArray[np.bool_]], parents: Parents, times: Times) -> None:
-    """Dates these rows from their first referencing row, transitively."""
+    """Dates these rows from their first referencing row, transitively; each pass of this fixpoint carries the dates one key further up."""
     changed = bool(unknown)
     while changed:
         changed = False
@@ -124,7 +124,7 @@ def _first_reference(table: str, num_rows: int, parents: Parents, times: Times) 
 
 
 def _date_by_reference(num_rows: Mapping[str, int], parents: Parents, times: Times) -> None:
-    """Dates the tables that dated tables refer to, transitively; each pass of this fixpoint carries the dates one key further up."""
+    """Dates the tables that dated tables refer to, transitively."""
     reached: set[str] = set()
     while True:
         new = {e[2] for e in parents if e[2] not in times and (e[0] in times or e[0] in reached)} - reached
@@ -132,10 +132,4 @@ def _date_by_reference(num_rows: Mapping[str, int], parents: Parents, times: Tim
             break
         reached |= new
     times.update({table: np.full(num_rows[table], NO_TIME, dtype=np.int64) for table in reached})
-    changed = bool(reached)
-    while changed:
-        changed = False
-        for table in reached:
-            first = _first_reference(table, num_rows[table], parents, times)
-            changed |= bool((first != times[table]).any())
-            times[table] = first
+    _date_the_unknown({table: np.ones(num_rows[table], dtype=bool) for table in reached}, parents, times)

@@ -22,6 +22,7 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 from torch_frame.data.multi_nested_tensor import MultiNestedTensor
 
+from rdl_core.graph.reg import concatenate, offsets
 from rdl_core.graph.schema import ColumnSchema, TableSchema, is_string, to_float
 from rdl_core.graph.text_embedding import TextEmbedder
 from rdl_core.random_streams import PURPOSE_MARGINAL, numpy_generator
@@ -95,8 +96,7 @@ def encode(table: pa.Table, schema: TableSchema, visible: NDArray[np.bool_], emb
         if columns:
             arrays[name] = np.stack(columns, axis=1)
     for name, donors in (("donors_distinct", distinct), ("donors_frequency", frequency)):
-        arrays[name] = np.concatenate(donors).astype(np.int32) if donors else np.zeros(0, np.int32)
-        arrays[name + "_offset"] = np.concatenate([[0], np.cumsum([len(d) for d in donors])]).astype(np.int64)
+        arrays[name], arrays[name + "_offset"] = concatenate(donors, np.int32), offsets(donors)
     return arrays
 
 
@@ -206,10 +206,8 @@ class TableFeatures:
         columns = np.arange(rows.shape[1])
         if kind == stype.numerical:
             return torch.from_numpy(self.arrays["numerical"][rows, columns])
-        if kind == stype.categorical:
-            return torch.from_numpy(self.arrays["categorical"][rows, columns].astype(np.int64))
-        if kind == stype.timestamp:
-            return torch.from_numpy(self.arrays["timestamp"][rows, columns].astype(np.int64))
+        if kind in (stype.categorical, stype.timestamp):
+            return torch.from_numpy(self.arrays[kind.value][rows, columns].astype(np.int64))
         if kind == stype.embedding:
             return self._gather_embedding(self.arrays["embedding_code"][rows, columns])
         return self._gather_multicategorical(rows)

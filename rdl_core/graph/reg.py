@@ -136,17 +136,17 @@ def build_graph(
         node_types=node_types,
         edge_types=edge_types,
         row_offset=row_offset,
-        time=_concatenate([times[t] for t in node_types], np.int64),
+        time=concatenate([times[t] for t in node_types], np.int64),
         has_time_col=np.array([has_time_col[t] for t in node_types], dtype=bool),
         child_type=np.array([node_types.index(e[0]) for e in edge_types], dtype=np.int64),
         parent_type=np.array([node_types.index(e[2]) for e in edge_types], dtype=np.int64),
-        parent_offset=_offsets([parents[e] for e in edge_types]),
-        parent=_concatenate([parents[e] for e in edge_types], np.int32),
-        children_offset=_offsets(children),
-        children=_concatenate(children, np.int32),
-        indptr_offset=_offsets(indptr),
-        children_indptr=_concatenate(indptr, np.int64),
-        children_end=_concatenate(ends, np.int64),
+        parent_offset=offsets([parents[e] for e in edge_types]),
+        parent=concatenate([parents[e] for e in edge_types], np.int32),
+        children_offset=offsets(children),
+        children=concatenate(children, np.int32),
+        indptr_offset=offsets(indptr),
+        children_indptr=concatenate(indptr, np.int64),
+        children_end=concatenate(ends, np.int64),
         cutoff_s=cutoff_s,
     )
 
@@ -191,9 +191,11 @@ def _visible_ends(visible: NDArray[np.bool_], indptr: NDArray[np.int64]) -> NDAr
     return np.append(indptr[:-1] + np.diff(seen[indptr]), indptr[-1])
 
 
-def _offsets(parts: Sequence[NDArray]) -> NDArray[np.int64]:
+def offsets(parts: Sequence[NDArray]) -> NDArray[np.int64]:
+    """Returns where each of some arrays begins when they are put one after another, and where the last ends: int64 [parts + 1]."""
     return np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
 
 
-def _concatenate(parts: Sequence[NDArray], dtype: type) -> NDArray:
+def concatenate(parts: Sequence[NDArray], dtype: type) -> NDArray:
+    """Returns the arrays one after another, as `dtype`; there may be none."""
     return np.concatenate(parts).astype(dtype, copy=False) if parts else np.zeros(0, dtype=dtype)

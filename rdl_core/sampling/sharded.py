@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.config import HGSamplingConfig
-from rdl_core.graph.reg import RelationalEntityGraph, read_only
+from rdl_core.graph.reg import RelationalEntityGraph, offsets, read_only
 from rdl_core.random_streams import fold
 from rdl_core.sampling.hg_kernels import GraphView, clear, grow_hop, pack, plant, read_parents
 from rdl_core.sampling.hg_sampling import HGSampling, SubgraphScratch, sample_streams
@@ -214,10 +214,10 @@ def _request(
         spread.append((len(unique), which))
         num_rows += len(unique)
     request = Request(
-        row_begin=np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
+        row_begin=offsets(rows),
         rows=np.concatenate(rows),
         bounds=np.concatenate(row_bounds),
-        list_begin=np.concatenate([[0], np.cumsum([len(r) for r in list_row])]).astype(np.int64),
+        list_begin=offsets(list_row),
         list_row=np.concatenate(list_row),
         list_stream=np.concatenate(list_stream),
         with_lists=with_lists,

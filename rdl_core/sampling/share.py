@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rdl_core.config import HGSamplingConfig
 from rdl_core.graph.feature_rows import Arrays, num_bytes, take_rows
-from rdl_core.graph.reg import RelationalEntityGraph
+from rdl_core.graph.reg import RelationalEntityGraph, concatenate, offsets
 from rdl_core.graph.store import Store
 from rdl_core.sampling.share_kernels import cut_lists, expand
 
@@ -188,20 +188,12 @@ class GraphShare:
             list_times.append(graph.time[graph.row_offset[child] + children.astype(np.int64)] if timed else time[:0])
         return (
             self._first,
-            _offsets(parents),
-            _joined(parents, np.int32),
-            _joined(parent_times, np.int64),
-            _offsets(indptrs),
-            _joined(indptrs, np.int64),
-            _offsets(lists),
-            _joined(lists, np.int32),
-            _joined(list_times, np.int64),
+            offsets(parents),
+            concatenate(parents, np.int32),
+            concatenate(parent_times, np.int64),
+            offsets(indptrs),
+            concatenate(indptrs, np.int64),
+            offsets(lists),
+            concatenate(lists, np.int32),
+            concatenate(list_times, np.int64),
         )
-
-
-def _offsets(parts: list[NDArray]) -> NDArray[np.int64]:
-    return np.concatenate([[0], np.cumsum([len(p) for p in parts])]).astype(np.int64)
-
-
-def _joined(parts: list[NDArray], dtype: type) -> NDArray:
-    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
