@@ -319,14 +319,15 @@ def _smallest_keys(segments, table, offset, node_of, budget, num_draws, threshol
 
 
 @kernel
-def draw(segments, table, offset, node_of, budget, num_draws, stream, keys, heap, margins):
+def draw(segments, table, offset, node_of, budget, num_draws, stream, drawing):
     """Draws entries of a table without replacement with probability proportional to weight = budget^2.
 
     Efraimidis and Spirakis (2006): the `num_draws` smallest of E_i / w_i with E_i exponential, which is the law of drawing one by one.
     E_i comes from the stream at the row number, so the result does not depend on the order of the entries. About 1.6 `num_draws` keys lie
     below the first threshold, so that one pass without logarithms finds them; a threshold that was too low costs another pass, no
-    exactness. Returns how many were drawn; `heap` holds them in no order.
+    exactness. Returns how many were drawn; the heap of `drawing` (keys, heap, margins) holds them in no order.
     """
+    keys, heap, margins = drawing
     total, live = 0.0, 0
     for s in range(len(segments)):
         if segments[s, 0] == table:
@@ -348,21 +349,11 @@ def draw(segments, table, offset, node_of, budget, num_draws, stream, keys, heap
 def draw_hop(row_offset, rows_per_hop, stream, counters, entries, segments, rows, num_sampled, drawing):
     """Draws the next rows of every table, by row number, and samples them."""
     _, node_of, budget, place = entries
-    keys, heap, margins = drawing
+    heap = drawing[1]
     for table in range(len(row_offset) - 1):
         offset = row_offset[table]
-        size = draw(
-            segments[: counters[SEGMENTS]],
-            table,
-            offset,
-            node_of,
-            budget,
-            rows_per_hop,
-            fold(stream, TABLE_STREAM + table),
-            keys,
-            heap,
-            margins,
-        )
+        of_table = fold(stream, TABLE_STREAM + table)
+        size = draw(segments[: counters[SEGMENTS]], table, offset, node_of, budget, rows_per_hop, of_table, drawing)
         for i in range(1, size):  # by row
             c, j = heap[i], i
             while j > 0 and node_of[heap[j - 1]] > node_of[c]:

@@ -44,8 +44,15 @@ def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, 
 
 
 @kernel_part
-def _take_parents(parent, time, bound, node_row, low, high, shift, position, num_nodes, base, source, target, edge):
-    """Adds edges parent -> row of nodes [low, high). Returns (number of nodes after, end of the edges)."""
+def _take_parents(parent, time, bound, nodes, span, num_nodes, ends, edge):
+    """Adds edges parent -> row of a span of nodes. Returns (number of nodes after, end of the edges).
+
+    nodes: (node_row, position, base), base + the number of a node being its place; span: (low, high, what makes places of these nodes' numbers);
+    ends: (source, target) of edges.
+    """
+    node_row, position, base = nodes
+    low, high, shift = span
+    source, target = ends
     for i in range(low, high):
         row = parent[node_row[i]]
         if row >= 0 and time[row] < bound:
@@ -61,27 +68,15 @@ def _take_parents(parent, time, bound, node_row, low, high, shift, position, num
 
 
 @kernel_part
-def _take_children(
-    children,
-    first,
-    degree,
-    skip,
-    wanted,
-    stream,
-    offset,
-    is_new,
-    node_row,
-    low,
-    high,
-    shift,
-    position,
-    num_nodes,
-    base,
-    source,
-    target,
-    edge,
-):
-    """Adds edges child -> row of nodes [low, high): all found children, or one of each of `wanted` strata of them, rotated at random."""
+def _take_children(found, skip, wanted, stream, offset, is_new, nodes, span, num_nodes, ends, edge):
+    """Adds edges child -> row of a span of nodes: all found children, or one of each of `wanted` strata of them, rotated at random.
+
+    found: (children, first, degree), where the node of number n finds children at n + skip; the others as in `_take_parents`.
+    """
+    children, first, degree = found
+    node_row, position, base = nodes
+    low, high, shift = span
+    source, target = ends
     for row in range(low, high):
         begin, have = first[row + skip], degree[row + skip]
         count, at = min(have, wanted), 0
@@ -122,17 +117,14 @@ def _set_earlier(position, node_row, layout, hop, table, tree, is_there):
 @kernel_part
 def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_begin, layout, num_nodes):
     """Adds all trees' nodes of a table at hop + 1, with the edges that lead from them by the `active` types. Returns the number of nodes."""
-    row_offset, parent, parent_offset, row_table = (
-        topology.row_offset,
-        topology.parent,
-        topology.parent_offset,
-        topology.row_table,
-    )
+    row_offset, row_table = topology.row_offset, topology.row_table
+    parent, parent_offset = topology.parent, topology.parent_offset
     node_row, node_seed, source, target, first, degree, _, position = scratch
     node_begin, place_begin, tree_begin = layout.node_begin, layout.place_begin, layout.tree_begin
-    edge_end, children, before, streams = layout.edge_end[hop], topology.children, seeds.before, seeds.stream
+    edge_end, before, streams = layout.edge_end[hop], seeds.before, seeds.stream
     time = topology.time[row_offset[table] : row_offset[table + 1]]
-    base = place_begin[hop + 1, table] - num_nodes
+    nodes = node_row, position, place_begin[hop + 1, table] - num_nodes
+    found, ends = (topology.children, first, degree), (source, target)
     has_earlier = place_begin[hop + 1, table] > 0
     is_new = not has_earlier and len(active) == 1 and active[0] % 2 == 0
     for s in range(len(before)):
@@ -142,45 +134,18 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
         for d in active:
             of, key = row_table[d], d >> 1
             low, high = tree_begin[hop, of, s], tree_begin[hop, of, s + 1]
-            shift = place_begin[hop, of] - node_begin[hop, of]
+            span = low, high, place_begin[hop, of] - node_begin[hop, of]
             if low == high:
                 continue
             if d % 2 == 1:
+                of_key = parent[parent_offset[key] : parent_offset[key + 1]]
                 num_nodes, edge_end[d] = _take_parents(
-                    parent[parent_offset[key] : parent_offset[key + 1]],
-                    time,
-                    before[s],
-                    node_row,
-                    low,
-                    high,
-                    shift,
-                    position,
-                    num_nodes,
-                    base,
-                    source,
-                    target,
-                    edge_end[d],
+                    of_key, time, before[s], nodes, span, num_nodes, ends, edge_end[d]
                 )
             else:
+                skip, draws = found_begin[d] - node_begin[hop, of], fold(fold(streams[s], key), hop)
                 num_nodes, edge_end[d] = _take_children(
-                    children,
-                    first,
-                    degree,
-                    found_begin[d] - node_begin[hop, of],
-                    wanted,
-                    fold(fold(streams[s], key), hop),
-                    row_offset[of],
-                    is_new,
-                    node_row,
-                    low,
-                    high,
-                    shift,
-                    position,
-                    num_nodes,
-                    base,
-                    source,
-                    target,
-                    edge_end[d],
+                    found, skip, wanted, draws, row_offset[of], is_new, nodes, span, num_nodes, ends, edge_end[d]
                 )
         node_seed[tree:num_nodes] = s
         if not is_new:
@@ -229,18 +194,9 @@ def _place_edges(topology, seeds, hop, table, active, wanted, recent, scratch, f
             continue
         found_begin[d], end = found, found + high - low
         first, degree = reserved(first, found, end), reserved(degree, found, end)
-        num_edges += _find_children(
-            topology,
-            d >> 1,
-            table,
-            seeds,
-            node_row[low:high],
-            node_seed[low:high],
-            wanted,
-            recent,
-            first[found:end],
-            degree[found:end],
-        )
+        rows, of_rows = node_row[low:high], node_seed[low:high]
+        places = first[found:end], degree[found:end]
+        num_edges += _find_children(topology, d >> 1, table, seeds, rows, of_rows, wanted, recent, *places)
         found = end
     return num_edges, first, degree
 

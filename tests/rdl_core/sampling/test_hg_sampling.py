@@ -343,7 +343,7 @@ def test_draws_follow_the_law_of_successive_draws_with_squared_budgets(num_draws
     counts: dict[tuple[int, ...], int] = defaultdict(int)
     for trial in range(100_000):
         key = np.uint64(python_fold(77, trial))
-        assert draw(segments, 1, 100, nodes, budget, num_draws, key, keys, heap, block) == num_draws
+        assert draw(segments, 1, 100, nodes, budget, num_draws, key, (keys, heap, block)) == num_draws
         counts[tuple(sorted(heap.tolist()))] += 1
     places = [1, 2, 4, 5, 6]
     law = {
