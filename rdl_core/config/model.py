@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 RowsKind = Literal["linear", "resnet", "ft_transformer"]
 AggregationKind = Literal["sum", "mean", "time_attention"]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+FT_TRANSFORMER_HEADS = 8
+"""Attention heads that PyTorch Frame's FTTransformer has."""
 
 
 class _Rows:
@@ -148,6 +150,16 @@ class BackboneConfig:
         RowsConfig, Field(discriminator="kind"), BeforeValidator(_by_name(LinearRows, ResNetRows, FTTransformerRows))
     ] = ResNetRows(dropout=0.2)
     """How a row becomes a vector."""
+
+    def __post_init__(self) -> None:
+        if self.aggregation.kind == "time_attention" and self.channels % self.aggregation.heads:
+            raise ValueError(
+                f"BackboneConfig.aggregation.heads is {self.aggregation.heads}; it should divide channels={self.channels}"
+            )
+        if self.rows.kind == "ft_transformer" and self.channels % FT_TRANSFORMER_HEADS:
+            raise ValueError(
+                f"BackboneConfig.channels is {self.channels}; with rows='ft_transformer' it should be a multiple of {FT_TRANSFORMER_HEADS}"
+            )
 
     def of_kind(self, *, rows: RowsKind | None = None, aggregation: AggregationKind | None = None) -> BackboneConfig:
         """Returns the backbone with rows and aggregation of these kinds; a kind that it already has keeps its settings."""

@@ -76,11 +76,11 @@ class TimeAttention(Aggregation):
 
     def forward(self, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
         """Returns [targets, channels]; see `Aggregation`."""
-        key_value = edges.of_sources(self.key_value(source))
-        if edges.age_days is not None:
-            age_days = edges.age_days.to(self.age_encoding.frequency.dtype)
-            ages = self.age_encoding(age_days.log1p() * LOG_AGE_FACTOR)
-            key_value = key_value + self.of_age(ages.to(source.dtype))
+        frequency = self.age_encoding.frequency
+        # Without time all are of age 0: every parameter gets a gradient in every step, as DistributedDataParallel expects.
+        age_days = frequency.new_zeros(1) if edges.age_days is None else edges.age_days.to(frequency.dtype)
+        ages = self.age_encoding(age_days.log1p() * LOG_AGE_FACTOR)
+        key_value = edges.of_sources(self.key_value(source)) + self.of_age(ages.to(source.dtype))
         key, value = key_value.unflatten(1, (2, self.heads, -1)).unbind(1)  # [edges, heads, channels / heads]
         query = edges.of_targets(self.query(target)).view_as(key)
         weights = edges.softmax((query * key).sum(2) * key.shape[2] ** -0.5)

@@ -292,6 +292,15 @@ def test_a_layer_is_one_graph_for_torch_compile(aggregation: AggregationConfig) 
         torch.testing.assert_close(found[table], h)
 
 
+@pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
+def test_every_parameter_gets_a_gradient_whatever_edges_and_times_there_are(aggregation: AggregationConfig) -> None:
+    """DistributedDataParallel expects it in every step; two tables have no time, two edge types have no edges."""
+    layer = RelationalLayer(tuple(SIZES), DIRECTED, CHANNELS, aggregation.build)
+    out = layer({t: torch.randn(n, CHANNELS) for t, n in SIZES.items()}, random_edges(1))
+    sum(h.square().sum() for h in out.values()).backward()  # type: ignore[union-attr]
+    assert [name for name, parameter in layer.named_parameters() if parameter.grad is None] == []
+
+
 def test_attention_gives_zeros_to_a_target_without_neighbours_and_sees_order_and_age() -> None:
     torch.manual_seed(0)
     attention = TimeAttentionAggregation(heads=2).build(CHANNELS).double()
