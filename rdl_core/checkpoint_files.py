@@ -15,6 +15,7 @@ from rdl_core.checksums import sha256_of
 from rdl_core.config import BackboneConfig, decode
 
 FORMAT_VERSION = 2
+_MADE_BY = {"pretrained": "`rdl pretrain`", "finetuned": "`rdl finetune`"}
 
 
 def read_description(path: Path | str, *, kind: str | None = None) -> dict[str, Any]:
@@ -29,9 +30,9 @@ def read_description(path: Path | str, *, kind: str | None = None) -> dict[str, 
     """
     path = whole_folder(Path(path))
     if not (path / "model.json").exists():
-        raise FileNotFoundError(
-            f"no checkpoint at {path} (no model.json); pass the folder that `pretrain` printed under 'checkpoint'"
-        )
+        run = (path / "model" / "model.json").exists()
+        remedy = f"its run's is {path / 'model'}" if run else "pass the folder that a run printed as its 'checkpoint'"
+        raise FileNotFoundError(f"no checkpoint at {path} (no model.json); {remedy}")
     try:
         description: dict[str, Any] = json.loads((path / "model.json").read_text())
         version, found = description["format_version"], description["kind"]
@@ -40,7 +41,7 @@ def read_description(path: Path | str, *, kind: str | None = None) -> dict[str, 
     if version != FORMAT_VERSION:
         raise ValueError(f"checkpoint {path} has format {version}, expected {FORMAT_VERSION}")
     if kind is not None and found != kind:
-        raise ValueError(f"checkpoint {path} is {found}, expected one that is {kind}")
+        raise ValueError(f"checkpoint {path} is {found}, expected one that is {kind}; {_MADE_BY[kind]} makes one")
     return description
 
 

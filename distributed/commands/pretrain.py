@@ -23,7 +23,7 @@ def run_pretrain(options: Pretrain) -> dict[str, Any]:
     # Not the number of workers: any other one, up to the samples per step, goes on with the run.
     run = open_run(options, "pretrain", dataset, {"pretraining": dataclasses.asdict(config)})
     if (result := run.result()) is not None:
-        say(f"run {run.name} is finished; nothing to do")
+        say(f"run {run.name} is finished; nothing to do\ncheckpoint {result['checkpoint']}")
         return result
     store = open_store(options, dataset)
     folder = run.folder.resolve()

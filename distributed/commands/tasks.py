@@ -100,8 +100,12 @@ def run_evaluate(options: Evaluate) -> dict[str, Any]:
     run = open_run(options, "evaluate", dataset, settings)
     store = open_store(options, dataset)
     result = evaluate(data, store.place, str(options.checkpoint), options.regime)
-    say(f"{result['task']} ({result['regime']}): val {result['val']}, test {result['test']}")
+    say(f"{result['task']} ({result['regime']}): val {_metrics(result['val'])}, test {_metrics(result['test'])}")
     return run.finish(result)
+
+
+def _metrics(values: dict[str, float]) -> str:
+    return " ".join(f"{name} {value:.4f}" for name, value in values.items())
 
 
 def _result_of(job: FinetuneJob, folder: Path, workers: int) -> FinetuningResult:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Callable
@@ -170,7 +171,7 @@ def _order(
         choice = known | {name: columns[0] for name, columns in ambiguous.items()}
         of_schema = "give these tables a time_col in the schema file, or " if config.schema_file else ""
         several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
-        example = f", for example\n  --time-cols {' '.join(f'{table} {column}' for table, column in choice.items())}"
+        example = f", for example\n  --time-cols {shlex.join(word for pair in choice.items() for word in pair)}"
         if refused := [
             name for name in plans if name not in ordered
         ]:  # their time columns are not known: a line without them would drop these

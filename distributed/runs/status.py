@@ -1,4 +1,4 @@
-"""State of a run, told from its folder alone: `python -m distributed status RUN`.
+"""State of a run, told from its folder alone: `rdl status RUN`.
 
 In: runs/<run name> with what config.json, journal.jsonl, train/ and result.json say. Out: a dictionary for --json, and its text.
 

@@ -157,7 +157,7 @@ def place(store: Store, config: HGSamplingConfig, requested: PlacementName, num_
         raise ValueError(f"--shards {num_shards} goes with --placement sharded, not {requested}")
     path = store.place
     memory_bytes, num_nodes = _smallest_node()
-    arithmetic = f"store {store.num_bytes / 1e9:.2f} GB, smallest of {num_nodes} nodes {memory_bytes / 1e9:.1f} GB"
+    arithmetic = f"store {store.num_bytes / 1e6:,.1f} MB, smallest of {num_nodes} node(s) {memory_bytes / 1e9:.1f} GB"
     fits = store.num_bytes <= LOCAL_MEMORY_SHARE * memory_bytes
     if requested == "local" or (requested == "auto" and fits):
         return Placement(path, None, f"local, {'as asked' if requested == 'local' else 'chosen'}: {arithmetic}")

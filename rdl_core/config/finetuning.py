@@ -48,4 +48,4 @@ def check_arm(arm: Arm, checkpoint: object) -> None:
     if arm == "scratch" and checkpoint is not None:
         raise ValueError("arm 'scratch' starts fresh and takes no --checkpoint")
     if arm != "scratch" and checkpoint is None:
-        raise ValueError(f"arm {arm!r} needs --checkpoint, what `pretrain` printed")
+        raise ValueError(f"arm {arm!r} needs --checkpoint: the folder that `rdl pretrain` printed as its 'checkpoint'")

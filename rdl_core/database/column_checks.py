@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from rdl_core.problems import InputError, numbered
 from rdl_core.timestamps import is_time
 
-IMPORT_REMEDY = "`python -m distributed import` does it"
+IMPORT_REMEDY = "`rdl import` does it"
 
 
 @dataclass(frozen=True, kw_only=True)

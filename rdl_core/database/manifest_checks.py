@@ -27,7 +27,7 @@ def check_manifest(folder: Path) -> None:
             place="manifest.yaml",
             expected="a RelBench-3 folder: manifest.yaml beside db/<table>.parquet",
             got="no manifest.yaml" if folder.is_dir() else "no such folder",
-            remedy="pass such a folder or a hub name org/repo/dataset; to make one: `python -m distributed import`",
+            remedy="pass such a folder or a hub name org/repo/dataset; to make one: `rdl import`",
         )
         raise DatabaseError(str(folder), [problem])
     try:

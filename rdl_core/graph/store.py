@@ -110,9 +110,7 @@ def open_store(place: Place) -> Store:
     """
     path = local_folder(place)
     if not (path / "store.json").exists():
-        raise FileNotFoundError(
-            f"no REG store at {path} (no store.json); make one with `python -m distributed materialize --data ...`"
-        )
+        raise FileNotFoundError(f"no REG store at {path} (no store.json); make one with `rdl materialize --data ...`")
     manifest = json.loads((path / "store.json").read_text())
     if manifest["format_version"] != FORMAT_VERSION:
         raise ValueError(

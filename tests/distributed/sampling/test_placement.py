@@ -39,8 +39,8 @@ def path_of(store: Store) -> str:
 def test_auto_maps_what_fits_and_says_the_arithmetic(nasty_store: Store) -> None:
     placement = place(nasty_store, CONFIG, "auto")
     assert placement.shards is None
-    assert "local, chosen: store 0.0" in placement.why
-    assert "smallest of 1 nodes" in placement.why
+    assert "local, chosen: store 0." in placement.why
+    assert "smallest of 1 node(s)" in placement.why
     assert "local, as asked" in place(nasty_store, CONFIG, "local").why
 
 

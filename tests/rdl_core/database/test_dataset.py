@@ -166,8 +166,8 @@ def test_read_table_projects_by_whole_name(tmp_path: Path) -> None:
 
 
 def test_missing_manifest(tmp_path: Path) -> None:
-    assert_refused(tmp_path, "no manifest.yaml", "python -m distributed import")
-    assert_refused(tmp_path / "nowhere", "no such folder", "python -m distributed import")
+    assert_refused(tmp_path, "no manifest.yaml", "rdl import")
+    assert_refused(tmp_path / "nowhere", "no such folder", "rdl import")
     with pytest.raises(DatabaseError, match="no such folder"):
         open_dataset(f"{tmp_path}/nowhere")
 
@@ -337,9 +337,7 @@ def test_foreign_key_that_is_no_row(tmp_path: Path, small: Small, values: pa.Arr
 def test_time_column_that_is_no_time(tmp_path: Path, small: Small, values: list[Any], row: int, got: str) -> None:
     small.replace("match", "date", values)
     where = f"table 'match', column 'date', row {row}\n"
-    assert_refused(
-        small.write(tmp_path), where, f"got {got}", "store it as a timestamp; `python -m distributed import`"
-    )
+    assert_refused(small.write(tmp_path), where, f"got {got}", "store it as a timestamp; `rdl import`")
 
 
 @pytest.mark.parametrize("arrow_type", [pa.timestamp("us"), pa.null(), pa.string()])
