@@ -122,7 +122,7 @@ def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
     finetune = [
         ["finetune", *common, "--task", task, *sweep.plan["finetune_options"], *checkpoint] for task in sweep.tasks
     ]
-    return [shlex.join(["python", "-m", "distributed", *options]) for options in (pretrain, *finetune)]
+    return [shlex.join(["rdl", *options]) for options in (pretrain, *finetune)]
 
 
 def _objective_text(sweep: SweepResult) -> str:
