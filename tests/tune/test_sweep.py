@@ -283,7 +283,7 @@ def test_suggested_trials_are_the_same_after_a_kill_and_their_objective_is_what_
     text = markdown(read_sweep(killed), best)
     assert "| rank | trials | setting | objective | team-wins | team-points | status | steps |" in text
     commands = text.split("```\n")[1].splitlines()
-    assert [shlex.split(command)[3] for command in commands] == ["pretrain", "finetune", "finetune"]
+    assert [shlex.split(command)[1] for command in commands] == ["pretrain", "finetune", "finetune"]
     assert all("--checkpoint" in command and not command.endswith(".") for command in commands[1:])
     assert "rank" in text and "ranks after them whatever it measured" in text
 
