@@ -10,7 +10,7 @@ from rdl_core.graph import materialize
 from rdl_core.model import save_pretrained
 from rdl_core.pretraining import pretrain_here, pretrained_checkpoint
 
-data, steps = (*sys.argv[1:], *("../shared/data/rel-f1", "100")[len(sys.argv) - 1 :])
+data, steps = (*sys.argv[1:], *("data/shop", "100")[len(sys.argv) - 1 :])
 store = materialize(open_dataset(data), Path("runs/stores"))
 config = replace(robust().pretraining, max_steps=int(steps), validation_samples=10)
 model, state = pretrain_here(store, config, on_report=lambda state, metrics, is_best: print(state.step, metrics))

@@ -111,7 +111,7 @@ class NullableEmbeddingEncoder(LinearEmbeddingEncoder):
     def encode_forward(self, feat: MultiEmbeddingTensor, col_names: list[str] | None = None) -> Tensor:
         """Cell vectors [rows, columns, channels] of embeddings side by side."""
         values = feat.values.to(self.biases.dtype)
-        missing = torch.stack([(v == 0).all(dim=1) for v in values.split(self.emb_dim_list, dim=1)], dim=1)
+        missing = torch.stack([v.abs().sum(1) == 0 for v in values.split(self.emb_dim_list, dim=1)], dim=1)
         cast = MultiEmbeddingTensor(feat.num_rows, feat.num_cols, values, feat.offset)
         return super().encode_forward(cast, col_names).masked_fill(missing.unsqueeze(-1), 0.0)
 
