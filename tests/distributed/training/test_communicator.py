@@ -27,11 +27,13 @@ from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import (
     BackboneConfig,
     FinetuningConfig,
+    FTTransformerRows,
     HGSamplingConfig,
     LinearRows,
     PretrainingConfig,
     ResNetRows,
     TemporalSamplingConfig,
+    TimeAttentionAggregation,
     paper,
     robust,
 )
@@ -83,6 +85,14 @@ def configs() -> dict[str, PretrainingConfig]:
         "robust with dropout": small(robust().pretraining, 0.3),
         "paper": small(paper().pretraining, 0.2),
         "paper with few negatives": small(few(paper().pretraining, 3), 0.2),
+        "attention": dataclasses.replace(
+            robust().pretraining,
+            backbone=BackboneConfig(
+                channels=8,
+                aggregation=TimeAttentionAggregation(heads=2),
+                rows=FTTransformerRows(num_layers=1, dropout=0.3),
+            ),
+        ),
     }
 
 
