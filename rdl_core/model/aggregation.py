@@ -24,7 +24,7 @@ class Linear(torch.nn.Linear):
 
 
 class Aggregation(torch.nn.Module):
-    """What a layer needs of one edge type."""
+    """Makes one vector per row from its neighbours along one edge type; a layer has one of these per edge type."""
 
     def forward(self, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
         """Returns [targets, channels]; a target without neighbours gets zeros.

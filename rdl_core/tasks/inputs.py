@@ -1,4 +1,4 @@
-"""What the model of an entity task is given: the trees of its seeds or, of a frozen backbone, their vectors.
+"""Inputs of an entity task's model: the trees of its seeds or, with a frozen backbone, their vectors.
 
 Promises: a split's labels are read when they are first asked for; a seed's tree is a function of (seed, epoch, row of the label); a frozen
 backbone's vector of a seed is computed once, when it is first asked for.
@@ -20,15 +20,15 @@ from rdl_core.tasks.model import TaskModel
 
 SPLITS = ("train", "val", "test")
 EVALUATION_EPOCH = 1 << 40
-"""Trees of evaluation and of a frozen backbone belong to epochs from here on, one a split."""
+"""Trees of evaluation and of a frozen backbone belong to epochs from here on, one per split."""
 
 
 class TaskInputs:
-    """Of one run.
+    """Inputs of one run.
 
     Args:
-        store: An open store, made of the task's database.
-        task, regime, config: Of the run.
+        store: An open store, made from the task's database.
+        task, regime, config: Settings of the run.
         device: Where inputs are put.
     """
 
@@ -57,7 +57,7 @@ class TaskInputs:
         return collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features).to(self.device)
 
     def vectors(self, model: TaskModel, split: str, rows: NDArray[np.int64]) -> Tensor:
-        """What a frozen backbone makes of rows of a split: [rows, channels]."""
+        """Returns the vectors that a frozen backbone makes of rows of a split: [rows, channels]."""
         if split not in self._vectors:
             some = next(model.encoder.parameters())
             self._vectors[split] = some.new_empty(len(self.split(split)), model.encoder.config.channels)
