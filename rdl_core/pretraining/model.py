@@ -37,7 +37,7 @@ class PretrainingModel(torch.nn.Module):
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), config.backbone.channels, config.loss)
 
     def forward(self, batch: PretrainingBatch) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-        """({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}), of this worker's samples."""
+        """Returns ({level: summed loss}, {level: count of inputs}, {table: [rows, channels], the clean view}) of this worker's samples."""
         if batch.layout is None:
             raise ValueError("this batch has no layout for the losses: make it with collate(..., loss=config.loss)")
         device = next(self.parameters()).device
@@ -56,6 +56,10 @@ def pretrained_checkpoint(
     about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
     about |= {"validation": state.best, "first_validation": state.first}
     return Checkpoint(
-        weights=dict(weights), backbone=config.backbone, schema=store.schema, edge_types=store.graph.edge_types,
-        kind="pretrained", about=about,
-    )  # fmt: skip
+        weights=dict(weights),
+        backbone=config.backbone,
+        schema=store.schema,
+        edge_types=store.graph.edge_types,
+        kind="pretrained",
+        about=about,
+    )
