@@ -34,7 +34,7 @@ NOT_COMPARED = ("wandb_id", "config_sha256")
 
 @checked
 class CheckpointPolicy:
-    """How often a checkpoint is written besides those at validations, and how many stay.
+    """The frequency of checkpoints besides those at validations, and the number that stay.
 
     Args:
         interval_steps: Updates between checkpoints; None: not by updates.

@@ -29,7 +29,7 @@ SAMPLES_PER_BLOCK = 600
 
 @dataclass(frozen=True, kw_only=True)
 class StepPlan:
-    """Which samples make a step, and which worker takes them.
+    """The samples of each step, and the worker that takes each.
 
     Args:
         samples_per_step: Samples of a step over all workers; at least one each.

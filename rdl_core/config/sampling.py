@@ -37,7 +37,7 @@ class HGSamplingConfig:
 
 @checked
 class TemporalSamplingConfig:
-    """How far and how wide the tree of a task's entity is."""
+    """Depth and width of the tree of a task's entity."""
 
     num_neighbors: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 64)
     """Children per row and key, hop by hop (as in PyG)."""

@@ -1,4 +1,4 @@
-"""How a store is made of a database."""
+"""Settings by which a store is made from a database."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rdl_core.config.decoding import checked
 
 @checked
 class StoreConfig:
-    """How a store is made of a database."""
+    """Settings by which a store is made from a database."""
 
     text_embedder: Annotated[str, Field(pattern=r"^(hashed-ngram:[1-9]\d*|sentence-transformers:.+)$")] = (
         "hashed-ngram:128"

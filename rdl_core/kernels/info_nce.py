@@ -22,7 +22,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 @dataclass(frozen=True)
 class Pairs:
-    """Which logits of a block [samples, anchors, candidates] are positives, and which are negatives.
+    """The positives and the negatives among the logits of a block [samples, anchors, candidates].
 
     The negatives of an anchor are the candidates of its sample whose rank is below the anchor's bound, but for those that `place` names.
 

@@ -168,7 +168,7 @@ def _note(
     communicator: Communicator,
 ) -> None:
     losses = [metrics[name] for level in LEVELS if (name := f"validation/{level}") in metrics]
-    loss = sum(losses)
+    loss = sum(losses) + len(LEVELS) - len(losses)  # a level that is absent counts as chance: to lack it is no gain
     is_best = loss < state.best_loss
     state.last = dict(metrics)
     state.history.append({"step": state.step, **metrics})
@@ -183,6 +183,6 @@ def _note(
         state.finished = "max_hours"
     elif config.patience is not None and state.validations_since_best >= config.patience:
         state.finished = "patience"
-    elif config.stop_below is not None and loss / max(1, len(losses)) < config.stop_below:
+    elif config.stop_below is not None and losses and sum(losses) / len(losses) < config.stop_below:
         state.finished = "stop_below"
     on_report(state, metrics, is_best)

