@@ -26,7 +26,16 @@ CORE_FLOORS = (
     ("tasks",),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
-DISTRIBUTED_FLOORS = (("",), ("storage", "importing"), ("cluster",), ("sampling", "runs"), ("training",), ("commands",))
+DISTRIBUTED_FLOORS = (
+    ("",),
+    ("schema",),
+    ("sources", "notations"),
+    ("storage", "importing"),
+    ("cluster",),
+    ("sampling", "runs"),
+    ("training",),
+    ("commands",),
+)
 """As far as is decided; "" its own files but `__main__`."""
 BUILDERS = ("rdl_core.config.model",)
 """Settings whose `build` imports what it builds when it is called: a setting is read long before torch is."""

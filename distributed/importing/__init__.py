@@ -4,6 +4,6 @@
 """
 
 from distributed.importing.config import ImportConfig
-from distributed.importing.refusals import ImportRefused
+from distributed.schema.refusals import ImportRefused
 
 __all__ = ["ImportConfig", "ImportRefused"]

@@ -12,7 +12,7 @@ from typing import Literal
 
 import tyro
 
-from distributed.importing.refusals import ImportRefused, Refusals
+from distributed.schema.refusals import ImportRefused, Refusals
 
 
 @dataclass(frozen=True, kw_only=True)

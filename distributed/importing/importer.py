@@ -26,9 +26,7 @@ import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
 from distributed.importing.config import ImportConfig
-from distributed.importing.folder_source import FolderSource
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
-from distributed.importing.refusals import Refusals
 from distributed.importing.report import (
     ImportReport,
     leak_warnings,
@@ -37,8 +35,6 @@ from distributed.importing.report import (
     table_report,
     write_import_json,
 )
-from distributed.importing.schema import TablePlan, plan_tables
-from distributed.importing.sql_source import SqlSource
 from distributed.importing.tasks import check_task_tables, read_task_files, write_tasks
 from distributed.importing.times import (
     check_time_cols,
@@ -47,7 +43,13 @@ from distributed.importing.times import (
     time_candidates,
     times_after_rows,
 )
-from distributed.importing.types import ARROW_TYPES, quoted, type_expressions
+from distributed.notations.types import type_expressions
+from distributed.schema.duckdb_sql import quoted
+from distributed.schema.refusals import Refusals
+from distributed.schema.table_plan import TablePlan, plan_tables
+from distributed.sources.arrow_values import ARROW_TYPES
+from distributed.sources.folder_source import FolderSource
+from distributed.sources.sql_source import SqlSource
 from rdl_core.atomic_write import replace_folder
 
 Progress = Callable[[str], None]

@@ -21,9 +21,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from distributed.importing.refusals import ImportRefused, Refusals, exclude_option
-from distributed.importing.schema import Kind, Link, TablePlan
-from distributed.importing.types import first_row, quoted
+from distributed.schema.duckdb_sql import first_row, quoted
+from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
+from distributed.schema.source_table import Kind
+from distributed.schema.table_plan import Link, TablePlan
 
 _ROW_GROUP_ROWS = 131_072
 _FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microseconds: years 1677 to 2262

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from distributed.importing.keys import KeyCounts, OrderedTable
-from distributed.importing.refusals import exclude_option
+from distributed.schema.refusals import exclude_option
 from rdl_core.config import decode
 
 

@@ -21,7 +21,7 @@ import yaml
 from relbench.base import Table
 from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
 
-from distributed.importing.refusals import ImportRefused, Refusals
+from distributed.schema.refusals import ImportRefused, Refusals
 
 SPLITS = ("train", "val", "test")
 

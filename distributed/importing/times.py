@@ -16,10 +16,11 @@ from datetime import datetime
 import duckdb
 
 from distributed.importing.keys import OrderedTable
-from distributed.importing.refusals import ImportRefused, Refusals
 from distributed.importing.report import LaterTimes
-from distributed.importing.schema import Kind, TablePlan
-from distributed.importing.types import first_row, quoted
+from distributed.schema.duckdb_sql import first_row, quoted
+from distributed.schema.refusals import ImportRefused, Refusals
+from distributed.schema.source_table import Kind
+from distributed.schema.table_plan import TablePlan
 
 
 def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from distributed.importing.refusals import ImportRefused
+from distributed.schema.refusals import ImportRefused
 from rdl_core.database.column_checks import DatabaseError, Problem
 from rdl_core.problems import InputError
 

@@ -11,7 +11,7 @@ import relbench
 
 from distributed.importing.importer import import_database
 from rdl_core.database.dataset import open_dataset
-from tests.distributed.importing.sources import NASTY, config, files, run, sqlite_file
+from tests.distributed.importing.small_imports import NASTY, config, files, run, sqlite_file
 
 
 def test_relbench_opens_it_and_finds_the_keys_in_order(imported: Path) -> None:

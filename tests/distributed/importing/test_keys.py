@@ -11,8 +11,8 @@ import pytest
 from relbench.manifest import DatasetManifest
 
 from distributed.importing.importer import import_database
-from distributed.importing.refusals import ImportRefused
-from tests.distributed.importing.sources import NASTY, PAIR, column, config, files, run, sqlite_file
+from distributed.schema.refusals import ImportRefused
+from tests.distributed.importing.small_imports import NASTY, PAIR, column, config, files, run, sqlite_file
 
 
 def test_keys_become_row_numbers_in_row_order(imported: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from distributed.importing.importer import import_database
-from tests.distributed.importing.sources import config, sqlite_file
+from tests.distributed.importing.small_imports import config, sqlite_file
 
 
 def test_report_says_what_was_left_out_and_which_keys_are_null(tmp_path: Path) -> None:

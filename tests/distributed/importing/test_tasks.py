@@ -10,8 +10,8 @@ import pytest
 import relbench
 
 from distributed.importing.importer import import_database
-from distributed.importing.refusals import ImportRefused
-from tests.distributed.importing.sources import config, run, sqlite_file
+from distributed.schema.refusals import ImportRefused
+from tests.distributed.importing.small_imports import config, run, sqlite_file
 
 TASK = """name: busy
 kind: forecast

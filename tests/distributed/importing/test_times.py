@@ -12,8 +12,8 @@ import pytest
 from relbench.manifest import DatasetManifest
 
 from distributed.importing.importer import import_database
-from distributed.importing.refusals import ImportRefused
-from tests.distributed.importing.sources import PAIR, column, config, run, sqlite_file
+from distributed.schema.refusals import ImportRefused
+from tests.distributed.importing.small_imports import PAIR, column, config, run, sqlite_file
 
 
 def test_time_column_is_not_guessed_among_several(tmp_path: Path) -> None:

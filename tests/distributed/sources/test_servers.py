@@ -22,7 +22,7 @@ import sqlalchemy as sa
 
 from distributed.importing.config import ImportConfig
 from distributed.importing.importer import import_database
-from distributed.importing.refusals import ImportRefused
+from distributed.schema.refusals import ImportRefused
 
 pytestmark = pytest.mark.servers
 START_LIMIT_S = 60.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from distributed.importing.refusals import ImportRefused
-from tests.distributed.importing.sources import run
+from distributed.schema.refusals import ImportRefused
+from tests.distributed.importing.small_imports import run
 
 
 def test_bad_sources_are_named(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ from sqlalchemy.dialects.postgresql import DOMAIN
 from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
 from sqlalchemy.types import NullType, TypeEngine
 
-from distributed.importing.refusals import ImportRefused, SourceUnreadable, exclude_option
-from distributed.importing.schema import ForeignKey, Kind, SourceTable, TablePlan
-from distributed.importing.types import first_misfit, to_arrow
+from distributed.schema.refusals import ImportRefused, SourceUnreadable, exclude_option
+from distributed.schema.source_table import ForeignKey, Kind, SourceTable
+from distributed.schema.table_plan import TablePlan
+from distributed.sources.arrow_values import first_misfit, to_arrow
 from rdl_core.checksums import sha256_of
 
 _KINDS: tuple[tuple[type[TypeEngine[Any]] | tuple[type[TypeEngine[Any]], ...], Kind], ...] = (

@@ -1,97 +1,24 @@
-"""Turns values of a source into typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
+"""Turns staged text into typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
 
-Two ways in. `to_arrow`: Python objects from a database driver -> one Arrow array (int64, float64, bool, timestamp[us]
-in UTC, string). `type_expressions`: staged text (CSV, SQLite times) -> DuckDB expressions, inferred over ALL rows, so
-that the type of a column never depends on where a sample ended. Cost: one pass of vectorised code; per-value code runs
-only on batches whose values are not already of the expected Python type.
+In: staged rows (CSV, SQLite times). Out: a DuckDB expression per column, inferred over ALL rows, so that the type of a
+column never depends on where a sample ended. Cost: one pass of vectorised code.
 """
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import uuid
-from collections.abc import Sequence
-from typing import Any
-
 import duckdb
-import pyarrow as pa
 
-from distributed.importing.refusals import ImportRefused, Refusals, exclude_option
-from distributed.importing.schema import Kind, TablePlan
+from distributed.schema.duckdb_sql import first_row, quoted
+from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
+from distributed.schema.source_table import Kind
+from distributed.schema.table_plan import TablePlan
 
-ARROW_TYPES: dict[Kind, pa.DataType] = {
-    "integer": pa.int64(),
-    "float": pa.float64(),
-    "boolean": pa.bool_(),
-    "timestamp": pa.timestamp("us"),
-    "text": pa.string(),
-    "text_time": pa.string(),
-}
-_INT64 = range(-(2**63), 2**63)
 _ISO_TIME = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:\d{2})?)?)?"
 # A leading zero means a code (postcode, article number), not a quantity: such columns stay text.
 _INTEGER = r"-?(0|[1-9]\d{0,17})"
 _INTEGER_KEY = _INTEGER + "([.]0)?"  # pandas writes integer keys with nulls as 7.0
 _FLOAT = r"[+-]?(0|[1-9]\d*)?([.]\d*)?([eE][+-]?\d+)?"
 _LAST_SECOND = 9_223_372_036  # of timestamp[ns], year 2262
-
-
-def to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
-    """Converts one column of a batch to Arrow.
-
-    Raises:
-        ValueError, TypeError, OverflowError: Some value does not fit; `first_misfit` tells which.
-    """
-    if kind == "timestamp":
-        # Aware values of one batch may have different zones: each is moved to UTC; naive ones are taken as UTC.
-        moments = [_convert(value, kind) for value in values]
-        return pa.array(moments, pa.timestamp("us", "UTC")).cast(pa.timestamp("us"))
-    expected = {"integer": int, "float": float, "boolean": bool}.get(kind, str)
-    if all(value is None or type(value) is expected for value in values):
-        return pa.array(values, ARROW_TYPES[kind])
-    return pa.array([_convert(value, kind) for value in values], ARROW_TYPES[kind])
-
-
-def first_misfit(values: Sequence[Any], kind: Kind) -> int:
-    """Returns the position of the first value that `to_arrow` cannot convert."""
-    for position, value in enumerate(values):
-        try:
-            to_arrow([value], kind)
-        except (ValueError, TypeError, OverflowError):
-            return position
-    raise AssertionError("to_arrow refused a batch of which it takes every value")
-
-
-def _convert(value: Any, kind: Kind) -> Any:
-    """Converts one value to the Python type of `kind`; raises TypeError where that would change its meaning."""
-    if value is None:
-        return None
-    number = isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
-    if kind == "integer" and number and value == int(value) and int(value) in _INT64:
-        return int(value)
-    if kind == "float" and number:
-        return float(value)
-    if kind == "boolean" and value in (0, 1):
-        return bool(value)
-    if kind == "timestamp" and isinstance(value, datetime.datetime):
-        return value if value.tzinfo else value.replace(tzinfo=datetime.UTC)
-    if kind == "timestamp" and isinstance(value, datetime.date):
-        return datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
-    if kind in ("text", "text_time") and isinstance(value, str | uuid.UUID | datetime.time | datetime.timedelta):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} is not {kind}")
-
-
-def quoted(name: str) -> str:
-    """Returns `name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def first_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | None:
-    """Returns the only row of a query that ends in LIMIT 1 or aggregates; it is fetched to the end, which frees the connection."""
-    rows = con.execute(query).fetchall()
-    return rows[0] if rows else None
 
 
 def type_expressions(

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from distributed.importing.refusals import ImportRefused
-from tests.distributed.importing.sources import NASTY, PAIR, config, run, sqlite_file
+from distributed.schema.refusals import ImportRefused
+from tests.distributed.importing.small_imports import NASTY, PAIR, config, run, sqlite_file
 
 
 @pytest.mark.parametrize(

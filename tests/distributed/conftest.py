@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.distributed.importing.sources import run, sqlite_file
+from tests.distributed.importing.small_imports import run, sqlite_file
 
 
 @pytest.fixture

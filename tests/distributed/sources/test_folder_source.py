@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distributed.importing.refusals import ImportRefused
-from tests.distributed.importing.sources import column, run
+from distributed.schema.refusals import ImportRefused
+from tests.distributed.importing.small_imports import column, run
 
 SCHEMA = 'a:\n  pkey: id\nb:\n  pkey: "no"\n  time_col: at\n  fkeys:\n    a: a\n'
 

@@ -8,39 +8,10 @@ before a row is read, or left out with a reason that the report repeats. Pure fu
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, replace
 
-from distributed.importing.refusals import ImportRefused, Refusals, exclude_option
-
-Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", "unsupported"]
-"""Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME)."""
-
-TextTypes = Literal["declared", "time", "all"]
-"""The types that may hide in text: none, times (SQLite has no type for them), or any (CSV)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForeignKey:
-    """`columns` of a table refer to `parent_columns` of table `parent`, in this order."""
-
-    columns: tuple[str, ...]
-    parent: str
-    parent_columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceTable:
-    """One table as its source declares it; with `time_col_is_declared`, `time_col` (None too) is not to be guessed."""
-
-    name: str
-    columns: dict[str, Kind]
-    pkey: tuple[str, ...] = ()
-    fkeys: tuple[ForeignKey, ...] = ()
-    time_col: str | None = None
-    time_col_is_declared: bool = False
-    text_types: TextTypes = "declared"
-    unsupported: dict[str, str] = field(default_factory=dict)
+from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
+from distributed.schema.source_table import ForeignKey, Kind, SourceTable
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,35 +15,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
-import yaml
 
-from distributed.importing.refusals import ImportRefused, Refusals
-from distributed.importing.schema import ForeignKey, Kind, SourceTable, TablePlan
-from distributed.importing.types import ARROW_TYPES
+from distributed.schema.refusals import ImportRefused, Refusals
+from distributed.schema.schema_file import MINIMAL_SCHEMA, read_schema_file
+from distributed.schema.source_table import ForeignKey, Kind, SourceTable
+from distributed.schema.table_plan import TablePlan
+from distributed.sources.arrow_values import ARROW_TYPES
 from rdl_core.checksums import sha256_of
-from rdl_core.config import checked
-
-_MINIMAL_SCHEMA = """\
-customers:
-  pkey: customer_id
-  time_col: signed_up
-orders:
-  pkey: order_id
-  time_col: ordered_at
-  fkeys:
-    customer_id: customers"""
-
 
 _BLOCK_BYTES = 1 << 24  # a row must fit into one block
-
-
-@checked
-class DeclaredTable:
-    """One table of a schema file."""
-
-    pkey: str | None = None
-    fkeys: dict[str, str] | None = None
-    time_col: str | None = None
 
 
 class FolderSource:
@@ -65,9 +45,9 @@ class FolderSource:
         if schema_file is None:
             raise ImportRefused(
                 f"--source {source!r}: files declare no keys; pass --schema-file, a YAML that names them, for example:\n"
-                f"{_MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
+                f"{MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
             )
-        self._declared = _read_schema_file(schema_file, self._files)
+        self._declared = read_schema_file(schema_file, self._files)
 
     def __enter__(self) -> FolderSource:
         return self
@@ -159,43 +139,6 @@ class FolderSource:
     def fingerprint(self) -> dict[str, str]:
         """Returns the SHA-256 of each file by name."""
         return {path.name: sha256_of(path) for name, path in self._files.items() if name in self._declared}
-
-
-def _read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    try:
-        loaded = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ImportRefused(f"--schema-file {schema_file.name}: {error}; expected YAML") from error
-    tables = loaded.get("tables", loaded) if isinstance(loaded, dict) else None
-    if not isinstance(tables, dict) or not tables:
-        raise ImportRefused(
-            f"--schema-file {schema_file.name}: expected a mapping of tables, for example:\n{_MINIMAL_SCHEMA}"
-        )
-    refusals = Refusals()
-    for name, declared in tables.items():
-        with refusals.each():
-            _check_declared(schema_file, name, declared or {}, files)
-    if unlisted := sorted(set(files) - set(tables)):
-        refusals.problems.append(
-            f"--schema-file {schema_file.name}: tables {unlisted} have files but no entry; "
-            f"add `{unlisted[0]}: {{}}` (no keys), or move the file away"
-        )
-    refusals.refuse()
-    return {name: dict(declared or {}) for name, declared in tables.items()}
-
-
-def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-    if name not in files:
-        raise ImportRefused(
-            f"--schema-file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
-        )
-    try:
-        DeclaredTable(**declared)
-    except (TypeError, ValueError) as error:
-        raise ImportRefused(
-            f"--schema-file {schema_file.name}, table {name!r}: {error}; put names that YAML reads as something else "
-            '(no, on, yes, numbers) in quotes: "no"'
-        ) from error
 
 
 def _open_csv(path: Path) -> pa_csv.CSVStreamingReader:

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tests.distributed.importing.sources import column
+from tests.distributed.importing.small_imports import column
 
 
 def test_values_keep_their_meaning(imported: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest
 
-from tests.distributed.importing.sources import column
+from tests.distributed.importing.small_imports import column
 
 
 def test_schema_of_the_folder(imported: Path) -> None:
