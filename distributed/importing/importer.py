@@ -49,6 +49,7 @@ from distributed.schema.refusals import Refusals
 from distributed.schema.table_plan import TablePlan, plan_tables
 from distributed.sources.arrow_values import ARROW_TYPES
 from distributed.sources.folder_source import FolderSource
+from distributed.sources.source import Source, read_whole
 from distributed.sources.sql_source import SqlSource
 from rdl_core.atomic_write import replace_folder
 
@@ -69,7 +70,7 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     start_s = time.perf_counter()
     say = progress or (lambda line: None)
     refusals, tasks = Refusals(), {}
-    source: SqlSource | FolderSource | None = None
+    source: Source | None = None
     with refusals.each():
         tasks = read_task_files(config.tasks)
     with refusals.each():
@@ -86,20 +87,26 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
         for line in report.warnings:
             say(line)
         return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
-    with source:
-        plans = plan_tables(source.schemas(), tables=config.tables, exclude=config.exclude)
-        check_time_cols(config.time_cols, plans)
-        with replace_folder(config.out) as partial:
-            report = _import(config, source, plans, tasks, partial, say)
-            report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
-            write_import_json(partial / "import.json", identity, report)
+    opened = source
+
+    def read() -> ImportReport:
+        with opened:
+            plans = plan_tables(opened.schemas(), tables=config.tables, exclude=config.exclude)
+            check_time_cols(config.time_cols, plans)
+            with replace_folder(config.out) as partial:
+                report = _import(config, opened, plans, tasks, partial, say)
+                report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
+                write_import_json(partial / "import.json", identity, report)
+        return report
+
+    report = read_whole(read, say)
     say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
     return report
 
 
 def _import(
     config: ImportConfig,
-    source: SqlSource | FolderSource,
+    source: Source,
     plans: dict[str, TablePlan],
     tasks: dict[Path, TaskManifest],
     folder: Path,
@@ -113,6 +120,7 @@ def _import(
         ordered = _order(con, config, source, plans, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
         check_task_tables(tasks, specs)
+        notes[:0] = source.notes()
         counts = _write_tables(con, config, ordered, folder)
         notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
@@ -152,7 +160,7 @@ def _write_tables(
 def _order(
     con: duckdb.DuckDBPyConnection,
     config: ImportConfig,
-    source: SqlSource | FolderSource,
+    source: Source,
     plans: dict[str, TablePlan],
     work: Path,
     notes: list[str],
@@ -201,7 +209,7 @@ def _ordered(
     return order_table(con, plan, staged, expressions, kinds, time_col)
 
 
-def _stage(con: duckdb.DuckDBPyConnection, source: SqlSource | FolderSource, plan: TablePlan, work: Path) -> None:
+def _stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work: Path) -> None:
     """Makes the view `staged_<name>` of the source's rows, with their numbers as __row_source."""
     path = work / f"{plan.name}.parquet"
     schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
@@ -222,7 +230,7 @@ def _spec(table: OrderedTable) -> TableSpec:
     return TableSpec(pkey=table.plan.pkey_out, time_col=table.time_out, fkeys=fkeys)
 
 
-def _identity(config: ImportConfig, source: SqlSource | FolderSource) -> dict[str, Any]:
+def _identity(config: ImportConfig, source: Source) -> dict[str, Any]:
     """Returns what two equal imports share: every option, the content of task and schema files, the source's file hashes."""
     options = dataclasses.asdict(config)
     for option in ("out", "batch_rows", "tasks", "schema_file"):

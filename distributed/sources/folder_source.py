@@ -136,6 +136,10 @@ class FolderSource:
         except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
             raise ImportRefused(f"table {plan.name!r}, file {path.name}: {error}; correct the file") from error
 
+    def notes(self) -> tuple[str, ...]:
+        """Returns nothing yet: what a folder leaves out is refused."""
+        return ()
+
     def fingerprint(self) -> dict[str, str]:
         """Returns the SHA-256 of each file by name."""
         return {path.name: sha256_of(path) for name, path in self._files.items() if name in self._declared}

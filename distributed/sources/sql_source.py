@@ -186,6 +186,10 @@ class SqlSource:
                 ) from error
         return pa.RecordBatch.from_arrays(arrays, names=list(plan.columns))
 
+    def notes(self) -> tuple[str, ...]:
+        """Returns a line per table that is left out, and per kind of value that is read as something else."""
+        return ()
+
     def fingerprint(self) -> dict[str, str]:
         """Returns the SHA-256 of SQLite's files; {} for a server, of which nobody can tell cheaply whether its rows changed."""
         if not self._is_sqlite or (self._url.database or "").startswith("file:"):
