@@ -27,6 +27,7 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 
 from distributed.importing.config import ImportConfig
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
+from distributed.importing.late_columns import settings_of
 from distributed.importing.report import (
     ImportReport,
     leak_warnings,
@@ -52,6 +53,7 @@ from distributed.sources.folder_source import FolderSource
 from distributed.sources.source import Source, read_whole
 from distributed.sources.sql_source import SqlSource
 from rdl_core.atomic_write import replace_folder
+from rdl_core.database.table_settings import write_table_settings
 
 Progress = Callable[[str], None]
 
@@ -119,6 +121,7 @@ def _import(
         con.execute("SET TimeZone = 'UTC'")
         ordered = _order(con, config, source, plans, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
+        settings = settings_of(ordered)
         check_task_tables(tasks, specs)
         notes[:0] = source.notes()
         counts = _write_tables(con, config, ordered, folder)
@@ -133,6 +136,7 @@ def _import(
         tables=specs,
     )
     manifest.save(folder / "manifest.yaml")
+    write_table_settings(folder, settings)
     validate_dataset_manifest(manifest, folder / "db")
     tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
     warnings = leak_warnings(tables)

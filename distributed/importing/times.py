@@ -50,7 +50,8 @@ def given_time_col(time_cols: Mapping[str, str] | None, plan: TablePlan) -> str 
     """Returns the time column of a table that the user or else the source names."""
     if time_cols is not None:
         return time_cols.get(plan.name)
-    return plan.schema.time_col if plan.schema.time_col in plan.columns else None
+    declared = plan.schema.time_col or plan.schema.valid_from
+    return declared if declared in plan.columns else None
 
 
 def time_candidates(
@@ -61,10 +62,11 @@ def time_candidates(
     kinds: Mapping[str, Kind],
 ) -> list[str]:
     """Returns the columns that can be a row's time, by the rule at the top of this file; a table without rows has none."""
+    later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from}
     columns = [
         column
         for column, kind in kinds.items()
-        if kind == "timestamp" and column not in plan.key_cols and not _is_birthday(column)
+        if kind == "timestamp" and column not in later and not _is_birthday(column)
     ]
     if not columns:
         return []
@@ -111,13 +113,15 @@ def notes_on_times(
 def times_after_rows(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> dict[str, LaterTimes]:
     """Returns the attributes of a table that are times and lie, in some row, after the row's own; {} where rows have no time.
 
+    Those that the schema file gives a `known_from`, and `valid_to`, are dealt with and not among them.
+
     One pass over the table. Whether such a column is a plan (a due date) or a leak (a return) is not in the data.
     """
     if table.time_col is None:
         return {}
-    attributes = [
-        c for c, kind in table.kinds.items() if kind == "timestamp" and c not in {table.time_col, *table.plan.key_cols}
-    ]
+    schema = table.plan.schema
+    settled = {table.time_col, schema.valid_to, *schema.known_from, *table.plan.key_cols}
+    attributes = [c for c, kind in table.kinds.items() if kind == "timestamp" and c not in settled]
     if not attributes:
         return {}
     leads = [f"epoch_us({quoted(c)}) - epoch_us({quoted(table.time_col)})" for c in attributes]

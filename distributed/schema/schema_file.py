@@ -13,6 +13,7 @@ import yaml
 
 from distributed.schema.refusals import ImportRefused, Refusals
 from rdl_core.config import checked
+from rdl_core.database.table_settings import StypeName
 
 MINIMAL_SCHEMA = """\
 customers:
@@ -26,12 +27,23 @@ orders:
 
 
 @checked
+class DeclaredColumn:
+    """One column of a schema file: its semantic type, and the column of times from which its cells are known."""
+
+    stype: StypeName | None = None
+    known_from: str | None = None
+
+
+@checked
 class DeclaredTable:
-    """One table of a schema file."""
+    """One table of a schema file; `valid_from` and `valid_to` are the times between which a version of an entity holds."""
 
     pkey: str | None = None
     fkeys: dict[str, str] | None = None
     time_col: str | None = None
+    valid_from: str | None = None
+    valid_to: str | None = None
+    columns: dict[str, DeclaredColumn] | None = None
 
 
 def read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
@@ -63,9 +75,22 @@ def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], f
             f"--schema-file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
         )
     try:
-        DeclaredTable(**declared)
+        _declared_table(declared)
     except (TypeError, ValueError) as error:
         raise ImportRefused(
             f"--schema-file {schema_file.name}, table {name!r}: {error}; put names that YAML reads as something else "
             '(no, on, yes, numbers) in quotes: "no"'
         ) from error
+
+
+def _declared_table(declared: Mapping[str, Any]) -> DeclaredTable:
+    columns = declared.get("columns")
+    if isinstance(columns, Mapping):  # each is checked as it is: no name may turn into text in silence
+        columns = {name: DeclaredColumn(**(column or {})) for name, column in columns.items()}
+    return DeclaredTable(**{**declared, **({} if columns is None else {"columns": columns})})
+
+
+def columns_settings(declared: Mapping[str, Any], setting: str) -> dict[str, Any]:
+    """Returns one setting (`stype`, `known_from`) of the columns of a declared table, where it is given."""
+    columns = {name: column or {} for name, column in (declared.get("columns") or {}).items()}
+    return {name: column[setting] for name, column in columns.items() if column.get(setting) is not None}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rdl_core.database.table_settings import StypeName
+
 Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", "unsupported"]
 """Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME)."""
 
@@ -23,7 +25,13 @@ class ForeignKey:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTable:
-    """One table as its source declares it; with `time_col_is_declared`, `time_col` (None too) is not to be guessed."""
+    """One table as its source declares it; with `time_col_is_declared`, `time_col` (None too) is not to be guessed.
+
+    Args:
+        stypes: Semantic types that the schema file gives, by column.
+        known_from: The column of times from which a cell is known, by column.
+        valid_from, valid_to: The times between which a version of an entity holds; `valid_from` is the table's time.
+    """
 
     name: str
     columns: dict[str, Kind]
@@ -33,3 +41,7 @@ class SourceTable:
     time_col_is_declared: bool = False
     text_types: TextTypes = "declared"
     unsupported: dict[str, str] = field(default_factory=dict)
+    stypes: dict[str, StypeName] = field(default_factory=dict)
+    known_from: dict[str, str] = field(default_factory=dict)
+    valid_from: str | None = None
+    valid_to: str | None = None

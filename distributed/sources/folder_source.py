@@ -17,7 +17,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from distributed.schema.refusals import ImportRefused, Refusals
-from distributed.schema.schema_file import MINIMAL_SCHEMA, read_schema_file
+from distributed.schema.schema_file import MINIMAL_SCHEMA, columns_settings, read_schema_file
 from distributed.schema.source_table import ForeignKey, Kind, SourceTable
 from distributed.schema.table_plan import TablePlan
 from distributed.sources.arrow_values import ARROW_TYPES
@@ -89,7 +89,8 @@ class FolderSource:
         # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
         columns |= dict.fromkeys((str(k) for k in (pkey, *fkeys) if columns.get(str(k)) == "float"), "integer")
         refusals = Refusals()
-        for column in [c for c in (pkey, time_col, *fkeys) if c is not None]:
+        named = (declared.get("valid_from"), declared.get("valid_to"), *(declared.get("columns") or {}))
+        for column in [c for c in (pkey, time_col, *fkeys, *named) if c is not None]:
             if column not in columns:
                 refusals.problems.append(
                     f"--schema-file, table {name!r}: no column {column!r} in {path.name}: {list(columns)}"
@@ -108,6 +109,10 @@ class FolderSource:
             time_col_is_declared="time_col" in declared,
             text_types="all" if path.suffix.lower() == ".csv" else "declared",
             unsupported=unsupported,
+            stypes=columns_settings(declared, "stype"),
+            known_from=columns_settings(declared, "known_from"),
+            valid_from=declared.get("valid_from"),
+            valid_to=declared.get("valid_to"),
         )
 
     def _fkey(self, table: str, column: str, parent: str) -> ForeignKey:

@@ -30,6 +30,7 @@ from rdl_core.database.column_checks import (
     shown,
 )
 from rdl_core.database.manifest_checks import check_manifest
+from rdl_core.database.table_settings import read_table_settings, settings_problems
 from rdl_core.place import Place, RemotePlace
 from rdl_core.timestamps import NO_TIME, is_time, seconds_of, to_unix_seconds
 
@@ -99,6 +100,7 @@ def check_excluded_columns(dataset: RelBenchDataset, columns: Sequence[str]) -> 
 
 
 def _check_tables(dataset: RelBenchDataset) -> None:
+    settings = read_table_settings(dataset.dataset_dir, dataset.manifest)
     problems: list[Problem] = []
     schemas: dict[str, pa.Schema] = {}
     num_rows: dict[str, int] = {}
@@ -113,6 +115,7 @@ def _check_tables(dataset: RelBenchDataset) -> None:
         if table in schemas:
             problems += _missing_columns(table, spec, schemas[table])
             problems += _column_problems(dataset, table, schemas[table], num_rows)
+            problems += settings_problems(table, spec, schemas[table], settings[table])
     problems += _cutoff_problems(dataset, schemas)
     if problems:
         raise DatabaseError(str(dataset.dataset_dir), problems)

@@ -20,6 +20,7 @@ from relbench.load import RelBenchDataset
 
 from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import check_excluded_columns, read_table
+from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.features import Arrays, encode
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
@@ -151,10 +152,12 @@ def store_name(dataset: RelBenchDataset, config: StoreConfig) -> str:
 
 
 def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
-    """Returns the hex digest over the manifest, the Parquet files and the settings."""
+    """Returns the hex digest over the manifest, settings.yaml if there is one, the Parquet files and the settings."""
     digest = hashlib.sha256(repr((FORMAT_VERSION, dataclasses.asdict(config))).encode())
+    settings_file = dataset.dataset_dir / SETTINGS_FILE
     for path in [
         dataset.dataset_dir / "manifest.yaml",
+        *([settings_file] if settings_file.is_file() else []),
         *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables),
     ]:
         with path.open("rb") as file:

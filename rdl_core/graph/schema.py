@@ -20,7 +20,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,9 +28,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rdl_core.config import checked, decode
+from rdl_core.database.table_settings import StypeName
 from rdl_core.timestamps import to_unix_seconds
-
-StypeName = Literal["numerical", "categorical", "multicategorical", "timestamp", "text", "embedding"]
 
 MAX_CATEGORIES = 10_000
 MAX_STRING_CATEGORIES = 1_000
