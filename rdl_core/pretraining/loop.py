@@ -28,6 +28,7 @@ from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.prefetch import made_of
 from rdl_core.pretraining.state import TrainState, with_samples
+from rdl_core.pretraining.validation import validation_loss
 from rdl_core.sampling.subgraph import Subgraph
 
 Counts = dict[str, dict[str, int]]
@@ -168,7 +169,7 @@ def _note(
     communicator: Communicator,
 ) -> None:
     losses = [metrics[name] for level in LEVELS if (name := f"validation/{level}") in metrics]
-    loss = sum(losses) + len(LEVELS) - len(losses)  # a level that is absent counts as chance: to lack it is no gain
+    loss = validation_loss(metrics)
     is_best = loss < state.best_loss
     state.last = dict(metrics)
     state.history.append({"step": state.step, **metrics})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import torch
 
@@ -16,6 +17,13 @@ from rdl_core.sampling.hg_sampling import HGSampling
 
 VALIDATION_EPOCH = 1 << 40
 """Validation samples are those of epochs from this number on, which training never reaches."""
+LOSS_OF_CHANCE = 1.0
+"""Of a level: its logarithm's base is the number of candidates."""
+
+
+def validation_loss(metrics: Mapping[str, float]) -> float:
+    """Returns the one figure by which validations are compared, the sum of the levels; one that is absent counts as chance: to lack it is no gain."""
+    return sum(metrics.get(f"validation/{level}", LOSS_OF_CHANCE) for level in LEVELS)
 
 
 class Validation:

@@ -37,7 +37,6 @@ from distributed.training.trainer import pretrain
 from rdl_core.atomic_write import replace_folder
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store, open_store
 from rdl_core.model.checkpoint import cpu_weights, save_pretrained
 from rdl_core.optimizer import make_optimizer
@@ -45,7 +44,7 @@ from rdl_core.place import Place
 from rdl_core.pretraining import fit, local_sampler, local_steps, pretrained_checkpoint
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
-from rdl_core.pretraining.validation import Validation
+from rdl_core.pretraining.validation import Validation, validation_loss
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
 from tune.trials.watchdog import ended_when_hung, ended_when_silent
 
@@ -193,7 +192,7 @@ def results_of(state: TrainState) -> list[dict[str, Any]]:
     """Returns what Tune is told of each validation so far."""
     results, best = [], math.inf
     for entry in state.history:
-        best = min(best, sum(entry.get(f"validation/{level}", 0.0) for level in LEVELS))
+        best = min(best, validation_loss(entry))
         last = entry is state.history[-1]
         results.append(
             {**entry, "best_loss": best, "seconds": state.seconds, "finished": state.finished if last else ""}
