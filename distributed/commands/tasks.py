@@ -24,8 +24,10 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     backbone, weights = backbone_to_start_from(options)
     data, dataset = open_data(options)
     from rdl_core.database import load_task
+    from rdl_core.database.label_checks import require_measurable_labels
 
-    load_task(dataset, options.task)
+    for problem in require_measurable_labels(load_task(dataset, options.task)):
+        say(f"warning: task {options.task}, {problem}; {problem.remedy}")
     from distributed.commands.report import seeds_summary, show_results
     from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.downstream import as_deep_as

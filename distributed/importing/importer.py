@@ -25,11 +25,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
+from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
+from distributed.import_report.report import ImportReport
 from distributed.importing.config import ImportConfig
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of
 from distributed.importing.report import (
-    ImportReport,
     leak_warnings,
     read_report,
     table_lines,
@@ -142,11 +143,19 @@ def _import(
     warnings = leak_warnings(tables)
     for line in [*table_lines(tables), *notes, *warnings]:
         say(line)
-    labels = write_tasks(tasks, folder)
-    for name, splits in labels.items():
-        say(f"task {name}: " + ", ".join(f"{num_rows:,} {split}" for split, num_rows in splits.items()))
+    num_labels = write_tasks(tasks, folder)
+    labels = labels_of_tasks(tasks.values(), folder)
+    of_labels = tuple(label_findings(labels))
+    for line in [*label_lines(labels), *(finding.line for finding in of_labels)]:
+        say(line)
     return ImportReport(
-        manifest=config.out / "manifest.yaml", tables=tables, tasks=labels, notes=tuple(notes), warnings=warnings
+        manifest=config.out / "manifest.yaml",
+        tables=tables,
+        tasks=num_labels,
+        notes=tuple(notes),
+        warnings=(*warnings, *(finding.line for finding in of_labels)),
+        labels=labels,
+        label_findings=of_labels,
     )
 
 

@@ -8,65 +8,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
+from distributed.import_report.report import ImportReport, LaterTimes, TableReport
 from distributed.importing.keys import KeyCounts, OrderedTable
 from distributed.schema.refusals import exclude_option
 from rdl_core.config import decode
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaterTimes:
-    """The rows in which a column of times lies after the row's own time, and by how much at most."""
-
-    num_later: int
-    largest_lead_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class TableReport:
-    """One imported table.
-
-    Args:
-        null_fkeys: Keys that are null in the source, by column.
-        dangling_fkeys: Keys without a parent that were set to null, by column.
-        left_out: Why a column was left out.
-        later_times: Attributes that lie after their row's time.
-    """
-
-    num_rows: int
-    num_columns: int
-    pkey_col: str | None
-    time_col: str | None
-    fkey_col_to_pkey_table: dict[str, str]
-    null_fkeys: dict[str, int]
-    dangling_fkeys: dict[str, int]
-    left_out: dict[str, str]
-    later_times: dict[str, LaterTimes] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportReport:
-    """One import.
-
-    Args:
-        tasks: Number of labels per task and split.
-        warnings: Columns that may be leaks, which the data alone cannot tell.
-        is_reused: Whether `out` held this very import already.
-    """
-
-    manifest: Path
-    tables: dict[str, TableReport]
-    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
-    wall_s: float = 0.0
-    is_reused: bool = False
 
 
 def table_report(

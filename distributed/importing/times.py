@@ -15,8 +15,8 @@ from datetime import datetime
 
 import duckdb
 
+from distributed.import_report.report import LaterTimes
 from distributed.importing.keys import OrderedTable
-from distributed.importing.report import LaterTimes
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.schema.source_table import Kind

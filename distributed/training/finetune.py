@@ -22,6 +22,7 @@ from distributed.training.trainer import BACKEND, MAX_FAILURES
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime, check_arm
 from rdl_core.database import load_task, open_dataset
+from rdl_core.database.label_checks import require_measurable_labels
 from rdl_core.graph.store import open_store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
@@ -63,10 +64,12 @@ def make_finetuning(
     """Returns the run, ready to go.
 
     Raises:
+        DatabaseError: The task's labels cannot be learned from, or not be measured by.
         ValueError: The checkpoint's schema is not the store's.
     """
     store = open_store(job.store_path)
     task = load_task(open_dataset(job.data), job.task)
+    require_measurable_labels(task)
     torch.manual_seed(job.config.seed)
     if job.checkpoint is None:
         encoder = RelationalEncoder(store.schema, store.graph.edge_types, job.backbone)

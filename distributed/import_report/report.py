@@ -1,0 +1,175 @@
+"""The report of an import: one structure, of which the lines, `import.json`, `--json` and `report.html` are views.
+
+Every part has a default but what an import cannot lack, so that a report written by an earlier version can be read again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from rdl_core.database.label_checks import SplitLabels
+
+FindingKind = Literal[
+    "later_time",
+    "filled_in_later",
+    "changes_later",
+    "overwritten",
+    "key_to_later_row",
+    "label_in_column",
+    "labels",
+]
+"""What a finding is: a time after its row's; a column that is null in recent rows, or that holds a value which old rows lack; a name that tells of
+an update in place; a parent dated after its child; a column that determines a task's label; labels too few or too alike."""
+
+KeyOrigin = Literal["declared", "schema file", "inferred"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaterTimes:
+    """The rows in which a column of times lies after the row's own time, and by how much at most."""
+
+    num_later: int
+    largest_lead_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One doubt about the imported data, which the data alone cannot settle.
+
+    Args:
+        table, column: Where; `column` is as the source calls it.
+        num_rows: Rows that show it.
+        text: The evidence, as a clause that goes on after "table.column ".
+        remedy: What to do, where it is a leak.
+        task, split: Of a finding about labels.
+    """
+
+    kind: FindingKind
+    table: str
+    column: str | None = None
+    num_rows: int
+    text: str
+    remedy: str = ""
+    task: str | None = None
+    split: str | None = None
+
+    @property
+    def place(self) -> str:
+        """`table.column`, before it the task of labels."""
+        column = self.table if self.column is None else f"{self.table}.{self.column}"
+        return f"task {self.task}, {self.split}" if self.kind == "labels" else column
+
+    @property
+    def line(self) -> str:
+        """The line that a user sees."""
+        return f"warning: {self.place} {self.text}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnReport:
+    """One column of an imported table.
+
+    Args:
+        kind: Its type in the folder.
+        num_null: Nulls in the folder.
+        evidence: How the type was found, where the source does not declare it.
+        null_spellings: How often each spelling of null stood in the source, such as {"NA": 3}.
+        renamed_from: The source's name, where the folder has another.
+    """
+
+    kind: str
+    num_null: int
+    evidence: str = ""
+    null_spellings: dict[str, int] = field(default_factory=dict)
+    renamed_from: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyReport:
+    """A primary key (`parent` is None) or foreign key: accepted, or proposed only.
+
+    Args:
+        origin: Who says so.
+        evidence: Why, for an inferred key.
+    """
+
+    table: str
+    columns: tuple[str, ...]
+    parent: str | None = None
+    parent_columns: tuple[str, ...] = ()
+    origin: KeyOrigin = "declared"
+    is_accepted: bool = True
+    evidence: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableReport:
+    """One imported table.
+
+    Args:
+        null_fkeys: Keys that are null in the source, by column.
+        dangling_fkeys: Keys without a parent that were set to null, by column.
+        left_out: Why a column was left out.
+        later_times: Attributes that lie after their row's time.
+        columns: By name in the folder.
+    """
+
+    num_rows: int
+    num_columns: int
+    pkey_col: str | None
+    time_col: str | None
+    fkey_col_to_pkey_table: dict[str, str]
+    null_fkeys: dict[str, int]
+    dangling_fkeys: dict[str, int]
+    left_out: dict[str, str]
+    later_times: dict[str, LaterTimes] = field(default_factory=dict)
+    columns: dict[str, ColumnReport] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskLabels:
+    """The labels of one task.
+
+    Args:
+        splits: What each split holds.
+        baseline: What the trivial prediction reaches per split, by metric: the train labels' median, rate or most frequent class.
+    """
+
+    task_type: str
+    entity_table: str
+    target_col: str | None
+    splits: dict[str, SplitLabels]
+    baseline: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportReport:
+    """One import.
+
+    Args:
+        tasks: Number of labels per task and split.
+        leaks: Columns and keys that may tell the future; whether they do is not in the data.
+        warnings: The lines that a user sees of leaks and labels.
+        keys: Primary and foreign keys, accepted and proposed.
+        paths: Files of the import, by what they are.
+        is_reused: Whether `out` held this very import already.
+    """
+
+    manifest: Path
+    tables: dict[str, TableReport]
+    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    keys: tuple[KeyReport, ...] = ()
+    leaks: tuple[Finding, ...] = ()
+    labels: dict[str, TaskLabels] = field(default_factory=dict)
+    label_findings: tuple[Finding, ...] = ()
+    wall_s: float = 0.0
+    is_reused: bool = False
+
+    @property
+    def page(self) -> Path:
+        """The page that shows all of this."""
+        return self.manifest.with_name("report.html")
