@@ -42,6 +42,8 @@ class ImportConfig:
     """Foreign keys without a parent are refused ("error") or set to null ("null")."""
     exclude: tuple[str, ...] = ()
     """Columns to leave out, as table.column; a foreign key of several columns as table.a+b (its columns stay)."""
+    memory_bytes: int | None = None
+    """Memory of the sorts and joins, which spill to the disk beyond it. Default: 2 GB, or a quarter of this machine's memory if that is less."""
     batch_rows: tyro.conf.Suppress[int] = 50_000
 
     def __post_init__(self) -> None:

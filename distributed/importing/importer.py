@@ -4,8 +4,8 @@ In: a source and two timestamps. Out: `<out>/manifest.yaml`, `db/<table>.parquet
 row_number, to join predictions back), `tasks/<task>/`, `import.json` (configuration, source hashes, report).
 Promises: all or nothing (written to `<out>.partial`, renamed at the end); the same source and configuration give the
 same bytes in all but import.json; nothing is repaired silently: what is left out or set to null is in the report. Cost:
-one scan of each table, one sort, one hash join per foreign key; memory of the largest table, disk of about three times
-the data.
+one scan of each table, one sort, one hash join per foreign key; memory_bytes and about 1 GB more (RelBench makes tasks'
+labels from all rows in memory), disk of about three times the data.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from distributed.importing.times import (
     times_after_rows,
 )
 from distributed.notations.types import type_expressions
-from distributed.schema.duckdb_sql import quoted
+from distributed.schema.duckdb_sql import limit_memory, quoted
 from distributed.schema.refusals import Refusals
 from distributed.schema.table_plan import TablePlan, plan_tables
 from distributed.sources.arrow_values import ARROW_TYPES
@@ -120,6 +120,7 @@ def _import(
         part.mkdir()
     with duckdb.connect(str(work / "work.duckdb")) as con:
         con.execute("SET TimeZone = 'UTC'")
+        limit_memory(con, config.memory_bytes, work / "spill")
         ordered = _order(con, config, source, plans, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
         settings = settings_of(ordered)
@@ -246,7 +247,7 @@ def _spec(table: OrderedTable) -> TableSpec:
 def _identity(config: ImportConfig, source: Source) -> dict[str, Any]:
     """Returns what two equal imports share: every option, the content of task and schema files, the source's file hashes."""
     options = dataclasses.asdict(config)
-    for option in ("out", "batch_rows", "tasks", "schema_file"):
+    for option in ("out", "batch_rows", "memory_bytes", "tasks", "schema_file"):
         del options[option]
     options["source"] = source.display  # without a password
     files = [*(config.tasks.iterdir() if config.tasks else ()), *([config.schema_file] if config.schema_file else ())]

@@ -3,15 +3,15 @@
 In: staged rows (Parquet, any order) and a `TablePlan` per table. Out: `db/<table>.parquet` and `keys/<table>.parquet`.
 Promises: rows are sorted by (time, nulls last; source key), or by all columns where there is no key, so the server's
 order leaves no trace and two imports are equal byte for byte; pkeys are 0..n-1 in row order; every foreign key is a row
-number of its parent or null; all times are timestamp[ns] in UTC. Cost: sort + one hash join per foreign key; a work
-database on disk beside the output; in memory one finished table at a time.
+number of its parent or null; all times are timestamp[ns] in UTC. Cost: sort + one hash join per foreign key, within DuckDB's
+memory limit, beyond which it spills to the work folder; in memory one row group of a finished table at a time.
 """
 
 from __future__ import annotations
 
 import keyword
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -68,9 +68,10 @@ def order_table(
         order += [column for column in plan.columns if column not in order]
     by = ", ".join(f"{quoted(column)} NULLS LAST" for column in order)
     typed = ", ".join(f"{sql} AS {quoted(column)}" for column, sql in expressions.items())
+    # Sorted first, numbered then: a window over an order would hold the table in memory, while a sort spills.
     con.execute(
-        f"CREATE TABLE {name} AS SELECT *, row_number() OVER (ORDER BY {by}) - 1 AS __row FROM (SELECT "
-        f"{typed} FROM {staged})"
+        f"CREATE TABLE {name} AS SELECT *, row_number() OVER () - 1 AS __row FROM ("
+        f"SELECT * FROM (SELECT {typed} FROM {staged}) ORDER BY {by})"
     )
     (num_rows,) = first_row(con, f"SELECT count(*) FROM {name}") or (0,)
     if plan.pkey_col is not None:
@@ -112,19 +113,12 @@ def write_table(
     # Columns keep the source's order; added ones come last.
     names = [*plan.columns, *(name for name in selected if name not in plan.columns)]
     columns = ", ".join(f"{selected.get(name, 'o.' + quoted(name))} AS {quoted(name)}" for name in names)
-    found = con.sql(
-        f"SELECT {columns} FROM {quoted('ordered_' + plan.name)} o {' '.join(joins)} ORDER BY o.__row"
-    ).to_arrow_table()
-    found = _nanoseconds(found, plan)
-    if table.time_col != table.time_out:
-        found = found.rename_columns([str(table.time_out) if c == table.time_col else c for c in found.column_names])
-    _write(found, folder / "db" / f"{plan.name}.parquet")
+    rows = con.sql(f"SELECT {columns} FROM {quoted('ordered_' + plan.name)} o {' '.join(joins)} ORDER BY o.__row")
+    out_names = [str(table.time_out) if name == table.time_col else name for name in names]
+    _write(rows, out_names, folder / "db" / f"{plan.name}.parquet", plan)
     if plan.pkey_col is not None:
-        keys = con.sql(
-            f"SELECT {quoted(plan.pkey_col)} AS source_key, __row AS row_number "
-            f"FROM {quoted('ordered_' + plan.name)} ORDER BY __row"
-        ).to_arrow_table()
-        _write(keys, folder / "keys" / f"{plan.name}.parquet")
+        keys = con.sql(f"SELECT {quoted(plan.pkey_col)}, __row FROM {quoted('ordered_' + plan.name)} ORDER BY __row")
+        _write(keys, ["source_key", "row_number"], folder / "keys" / f"{plan.name}.parquet", None)
     return counts
 
 
@@ -189,26 +183,32 @@ def _refuse_repeated(con: duckdb.DuckDBPyConnection, table: str, columns: tuple[
         )
 
 
-def _nanoseconds(found: pa.Table, plan: TablePlan) -> pa.Table:
-    """Returns the table with times as timestamp[ns], the unit of RelBench's own folders."""
-    refusals = Refusals()
-    for position, column in enumerate(found.columns):
-        if not pa.types.is_timestamp(column.type):
-            continue
-        us = column.cast(pa.int64())
-        outside = pc.fill_null(pc.or_(pc.less(us, _FIRST_NS), pc.greater(us, _LAST_NS)), False)
-        name = found.column_names[position]
-        if pc.any(outside).as_py():
+class _Nanoseconds:
+    """Casts the times of row groups, which come in order, to timestamp[ns], the unit of RelBench's own folders; collects what does not fit."""
+
+    def __init__(self, plan: TablePlan) -> None:
+        self.plan, self.refusals = plan, Refusals()
+        self._refused: set[str] = set()
+
+    def cast(self, group: pa.Table, begin: int) -> pa.Table:
+        """Returns a row group, from row `begin` on, with its times as timestamp[ns]; a column with times out of its range is refused at the end."""
+        for position, column in enumerate(group.columns):
+            name = group.column_names[position]
+            if not pa.types.is_timestamp(column.type) or name in self._refused:
+                continue
+            us = column.cast(pa.int64())
+            outside = pc.fill_null(pc.or_(pc.less(us, _FIRST_NS), pc.greater(us, _LAST_NS)), False)
+            if not pc.any(outside).as_py():
+                group = group.set_column(position, name, column.cast(pa.timestamp("ns")))
+                continue
+            self._refused.add(name)
             row = pc.index(outside, True).as_py()
-            refusals.problems.append(
-                f"table {plan.name!r}, column {name!r}, row {row}: expected a time in the years 1677 to 2262 "
+            self.refusals.problems.append(
+                f"table {self.plan.name!r}, column {name!r}, row {begin + row}: expected a time in the years 1677 to 2262 "
                 f"(timestamp[ns]), got {pc.strftime(column.slice(row, 1), '%Y-%m-%d')[0]}; correct it (end-of-time "
-                f"marks: null), or leave the column out by {exclude_option(f'{plan.name}.{name}')}"
+                f"marks: null), or leave the column out by {exclude_option(f'{self.plan.name}.{name}')}"
             )
-            continue
-        found = found.set_column(position, name, column.cast(pa.timestamp("ns")))
-    refusals.refuse()
-    return found
+        return group
 
 
 def _queryable(time_col: str, plan: TablePlan) -> str:
@@ -221,6 +221,46 @@ def _queryable(time_col: str, plan: TablePlan) -> str:
     return name
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    # One chunk per column: page boundaries follow chunks, and DuckDB's chunks depend on its threads.
-    pq.write_table(table.combine_chunks(), path, row_group_size=_ROW_GROUP_ROWS, compression="zstd")
+def _write(rows: duckdb.DuckDBPyRelation, names: list[str], path: Path, plan: TablePlan | None) -> None:
+    """Writes a query's rows, which are never in memory all at once, as Parquet in row groups of a fixed size.
+
+    Args:
+        plan: The plan of the table whose times become timestamp[ns]; None for keys, which stay as they are.
+
+    Raises:
+        ImportRefused: A time does not fit timestamp[ns].
+    """
+    times = None if plan is None else _Nanoseconds(plan)
+    writer: pq.ParquetWriter | None = None
+    num_rows = 0
+    try:
+        for group in _row_groups(rows.to_arrow_reader(_ROW_GROUP_ROWS)):
+            group = group.rename_columns(names)
+            if times is not None:
+                group = times.cast(group, num_rows)
+            num_rows += len(group)
+            if times is not None and times.refusals.problems:
+                continue  # the other columns' faults are told, too
+            writer = writer or pq.ParquetWriter(path, group.schema, compression="zstd")
+            writer.write_table(group, row_group_size=_ROW_GROUP_ROWS)
+    finally:
+        if writer is not None:
+            writer.close()
+    if times is not None:
+        times.refusals.refuse()
+
+
+def _row_groups(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """Yields tables of `_ROW_GROUP_ROWS` rows, the last one shorter, and one without rows of an empty reader.
+
+    Each column is one chunk: page boundaries follow chunks, and DuckDB's chunks depend on its threads.
+    """
+    pending, num_rows = reader.schema.empty_table(), 0
+    for batch in reader:
+        pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
+        while len(pending) >= _ROW_GROUP_ROWS:
+            yield pending.slice(0, _ROW_GROUP_ROWS).combine_chunks()
+            num_rows += _ROW_GROUP_ROWS
+            pending = pending.slice(_ROW_GROUP_ROWS)
+    if len(pending) or not num_rows:
+        yield pending.combine_chunks()

@@ -1,7 +1,9 @@
-"""The two lines of DuckDB that every part of an import needs: a quoted name, and the one row of a query."""
+"""What every part of an import needs of DuckDB: a quoted name, the one row of a query, and a bound on its memory."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -16,3 +18,17 @@ def first_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | N
     """Returns the only row of a query that ends in LIMIT 1 or aggregates; it is fetched to the end, which frees the connection."""
     rows = con.execute(query).fetchall()
     return rows[0] if rows else None
+
+
+def limit_memory(con: duckdb.DuckDBPyConnection, memory_bytes: int | None, spill: Path) -> None:
+    """Bounds a connection's memory; beyond it, sorts, joins and groups spill to the disk, where no limit but the disk's holds.
+
+    Args:
+        con: The connection.
+        memory_bytes: The bound. None: 2 GB, or a quarter of this machine's memory if that is less.
+        spill: The folder for what does not fit; DuckDB makes it when it needs it.
+    """
+    if memory_bytes is None:
+        memory_bytes = min(2_000_000_000, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4)
+    con.execute(f"SET memory_limit = '{memory_bytes}B'")
+    con.execute(f"SET temp_directory = '{str(spill).replace(chr(39), chr(39) * 2)}'")
