@@ -27,6 +27,7 @@ from distributed.cannot_run import CannotRun
 from distributed.commands.entry import interrupted
 from rdl_core import __version__
 from rdl_core.config import changed
+from rdl_core.problems import InputError
 
 LAST_LINES = 12
 """Lines of a worker's error that are shown."""
@@ -109,11 +110,15 @@ def run(command: Command, options: Any) -> int:
             raise
         # A worker's first: Ray's error of a task is of its cause's type, too.
         if (last_lines := _of_a_worker(error)) is not None:
-            _show("the run failed on a worker", last_lines, "(RDL_TRACEBACK=1 shows all of it)")
+            _show(f"the run failed on a worker\n{last_lines}", "(RDL_TRACEBACK=1 shows all of it)")
             return 1
         if not isinstance(error, INPUT_ERRORS):
             raise
-        _show(type(error).__name__, str(error), "(RDL_TRACEBACK=1 shows where it was raised)")
+        is_ours = isinstance(
+            error, InputError | CannotRun | OSError
+        )  # the text says it all; the class of another one says more
+        headline = str(error) if is_ours else f"{type(error).__name__}: {error}"
+        _show(headline, "(RDL_TRACEBACK=1 shows where it was raised)")
         return 2
     if options.json:
         print(json.dumps(result, default=str), flush=True)
@@ -129,10 +134,10 @@ def _overview(program: str, about: str | None, commands: Mapping[str, Command]) 
     )
 
 
-def _show(what: str, text: str, remark: str) -> None:
+def _show(text: str, remark: str) -> None:
     from distributed.console import console
 
-    console.print(f"[bold red]error:[/] {what}", highlight=False)
+    console.print("[bold red]error:[/]", end=" ", highlight=False)
     console.print(text, markup=False, highlight=False, soft_wrap=True)
     console.print(remark, style="dim")
 

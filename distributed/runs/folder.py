@@ -84,23 +84,28 @@ def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: 
             )
     else:
         if not folder.exists():
-            _made.append(folder)
+            _made.append((folder, not runs_dir.exists()))
         folder.mkdir(parents=True, exist_ok=True)
         write_json(path, config)
     return Run(folder)
 
 
-_made: list[Path] = []  # run folders that this process made
+_made: list[
+    tuple[Path, bool]
+] = []  # run folders that this process made, and whether it made the folder of all runs, too
 
 
 def remove_unused_runs() -> None:
     """Removes the run folders that this process made and in which no work began: of a command that was refused."""
     while _made:
-        folder = _made.pop()
+        folder, is_first = _made.pop()
         if folder.is_dir():
             with suppress(CannotRun), held(folder):  # if another process drives it, the folder is that one's
                 if {path.name for path in folder.iterdir()} <= SKELETON:
                     shutil.rmtree(folder)
+        if is_first:
+            with suppress(OSError):  # another process has made a run in it
+                folder.parent.rmdir()
 
 
 @contextmanager

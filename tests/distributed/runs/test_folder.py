@@ -125,3 +125,14 @@ def test_a_run_that_another_process_drives_is_refused_until_that_process_is_kill
         pass
     with held(run.folder):
         pass
+
+
+def test_a_refused_command_leaves_no_folder_of_runs_that_it_made_and_no_other_goes(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    open_run(runs, None, "import", "shop", CONFIG)
+    remove_unused_runs()
+    assert not runs.exists()
+    runs.mkdir()
+    open_run(runs, None, "import", "shop", CONFIG)
+    remove_unused_runs()
+    assert list(runs.iterdir()) == [], "the user's own folder stays"
