@@ -29,7 +29,9 @@ CORE_FLOORS = (
 DISTRIBUTED_FLOORS = (
     ("",),
     ("schema",),
-    ("sources", "notations", "import_report"),
+    ("sources", "notations"),
+    ("inference",),
+    ("import_report",),
     ("storage", "importing"),
     ("cluster",),
     ("sampling", "runs"),
