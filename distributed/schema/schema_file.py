@@ -91,10 +91,14 @@ def _declared_table(where: str, name: Any, entry: Any) -> DeclaredTable:
             of_columns = {name: c[setting] for name, c in columns.items() if isinstance(c, dict) and setting in c}
             if of_columns and isinstance(values.get(table_setting, {}), dict):
                 values[table_setting] = {**values.get(table_setting, {}), **of_columns}
-    bad = [name for name, c in columns.items() if set(c or {}) - set(_OF_A_COLUMN)] if _are_columns(columns) else [columns]
+    bad = (
+        [name for name, c in columns.items() if set(c or {}) - set(_OF_A_COLUMN)]
+        if _are_columns(columns)
+        else [columns]
+    )
     if bad:
         raise ImportRefused(
-            f"{where}, table {name!r}, columns: {bad[0]!r}: expected a mapping of columns, of each some of {list(_OF_A_COLUMN)}"
+            f"{where}, table {name!r}, columns: {bad[0]!r} is {columns.get(bad[0]) if isinstance(columns, dict) else columns!r}; expected a mapping of columns, of each some of {list(_OF_A_COLUMN)}"
         )
     try:
         return decode(DeclaredTable, {**values, "time_col_is_declared": "time_col" in entry}, "")
