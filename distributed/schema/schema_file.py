@@ -85,29 +85,25 @@ def _declared_table(where: str, name: Any, entry: Any) -> DeclaredTable:
         values["pkey"] = [values["pkey"]]
     if isinstance(values.get("fkeys"), dict):
         values["fkeys"] = [{"columns": [column], "table": parent} for column, parent in values["fkeys"].items()]
-    columns = values.pop("columns", {})
-    if isinstance(columns, dict):
-        for setting, table_setting in _OF_A_COLUMN.items():
-            of_columns = {name: c[setting] for name, c in columns.items() if isinstance(c, dict) and setting in c}
-            if of_columns and isinstance(values.get(table_setting, {}), dict):
-                values[table_setting] = {**values.get(table_setting, {}), **of_columns}
-    bad = (
-        [name for name, c in columns.items() if set(c or {}) - set(_OF_A_COLUMN)]
-        if _are_columns(columns)
-        else [columns]
-    )
-    if bad:
-        raise ImportRefused(
-            f"{where}, table {name!r}, columns: {bad[0]!r} is {columns.get(bad[0]) if isinstance(columns, dict) else columns!r}; expected a mapping of columns, of each some of {list(_OF_A_COLUMN)}"
-        )
+    _take_columns(values, f"{where}, table {name!r}")
     try:
         return decode(DeclaredTable, {**values, "time_col_is_declared": "time_col" in entry}, "")
     except (TypeError, ValueError) as error:
         raise ImportRefused(f"{where}, table {name!r}: {error}") from error
 
 
-def _are_columns(columns: Any) -> bool:
-    return isinstance(columns, dict) and all(isinstance(column, dict | None) for column in columns.values())
+def _take_columns(values: dict[str, Any], where: str) -> None:
+    """Moves what is said column by column, below `columns`, into the fields that say it of all columns."""
+    columns = values.pop("columns", {})
+    for name, settings in columns.items() if isinstance(columns, dict) else [("columns", columns)]:
+        if not isinstance(settings, dict | None) or set(settings or {}) - set(_OF_A_COLUMN):
+            raise ImportRefused(
+                f"{where}, columns: {name!r} is {settings!r}; expected a mapping with some of {list(_OF_A_COLUMN)}"
+            )
+        for setting, value in (settings or {}).items():
+            of_table = values.setdefault(_OF_A_COLUMN[setting], {})
+            if isinstance(of_table, dict):
+                of_table[name] = value
 
 
 def with_declared(
