@@ -24,6 +24,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
+from rdl_core.database.table_settings import TableSettings, write_table_settings
+
 VAL, TEST = datetime.datetime(2020, 6, 1), datetime.datetime(2020, 9, 1)
 TRAIN_SEEDS = [datetime.datetime(2020, month, 1) for month in (2, 3, 4, 5)]
 DAY, HOUR = datetime.timedelta(days=1), datetime.timedelta(hours=1)
@@ -95,6 +97,9 @@ def write_nasty_database(folder: Path, *, time_unit: str = "us", time_zone: str 
         "équipe_catégorie": {"fkeys": {"team_id": "teams", "category_id": "categories"}},
     }
     zone = "" if time_zone is None else "+00:00"
+    folder.mkdir(parents=True, exist_ok=True)
+    # Some goals fall before their match, which would else be a sign that lineups were given their match later.
+    write_table_settings(folder, {"lineup": TableSettings(known_with_row=("match_id",))})
     return write_database(
         folder,
         tables,

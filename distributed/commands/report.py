@@ -76,6 +76,8 @@ def show_store(store: Store) -> None:
     for name, schema in store.schema.tables.items():
         for column, why in schema.left_out.items():
             console.print(f"left out: {name}.{column}, {why}", highlight=False, markup=False)
+    for key in store.late_keys.values():
+        console.print(f"late key: {key['line']}", highlight=False, markup=False)
 
 
 def row_existence(store: Store) -> dict[str, str]:
@@ -84,7 +86,8 @@ def row_existence(store: Store) -> dict[str, str]:
     dated = [t for t, s in tables.items() if s.time_col is not None]
     if store.schema.timeless_rows == "always":
         return {t: "its time column" if t in dated else "always there" for t in tables}
-    return existence_rules(list(tables), store.graph.edge_types, dated)
+    dating = [e for e in store.graph.edge_types if not store.late_keys.get(f"{e[0]}.{e[1]}", {}).get("is_left_out")]
+    return existence_rules(list(tables), dating, dated)
 
 
 def show_results(results: Sequence[FinetuningResult]) -> None:

@@ -12,7 +12,7 @@ ignored. The file is part of a store's identity, so that another one makes anoth
         valid_from: since
         valid_to: until
       customers:
-        not_dating: [last_order_id]
+        filled_later: [last_order_id]
 """
 
 from __future__ import annotations
@@ -45,14 +45,16 @@ class TableSettings:
             null, the cell never becomes known.
         valid_from: The time from which a version of an entity holds; it is the table's time column.
         valid_to: The time up to which it holds: a seed later than it does not see the row. It is never a feature.
-        not_dating: Foreign keys that are filled in later, so that they say nothing of when a row without time came to be.
+        filled_later: Foreign keys that are filled in, or changed, after their row came to be: they date no row, and their links are not shown.
+        known_with_row: Foreign keys that are none of these, whatever the times of rows say (`rdl_core/graph/filled_later.py`).
     """
 
     stypes: dict[str, StypeName] = field(default_factory=dict)
     known_from: dict[str, str] = field(default_factory=dict)
     valid_from: str | None = None
     valid_to: str | None = None
-    not_dating: tuple[str, ...] = ()
+    filled_later: tuple[str, ...] = ()
+    known_with_row: tuple[str, ...] = ()
 
 
 @checked
@@ -144,7 +146,7 @@ def settings_problems(table: str, spec: TableSpec, schema: pa.Schema, settings: 
             yield problem(
                 settings.valid_to, "a time_col from which a version holds beside valid_to", got, "name valid_from"
             )
-    for column in settings.not_dating:
+    for column in (*settings.filled_later, *settings.known_with_row):
         if column not in spec.fkeys:
             yield problem(
                 column, f"a foreign key: {', '.join(spec.fkeys) or 'there is none'}", "no key", "correct the name"

@@ -39,6 +39,8 @@ def existence_times(
     With timeless="always" every row of a table without time is always there, which is RelBench's rule (and leaks: an order line is then
     seen before its order).
 
+    Keys that are filled in later (filled_later.py) say nothing of when a row came to be, and must not be among `parents`.
+
     Raises:
         ValueError: Another `timeless`.
     """
@@ -46,10 +48,10 @@ def existence_times(
         raise ValueError(f"timeless must be 'first_reference' or 'always', got {timeless!r}")
     times = {table: np.asarray(own_times[table]) for table in num_rows if table in own_times}
     if timeless == "first_reference":
-        unknown = _date_by_parents(num_rows, parents, times)
+        unknown = date_by_parents(num_rows, parents, times)
         _date_the_unknown(unknown, parents, times)
         _date_by_reference(num_rows, parents, times)
-        _date_by_parents(num_rows, parents, times)
+        date_by_parents(num_rows, parents, times)
     return {t: times[t] if t in times else np.full(n, ALWAYS, dtype=np.int64) for t, n in num_rows.items()}
 
 
@@ -75,7 +77,7 @@ def existence_rules(
     return {t: rules.get(t, "always there") for t in node_types}
 
 
-def _date_by_parents(num_rows: Mapping[str, int], parents: Parents, times: Times) -> dict[str, NDArray[np.bool_]]:
+def date_by_parents(num_rows: Mapping[str, int], parents: Parents, times: Times) -> dict[str, NDArray[np.bool_]]:
     """Dates the tables that have a key to a dated table or to another such table, each row from the latest of those parents.
 
     This is a fixpoint: each pass carries the dates one key further down, whatever the order of the keys; self references and cycles end too.

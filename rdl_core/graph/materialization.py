@@ -21,8 +21,10 @@ from relbench.load import RelBenchDataset
 from rdl_core.config import StoreConfig
 from rdl_core.database.dataset import check_excluded_columns, read_table
 from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
+from rdl_core.database.table_settings import read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.features import Arrays, encode
+from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.schema import Schema, TableSchema, fit_columns
 from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
@@ -83,7 +85,7 @@ def _write_store(
     progress: Callable[[str], None],
 ) -> None:
     (partial / "graph").mkdir(parents=True)
-    graph = _build_topology(dataset, config)
+    graph, late = _build_topology(dataset, config)
     cutoff_s = seconds_of(dataset.val_timestamp)
     work = []
     for number, table in enumerate(graph.node_types):
@@ -111,7 +113,7 @@ def _write_store(
         timeless_rows=config.timeless_rows,
         tables={table: tables[table] for table in graph.node_types},
     )
-    _describe(partial, schema, graph, dataset, config)
+    _describe(partial, schema, graph, late, dataset, config)
 
 
 def encode_table(
@@ -165,7 +167,23 @@ def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
     return digest.hexdigest()
 
 
-def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> RelationalEntityGraph:
+@dataclasses.dataclass(frozen=True)
+class Keys:
+    """Keys and times of a database, of all rows.
+
+    Args:
+        num_rows: Rows per table.
+        parents: Parent rows per key, int32 [child rows], -1 for null.
+        own_times: UNIX seconds per table with a time column, int64 [rows].
+    """
+
+    num_rows: dict[str, int]
+    parents: dict[EdgeType, NDArray[np.int32]]
+    own_times: dict[str, NDArray[np.int64]]
+
+
+def read_keys(dataset: RelBenchDataset) -> Keys:
+    """Reads the key and time columns of a dataset."""
     num_rows: dict[str, int] = {}
     parents: dict[EdgeType, NDArray[np.int32]] = {}
     own_times: dict[str, NDArray[np.int64]] = {}
@@ -177,9 +195,24 @@ def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> Relational
             parents[table, fkey_col, parent_table] = _parent_rows(data.column(fkey_col))
         if spec.time_col:
             own_times[table] = to_unix_seconds(data.column(spec.time_col), round_up=True)
-    times = existence_times(num_rows, parents, own_times, timeless=config.timeless_rows)
-    has_time_col = {t: t in own_times for t in num_rows}
-    return build_graph(num_rows, parents, times, has_time_col, cutoff_s=seconds_of(dataset.val_timestamp))
+    return Keys(num_rows, parents, own_times)
+
+
+def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> tuple[RelationalEntityGraph, list[LateKey]]:
+    """Returns the graph, and the keys that are, or may be, filled in later."""
+    keys = read_keys(dataset)
+    settings = read_table_settings(dataset.dataset_dir, dataset.manifest)
+    if config.timeless_rows == "always":
+        late = declared_late_keys(keys.parents, settings)
+    else:
+        late = late_keys(keys.num_rows, keys.parents, keys.own_times, settings)
+    hidden = {key.edge_type for key in late if key.is_left_out}
+    dating = {e: p for e, p in keys.parents.items() if e not in hidden}
+    times = existence_times(keys.num_rows, dating, keys.own_times, timeless=config.timeless_rows)
+    shown = {e: np.full_like(p, -1) if e in hidden else p for e, p in keys.parents.items()}
+    has_time_col = {t: t in keys.own_times for t in keys.num_rows}
+    graph = build_graph(keys.num_rows, shown, times, has_time_col, cutoff_s=seconds_of(dataset.val_timestamp))
+    return graph, late
 
 
 def _parent_rows(column: pa.ChunkedArray) -> NDArray[np.int32]:
@@ -196,7 +229,12 @@ def _write_arrays(folder: Path, arrays: Arrays) -> None:
 
 
 def _describe(
-    path: Path, schema: Schema, graph: RelationalEntityGraph, dataset: RelBenchDataset, config: StoreConfig
+    path: Path,
+    schema: Schema,
+    graph: RelationalEntityGraph,
+    late: list[LateKey],
+    dataset: RelBenchDataset,
+    config: StoreConfig,
 ) -> None:
     about = {
         "config": dataclasses.asdict(config),
@@ -204,4 +242,6 @@ def _describe(
         "test_timestamp_s": seconds_of(dataset.test_timestamp),
         "schema": schema.to_json(),
     }
+    if late:
+        about["late_keys"] = {key.name: {"is_left_out": key.is_left_out, "line": str(key)} for key in late}
     write_manifest(path, about)

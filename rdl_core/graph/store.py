@@ -76,6 +76,11 @@ class Store:
     def test_timestamp_s(self) -> int:
         return self.manifest["test_timestamp_s"]
 
+    @property
+    def late_keys(self) -> dict[str, dict[str, Any]]:
+        """Foreign keys that are, or may be, filled in later, as table.column: {"is_left_out", "line": what people read} (filled_later.py)."""
+        return self.manifest.get("late_keys", {})
+
     @cached_property
     def graph(self) -> RelationalEntityGraph:
         """Topology and times, memory-mapped."""

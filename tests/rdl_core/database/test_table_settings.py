@@ -37,7 +37,7 @@ def test_settings_are_read_as_they_were_written_and_no_file_means_defaults(tmp_p
             known_from={"status": "closed"},
             valid_from="at",
             valid_to="closed",
-            not_dating=("customer",),
+            filled_later=("customer",),
         ),
         "customers": TableSettings(),
     }
@@ -61,7 +61,7 @@ def test_settings_are_read_as_they_were_written_and_no_file_means_defaults(tmp_p
         ("tables: {orders: {valid_from: closed}}", "valid_from to be the table's time_col"),
         ("tables: {customers: {valid_to: city}}", "'customers', column 'city'"),
         ("tables: {orders: {valid_to: at}}", "name valid_from"),
-        ("tables: {orders: {not_dating: [status]}}", "a foreign key: customer"),
+        ("tables: {orders: {filled_later: [status]}}", "a foreign key: customer"),
     ],
 )
 def test_a_setting_that_does_not_fit_is_named(tmp_path: Path, text: str, expected: str) -> None:
