@@ -22,11 +22,12 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 from torch_frame.data.multi_nested_tensor import MultiNestedTensor
 
+from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, column_of, counted
 from rdl_core.graph.reg import concatenate, offsets
-from rdl_core.graph.schema import ColumnSchema, TableSchema, is_string, to_float
+from rdl_core.graph.schema import ColumnSchema, TableSchema
 from rdl_core.graph.text_embedding import TextEmbedder
 from rdl_core.random_streams import PURPOSE_MARGINAL, numpy_generator
-from rdl_core.timestamps import NO_TIME, to_unix_seconds
+from rdl_core.timestamps import NO_TIME
 
 MAX_DONORS = 10_000
 STYPE = {
@@ -37,6 +38,14 @@ STYPE = {
     "text": stype.embedding,
     "embedding": stype.embedding,
 }
+BLOCK = {
+    "numerical": "numerical",
+    "categorical": "categorical",
+    "timestamp": "timestamp",
+    "text": "embedding_code",
+    "embedding": "embedding_code",
+}
+"""The array that holds the rows of a column of each semantic type; multi-categorical ones have arrays of their own."""
 
 Arrays = dict[str, NDArray]
 
@@ -80,93 +89,169 @@ def encode(table: pa.Table, schema: TableSchema, visible: NDArray[np.bool_], emb
         embedder: The embedder of text columns.
     """
     arrays: Arrays = {}
-    blocks: dict[str, list[NDArray]] = {"numerical": [], "categorical": [], "timestamp": [], "embedding_code": []}
-    distinct, frequency = [], []
+    blocks: dict[str, list[NDArray]] = {}
+    donors = []
+    positions = dict.fromkeys(("multicategorical", "embedding"), 0)
     for column in schema.columns:
-        values = table.column(column.name)
-        if pa.types.is_dictionary(values.type):
-            values = values.cast(values.type.value_type)
-        block, value_id = _encode_column(column, values, embedder, arrays, len(blocks["embedding_code"]))
-        if block is not None:
-            blocks["embedding_code" if column.stype in ("text", "embedding") else column.stype].append(block)
-        of_distinct, of_frequency = _donors(value_id, visible, schema.name, column.name)
-        distinct.append(of_distinct)
-        frequency.append(of_frequency)
-    for name, columns in blocks.items():
-        if columns:
-            arrays[name] = np.stack(columns, axis=1)
-    for name, donors in (("donors_distinct", distinct), ("donors_frequency", frequency)):
-        arrays[name], arrays[name + "_offset"] = concatenate(donors, np.int32), offsets(donors)
+        values = column_of(table.column(column.name))
+        donors.append(column_donors(column, values, visible, schema.name))
+        if column.stype == "multicategorical":
+            whole = encode_lists(column, values)
+            arrays |= {f"multicategorical_{positions['multicategorical']}_{name}": a for name, a in whole.items()}
+            positions["multicategorical"] += 1
+            continue
+        blocks.setdefault(BLOCK[column.stype], []).append(CellEncoder(column, values)(0, len(values)))
+        if BLOCK[column.stype] == "embedding_code":
+            vectors = embedder.embed(texts_of(values)) if column.stype == "text" else vectors_of(column, values)
+            zero = np.zeros((1, vectors.shape[1]), np.float32)
+            arrays[f"embedding_{positions['embedding']}"] = np.concatenate([zero, vectors]).astype(np.float32)
+            positions["embedding"] += 1
+    return arrays | {name: np.stack(columns, axis=1) for name, columns in blocks.items()} | donor_arrays(donors)
+
+
+class CellEncoder:
+    """Encodes the rows of a column of numbers, categories, times, texts or vectors, any range of them.
+
+    Args:
+        column: The column's schema.
+        values: All its values.
+    """
+
+    def __init__(self, column: ColumnSchema, values: ColumnValues) -> None:
+        self.column, self.values = column, values
+        if column.stype == "categorical":
+            self._distinct, _ = values.counts(values.valid)
+            self._code = _codes(values.as_strings(self._distinct), column.categories)
+
+    def __call__(self, begin: int, end: int) -> NDArray:
+        """Returns the rows [begin, end): float32 [rows] numbers, int32 [rows] codes, or int16 [rows, 7] of `calendar`."""
+        if self.column.stype == "embedding":
+            rows = np.where(self.values.valid[begin:end], np.arange(begin + 1, end + 1), 0)
+            return rows.astype(np.int32)
+        assert isinstance(self.values.array, np.ndarray)
+        here, valid = self.values.array[begin:end], self.values.valid[begin:end]
+        if self.column.stype == "numerical":
+            return np.where(valid, here.astype(np.float64, copy=False), np.nan).astype(np.float32)
+        if self.column.stype == "timestamp":
+            return calendar(here, self.column.oldest_s)
+        if self.column.stype == "text":
+            return here + np.int32(1)
+        if not len(self._distinct):
+            return np.full(end - begin, -1, np.int32)
+        at = np.searchsorted(self._distinct, np.where(valid, here, self._distinct[0]))
+        return np.where(valid, self._code[at], -1).astype(np.int32)
+
+
+def encode_lists(column: ColumnSchema, values: ColumnValues) -> Arrays:
+    """Returns the codes of a multi-categorical column: {"offset": int64 [rows + 1], "values": int32}."""
+    lists = _lists(values)
+    lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
+    flat = lists.flatten().cast(pa.string())
+    return {
+        "offset": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "values": _codes(flat, column.categories),
+    }
+
+
+def texts_of(values: ColumnValues) -> list[str]:
+    """Returns the distinct texts of a column, in the order of their codes."""
+    assert values.distinct is not None
+    return values.distinct.to_pylist()
+
+
+def vectors_of(column: ColumnSchema, values: ColumnValues) -> NDArray[np.float32]:
+    """Returns the vectors of an embedding column: float32 [rows, channels], 0 where null or NaN."""
+    assert isinstance(values.array, pa.ChunkedArray)
+    vectors = np.zeros((len(values), column.channels), np.float32)
+    flat = pc.list_flatten(values.array).to_numpy().reshape(-1, column.channels)
+    vectors[values.valid] = np.nan_to_num(flat)
+    return vectors
+
+
+def _lists(values: ColumnValues) -> pa.Array:
+    assert isinstance(values.array, pa.ChunkedArray)
+    return values.array.combine_chunks()
+
+
+def _codes(strings: pa.Array, categories: tuple[str, ...]) -> NDArray[np.int32]:
+    found = pc.index_in(strings.cast(pa.string()), value_set=pa.array(categories, pa.string()))
+    return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
+
+
+def donor_arrays(donors: list[tuple[NDArray, NDArray]]) -> Arrays:
+    """Returns what `column_donors` found for each column as flat arrays."""
+    arrays: Arrays = {}
+    for position, name in enumerate(("donors_distinct", "donors_frequency")):
+        parts = [found[position] for found in donors]
+        arrays[name], arrays[name + "_offset"] = concatenate(parts, np.int32), offsets(parts)
     return arrays
 
 
-def _encode_column(
-    column: ColumnSchema, values: pa.ChunkedArray, embedder: TextEmbedder, arrays: Arrays, num_embedding: int
-) -> tuple[NDArray | None, NDArray[np.int64]]:
-    """Returns the column's block, or None if it went into `arrays`, and an id per row that names its value, -1 for null."""
-    if column.stype == "numerical":
-        numbers = to_float(values)
-        return numbers.astype(np.float32), _value_ids(pa.chunked_array([pa.array(numbers, from_pandas=True)]))
-    if column.stype == "categorical":
-        codes = _codes(values, column.categories)
-        return codes, codes.astype(np.int64)
-    if column.stype == "timestamp":
-        seconds = to_unix_seconds(values, round_up=False)
-        ids = _value_ids(pa.chunked_array([pa.array(seconds, mask=seconds == NO_TIME)]))
-        return calendar(seconds, column.oldest_s), ids
+def column_donors(
+    column: ColumnSchema, values: ColumnValues, visible: NDArray[np.bool_], table: str
+) -> tuple[NDArray, NDArray]:
+    """Returns the rows of a column's donors, "distinct" ones and "frequency" ones; all are rows of `visible` with a known value."""
+    keys, distinct = values.array, values.distinct
+    known = visible & values.valid
     if column.stype == "multicategorical":
-        position = sum(name.startswith("multicategorical_") for name in arrays) // 2
-        lists = values.combine_chunks()
-        lengths = pc.list_value_length(lists).fill_null(0).to_numpy(zero_copy_only=False)
-        codes = _codes(pa.chunked_array([lists.flatten()]), column.categories)
-        arrays[f"multicategorical_{position}_offset"] = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-        arrays[f"multicategorical_{position}_values"] = codes
-        joined = pc.binary_join(lists.cast(pa.list_(pa.string())), "\x1f")
-        with_length = pc.binary_join_element_wise(pa.array(lengths).cast(pa.string()), joined, "\x1f")  # [] is not [""]
-        return None, _value_ids(pa.chunked_array([with_length]))
-    if column.stype == "text":
-        ids = _value_ids(values)
-        texts = _texts_of(values, ids)
-        vectors = embedder.embed(texts)
-    else:
-        ids = np.where(values.is_valid().to_numpy(), np.arange(len(values)), -1)
-        flat = pc.list_flatten(values).to_numpy().reshape(-1, column.channels)
-        vectors = np.zeros((len(values), column.channels), np.float32)
-        vectors[ids >= 0] = np.nan_to_num(flat)
-    zero = np.zeros((1, vectors.shape[1]), np.float32)
-    arrays[f"embedding_{num_embedding}"] = np.concatenate([zero, vectors]).astype(np.float32)
-    return (ids + 1).astype(np.int32), ids
+        keys = _list_ids(_lists(values))
+    elif column.stype == "embedding":
+        keys = np.arange(len(values))
+    elif column.stype == "categorical":
+        keys, distinct = CellEncoder(column, values)(0, len(values)), None
+        known &= keys >= 0
+    elif column.stype == "numerical" and not pa.types.is_integer(values.type):
+        known &= ~np.isnan(keys)
+    assert isinstance(keys, np.ndarray)
+    rows = np.flatnonzero(known)
+    of_distinct = rows[_first_of_most_frequent(keys[rows], distinct)]
+    if len(rows) > MAX_DONORS:
+        name = int.from_bytes(hashlib.sha256(f"{table}\0{column.name}".encode()).digest()[:8], "little")
+        rows = np.sort(numpy_generator(PURPOSE_MARGINAL, name).choice(rows, MAX_DONORS, replace=False))
+    return of_distinct, rows
 
 
-def _codes(values: pa.ChunkedArray, categories: tuple[str, ...]) -> NDArray[np.int32]:
-    codes = pc.index_in(values.cast(pa.string()), value_set=pa.array(categories, pa.string()))
-    return codes.fill_null(-1).to_numpy().astype(np.int32)
-
-
-def _value_ids(values: pa.ChunkedArray) -> NDArray[np.int64]:
-    if is_string(values.type):
-        values = values.cast(pa.large_string())
-    encoded = values.combine_chunks().dictionary_encode()
+def _list_ids(lists: pa.Array) -> NDArray[np.int64]:
+    """Returns a number per row that names its list; that of a null says nothing."""
+    lengths = pc.list_value_length(lists).fill_null(0)
+    joined = pc.binary_join(lists.cast(pa.list_(pa.string())), "\x1f")
+    with_length = pc.binary_join_element_wise(lengths.cast(pa.string()), joined, "\x1f")  # [] is not [""]
+    encoded = with_length.cast(pa.large_string()).dictionary_encode()
     return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _texts_of(values: pa.ChunkedArray, ids: NDArray[np.int64]) -> list[str]:
-    rows = np.flatnonzero(ids >= 0)
-    _, first = np.unique(ids[rows], return_index=True)
-    return values.take(pa.array(rows[first])).to_pylist()
+def _first_of_most_frequent(keys: NDArray, distinct: pa.Array | None) -> NDArray[np.int64]:
+    """Returns where each of the MAX_DONORS most frequent keys comes first, the most frequent first, ties in the order of appearance."""
+    values, counts = counted(keys, distinct)
+    if len(values) <= MAX_DONORS:
+        chosen = np.arange(len(values))
+        first = _first_places(keys, values, len(values))
+    else:
+        least = np.partition(counts, -MAX_DONORS)[-MAX_DONORS]
+        chosen = np.flatnonzero(counts > least)
+        first = _first_places(keys, values[chosen], len(chosen))
+        tied = np.flatnonzero(counts == least)
+        first_tied = _first_places(keys, values[tied], MAX_DONORS - len(chosen))
+        earliest = np.argsort(np.where(first_tied < 0, len(keys), first_tied), kind="stable")
+        earliest = earliest[: MAX_DONORS - len(chosen)]
+        chosen, first = np.append(chosen, tied[earliest]), np.append(first, first_tied[earliest])
+    return first[np.lexsort((first, -counts[chosen]))]
 
 
-def _donors(
-    value_id: NDArray[np.int64], visible: NDArray[np.bool_], table: str, column: str
-) -> tuple[NDArray, NDArray]:
-    rows = np.flatnonzero(visible & (value_id >= 0))
-    _, first, counts = np.unique(value_id[rows], return_index=True, return_counts=True)
-    most_frequent = np.lexsort((first, -counts))[:MAX_DONORS]
-    distinct = rows[first[most_frequent]]
-    if len(rows) > MAX_DONORS:
-        name = int.from_bytes(hashlib.sha256(f"{table}\0{column}".encode()).digest()[:8], "little")
-        rows = np.sort(numpy_generator(PURPOSE_MARGINAL, name).choice(rows, MAX_DONORS, replace=False))
-    return distinct, rows
+def _first_places(keys: NDArray, sought: NDArray, num_wanted: int) -> NDArray[np.int64]:
+    """Returns where each of `sought` (ascending) comes first; -1 where that is after the block in which the first `num_wanted` of them are found."""
+    first = np.full(len(sought), -1, np.int64)
+    num_found = 0
+    for begin in range(0, len(keys), BATCH_ROWS):
+        if num_found >= num_wanted:
+            break
+        block = keys[begin : begin + BATCH_ROWS]
+        at = np.minimum(np.searchsorted(sought, block), len(sought) - 1)
+        places = np.flatnonzero((sought[at] == block) & (first[at] < 0))
+        found, place = np.unique(at[places], return_index=True)
+        first[found] = begin + places[place]
+        num_found += len(found)
+    return first
 
 
 class TableFeatures:

@@ -29,7 +29,8 @@ from numpy.typing import NDArray
 
 from rdl_core.config import checked, decode
 from rdl_core.database.table_settings import StypeName
-from rdl_core.timestamps import to_unix_seconds
+from rdl_core.graph.column_values import ColumnValues, column_of, is_number, is_string
+from rdl_core.timestamps import is_time
 
 MAX_CATEGORIES = 10_000
 MAX_STRING_CATEGORIES = 1_000
@@ -139,8 +140,7 @@ def fit_columns(
     for name in table.column_names:
         if name in keys:
             continue
-        values = table.column(name).filter(pa.array(visible))
-        schema = _fit_column(name, values)
+        schema = fit_column(name, column_of(table.column(name)), visible)
         if isinstance(schema, ColumnSchema):
             columns.append(schema)
         else:
@@ -148,94 +148,80 @@ def fit_columns(
     return tuple(columns), left_out
 
 
-def _fit_column(name: str, values: pa.ChunkedArray) -> ColumnSchema | str:
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        values, kind = values.cast(kind.value_type), kind.value_type
-    if values.null_count == len(values):
+def fit_column(name: str, values: ColumnValues, visible: NDArray[np.bool_]) -> ColumnSchema | str:
+    """Fits the schema of one column on the rows of `visible`, bool [rows]; returns the reason where it has none."""
+    kind, keep = values.type, visible & values.valid
+    if not keep.any():
         return "no value up to the cutoff"
     if pa.types.is_boolean(kind):
-        return ColumnSchema(name=name, stype="categorical", categories=categories_of(values))
+        return _categorical(name, values, keep)
     if pa.types.is_integer(kind):
-        return _fit_integer(name, values)
+        return _fit_integer(name, values, keep)
     if is_number(kind):
-        return _fit_numerical(name, values)
-    if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        seconds = np.sort(to_unix_seconds(values.drop_null(), round_up=False))
+        return _fit_numerical(name, values, keep)
+    if is_time(kind):
+        seconds = np.sort(_array(values)[keep])
         oldest, median, newest = (int(seconds[i]) for i in (0, len(seconds) // 2, -1))
         return ColumnSchema(name=name, stype="timestamp", oldest_s=oldest, median_s=median, newest_s=newest)
     if is_string(kind):
-        return _fit_string(name, values)
-    return _fit_list(name, values)
+        return _fit_string(name, values, keep)
+    return _fit_list(name, values, keep)
 
 
-def _fit_integer(name: str, values: pa.ChunkedArray) -> ColumnSchema | str:
-    distinct = pc.count_distinct(values).as_py()
-    coded = CODE_NAME.search(name) is not None and distinct <= MAX_STRING_CATEGORIES
-    if coded or distinct <= MAX_SMALL_INTEGERS:
-        return ColumnSchema(name=name, stype="categorical", categories=categories_of(values))
-    return _fit_numerical(name, values)
+def _array(values: ColumnValues) -> NDArray:
+    assert isinstance(values.array, np.ndarray)  # or it holds lists
+    return values.array
 
 
-def _fit_numerical(name: str, values: pa.ChunkedArray) -> ColumnSchema | str:
-    numbers = to_float(values)
-    numbers = numbers[np.isfinite(numbers)]
+def _categorical(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema:
+    distinct, counts = values.counts(keep)
+    return ColumnSchema(name=name, stype="categorical", categories=_most_frequent(values.as_strings(distinct), counts))
+
+
+def _fit_integer(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema | str:
+    distinct, _ = values.counts(keep)
+    coded = CODE_NAME.search(name) is not None and len(distinct) <= MAX_STRING_CATEGORIES
+    if coded or len(distinct) <= MAX_SMALL_INTEGERS:
+        return _categorical(name, values, keep)
+    return _fit_numerical(name, values, keep)
+
+
+def _fit_numerical(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema | str:
+    numbers = _array(values)[keep].astype(np.float64, copy=False)
+    if not pa.types.is_integer(values.type):
+        numbers = numbers[np.isfinite(numbers)]
     if len(numbers) == 0:
         return "no finite value up to the cutoff"
     std = float(numbers.std())
     return ColumnSchema(name=name, stype="numerical", mean=float(numbers.mean()), std=std if std > 0 else 1.0)
 
 
-def _fit_string(name: str, values: pa.ChunkedArray) -> ColumnSchema:
-    distinct = pc.count_distinct(values).as_py()
-    present = len(values) - values.null_count
-    if distinct <= MAX_STRING_CATEGORIES and distinct * MIN_ROWS_PER_CATEGORY <= present:
-        return ColumnSchema(name=name, stype="categorical", categories=categories_of(values))
+def _fit_string(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema:
+    distinct, counts = values.counts(keep)
+    if len(distinct) <= MAX_STRING_CATEGORIES and len(distinct) * MIN_ROWS_PER_CATEGORY <= counts.sum():
+        return _categorical(name, values, keep)
     return ColumnSchema(name=name, stype="text")
 
 
-def _fit_list(name: str, values: pa.ChunkedArray) -> ColumnSchema | str:
+def _fit_list(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema | str:
     kind = values.type
     if pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type):
         return ColumnSchema(name=name, stype="embedding", channels=kind.list_size)
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
         is_string(kind.value_type) or pa.types.is_integer(kind.value_type)
     ):
-        flat = pc.list_flatten(values)
-        categories = categories_of(flat)
-        if not categories:
+        assert isinstance(values.array, pa.ChunkedArray)
+        flat = pc.drop_null(pc.list_flatten(values.array.filter(pa.array(keep))).cast(pa.string()))
+        counts = pc.value_counts(flat)
+        if not len(counts):
             return "no value up to the cutoff"
+        categories = _most_frequent(counts.field("values"), counts.field("counts").to_numpy())
         return ColumnSchema(name=name, stype="multicategorical", categories=categories)
     return f"values of type {kind} are not supported"
 
 
-def categories_of(values: pa.ChunkedArray) -> tuple[str, ...]:
-    """Returns the MAX_CATEGORIES most frequent values as strings; ties by value, so that the codes do not depend on row order."""
-    counts = pc.value_counts(pc.drop_null(values.cast(pa.string())))
-    names, numbers = counts.field("values").to_pylist(), counts.field("counts").to_numpy()
-    order = sorted(range(len(names)), key=lambda i: (-numbers[i], names[i]))
-    return tuple(names[i] for i in order[:MAX_CATEGORIES])
-
-
-def is_string(kind: pa.DataType) -> bool:
-    """Returns whether an Arrow type holds strings."""
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-
-
-def is_number(kind: pa.DataType) -> bool:
-    """Returns whether `to_float` takes an Arrow type."""
-    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration, pa.types.is_time)
-    return any(test(kind) for test in tests)
-
-
-def to_float(values: pa.ChunkedArray) -> NDArray[np.float64]:
-    """Returns float64 [rows]; durations and times of day in seconds; NaN for null and for what float32 cannot hold, infinities too."""
-    kind = values.type
-    scale = 1.0
-    if pa.types.is_duration(kind) or pa.types.is_time(kind):
-        scale = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}[kind.unit]
-        values = values.cast(pa.int64() if kind.bit_width == 64 else pa.int32())
-    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
-        values = values.cast(pa.float64())
-    numbers = values.cast(pa.float64(), safe=False).to_numpy().astype(np.float64, copy=False) * scale
-    return np.where(np.abs(numbers) <= np.finfo(np.float32).max, numbers, np.nan)
+def _most_frequent(names: pa.Array, counts: NDArray[np.int64]) -> tuple[str, ...]:
+    """Returns the MAX_CATEGORIES most frequent values; ties by value, so that the codes do not depend on row order."""
+    strings = names.to_pylist()
+    order = sorted(range(len(strings)), key=lambda i: (-counts[i], strings[i]))
+    return tuple(strings[i] for i in order[:MAX_CATEGORIES])
