@@ -26,12 +26,12 @@ import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
 from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
+from distributed.import_report.leakage_check import check_leakage, leak_lines
 from distributed.import_report.report import ImportReport
 from distributed.importing.config import ImportConfig
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of
 from distributed.importing.report import (
-    leak_warnings,
     read_report,
     table_lines,
     table_report,
@@ -147,20 +147,22 @@ def _import(
     write_table_settings(folder, settings)
     validate_dataset_manifest(manifest, folder / "db")
     tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
-    warnings = leak_warnings(tables)
-    for line in [*table_lines(tables), *notes, *warnings]:
+    for line in [*table_lines(tables), *notes]:
         say(line)
     num_labels = write_tasks(tasks, folder)
     labels = labels_of_tasks(tasks.values(), folder)
     of_labels = tuple(label_findings(labels))
-    for line in [*label_lines(labels), *(finding.line for finding in of_labels)]:
+    leaks = check_leakage(folder, manifest, tables, tasks.values())
+    warnings = (*leak_lines(leaks), *(finding.line for finding in of_labels))
+    for line in [*label_lines(labels), *warnings]:
         say(line)
     return ImportReport(
         manifest=config.out / "manifest.yaml",
         tables=tables,
         tasks=num_labels,
         notes=tuple(notes),
-        warnings=(*warnings, *(finding.line for finding in of_labels)),
+        warnings=warnings,
+        leaks=leaks,
         labels=labels,
         label_findings=of_labels,
     )

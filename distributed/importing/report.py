@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ import pyarrow.parquet as pq
 
 from distributed.import_report.report import ImportReport, LaterTimes, TableReport
 from distributed.importing.keys import KeyCounts, OrderedTable
-from distributed.schema.refusals import exclude_option
 from rdl_core.config import decode
 
 
@@ -52,28 +50,6 @@ def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
             f"{name}.{column}: {n:,} dangling keys set to null" for column, n in table.dangling_fkeys.items() if n
         ]
     return lines
-
-
-def leak_warnings(tables: Mapping[str, TableReport]) -> tuple[str, ...]:
-    """Returns a line per column that lies after its row's time, then how to tell a leak from a plan; () where there is none."""
-    lines = [
-        f"warning: {name}.{column} lies after {table.time_col}, the time of its row, in {later.num_later:,} of "
-        f"{table.num_rows:,} rows, by up to {timedelta(seconds=later.largest_lead_s)}"
-        for name, table in tables.items()
-        for column, later in table.later_times.items()
-    ]
-    if not lines:
-        return ()
-    columns = exclude_option(*(f"{name}.{column}" for name, table in tables.items() for column in table.later_times))
-    return (
-        *lines,
-        "A row's cells count as known from the time of the row on. So, of each of these columns:\n"
-        "  - planned or promised at the row's time (a due date, a delivery date): it is known by then, keep it;\n"
-        "  - filled in later (a return, a payment, a closing): it tells the future, and so does what is filled in with it "
-        "(a status, a fine), which no check can see. Leave these out, here if it is all of them:\n"
-        f"      {columns}\n"
-        "    or date the row by it (--time-cols), or put them into a table of their own that has this time and a key to the row.",
-    )
 
 
 def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:

@@ -1,0 +1,85 @@
+"""The tables of a written dataset folder, opened for counting: DuckDB over Parquet, in bounded memory.
+
+Each table is a view of its name, with `__row`, the row's number, beside its columns. Times are read in microseconds.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from relbench.manifest import DatasetManifest, TableSpec
+
+from distributed.schema.duckdb_sql import quoted
+
+MEMORY_LIMIT = "1GB"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FolderTables:
+    """The tables of one folder; every query is a function of their bytes."""
+
+    con: duckdb.DuckDBPyConnection
+    folder: Path
+    specs: Mapping[str, TableSpec]
+    schemas: Mapping[str, pa.Schema]
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Returns all rows of a query."""
+        return self.con.execute(query).fetchall()
+
+    def row(self, query: str) -> tuple[Any, ...]:
+        """Returns the one row of an aggregate."""
+        return self.rows(query)[0]
+
+    def attributes(self, table: str) -> dict[str, pa.DataType]:
+        """Returns the columns of a table that are neither keys nor its time."""
+        spec = self.specs[table]
+        keys = {spec.pkey, spec.time_col, *spec.fkeys}
+        return {field.name: field.type for field in self.schemas[table] if field.name not in keys}
+
+    def time(self, table: str, alias: str = "") -> str | None:
+        """Returns the expression of a table's time, None where its rows have none."""
+        time_col = self.specs[table].time_col
+        return None if time_col is None else f"{alias + '.' if alias else ''}{quoted(time_col)}"
+
+
+@contextmanager
+def opened_tables(folder: Path, manifest: DatasetManifest) -> Iterator[FolderTables]:
+    """Opens the tables of `folder`; what DuckDB spills goes to a temporary folder beside them."""
+    schemas = {name: pq.read_schema(folder / "db" / f"{name}.parquet") for name in manifest.tables}
+    with tempfile.TemporaryDirectory(dir=folder) as spill, duckdb.connect() as con:
+        con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
+        con.execute(f"SET temp_directory = {literal(spill)}")
+        con.execute("SET TimeZone = 'UTC'")
+        con.execute("SET enable_progress_bar = false")
+        for name, schema in schemas.items():
+            columns = [
+                f"CAST({quoted(c.name)} AS TIMESTAMP) AS {quoted(c.name)}"
+                if pa.types.is_timestamp(c.type)
+                else quoted(c.name)
+                for c in schema
+            ]
+            path = literal(str(folder / "db" / f"{name}.parquet"))
+            con.execute(
+                f"CREATE VIEW {view(name)} AS SELECT {', '.join([*columns, 'file_row_number AS __row'])} "
+                f"FROM read_parquet([{path}], file_row_number = true)"
+            )
+        yield FolderTables(con=con, folder=folder, specs=manifest.tables, schemas=schemas)
+
+
+def view(table: str) -> str:
+    """Returns the view of a table as SQL."""
+    return quoted(f"of_{table}")
+
+
+def literal(text: str) -> str:
+    """Returns a text as a SQL literal."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,89 @@
+"""The leakage check of an import: every doubt that the written folder itself raises, each with rows, evidence and remedy.
+
+    later_time        a time after the time of its row               (found at import, in distributed/importing/times.py)
+    filled_in_later   null in recent rows, filled in old ones         recent_rows.py
+    changes_later     a state that only recent rows have              recent_rows.py
+    overwritten       a name that tells of an update in place         overwritten_columns.py
+    key_to_later_row  a parent dated after its child                  key_order.py
+    label_in_column   a column that determines a task's label         label_columns.py
+
+Columns that the schema file settles (`known_from`, `valid_to`) raise no doubt. What no check can see stays a leak: a cell that is filled in at once
+in all rows that were copied. Cost: a few passes over each table, in bounded memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+
+from relbench.manifest import DatasetManifest, TaskManifest
+
+from distributed.import_report.folder_tables import opened_tables
+from distributed.import_report.key_order import keys_to_later_rows
+from distributed.import_report.label_columns import columns_that_tell_labels
+from distributed.import_report.overwritten_columns import overwritten_columns
+from distributed.import_report.recent_rows import columns_of_recent_rows
+from distributed.import_report.report import Finding, TableReport
+from distributed.schema.refusals import exclude_option
+from rdl_core.database.table_settings import read_table_settings
+
+
+def check_leakage(
+    folder: Path, manifest: DatasetManifest, tables: Mapping[str, TableReport], tasks: Iterable[TaskManifest] = ()
+) -> tuple[Finding, ...]:
+    """Returns the findings of a written folder, one per kind and column.
+
+    Args:
+        folder: The dataset folder; label files of `tasks` lie in it.
+        manifest: Its manifest.
+        tables: Their reports, which hold the later times.
+        tasks: Tasks whose train labels columns are tried on.
+    """
+    findings = [_later_time(name, column, table) for name, table in tables.items() for column in table.later_times]
+    with opened_tables(folder, manifest) as opened:
+        for name in manifest.tables:
+            findings += columns_of_recent_rows(opened, name)
+            findings += overwritten_columns(opened, name)
+        findings += keys_to_later_rows(opened)
+        for task in tasks:
+            findings += columns_that_tell_labels(opened, task)
+    settings = read_table_settings(folder, manifest)
+    settled = {
+        (name, column)
+        for name, table in settings.items()
+        for column in (*table.known_from, *table.known_from.values(), table.valid_to)
+    }
+    return tuple(finding for finding in findings if (finding.table, finding.column) not in settled)
+
+
+def leak_lines(findings: Iterable[Finding]) -> tuple[str, ...]:
+    """Returns a line per finding, then how to tell a leak from a plan; () where there is none."""
+    findings = list(findings)
+    if not findings:
+        return ()
+    columns = exclude_option(*dict.fromkeys(finding.place for finding in findings))
+    return (
+        *(finding.line for finding in findings),
+        "A row's cells count as known from the time of the row on. So, of each of these columns:\n"
+        "  - planned or promised at the row's time (a due date, a delivery date): it is known by then, keep it;\n"
+        "  - filled in later (a return, a payment, a closing): it tells the future, and so does what is filled in with it "
+        "(a status, a fine), which no check can see in full. Say from when on it is known (known_from in the schema file), "
+        "or leave these out, here if it is all of them:\n"
+        f"      {columns}\n"
+        "    or date the row by it (--time-cols), or put them into a table of their own that has this time and a key to the row.",
+    )
+
+
+def _later_time(name: str, column: str, table: TableReport) -> Finding:
+    later = table.later_times[column]
+    return Finding(
+        kind="later_time",
+        table=name,
+        column=column,
+        num_rows=later.num_later,
+        text=f"lies after {table.time_col}, the time of its row, in {later.num_later:,} of {table.num_rows:,} rows, "
+        f"by up to {timedelta(seconds=later.largest_lead_s)}",
+        remedy="if it is a plan (a due date), keep it; if it is filled in later, say so in the schema file "
+        f"(columns: {{{column}: {{known_from: {column}}}}}) or leave it out: {exclude_option(f'{name}.{column}')}",
+    )
