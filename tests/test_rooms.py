@@ -29,7 +29,7 @@ CORE_FLOORS = (
 DISTRIBUTED_FLOORS = (
     ("",),
     ("schema",),
-    ("sources", "notations"),
+    ("sources", "notations", "selection"),
     ("inference",),
     ("import_report",),
     ("storage", "importing"),

@@ -111,6 +111,7 @@ class TableReport:
     Args:
         null_fkeys: Keys that are null in the source, by column.
         dangling_fkeys: Keys without a parent that were set to null, by column.
+        unselected_fkeys: Keys of parents that --where leaves out, set to null, by column.
         left_out: Why a column was left out.
         later_times: Attributes that lie after their row's time.
         columns: By name in the folder.
@@ -125,6 +126,7 @@ class TableReport:
     dangling_fkeys: dict[str, int]
     left_out: dict[str, str]
     later_times: dict[str, LaterTimes] = field(default_factory=dict)
+    unselected_fkeys: dict[str, int] = field(default_factory=dict)
     columns: dict[str, ColumnReport] = field(default_factory=dict)
 
 

@@ -13,6 +13,7 @@ from typing import Literal
 import tyro
 
 from distributed.schema.refusals import ImportRefused, Refusals
+from distributed.selection.entity_sample import EntitySample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,13 @@ class ImportConfig:
     """Columns to leave out, as table.column; a foreign key of several columns as table.a+b (its columns stay)."""
     memory_bytes: int | None = None
     """Memory of the sorts and joins, which spill to the disk beyond it. Default: 2 GB, or a quarter of this machine's memory if that is less."""
+    where: tuple[tuple[str, str], ...] = ()
+    """TABLE CONDITION ...: only rows of a table for which a SQL condition on its columns is true, such as --where orders "amount > 10". Keys to
+    rows that are left out become null, which is said."""
+    sample_entities: str | None = None
+    """TABLE:COUNT, a trial on a part: so many rows of a table, all rows that refer to them, and all rows that those refer to."""
+    sample_seed: int = 0
+    """Seed of the choice of --sample-entities."""
     batch_rows: tyro.conf.Suppress[int] = 50_000
 
     def __post_init__(self) -> None:
@@ -58,7 +66,14 @@ class ImportConfig:
             )
         if not self.name or self.batch_rows < 1 or self.dangling not in ("error", "null"):
             refusals.problems.append("expected a --name, batch_rows >= 1, and --dangling of 'error' or 'null'")
+        with refusals.each():
+            _ = self.entities
         refusals.refuse()
+
+    @property
+    def entities(self) -> EntitySample | None:
+        """The sample that `sample_entities` asks for."""
+        return EntitySample.parse(self.sample_entities, self.sample_seed) if self.sample_entities is not None else None
 
 
 def _moment(option: str, text: str) -> datetime:

@@ -51,6 +51,9 @@ from distributed.schema.duckdb_sql import limit_memory, quoted
 from distributed.schema.refusals import Refusals
 from distributed.schema.schema_file import read_schema_file, with_declared
 from distributed.schema.table_plan import TablePlan, plan_tables
+from distributed.selection.condition import check_conditions, with_condition
+from distributed.selection.entities import check_sample, sample_entities
+from distributed.selection.typed_table import TypedTable
 from distributed.sources.arrow_values import ARROW_TYPES
 from distributed.sources.folder_source import FolderSource
 from distributed.sources.source import Source, read_whole
@@ -102,8 +105,11 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
             found = with_declared(opened.schemas(), of_file, config.tables)
             plans = plan_tables(found, tables=config.tables, exclude=config.exclude)
             check_time_cols(config.time_cols, plans)
+            conditions = check_conditions(config.where, plans)
+            if config.entities is not None:
+                check_sample(config.entities, plans)
             with replace_folder(config.out) as partial:
-                report = _import(config, opened, plans, tasks, partial, say)
+                report = _import(config, opened, plans, conditions, tasks, partial, say)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
                 write_import_json(partial / "import.json", identity, report)
         return report
@@ -117,6 +123,7 @@ def _import(
     config: ImportConfig,
     source: Source,
     plans: dict[str, TablePlan],
+    conditions: dict[str, str],
     tasks: dict[Path, TaskManifest],
     folder: Path,
     say: Progress,
@@ -127,7 +134,7 @@ def _import(
     with duckdb.connect(str(work / "work.duckdb")) as con:
         con.execute("SET TimeZone = 'UTC'")
         limit_memory(con, config.memory_bytes, work / "spill")
-        ordered = _order(con, config, source, plans, work, notes)
+        ordered = _order(con, config, source, plans, conditions, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
         settings = settings_of(ordered)
         check_task_tables(tasks, specs)
@@ -184,28 +191,44 @@ def _order(
     config: ImportConfig,
     source: Source,
     plans: dict[str, TablePlan],
+    conditions: dict[str, str],
     work: Path,
     notes: list[str],
 ) -> dict[str, OrderedTable]:
     refusals, ordered = Refusals(), {}
+    typed: dict[str, TypedTable] = {}
     ambiguous: dict[str, list[str]] = {}
+
+    def order(table: TypedTable) -> None:
+        name = table.plan.name
+        ordered[name] = order_table(con, table)
+        if not ordered[name].num_rows:
+            notes.append(f"{name}: no rows; it is imported empty (--tables with the others leaves it out)")
+        con.execute(f"DROP VIEW {table.staged}")
+        (work / f"{name}.parquet").unlink()
+
     for name, plan in plans.items():
         with refusals.each():
             _stage(con, source, plan, work)
-            ordered[name] = _ordered(con, config, plan, ambiguous)
-            if not ordered[name].num_rows:
-                notes.append(f"{name}: no rows; it is imported empty (--tables with the others leaves it out)")
-            con.execute(f"DROP VIEW {quoted(f'staged_{name}')}")
-            (work / f"{name}.parquet").unlink()
+            table = _typed(con, config, plan, ambiguous)
+            if name in conditions:
+                table = with_condition(con, table, conditions[name], _referred(plans, name), notes)
+            typed[name] = table
+            if config.entities is None:
+                order(table)
+    if config.entities is not None and not refusals.problems and not ambiguous:
+        for table in sample_entities(con, typed, config.entities, notes).values():
+            with refusals.each():
+                order(table)
     if ambiguous:
         # Taking none would date these rows by their parents, and so show them before they were there.
-        known = {name: table.time_col for name, table in ordered.items() if table.time_col}
+        known = {name: table.time_col for name, table in typed.items() if table.time_col}
         choice = known | {name: columns[0] for name, columns in ambiguous.items()}
         of_schema = "give these tables a time_col in the schema file, or " if config.schema_file else ""
         several = "; ".join(f"{name}: {', '.join(columns)}" for name, columns in ambiguous.items())
         example = f", for example\n  --time-cols {shlex.join(word for pair in choice.items() for word in pair)}"
         if refused := [
-            name for name in plans if name not in ordered
+            name for name in plans if name not in typed
         ]:  # their time columns are not known: a line without them would drop these
             example = f"; an example follows once these tables can be read: {', '.join(refused)}"
         refusals.problems.append(
@@ -216,10 +239,16 @@ def _order(
     return ordered
 
 
-def _ordered(
+def _referred(plans: dict[str, TablePlan], parent: str) -> list[str]:
+    """Returns the columns of a table that foreign keys refer to."""
+    links = (link for plan in plans.values() for link in plan.links if link.parent == parent)
+    return list(dict.fromkeys(column for link in links for column in link.parent_columns))
+
+
+def _typed(
     con: duckdb.DuckDBPyConnection, config: ImportConfig, plan: TablePlan, ambiguous: dict[str, list[str]]
-) -> OrderedTable:
-    """Types and sorts one staged table; several columns that could be its time go to `ambiguous`."""
+) -> TypedTable:
+    """Types one staged table; several columns that could be its time go to `ambiguous`."""
     staged = quoted(f"staged_{plan.name}")
     time_col = given_time_col(config.time_cols, plan)
     expressions, kinds = type_expressions(con, plan, staged, time_col)
@@ -228,7 +257,7 @@ def _ordered(
         time_col = candidates[0] if len(candidates) == 1 else None
         if len(candidates) > 1:
             ambiguous[plan.name] = candidates
-    return order_table(con, plan, staged, expressions, kinds, time_col)
+    return TypedTable(plan=plan, staged=staged, expressions=expressions, kinds=kinds, time_col=time_col)
 
 
 def _stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work: Path) -> None:

@@ -25,6 +25,7 @@ from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import Link, TablePlan
+from distributed.selection.typed_table import TypedTable, keys_equal
 
 _ROW_GROUP_ROWS = 131_072
 _FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microseconds: years 1677 to 2262
@@ -32,52 +33,59 @@ _FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microsecon
 
 @dataclass(frozen=True, kw_only=True)
 class OrderedTable:
-    """A table in the work database, `plan.row_col` its final row number. `time_out`: the time column's name in the folder."""
+    """A table in the work database, `plan.row_col` its final row number.
+
+    Args:
+        time_out: The time column's name in the folder.
+        is_part: Whether --where leaves rows out; the keys of these are in the table `unselected_<name>`.
+    """
 
     plan: TablePlan
     kinds: dict[str, Kind]
     time_col: str | None
     time_out: str | None
     num_rows: int
+    is_part: bool = False
 
 
 @dataclass(kw_only=True)
 class KeyCounts:
-    """Rows without a parent by foreign key column of one table: null in the source, or dangling."""
+    """Rows without a parent by foreign key column of one table: null in the source, dangling, or of a parent that --where leaves out."""
 
     null: dict[str, int] = field(default_factory=dict)
     dangling: dict[str, int] = field(default_factory=dict)
+    unselected: dict[str, int] = field(default_factory=dict)
 
 
-def order_table(
-    con: duckdb.DuckDBPyConnection,
-    plan: TablePlan,
-    staged: str,
-    expressions: Mapping[str, str],
-    kinds: dict[str, Kind],
-    time_col: str | None,
-) -> OrderedTable:
-    """Creates the table `ordered_<name>`: typed, sorted, numbered, its keys checked.
+def order_table(con: duckdb.DuckDBPyConnection, table: TypedTable) -> OrderedTable:
+    """Creates the table `ordered_<name>` of the rows that are taken: sorted, numbered, their keys checked.
 
     Raises:
         ImportRefused: A primary key, or a unique column that a foreign key refers to, is null or comes twice.
     """
+    plan, time_col = table.plan, table.time_col
     name = quoted(f"ordered_{plan.name}")
     order = ([time_col] if time_col else []) + list(plan.order_cols)
     if len(plan.pkey_cols) != 1:  # not known to be unique and not null: only equal rows may tie
         order += [column for column in plan.columns if column not in order]
     by = ", ".join(f"{quoted(column)} NULLS LAST" for column in order)
-    typed = ", ".join(f"{sql} AS {quoted(column)}" for column, sql in expressions.items())
     # Sorted first, numbered then: a window over an order would hold the table in memory, while a sort spills.
     con.execute(
         f"CREATE TABLE {name} AS SELECT *, row_number() OVER () - 1 AS {quoted(plan.row_col)} FROM ("
-        f"SELECT * FROM (SELECT {typed} FROM {staged}) ORDER BY {by})"
+        f"SELECT * EXCLUDE {quoted(plan.row_source_col)} FROM {table.rows} ORDER BY {by})"
     )
     (num_rows,) = first_row(con, f"SELECT count(*) FROM {name}") or (0,)
     if plan.pkey_cols:
         _refuse_bad_key(con, plan, plan.pkey_cols, may_be_null=len(plan.pkey_cols) > 1)
     time_out = None if time_col is None else _queryable(time_col, plan)
-    return OrderedTable(plan=plan, kinds=kinds, time_col=time_col, time_out=time_out, num_rows=num_rows)
+    return OrderedTable(
+        plan=plan,
+        kinds=table.kinds,
+        time_col=time_col,
+        time_out=time_out,
+        num_rows=num_rows,
+        is_part=table.is_part,
+    )
 
 
 def write_table(
@@ -107,7 +115,7 @@ def write_table(
                 _refuse_bad_key(con, parent, link.parent_columns, may_be_null=True)
             joins.append(_join(table, ordered[link.parent], link, number))
             parent_row = f"p{number}.{quoted(parent.row_col)}"
-            _count(con, table, link, joins[-1], parent_row, counts, dangling)
+            _count(con, table, ordered[link.parent], link, joins[-1], parent_row, counts, dangling)
             selected[link.out_column] = parent_row
     refusals.refuse()
     row = quoted(plan.row_col)
@@ -129,26 +137,21 @@ def write_table(
 
 
 def _join(child: OrderedTable, parent: OrderedTable, link: Link, number: int) -> str:
-    equal = []
-    for column, parent_column in zip(link.columns, link.parent_columns, strict=True):
-        left, right = f"o.{quoted(column)}", f"p{number}.{quoted(parent_column)}"
-        if child.kinds[column] != parent.kinds[parent_column]:
-            # Compared as text: DuckDB would cast text to numbers, and stop at the first that is none.
-            left, right = f"CAST({left} AS VARCHAR)", f"CAST({right} AS VARCHAR)"
-        equal.append(f"{left} = {right}")
-    return f"LEFT JOIN {quoted('ordered_' + link.parent)} p{number} ON {' AND '.join(equal)}"
+    equal = keys_equal(link, child.kinds, parent.kinds, "o", f"p{number}")
+    return f"LEFT JOIN {quoted('ordered_' + link.parent)} p{number} ON {equal}"
 
 
 def _count(
     con: duckdb.DuckDBPyConnection,
     table: OrderedTable,
+    parent: OrderedTable,
     link: Link,
     join: str,
     parent_row: str,
     counts: KeyCounts,
     dangling: Literal["error", "null"],
 ) -> None:
-    """Adds the null and the dangling keys of one foreign key to `counts`."""
+    """Adds the null keys of one foreign key, the dangling ones, and those of parents that --where leaves out to `counts`."""
     plan, row_col = table.plan, f"o.{quoted(table.plan.row_col)}"
     columns = [f"o.{quoted(column)}" for column in link.columns]
     any_null = " OR ".join(f"{column} IS NULL" for column in columns)
@@ -156,6 +159,11 @@ def _count(
     lost = f"FROM {relation} {join} WHERE NOT ({any_null}) AND {parent_row} IS NULL"
     (nulls,) = first_row(con, f"SELECT count(*) FROM {relation} WHERE {any_null}") or (0,)
     (num_lost,) = first_row(con, f"SELECT count(*) {lost}") or (0,)
+    if parent.is_part:
+        gone = f"FROM {quoted(f'unselected_{link.parent}')} u WHERE {keys_equal(link, table.kinds, parent.kinds, 'o', 'u')}"
+        (num_gone,) = first_row(con, f"SELECT count(*) {lost} AND EXISTS ({gone})") or (0,)
+        counts.unselected[link.out_column] = num_gone
+        lost, num_lost = f"{lost} AND NOT EXISTS ({gone})", num_lost - num_gone
     counts.null[link.out_column], counts.dangling[link.out_column] = nulls, num_lost
     if not num_lost or dangling == "null":
         return

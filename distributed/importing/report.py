@@ -33,6 +33,7 @@ def table_report(
         dangling_fkeys=counts.dangling,
         left_out=plan.left_out,
         later_times=later_times,
+        unselected_fkeys=counts.unselected,
     )
 
 
@@ -48,6 +49,11 @@ def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
         lines += [f"{name}.{column}: left out, {reason}" for column, reason in table.left_out.items()]
         lines += [
             f"{name}.{column}: {n:,} dangling keys set to null" for column, n in table.dangling_fkeys.items() if n
+        ]
+        lines += [
+            f"{name}.{column}: {n:,} keys set to null, since --where leaves the rows out that they refer to"
+            for column, n in table.unselected_fkeys.items()
+            if n
         ]
     return lines
 
