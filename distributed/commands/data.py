@@ -15,9 +15,11 @@ from distributed.runs.folder import open_run as open_run_folder
 def run_import(options: Import) -> dict[str, Any]:
     """Returns {"out", the import's report}."""
     from distributed.importing.importer import import_database
+    from distributed.sources.credentials import without_credentials
 
     config = ImportConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(ImportConfig)})
-    run = open_run_folder(options.runs_dir, options.run_name, "import", str(options.out), dataclasses.asdict(config))
+    settings = {**dataclasses.asdict(config), "source": without_credentials(config.source)}
+    run = open_run_folder(options.runs_dir, options.run_name, "import", str(options.out), settings)
     report = import_database(config, progress=say)
     return run.finish({"out": str(options.out), **dataclasses.asdict(report)})
 

@@ -86,7 +86,13 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
         declared = read_schema_file(config.schema_file) if config.schema_file else {}
     with refusals.each():
         if "://" in config.source:
-            source = SqlSource(config.source, config.batch_rows)
+            source = SqlSource(
+                config.source,
+                config.batch_rows,
+                schemas=config.schemas,
+                views=config.views,
+                tables=config.tables,
+            )
         elif declared is not None:
             source = FolderSource(config.source, declared, config.batch_rows)
     refusals.refuse()
@@ -102,8 +108,8 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
 
     def read() -> ImportReport:
         with opened:
-            found = with_declared(opened.schemas(), of_file, config.tables)
-            plans = plan_tables(found, tables=config.tables, exclude=config.exclude)
+            found = with_declared(opened.schemas(), of_file, _tables(config))
+            plans = plan_tables(found, tables=_tables(config), exclude=config.exclude)
             check_time_cols(config.time_cols, plans)
             conditions = check_conditions(config.where, plans)
             if config.entities is not None:
@@ -117,6 +123,11 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     report = read_whole(read, say)
     say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
     return report
+
+
+def _tables(config: ImportConfig) -> tuple[str, ...] | None:
+    """Returns the tables to import, None for all: those that are named, views too."""
+    return None if config.tables is None else (*config.tables, *config.views)
 
 
 def _import(

@@ -9,7 +9,8 @@ from distributed.schema.declared_table import DeclaredTable
 from rdl_core.database.table_settings import StypeName
 
 Kind = Literal["integer", "float", "boolean", "timestamp", "text", "text_time", "list", "unsupported"]
-"""Type of a staged column; `text_time` is text that must hold ISO 8601 times (SQLite's DATETIME), `list` is a list of texts (several categories)."""
+"""Type of a staged column; `text_time` is text that must hold times (SQLite's DATETIME, whose numbers are delivered as text, too), `list` is a list
+of texts (several categories)."""
 
 TextTypes = Literal["declared", "time", "all"]
 """The types that may hide in text: none, times (SQLite has no type for them), or any (CSV)."""
@@ -17,11 +18,16 @@ TextTypes = Literal["declared", "time", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignKey:
-    """`columns` of a table refer to `parent_columns` of table `parent`, in this order."""
+    """`columns` of a table refer to `parent_columns` of table `parent`, in this order.
+
+    Args:
+        left_out: Why the source cannot deliver the parent, with the remedy; "" if it can.
+    """
 
     columns: tuple[str, ...]
     parent: str
     parent_columns: tuple[str, ...]
+    left_out: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,9 +129,7 @@ def _others(name: str, chosen: Iterable[str]) -> str:
 def _choose(schemas: Mapping[str, SourceTable], tables: Sequence[str] | None) -> dict[str, SourceTable]:
     unknown = sorted(set(tables or ()) - set(schemas))
     if unknown:
-        raise ImportRefused(
-            f"--tables: no table named {unknown}; the source has {sorted(schemas)} (views are not imported)"
-        )
+        raise ImportRefused(f"--tables: no table named {unknown}; the source has {sorted(schemas)}")
     chosen = {name: schemas[name] for name in sorted(schemas if tables is None else set(tables))}
     if not chosen:
         raise ImportRefused("the source has no table to import; check the source, its default schema, or --tables")
@@ -215,8 +213,9 @@ def _links(
     for fkey in sorted(schema.fkeys, key=lambda fkey: (fkey.columns, fkey.parent)):
         if fkey.columns in excluded:
             continue
-        if fkey.parent not in chosen:
-            left_out |= dict.fromkeys(fkey.columns, f"foreign key to {fkey.parent!r}, which is not imported")
+        if fkey.left_out or fkey.parent not in chosen:
+            reason = fkey.left_out or f"foreign key to {fkey.parent!r}, which is not imported"
+            left_out |= dict.fromkeys(fkey.columns, reason)
             continue
         with refusals.each():
             links.append(_link(schema, chosen[fkey.parent], fkey, [link.out_column for link in links]))

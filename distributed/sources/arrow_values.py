@@ -1,6 +1,7 @@
 """Turns Python objects from a database driver into Arrow arrays, strictly: a value that its column's kind cannot hold is refused, never rounded.
 
-Arrays are int64, float64, bool, timestamp[us] in UTC, or string. Cost: vectorised; per-value code runs only on batches whose values are not
+Arrays are int64, float64, bool, timestamp[us] in UTC, string, or lists
+of string. Cost: vectorised; per-value code runs only on batches whose values are not
 already of the expected Python type.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import math
 import uuid
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +28,7 @@ ARROW_TYPES: dict[Kind, pa.DataType] = {
     "list": pa.list_(pa.string()),
 }
 _INT64 = range(-(2**63), 2**63)
+_EXACT_FLOAT = 2**53
 
 
 def to_arrow(values: Sequence[Any], kind: Kind) -> pa.Array:
@@ -59,9 +62,9 @@ def _convert(value: Any, kind: Kind) -> Any:
     if value is None:
         return None
     number = isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)
-    if kind == "integer" and number and value == int(value) and int(value) in _INT64:
+    if kind == "integer" and number and _is_whole(value) and int(value) in _INT64:
         return int(value)
-    if kind == "float" and number:
+    if kind == "float" and number and (value != value or abs(value) <= _EXACT_FLOAT or _is_exact(value)):
         return float(value)
     if kind == "boolean" and value in (0, 1):
         return bool(value)
@@ -71,4 +74,18 @@ def _convert(value: Any, kind: Kind) -> Any:
         return datetime.datetime(value.year, value.month, value.day, tzinfo=datetime.UTC)
     if kind in ("text", "text_time") and isinstance(value, str | uuid.UUID | datetime.time | datetime.timedelta):
         return str(value)
+    if kind == "text_time" and type(value) in (int, float):
+        # SQLite's DATETIME holds numbers, too (UNIX seconds or milliseconds, Julian days): `notations` tells which, from their text.
+        return repr(value)
+    if kind == "list" and isinstance(value, list | tuple):
+        return [_convert(part, "text") for part in value]
     raise TypeError(f"{type(value).__name__} is not {kind}")
+
+
+def _is_exact(value: int | float | decimal.Decimal) -> bool:
+    """Returns whether a float holds a long integer with all its digits; digits after the point are rounded as floats are."""
+    return not _is_whole(value) or int(float(value)) == value
+
+
+def _is_whole(value: int | float | decimal.Decimal) -> bool:
+    return isinstance(value, int) or (math.isfinite(value) and value == int(value))

@@ -1,63 +1,101 @@
-"""A SQL database as an import source: its schema by SQLAlchemy's inspector, its rows as a stream of Arrow batches.
+"""A SQL database as an import source: its schema by its catalogue, its rows as a stream of Arrow batches.
 
-In: an SQLAlchemy URL. Out: `SourceTable`s of the default schema's tables (no views) and their rows, in whatever order
-the server likes: the import sorts. All tables are read in one transaction, repeatable-read where the database has it,
-so a database in use gives one consistent picture. Memory: one batch of rows (server-side cursor where the driver has
-one).
+In: an SQLAlchemy URL. Out: `SourceTable`s of the chosen schemas and their rows, in whatever order the server likes: the import sorts. Promises: all
+tables are of one moment (REPEATABLE READ, one transaction, read-only); nothing is written. Memory: one batch of rows, of about 64 MB at most
+(a server-side cursor; chunks by primary key where that is one integer, so that no result stays open for long).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import DOMAIN
-from sqlalchemy.engine.interfaces import ReflectedForeignKeyConstraint
-from sqlalchemy.types import NullType, TypeEngine
 
 from distributed.schema.refusals import ImportRefused, SourceUnreadable, exclude_option
-from distributed.schema.source_table import ForeignKey, Kind, SourceTable
+from distributed.schema.source_table import Kind, SourceTable
 from distributed.schema.table_plan import TablePlan
+from distributed.sources import inspected_catalogue, mysql_catalogue, postgresql_catalogue, sqlite_catalogue
 from distributed.sources.arrow_values import first_misfit, to_arrow
+from distributed.sources.catalogue import Catalogue, SqlColumn, SqlTable, Wanted, named, source_tables, with_keys
+from distributed.sources.credentials import display, hide
+from distributed.sources.row_stream import RowStream
+from distributed.sources.source import ConnectionDropped
 from rdl_core.checksums import sha256_of
 
-_KINDS: tuple[tuple[type[TypeEngine[Any]] | tuple[type[TypeEngine[Any]], ...], Kind], ...] = (
-    (sa.Boolean, "boolean"),
-    (sa.Integer, "integer"),
-    ((sa.Numeric, sa.Float), "float"),
-    ((sa.DateTime, sa.Date), "timestamp"),
-    ((sa.String, sa.Uuid, sa.JSON, sa.Time), "text"),
-)
+_CATALOGUES: dict[str, ModuleType] = {
+    "postgresql": postgresql_catalogue,
+    "mysql": mysql_catalogue,
+    "mariadb": mysql_catalogue,
+    "sqlite": sqlite_catalogue,
+}
+_ZERO_DATES = ("0000-00-00", "0000-00-00 00:00:00")
 
 
 class SqlSource:
     """A SQL database as a source; a context manager that is connected inside, and runs nothing but SELECTs.
 
+    Args:
+        source: SQLAlchemy URL.
+        batch_rows: The most rows of a batch.
+        schemas: The schemas to read, None for the default one.
+        views: Views to import as tables.
+        tables: The tables that will be read, None for all: views among them are imported, other tables are not looked through.
+
     Raises:
         ImportRefused: The URL is wrong, its driver is missing, or there is no such file.
     """
 
-    def __init__(self, source: str, batch_rows: int) -> None:
+    def __init__(
+        self,
+        source: str,
+        batch_rows: int,
+        *,
+        schemas: Sequence[str] | None = None,
+        views: Sequence[str] = (),
+        tables: Sequence[str] | None = None,
+    ) -> None:
         self.batch_rows = batch_rows
-        self._types: dict[tuple[str, str], TypeEngine[Any]] = {}
+        self.wanted = Wanted(
+            schemas=tuple(schemas) if schemas else None,
+            views=tuple(views),
+            tables=None if tables is None else tuple(tables),
+        )
+        self._tables: dict[str, SqlTable] = {}
+        self._notes: list[str] = []
+        self._nulls: Counter[tuple[str, str, str]] = Counter()
+        self._was_open = False
         try:
             self._url = sa.make_url(source)
-            self._is_sqlite = self._url.get_backend_name() == "sqlite"
+            self._backend = self._url.get_backend_name()
             self._refuse_missing_file()
-            self._engine = sa.create_engine(self._url)
-        except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+            self._engine = sa.create_engine(self._url, **self._engine_options())
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+            if isinstance(error, ImportRefused):
+                raise
+            # A URL that cannot be read may hold a password anywhere: it is not repeated.
+            reason = error if isinstance(error, ModuleNotFoundError | sa.exc.NoSuchModuleError) else "no URL"
             raise ImportRefused(
-                f"--source: {error}; expected an SQLAlchemy URL such as sqlite:///shop.db or "
+                f"--source: {reason}; expected an SQLAlchemy URL such as sqlite:///shop.db or "
                 "postgresql+psycopg://user@host/database, its driver installed "
-                "(PostgreSQL: pip install 'psycopg[binary]')"
-            ) from error
-        # Neither passwords nor paths of this machine go into manifests.
-        shown = self._url.set(database=Path(self._url.database or "").name) if self._is_sqlite else self._url
-        self.display = shown.set(query={}).render_as_string(hide_password=True)
+                "(PostgreSQL: pip install 'psycopg[binary]'), and in a password %40 for @, %3A for :, %2F for /"
+            ) from (error if isinstance(error, ModuleNotFoundError) else None)
+        self.display = display(self._url)
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._backend == "sqlite"
+
+    def _engine_options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {"poolclass": sa.pool.NullPool}
+        if self._backend in ("postgresql", "mysql", "mariadb"):
+            options["isolation_level"] = "REPEATABLE READ"
+        return options
 
     def _refuse_missing_file(self) -> None:
         # SQLite would create an empty database, and report that it has no tables.
@@ -66,129 +104,178 @@ class SqlSource:
             return
         if database in (None, "", ":memory:") or not Path(str(database)).is_file():
             raise ImportRefused(f"--source: no SQLite file at {database!r}; expected sqlite:///path/to/file.db")
+        if self.wanted.schemas:
+            raise ImportRefused("--schemas: SQLite has no schemas; leave the option out")
 
     def __enter__(self) -> SqlSource:
-        is_known = self._url.get_backend_name() in ("postgresql", "mysql", "mariadb")
-        isolation = {"isolation_level": "REPEATABLE READ"} if is_known else {}
-        try:
-            self._connection = self._engine.connect().execution_options(**isolation)
-            if self._is_sqlite:  # the standard library's driver opens no transaction for SELECTs
-                self._connection.exec_driver_sql("BEGIN")
-        except (sa.exc.DBAPIError, sa.exc.ArgumentError) as error:
-            self._engine.dispose()
-            reason = getattr(error, "orig", None) or error
-            raise ImportRefused(f"--source {self.display}: cannot be opened: {reason}; check URL and rights") from error
+        self._notes, self._nulls = [], Counter()
+        with ExitStack() as opened:
+            self._connect(opened)
+            self._closing = opened.pop_all()
+        self._was_open = True
         return self
+
+    def _connect(self, opened: ExitStack) -> None:
+        opened.callback(self._engine.dispose)
+        try:
+            self._connection = opened.enter_context(self._engine.connect())
+            if self._backend == "postgresql":
+                self._connection = self._connection.execution_options(postgresql_readonly=True)
+            if prepare := getattr(_CATALOGUES.get(self._backend), "prepare", None):
+                prepare(self._connection)
+        except self._errors as error:
+            reason = self._reason(error)
+            if self._was_open:
+                raise ConnectionDropped(f"{self.display} does not take a new one: {reason}") from None
+            raise ImportRefused(f"--source {self.display}: cannot be opened: {reason}; check URL and rights") from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._connection.close()
-        self._engine.dispose()
+        self._closing.close()
+
+    @property
+    def _errors(self) -> tuple[type[Exception], ...]:
+        """The driver's errors, as SQLAlchemy wraps them and as they are."""
+        return (sa.exc.DBAPIError, sa.exc.ArgumentError, self._engine.dialect.loaded_dbapi.Error)
+
+    def _reason(self, error: Exception) -> str:
+        """Returns what the driver says, without passwords and without SQLAlchemy's own lines."""
+        return hide(getattr(error, "orig", None) or error, self._url)
+
+    def _is_dropped(self, error: Exception) -> bool:
+        original: Any = getattr(error, "orig", None) or error
+        driver: Any = self._connection.connection.dbapi_connection if not self._connection.closed else None
+        gone = getattr(error, "connection_invalidated", False) or self._engine.dialect.is_disconnect(
+            original, driver, None
+        )
+        return bool(gone) or getattr(driver, "closed", False) is True
 
     def schemas(self) -> dict[str, SourceTable]:
-        """Returns every table of the default schema, by name.
+        """Returns every table of the chosen schemas, by its name inside.
 
         Raises:
-            ImportRefused: The file is no database, or the catalogue cannot be read.
+            ImportRefused: The file is no database, the catalogue cannot be read, or there is no table in it.
+            ConnectionDropped: The server is gone.
         """
+        reader = _CATALOGUES.get(self._backend, inspected_catalogue)
         try:
-            inspector = sa.inspect(self._connection)
-            return {name: self._schema(inspector, name) for name in sorted(inspector.get_table_names())}
-        except sa.exc.DBAPIError as error:
-            raise ImportRefused(f"--source {self.display}: the schema cannot be read: {error.orig}") from error
+            catalogue: Catalogue = reader.read_catalogue(self._connection, self.wanted)
+        except self._errors as error:
+            if self._is_dropped(error):
+                raise ConnectionDropped(
+                    f"{self.display}, while the catalogue was read: {self._reason(error)}"
+                ) from error
+            raise ImportRefused(f"--source {self.display}: the schema cannot be read: {self._reason(error)}") from error
+        self._refuse_nothing(catalogue)
+        self._tables = named(self._with_keys(catalogue.tables), catalogue.notes)
+        self._notes = catalogue.notes + self._notes_on(catalogue)
+        return source_tables(self._tables, catalogue, "time" if self._is_sqlite else "declared")
 
-    def _schema(self, inspector: sa.Inspector, name: str) -> SourceTable:
-        pkey = tuple(inspector.get_pk_constraint(name)["constrained_columns"])
-        fkeys = [
-            self._fkey(inspector, found)
-            for found in inspector.get_foreign_keys(name)
-            if found["referred_schema"] in (None, inspector.default_schema_name)
+    def _refuse_nothing(self, catalogue: Catalogue) -> None:
+        if unknown := sorted(
+            set(self.wanted.schemas or ()) - {*catalogue.elsewhere, *(t.schema for t in catalogue.tables)}
+        ):
+            known = sorted({*catalogue.elsewhere, *(t.schema for t in catalogue.tables)})
+            raise ImportRefused(f"--schemas: no table in {unknown}; schemas with tables: {known}")
+        known_views = {name for _, name in catalogue.left_out} | {table.name for table in catalogue.tables}
+        known_views |= {f"{t.schema}.{t.name}" for t in catalogue.tables}
+        if missing := sorted(set(self.wanted.views) - known_views):
+            views = sorted(name for (_, name), why in catalogue.left_out.items() if "view" in why)
+            raise ImportRefused(f"--views: no view {missing} in {self.display}; it has {views}")
+        if not catalogue.tables:
+            others = " ".join(catalogue.elsewhere)
+            remedy = f"other schemas have some: --schemas {others}" if others else "check database, user and rights"
+            what = f"the schema {catalogue.schemas[0]!r}" if catalogue.schemas != ("",) else "it"
+            raise ImportRefused(f"--source {self.display}: {what} has no table to import; {remedy}")
+
+    def _with_keys(self, tables: Sequence[SqlTable]) -> list[SqlTable]:
+        referred: dict[tuple[str, str], set[str]] = {}
+        for table in tables:
+            for key in table.fkeys:
+                referred.setdefault((key.parent_schema, key.parent), set()).update(key.parent_columns)
+        return [with_keys(table, referred.get((table.schema, table.name), set())) for table in tables]
+
+    def _notes_on(self, catalogue: Catalogue) -> list[str]:
+        names = {(table.schema, table.name): name for name, table in self._tables.items()}
+        lines = [f"{name}: not imported, {why}" for (_, name), why in sorted(catalogue.left_out.items())]
+        chosen = " ".join(catalogue.schemas)
+        lines += [
+            f"schema {schema}: its {number} tables are not imported; --schemas {chosen} {schema} imports them"
+            for schema, number in sorted(catalogue.elsewhere.items())
         ]
-        keys = set(pkey) | {column for fkey in fkeys for column in fkey.columns}
-        reflected = inspector.get_columns(name)
-        self._types |= {(name, column["name"]): _base_type(column["type"]) for column in reflected}
-        columns = {column["name"]: self._kind(name, column["name"], keys) for column in reflected}
-        return SourceTable(
-            name=name,
-            columns=columns,
-            pkey=pkey,
-            fkeys=tuple(fkeys),
-            text_types="time" if self._is_sqlite else "declared",
-            unsupported={
-                c["name"]: f"type {_type_name(c['type'])} is not supported"
-                for c in reflected
-                if columns[c["name"]] == "unsupported"
-            },
-        )
+        return lines + [
+            f"{names[table.schema, table.name]}.{column.name}: {column.note}"
+            for table in self._tables.values()
+            if self.wanted.table(table.schema, table.name)
+            for column in table.columns.values()
+            if column.note
+        ]
 
-    def _fkey(self, inspector: sa.Inspector, found: ReflectedForeignKeyConstraint) -> ForeignKey:
-        parent, parent_columns = found["referred_table"], found["referred_columns"]
-        if self._is_sqlite:  # it keeps a reference as it was typed, and compares without case
-            parent = _as_spelled(parent, inspector.get_table_names())
-            if inspector.has_table(parent):
-                spelled = [column["name"] for column in inspector.get_columns(parent)]
-                parent_columns = [_as_spelled(column, spelled) for column in parent_columns]
-        columns = tuple(found["constrained_columns"])
-        return ForeignKey(columns=columns, parent=parent, parent_columns=tuple(parent_columns))
-
-    def _kind(self, table: str, column: str, keys: set[str]) -> Kind:
-        sql_type = self._types[table, column]
-        kind: Kind = next((kind for classes, kind in _KINDS if isinstance(sql_type, classes)), "unsupported")
-        if kind == "float" and column in keys and not getattr(sql_type, "scale", None):
-            return "integer"  # NUMERIC(10) keys: a float would merge neighbours beyond 2**53
-        return "text_time" if kind == "timestamp" and self._is_sqlite else kind
+    def notes(self) -> tuple[str, ...]:
+        """Returns a line per relation that is left out, and per column or value that is read as something else."""
+        nulls = [
+            f"{table}.{column}: {number} values {value} are read as null"
+            for (table, column, value), number in sorted(self._nulls.items())
+        ]
+        return (*self._notes, *nulls)
 
     def batches(self, plan: TablePlan) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of a table, `batch_rows` at a time, columns in the order of `plan.columns`.
+        """Yields the rows of a table, at most `batch_rows` at a time, columns in the order of `plan.columns`.
 
         Raises:
-            ImportRefused: A value does not fit its column's declared type (SQLite stores anything anywhere).
+            ImportRefused: A value does not fit its column's declared type (SQLite stores anything anywhere), or the rows cannot be read.
+            ConnectionDropped: The server is gone in the middle.
         """
-        table = sa.table(plan.name, *(sa.column(name) for name in plan.columns))
-        query = sa.select(*(self._selected(plan.name, column) for column in table.columns))
-        position = 0
-        dbapi_error: type[Exception] = self._engine.dialect.loaded_dbapi.Error
+        table = self._tables[plan.name]
+        columns = [table.columns[name] for name in plan.columns]
+        stream = RowStream(self._connection, table, columns, self.batch_rows)
         try:
-            result = self._connection.execution_options(stream_results=True, yield_per=self.batch_rows).execute(query)
-            try:
-                for rows in result.partitions():
-                    yield self._batch(plan, rows, position)
-                    position += len(rows)
-            finally:  # a row that is refused leaves the connection free for the other tables
-                result.close()
-        except (sa.exc.DBAPIError, dbapi_error) as error:
+            for rows in stream:
+                batch = self._batch(plan, columns, rows, stream.position)
+                stream.saw(batch.nbytes)
+                yield batch
+        except self._errors as error:
+            where = f"table {plan.name!r}, after row {stream.position} of the source"
+            if self._is_dropped(error):
+                raise ConnectionDropped(f"{where}: {self._reason(error)}") from error
             raise SourceUnreadable(
-                f"table {plan.name!r}, after row {position} of the source: the driver cannot read on: "
-                f"{getattr(error, 'orig', None) or error}; correct the row, or leave its column out by --exclude"
+                f"{where}: the driver cannot read on: {self._reason(error)}; correct the row or the rights, leave its column out "
+                "by --exclude, or the table: --tables with the others"
             ) from error
 
-    def _selected(self, table: str, column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
-        name = str(column.key)
-        if isinstance(self._types[table, name], sa.JSON):
-            return sa.cast(column, sa.Text).label(name)
-        # The driver's own values: SQLAlchemy's conversions would fail on odd SQLite values without naming the row.
-        return sa.type_coerce(column, NullType()).label(name)
-
-    def _batch(self, plan: TablePlan, rows: Sequence[sa.Row[Any]], position: int) -> pa.RecordBatch:
+    def _batch(
+        self, plan: TablePlan, columns: Sequence[SqlColumn], rows: Sequence[Sequence[Any]], position: int
+    ) -> pa.RecordBatch:
         arrays = []
-        for (column, kind), values in zip(plan.columns.items(), zip(*rows, strict=True), strict=True):
+        for column, kind, found in zip(columns, plan.columns.values(), zip(*rows, strict=True), strict=True):
+            values: Sequence[Any] = found
+            if column.convert is not None:
+                values = [None if value is None else column.convert(value) for value in values]
             try:
-                arrays.append(to_arrow(values, kind))
+                arrays.append(self._array(plan.name, column, kind, values))
             except (ValueError, TypeError, OverflowError) as error:
                 at = first_misfit(values, kind)
                 key = {name: rows[at][list(plan.columns).index(name)] for name in plan.order_cols[:3]}
-                sql_type = _type_name(self._types[plan.name, column])
                 raise ImportRefused(
-                    f"table {plan.name!r}, column {column!r}, row {position + at} of the source ({key}): expected "
-                    f"{sql_type} read as {kind}, got {type(values[at]).__name__} {values[at]!r:.80}; correct the value, "
-                    f"or leave the column out by {exclude_option(f'{plan.name}.{column}')}"
+                    f"table {plan.name!r}, column {column.name!r}, row {position + at} of the source ({key}): expected "
+                    f"{column.sql_type} read as {kind}, got {type(values[at]).__name__} {values[at]!r:.80}; correct the value, "
+                    f"or leave the column out by {exclude_option(f'{plan.name}.{column.name}')}"
                 ) from error
         return pa.RecordBatch.from_arrays(arrays, names=list(plan.columns))
 
-    def notes(self) -> tuple[str, ...]:
-        """Returns a line per table that is left out, and per kind of value that is read as something else."""
-        return ()
+    def _array(self, table: str, column: SqlColumn, kind: Kind, values: Sequence[Any]) -> pa.Array:
+        try:
+            return to_arrow(values, kind)
+        except (ValueError, TypeError, OverflowError):
+            if kind != "timestamp" or self._backend not in ("mysql", "mariadb"):
+                raise
+        kept = []
+        for value in values:  # MySQL's mark for no date
+            is_zero = isinstance(value, str) and value.partition(".")[0] in _ZERO_DATES
+            self._nulls[table, column.name, "0000-00-00"] += is_zero
+            kept.append(None if is_zero else value)
+        return to_arrow(kept, kind)
 
     def fingerprint(self) -> dict[str, str]:
         """Returns the SHA-256 of SQLite's files; {} for a server, of which nobody can tell cheaply whether its rows changed."""
@@ -196,18 +283,3 @@ class SqlSource:
             return {}
         files = [Path(f"{self._url.database}{suffix}") for suffix in ("", "-wal")]
         return {path.name: sha256_of(path) for path in files if path.is_file()}
-
-
-def _as_spelled(name: str, known: Sequence[str]) -> str:
-    return next((other for other in known if other.casefold() == name.casefold()), name)
-
-
-def _base_type(sql_type: TypeEngine[Any]) -> TypeEngine[Any]:
-    """Returns the type below a PostgreSQL domain."""
-    while isinstance(sql_type, DOMAIN):
-        sql_type = sql_type.data_type
-    return sql_type
-
-
-def _type_name(sql_type: TypeEngine[Any]) -> str:
-    return "(none declared or unknown)" if isinstance(sql_type, NullType) else str(sql_type)
