@@ -95,16 +95,17 @@ def make_database(out: Path) -> Path:
     out.mkdir(parents=True)
     database = write_shop(out / "shop.db")
     say(f"made a shop in SQLite: {database}")
+    dataset = out / "shop"
     config = ImportConfig(
         source=f"sqlite:///{database}",
-        out=out / "shop",
+        out=dataset,
         name="shop",
         val_timestamp=VAL_TIMESTAMP,
         test_timestamp=TEST_TIMESTAMP,
         tasks=TASKS,
     )
     import_database(config, progress=say)
-    return config.out
+    return dataset
 
 
 def fine_tune(

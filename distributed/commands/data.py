@@ -13,13 +13,18 @@ from distributed.runs.folder import open_run as open_run_folder
 
 
 def run_import(options: Import) -> dict[str, Any]:
-    """Returns {"out", the import's report}."""
-    from distributed.importing.importer import import_database
+    """Returns {"out", the import's report}; with --propose {"schema_file", "proposal"}."""
+    from distributed.importing.importer import import_database, propose_schema
     from distributed.sources.credentials import without_credentials
 
     config = ImportConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(ImportConfig)})
     settings = {**dataclasses.asdict(config), "source": without_credentials(config.source)}
-    run = open_run_folder(options.runs_dir, options.run_name, "import", str(options.out), settings)
+    named = str(options.propose or options.out)
+    run = open_run_folder(options.runs_dir, options.run_name, "import", named, settings)
+    if config.propose is not None:
+        proposal = propose_schema(config, progress=say)
+        say(f"{config.propose}: written; read it, change it, then import with --schema-file {config.propose}")
+        return run.finish({"schema_file": str(config.propose), "proposal": dataclasses.asdict(proposal)})
     report = import_database(config, progress=say)
     return run.finish({"out": str(options.out), **dataclasses.asdict(report)})
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from distributed.inference.evidence import Proposal
 from rdl_core.database.label_checks import SplitLabels
 
 FindingKind = Literal[
@@ -155,6 +156,7 @@ class ImportReport:
         leaks: Columns and keys that may tell the future; whether they do is not in the data.
         warnings: The lines that a user sees of leaks and labels.
         keys: Primary and foreign keys, accepted and proposed.
+        proposal: Keys, times and timestamps that --accept asked for, with their evidence and what was accepted.
         paths: Files of the import, by what they are.
         is_reused: Whether `out` held this very import already.
     """
@@ -168,6 +170,7 @@ class ImportReport:
     leaks: tuple[Finding, ...] = ()
     labels: dict[str, TaskLabels] = field(default_factory=dict)
     label_findings: tuple[Finding, ...] = ()
+    proposal: Proposal | None = None
     wall_s: float = 0.0
     is_reused: bool = False
 

@@ -21,14 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
 from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
 from distributed.import_report.leakage_check import check_leakage, leak_lines
 from distributed.import_report.report import ImportReport
-from distributed.importing.config import ImportConfig
+from distributed.importing.config import ImportConfig, SettledImport
+from distributed.importing.inferred_schema import InferredSchema, declared_schemas, inferred_schema, propose, settled
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of
 from distributed.importing.report import (
@@ -37,6 +36,7 @@ from distributed.importing.report import (
     table_report,
     write_import_json,
 )
+from distributed.importing.staging import stage
 from distributed.importing.tasks import check_task_tables, read_task_files, write_tasks
 from distributed.importing.times import (
     check_time_cols,
@@ -45,20 +45,21 @@ from distributed.importing.times import (
     time_candidates,
     times_after_rows,
 )
+from distributed.inference.evidence import Proposal
+from distributed.inference.proposal_file import proposal_file, proposal_lines
 from distributed.notations.types import type_expressions
 from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.duckdb_sql import limit_memory, quoted
 from distributed.schema.refusals import Refusals
-from distributed.schema.schema_file import read_schema_file, with_declared
+from distributed.schema.schema_file import read_schema_file
 from distributed.schema.table_plan import TablePlan, plan_tables
 from distributed.selection.condition import check_conditions, with_condition
 from distributed.selection.entities import check_sample, sample_entities
 from distributed.selection.typed_table import TypedTable
-from distributed.sources.arrow_values import ARROW_TYPES
 from distributed.sources.folder_source import FolderSource
 from distributed.sources.source import Source, read_whole
 from distributed.sources.sql_source import SqlSource
-from rdl_core.atomic_write import replace_folder
+from rdl_core.atomic_write import replace_file, replace_folder
 from rdl_core.database.table_settings import write_table_settings
 
 Progress = Callable[[str], None]
@@ -85,18 +86,9 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     with refusals.each():
         declared = read_schema_file(config.schema_file) if config.schema_file else {}
     with refusals.each():
-        if "://" in config.source:
-            source = SqlSource(
-                config.source,
-                config.batch_rows,
-                schemas=config.schemas,
-                views=config.views,
-                tables=config.tables,
-            )
-        elif declared is not None:
-            source = FolderSource(config.source, declared, config.batch_rows)
+        source = _source(config, declared or {})
     refusals.refuse()
-    assert source is not None and declared is not None  # or it was refused
+    assert source is not None and declared is not None and config.out is not None  # or it was refused
     identity = _identity(config, source)
     if config.out.exists():
         report = read_report(config.out, identity)
@@ -108,14 +100,15 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
 
     def read() -> ImportReport:
         with opened:
-            found = with_declared(opened.schemas(), of_file, _tables(config))
-            plans = plan_tables(found, tables=_tables(config), exclude=config.exclude)
+            inferred = inferred_schema(config, opened, of_file)
+            plans = plan_tables(inferred.schemas, tables=config.chosen_tables, exclude=config.exclude)
             check_time_cols(config.time_cols, plans)
             conditions = check_conditions(config.where, plans)
             if config.entities is not None:
                 check_sample(config.entities, plans)
-            with replace_folder(config.out) as partial:
-                report = _import(config, opened, plans, conditions, tasks, partial, say)
+            known = settled(config, inferred.proposal)
+            with replace_folder(known.out) as partial:
+                report = _import(known, opened, inferred, plans, conditions, tasks, partial, say)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
                 write_import_json(partial / "import.json", identity, report)
         return report
@@ -125,14 +118,55 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     return report
 
 
-def _tables(config: ImportConfig) -> tuple[str, ...] | None:
-    """Returns the tables to import, None for all: those that are named, views too."""
-    return None if config.tables is None else (*config.tables, *config.views)
+def propose_schema(config: ImportConfig, progress: Progress | None = print) -> Proposal:
+    """Writes the schema file that `config.propose` names, and no dataset.
+
+    Args:
+        config: Settings of the import.
+        progress: Called with each line about decisions; None for silence.
+
+    Raises:
+        ImportRefused: The source or the configuration is at fault; the message names table, column, row and remedy.
+        FileExistsError: The schema file exists; somebody may have changed it.
+    """
+    say = progress or (lambda line: None)
+    target = config.propose
+    assert target is not None
+    if target.exists():
+        raise FileExistsError(
+            f"--propose {target}: exists, and may have been changed by hand; remove it, or choose another name"
+        )
+    declared = read_schema_file(config.schema_file) if config.schema_file else {}
+    source = _source(config, declared)
+
+    def read() -> Proposal:
+        with source:
+            schemas = declared_schemas(config, source, declared)
+            proposal = propose(config, source, schemas)
+            chosen = [name for name in schemas if name in (config.chosen_tables or schemas)]
+            with replace_file(target) as path:
+                path.write_text(proposal_file(proposal, chosen, source.display), encoding="utf-8")
+        return proposal
+
+    proposal = read_whole(read, say)
+    for line in proposal_lines(proposal):
+        say(line)
+    return proposal
+
+
+def _source(config: ImportConfig, declared: dict[str, DeclaredTable]) -> Source:
+    if "://" in config.source:
+        return SqlSource(
+            config.source, config.batch_rows, schemas=config.schemas, views=config.views, tables=config.tables
+        )
+    may_declare_nothing = config.accept or config.propose is not None
+    return FolderSource(config.source, declared, config.batch_rows, may_declare_nothing=may_declare_nothing)
 
 
 def _import(
-    config: ImportConfig,
+    config: SettledImport,
     source: Source,
+    inferred: InferredSchema,
     plans: dict[str, TablePlan],
     conditions: dict[str, str],
     tasks: dict[Path, TaskManifest],
@@ -149,7 +183,7 @@ def _import(
         specs = {name: _spec(table) for name, table in ordered.items()}
         settings = settings_of(ordered)
         check_task_tables(tasks, specs)
-        notes[:0] = source.notes()
+        notes[:0] = [*source.notes(), *inferred.notes]
         counts = _write_tables(con, config, ordered, folder)
         notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
@@ -183,6 +217,7 @@ def _import(
         leaks=leaks,
         labels=labels,
         label_findings=of_labels,
+        proposal=inferred.proposal,
     )
 
 
@@ -220,7 +255,7 @@ def _order(
 
     for name, plan in plans.items():
         with refusals.each():
-            _stage(con, source, plan, work)
+            stage(con, source, plan, work)
             table = _typed(con, config, plan, ambiguous)
             if name in conditions:
                 table = with_condition(con, table, conditions[name], _referred(plans, name), notes)
@@ -271,21 +306,6 @@ def _typed(
     return TypedTable(plan=plan, staged=staged, expressions=expressions, kinds=kinds, time_col=time_col)
 
 
-def _stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work: Path) -> None:
-    """Makes the view `staged_<name>` of the source's rows, with their numbers as `plan.row_source_col`."""
-    path = work / f"{plan.name}.parquet"
-    num_rows = 0
-    schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
-    with pq.ParquetWriter(path, schema.append(pa.field(plan.row_source_col, pa.int64())), compression="zstd") as writer:
-        for batch in source.batches(plan):
-            rows = pa.array(range(num_rows, num_rows + len(batch)), pa.int64())
-            writer.write_batch(batch.append_column(plan.row_source_col, rows))
-            num_rows += len(batch)
-    # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
-    literal = str(path).replace("'", "''")
-    con.execute(f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT * FROM read_parquet('{literal}')")
-
-
 def _spec(table: OrderedTable) -> TableSpec:
     fkeys = {link.out_column: link.parent for link in table.plan.links}
     return TableSpec(pkey=table.plan.pkey_out, time_col=table.time_out, fkeys=fkeys)
@@ -294,7 +314,7 @@ def _spec(table: OrderedTable) -> TableSpec:
 def _identity(config: ImportConfig, source: Source) -> dict[str, Any]:
     """Returns what two equal imports share: every option, the content of task and schema files, the source's file hashes."""
     options = dataclasses.asdict(config)
-    for option in ("out", "batch_rows", "memory_bytes", "tasks", "schema_file"):
+    for option in ("out", "propose", "batch_rows", "memory_bytes", "tasks", "schema_file"):
         del options[option]
     options["source"] = source.display  # without a password
     files = [*(config.tasks.iterdir() if config.tasks else ()), *([config.schema_file] if config.schema_file else ())]

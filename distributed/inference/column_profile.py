@@ -21,7 +21,7 @@ _EXACT = 2**53
 
 
 @dataclass(frozen=True, kw_only=True)
-class TypedTable:
+class TypedRows:
     """A table to be looked at.
 
     Args:
@@ -83,7 +83,7 @@ class ColumnProfile:
         return self.num_distinct < 0.2 * span or int(self.least) >= 10_000
 
 
-def profile(con: duckdb.DuckDBPyConnection, table: TypedTable) -> dict[str, ColumnProfile]:
+def profile(con: duckdb.DuckDBPyConnection, table: TypedRows) -> dict[str, ColumnProfile]:
     """Returns the profile of every column."""
     columns = list(table.kinds.items())
     profiles: dict[str, ColumnProfile] = {}
@@ -133,7 +133,7 @@ def _figures(column: str, kind: Kind) -> tuple[str, ...]:
 class DistinctValues:
     """The distinct values of columns, each found once and kept in the work database."""
 
-    def __init__(self, con: duckdb.DuckDBPyConnection, tables: Mapping[str, TypedTable]) -> None:
+    def __init__(self, con: duckdb.DuckDBPyConnection, tables: Mapping[str, TypedRows]) -> None:
         self._con = con
         self._tables = tables
         self._found: dict[tuple[str, str, bool], tuple[str, int]] = {}

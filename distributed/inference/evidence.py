@@ -118,3 +118,8 @@ class Proposal:
     time_columns: tuple[TimeColumnProposal, ...]
     timestamps: SplitTimestamps | None
     unlinked: tuple[str, ...] = ()
+
+    @property
+    def items(self) -> tuple[PrimaryKeyProposal | ForeignKeyProposal | TimeColumnProposal, ...]:
+        """Keys and times in one sequence."""
+        return (*self.primary_keys, *self.foreign_keys, *self.time_columns)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from distributed.inference.column_profile import ColumnProfile, DistinctValues, TypedTable
+from distributed.inference.column_profile import ColumnProfile, DistinctValues, TypedRows
 from distributed.inference.evidence import ForeignKeyProposal, Verdict
 from distributed.inference.key_notation import compare_notations
 from distributed.inference.name_match import column_name, similarity_to_parent, similarity_to_self
@@ -61,7 +61,7 @@ class _Candidate:
 
 def propose_foreign_keys(
     con: duckdb.DuckDBPyConnection,
-    table: TypedTable,
+    table: TypedRows,
     profiles: Mapping[str, Mapping[str, ColumnProfile]],
     parents: Sequence[ParentKey],
     entities: Mapping[str, tuple[str, ...]],

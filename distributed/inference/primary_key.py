@@ -11,7 +11,7 @@ from itertools import combinations
 
 import duckdb
 
-from distributed.inference.column_profile import ColumnProfile, DistinctValues, TypedTable
+from distributed.inference.column_profile import ColumnProfile, DistinctValues, TypedRows
 from distributed.inference.evidence import PrimaryKeyProposal, Verdict
 from distributed.inference.name_match import ORDINAL_WORDS, column_name, similarity_to_own_key
 from distributed.schema.duckdb_sql import first_row, quoted
@@ -34,7 +34,7 @@ def unique_columns(profiles: Mapping[str, ColumnProfile], distinct: DistinctValu
 
 
 def propose_primary_key(
-    table: TypedTable,
+    table: TypedRows,
     profiles: Mapping[str, ColumnProfile],
     unique: Collection[str],
     entities: Mapping[str, tuple[str, ...]],
@@ -81,7 +81,7 @@ def propose_primary_key(
 
 def propose_composite_key(
     con: duckdb.DuckDBPyConnection,
-    table: TypedTable,
+    table: TypedRows,
     profiles: Mapping[str, ColumnProfile],
     foreign_keys: Mapping[str, bool],
 ) -> PrimaryKeyProposal | None:
@@ -130,7 +130,7 @@ def propose_composite_key(
     )
 
 
-def _similarity(column: str, table: TypedTable, entities: Mapping[str, tuple[str, ...]]) -> float:
+def _similarity(column: str, table: TypedRows, entities: Mapping[str, tuple[str, ...]]) -> float:
     return similarity_to_own_key(
         column,
         entities[table.schema.name],

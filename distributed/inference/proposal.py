@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import duckdb
 
-from distributed.inference.column_profile import ColumnProfile, DistinctValues, TypedTable, profile
+from distributed.inference.column_profile import ColumnProfile, DistinctValues, TypedRows, profile
 from distributed.inference.evidence import (
     ForeignKeyProposal,
     PrimaryKeyProposal,
@@ -26,7 +26,7 @@ from distributed.inference.time_column import propose_time_column
 from distributed.schema.source_table import ForeignKey, SourceTable
 
 
-def infer(con: duckdb.DuckDBPyConnection, tables: Mapping[str, TypedTable]) -> Proposal:
+def infer(con: duckdb.DuckDBPyConnection, tables: Mapping[str, TypedRows]) -> Proposal:
     """Returns what is proposed for these tables; tables and columns in the source's order."""
     words = entities(tables)
     profiles = {name: profile(con, table) for name, table in tables.items()}
@@ -120,7 +120,7 @@ def _with_referenced_keys(
 
 def _time_columns(
     con: duckdb.DuckDBPyConnection,
-    tables: Mapping[str, TypedTable],
+    tables: Mapping[str, TypedRows],
     profiles: Mapping[str, Mapping[str, ColumnProfile]],
     words: Mapping[str, tuple[str, ...]],
     keys: Mapping[str, PrimaryKeyProposal],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from distributed.inference.column_profile import ColumnProfile, TypedTable
+from distributed.inference.column_profile import ColumnProfile, TypedRows
 from distributed.inference.evidence import TimeColumnProposal, Verdict
 from distributed.inference.name_match import column_name, word_set, words_of
 from distributed.schema.duckdb_sql import first_row, quoted
@@ -29,7 +29,7 @@ _PLAIN = word_set("date time timestamp datetime at on dt ts utc day when moment"
 
 def propose_time_column(
     con: duckdb.DuckDBPyConnection,
-    table: TypedTable,
+    table: TypedRows,
     profiles: Mapping[str, ColumnProfile],
     entity: tuple[str, ...],
     keys: set[str],

@@ -34,7 +34,9 @@ class FolderSource:
         ImportRefused: There is no such folder, or its schema file is missing or wrong.
     """
 
-    def __init__(self, source: str, declared: Mapping[str, DeclaredTable], batch_rows: int) -> None:
+    def __init__(
+        self, source: str, declared: Mapping[str, DeclaredTable], batch_rows: int, *, may_declare_nothing: bool = False
+    ) -> None:
         self.folder = Path(source)
         self.display = self.folder.name
         self.batch_rows = batch_rows
@@ -43,10 +45,11 @@ class FolderSource:
                 f"--source {source!r}: expected an SQLAlchemy URL (sqlite:///shop.db) or a folder of CSV/Parquet files"
             )
         self._files = self._table_files()
-        if not declared:
+        if not declared and not may_declare_nothing:
             raise ImportRefused(
-                f"--source {source!r}: files declare no keys; pass --schema-file, a YAML that names them, for example:\n"
-                f"{MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
+                f"--source {source!r}: files declare no keys. `--propose schema.yaml` writes a schema file from their names and values, "
+                "to read and change; --accept takes what is certain of it at once; or pass --schema-file, a YAML that names "
+                f"the keys, for example:\n{MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
             )
         self._declared = declared
 

@@ -1,0 +1,32 @@
+"""The rows of a source as Parquet files, read as the source delivers them; what they mean is settled later.
+
+In: a source and the plan of one table. Out: a file and a view of it in DuckDB, rows numbered as in the source. Memory: one batch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from distributed.schema.duckdb_sql import quoted
+from distributed.schema.table_plan import TablePlan
+from distributed.sources.arrow_values import ARROW_TYPES
+from distributed.sources.source import Source
+
+
+def stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work: Path) -> None:
+    """Makes the view `staged_<name>` of the source's rows, with their numbers as `plan.row_source_col`."""
+    path = work / f"{plan.name}.parquet"
+    num_rows = 0
+    schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
+    with pq.ParquetWriter(path, schema.append(pa.field(plan.row_source_col, pa.int64())), compression="zstd") as writer:
+        for batch in source.batches(plan):
+            rows = pa.array(range(num_rows, num_rows + len(batch)), pa.int64())
+            writer.write_batch(batch.append_column(plan.row_source_col, rows))
+            num_rows += len(batch)
+    # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
+    literal = str(path).replace("'", "''")
+    con.execute(f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT * FROM read_parquet('{literal}')")
