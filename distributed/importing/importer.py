@@ -86,7 +86,8 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     with refusals.each():
         declared = read_schema_file(config.schema_file) if config.schema_file else {}
     with refusals.each():
-        source = _source(config, declared or {})
+        if declared is not None:
+            source = _source(config, declared)
     refusals.refuse()
     assert source is not None and declared is not None and config.out is not None  # or it was refused
     identity = _identity(config, source)
@@ -160,7 +161,13 @@ def _source(config: ImportConfig, declared: dict[str, DeclaredTable]) -> Source:
             config.source, config.batch_rows, schemas=config.schemas, views=config.views, tables=config.tables
         )
     may_declare_nothing = config.accept or config.propose is not None
-    return FolderSource(config.source, declared, config.batch_rows, may_declare_nothing=may_declare_nothing)
+    return FolderSource(
+        config.source,
+        declared,
+        config.batch_rows,
+        only=config.chosen_tables,
+        may_declare_nothing=may_declare_nothing,
+    )
 
 
 def _import(

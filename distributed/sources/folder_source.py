@@ -1,59 +1,79 @@
-"""A folder of CSV and Parquet files as an import source: each file is a table, a schema file gives the keys.
+"""A folder of CSV and Parquet files as an import source: which files are which table.
 
-In: `<table>.csv` (UTF-8, comma, a header line; empty = null) or `<table>.parquet`, and a YAML schema file, per table
-`pkey`, `fkeys` {column: table} and `time_col`, as in a RelBench manifest's `tables`. Out: `SourceTable`s and Arrow
-batches. CSV is read as text; its types are inferred later over all rows (`types.py`). Memory: one batch.
+    orders.csv  orders.tsv  orders.csv.gz  orders.parquet    a table in one file
+    orders.parquet/  orders.csv/  orders/                    a table in parts, perhaps below key=value folders
+
+Keys come from a schema file or are proposed; files declare none. Promises: each file belongs to one table; what belongs to none is said; folders
+that only their own software can read (Delta, Iceberg) are refused, since their files hold deleted rows, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Self
+from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.schema.schema_file import MINIMAL_SCHEMA
-from distributed.schema.source_table import Kind, SourceTable
+from distributed.schema.source_table import SourceTable
 from distributed.schema.table_plan import TablePlan
-from distributed.sources.arrow_values import ARROW_TYPES
+from distributed.sources.csv_file import CsvTable
+from distributed.sources.parquet_file import NO_VALUE, ParquetTable, Part
 from rdl_core.checksums import sha256_of
 
-_BLOCK_BYTES = 1 << 24  # a row must fit into one block
+CSV_ENDINGS = tuple(ending + pressed for ending in (".csv", ".tsv") for pressed in ("", ".gz", ".bz2", ".zst"))
+ENDINGS = (*CSV_ENDINGS, ".parquet")
 
 
 class FolderSource:
     """A folder of files as a source; a context manager like `SqlSource`, though it holds nothing open.
 
+    Args:
+        source: The folder.
+        declared: What the schema file says, by table.
+        batch_rows: Rows of a batch, of Parquet.
+        only: Tables that are imported, None for all; of others, not even errors matter.
+        may_declare_nothing: Whether keys will be proposed, so that no schema file is needed.
+
     Raises:
-        ImportRefused: There is no such folder, or its schema file is missing or wrong.
+        ImportRefused: There is no such folder, it holds no table, or two files are one table.
     """
 
     def __init__(
-        self, source: str, declared: Mapping[str, DeclaredTable], batch_rows: int, *, may_declare_nothing: bool = False
+        self,
+        source: str,
+        declared: Mapping[str, DeclaredTable],
+        batch_rows: int,
+        *,
+        only: Sequence[str] | None = None,
+        may_declare_nothing: bool = False,
     ) -> None:
         self.folder = Path(source)
         self.display = self.folder.name
-        self.batch_rows = batch_rows
+        self._declared, self._batch_rows, self._only = declared, batch_rows, only
+        self._opened: dict[str, CsvTable | ParquetTable] = {}
+        self._notes: list[str] = []
         if not self.folder.is_dir():
             raise ImportRefused(
                 f"--source {source!r}: expected an SQLAlchemy URL (sqlite:///shop.db) or a folder of CSV/Parquet files"
             )
-        self._files = self._table_files()
+        self._parts = self._table_parts()
+        if not self._parts:
+            found = sorted(path.name for path in self.folder.iterdir())[:10]
+            raise ImportRefused(f"--source {source!r}: no file ends in {', '.join(ENDINGS)}; the folder has {found}")
         if not declared and not may_declare_nothing:
             raise ImportRefused(
                 f"--source {source!r}: files declare no keys. `--propose schema.yaml` writes a schema file from their names and values, "
                 "to read and change; --accept takes what is certain of it at once; or pass --schema-file, a YAML that names "
-                f"the keys, for example:\n{MINIMAL_SCHEMA}\n(tables found: {sorted(self._files)}; a table without keys is written `name: {{}}`)"
+                f"the keys, for example:\n{MINIMAL_SCHEMA}\n(tables found: {list(self._parts)}; a table without keys is written `name: {{}}`)"
             )
-        self._declared = declared
 
-    def __enter__(self) -> FolderSource:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -61,115 +81,116 @@ class FolderSource:
     ) -> None:
         return None
 
-    def _table_files(self) -> dict[str, Path]:
-        files: dict[str, Path] = {}
-        for path in sorted(self.folder.iterdir()):
-            if path.suffix.lower() not in (".csv", ".parquet"):
-                continue
-            if other := files.get(path.stem):
-                raise ImportRefused(f"table {path.stem!r}: both {other.name} and {path.name}; remove one")
-            files[path.stem] = path
-        return files
-
     def schemas(self) -> dict[str, SourceTable]:
-        """Returns every table of the folder, by name.
+        """Returns every table of the folder, by name; one that is not imported and cannot be read has no columns.
 
         Raises:
-            ImportRefused: A file cannot be read.
+            ImportRefused: A file of a table that is imported cannot be read.
         """
-        refusals = Refusals()
-        schemas = {}
-        for name, path in sorted(self._files.items()):
-            with refusals.each():
-                columns, unsupported = _columns(path)
-                schemas[name] = SourceTable(
-                    name=name,
-                    columns=columns,
-                    text_types="all" if path.suffix.lower() == ".csv" else "declared",
-                    unsupported=unsupported,
-                    declares_keys=False,
-                )
+        refusals, schemas = Refusals(), {}
+        for name in self._parts:
+            is_wanted = self._only is None or name in self._only
+            of_table = refusals if is_wanted else Refusals()
+            schemas[name] = SourceTable(name=name, columns={}, declares_keys=False)
+            with of_table.each():
+                schemas[name] = self._table(name).schema()
         refusals.refuse()
         return schemas
 
     def batches(self, plan: TablePlan) -> Iterator[pa.RecordBatch]:
-        """Yields the rows of a table in the file's order, columns in the order of `plan.columns`.
+        """Yields the rows of a table in the files' order, columns in the order of `plan.columns`.
 
         Raises:
-            ImportRefused: The file is not readable as CSV or Parquet, or a value does not fit 64 bits.
+            ImportRefused: A file is not readable as CSV or Parquet, or a value does not fit its column.
         """
-        path = self._files[plan.name]
-        names = list(plan.columns)
-        target = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in plan.columns.items()])
-        try:
-            if path.suffix.lower() == ".csv":
-                yield from (batch.select(names).cast(target) for batch in _open_csv(path))
-            else:
-                with pq.ParquetFile(path) as file:
-                    for batch in file.iter_batches(batch_size=self.batch_rows, columns=names):
-                        yield _plain(batch.select(names)).cast(target)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise ImportRefused(f"table {plan.name!r}, file {path.name}: {error}; correct the file") from error
+        return self._table(plan.name).batches(plan.columns)
 
     def notes(self) -> tuple[str, ...]:
-        """Returns nothing yet: what a folder leaves out is refused."""
-        return ()
+        """Returns a line on what belongs to no table."""
+        return tuple(self._notes)
 
     def fingerprint(self) -> dict[str, str]:
-        """Returns the SHA-256 of each file by name."""
-        return {path.name: sha256_of(path) for path in self._files.values()}
+        """Returns the SHA-256 of each file of the tables that are imported, by its path in the folder."""
+        names = [name for name in self._parts if self._only is None or name in self._only]
+        paths = [part.path for name in names for part in self._parts[name]]
+        return {str(path.relative_to(self.folder)): sha256_of(path) for path in paths}
+
+    def _table(self, name: str) -> CsvTable | ParquetTable:
+        if name not in self._opened:
+            parts, declared = self._parts[name], self._declared.get(name, DeclaredTable())
+            if parts[0].path.name.lower().endswith(".parquet"):
+                self._opened[name] = ParquetTable(name, parts, declared, self._batch_rows)
+            else:
+                self._opened[name] = CsvTable(name, [part.path for part in parts], declared)
+        return self._opened[name]
+
+    def _table_parts(self) -> dict[str, list[Part]]:
+        """Returns the files of each table, by name."""
+        parts: dict[str, list[Part]] = {}
+        places: dict[str, str] = {}
+        refusals, ignored = Refusals(), []
+        for path in sorted(self.folder.iterdir()):
+            name = _without_ending(path.name)
+            found: list[Part] = []
+            with refusals.each():
+                if path.name.startswith("."):
+                    pass
+                elif path.is_dir():
+                    found = _parts_below(path, {})
+                    _refuse_mixed(path, found)
+                elif name != path.name:
+                    found = [Part(path)]
+                if not found:
+                    ignored.append(path.name)
+                elif name in parts:
+                    raise ImportRefused(f"table {name!r}: both {places[name]} and {path.name}; remove one")
+                else:
+                    parts[name], places[name] = found, path.name
+        if ignored:
+            self._notes.append(f"no tables, and left out: {', '.join(ignored[:10])}{' ...' if ignored[10:] else ''}")
+        refusals.refuse()
+        return dict(sorted(parts.items()))
 
 
-def _open_csv(path: Path) -> pa_csv.CSVStreamingReader:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        header = pa_csv.read_csv(pa.BufferReader(file.readline().encode())).column_names
-    return pa_csv.open_csv(
-        path,
-        read_options=pa_csv.ReadOptions(block_size=_BLOCK_BYTES),
-        parse_options=pa_csv.ParseOptions(newlines_in_values=True),
-        convert_options=pa_csv.ConvertOptions(
-            column_types={name: pa.string() for name in header},
-            null_values=[""],
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-        ),
-    )
+def _without_ending(name: str) -> str:
+    ending = next((ending for ending in sorted(ENDINGS, key=len, reverse=True) if name.lower().endswith(ending)), "")
+    return name[: len(name) - len(ending)]
 
 
-def _columns(path: Path) -> tuple[dict[str, Kind], dict[str, str]]:
-    """Returns the kind of each column, and the reason for those that cannot be imported."""
-    try:
-        schema = pq.read_schema(path) if path.suffix.lower() == ".parquet" else _open_csv(path).schema
-    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
-        raise ImportRefused(f"file {path.name}: {error}; expected UTF-8 CSV with a header line, or Parquet") from error
-    if len(set(schema.names)) < len(schema.names):
-        raise ImportRefused(f"file {path.name}: a column name comes twice in {schema.names}; rename one")
-    columns: dict[str, Kind] = {column.name: _kind(column.type) for column in schema}
-    unsupported = {c.name: f"type {c.type} is not supported" for c in schema if columns[c.name] == "unsupported"}
-    return columns, unsupported
+def _parts_below(folder: Path, values: dict[str, str | None]) -> list[Part]:
+    """Returns the part files of a folder and of its key=value folders; names that begin with . or _ are none (_SUCCESS)."""
+    if (folder / "_delta_log").is_dir() or any((folder / "metadata").glob("*.metadata.json")):
+        raise ImportRefused(
+            f"table {folder.name!r}: {folder.name}/ is a Delta or Iceberg table, whose files hold deleted rows, too; read it with "
+            "its own software and write plain Parquet"
+        )
+    parts: list[Part] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith((".", "_")):
+            continue
+        if path.is_dir():
+            key, equals, value = path.name.partition("=")
+            if not equals:
+                if not values and not parts and not any(p.is_file() for p in folder.iterdir()):
+                    return []  # a folder of folders is no table
+                raise ImportRefused(
+                    f"table {_without_ending(folder.name)!r}: {folder.name}/ holds a folder {path.name}/ beside its parts; expected "
+                    "files, or folders named key=value; move it away"
+                )
+            parts += _parts_below(path, {**values, key: None if value == NO_VALUE else unquote(value)})
+        elif path.name.lower().endswith(ENDINGS):
+            parts.append(Part(path, values))
+    return parts
 
 
-def _kind(arrow_type: pa.DataType) -> Kind:
-    value_type = arrow_type.value_type if pa.types.is_dictionary(arrow_type) else arrow_type
-    tests: list[tuple[Any, Kind]] = [
-        (pa.types.is_boolean, "boolean"),
-        (pa.types.is_integer, "integer"),
-        (pa.types.is_floating, "float"),
-        (pa.types.is_decimal, "float"),
-        (pa.types.is_timestamp, "timestamp"),
-        (pa.types.is_date, "timestamp"),
-        (pa.types.is_string, "text"),
-        (pa.types.is_large_string, "text"),
-        (pa.types.is_string_view, "text"),
-    ]
-    return next((kind for test, kind in tests if test(value_type)), "unsupported")
-
-
-def _plain(batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Returns the batch with nanoseconds cut to microseconds, the one cast that may drop digits."""
-    columns = []
-    for column in batch.columns:
-        if pa.types.is_timestamp(column.type) and column.type.unit == "ns":
-            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
-        columns.append(column)
-    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+def _refuse_mixed(folder: Path, parts: list[Part]) -> None:
+    are_parquet = {part.path.name.lower().endswith(".parquet") for part in parts}
+    if len(are_parquet) > 1:
+        raise ImportRefused(
+            f"table {_without_ending(folder.name)!r}: {folder.name}/ holds CSV and Parquet files; expected one kind; a folder of "
+            "several tables is a source of its own: --source with its path"
+        )
+    if parts and not are_parquet.pop() and any(part.values for part in parts):
+        raise ImportRefused(
+            f"table {_without_ending(folder.name)!r}: CSV files below key=value folders are not read; write the key as a column"
+        )
