@@ -30,7 +30,7 @@ DISTRIBUTED_FLOORS = (
     ("",),
     ("schema",),
     ("sources", "notations", "selection"),
-    ("inference",),
+    ("files", "inference"),
     ("import_report",),
     ("storage", "importing"),
     ("cluster",),

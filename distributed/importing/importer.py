@@ -23,6 +23,7 @@ from typing import Any
 import duckdb
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
+from distributed.files.folder_source import FolderSource
 from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
 from distributed.import_report.leakage_check import check_leakage, leak_lines
 from distributed.import_report.report import ImportReport
@@ -56,7 +57,6 @@ from distributed.schema.table_plan import TablePlan, plan_tables
 from distributed.selection.condition import check_conditions, with_condition
 from distributed.selection.entities import check_sample, sample_entities
 from distributed.selection.typed_table import TypedTable
-from distributed.sources.folder_source import FolderSource
 from distributed.sources.source import Source, read_whole
 from distributed.sources.sql_source import SqlSource
 from rdl_core.atomic_write import replace_file, replace_folder

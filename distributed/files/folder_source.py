@@ -17,13 +17,13 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
+from distributed.files.csv_file import CsvTable
+from distributed.files.parquet_file import NO_VALUE, ParquetTable, Part
 from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.schema.schema_file import MINIMAL_SCHEMA
 from distributed.schema.source_table import SourceTable
 from distributed.schema.table_plan import TablePlan
-from distributed.sources.csv_file import CsvTable
-from distributed.sources.parquet_file import NO_VALUE, ParquetTable, Part
 from rdl_core.checksums import sha256_of
 
 CSV_ENDINGS = tuple(ending + pressed for ending in (".csv", ".tsv") for pressed in ("", ".gz", ".bz2", ".zst"))
