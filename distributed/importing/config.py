@@ -39,6 +39,8 @@ class ImportConfig:
     time_cols: dict[str, str] | None = None
     """TABLE TIME_COLUMN ..., complete: a table not named has none. A column of integers counts UNIX seconds. Default: those of the schema file, else
     the table's only column of times, which is said; where there are several, the import is refused."""
+    timeless: bool = False
+    """Import a database in which no table has a time; without this it is refused, since every row would always be there."""
     tables: tuple[str, ...] | None = None
     """Only these. Default: all."""
     schemas: tuple[str, ...] | None = None

@@ -29,8 +29,9 @@ from distributed.import_report.leakage_check import check_leakage, leak_lines
 from distributed.import_report.report import ImportReport
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.inferred_schema import InferredSchema, declared_schemas, inferred_schema, propose, settled
+from distributed.importing.key_times import key_time_note, key_times, time_beside_key
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
-from distributed.importing.late_columns import settings_of
+from distributed.importing.late_columns import settings_of, with_late_keys
 from distributed.importing.report import (
     read_report,
     table_lines,
@@ -43,6 +44,9 @@ from distributed.importing.times import (
     check_time_cols,
     given_time_col,
     notes_on_times,
+    notes_on_undated,
+    refuse_key_without_dates,
+    refuse_timeless,
     time_candidates,
     times_after_rows,
 )
@@ -203,8 +207,10 @@ def _import(
         tables=specs,
     )
     manifest.save(folder / "manifest.yaml")
-    write_table_settings(folder, settings)
     validate_dataset_manifest(manifest, folder / "db")
+    settings, of_keys = with_late_keys(folder, manifest, settings)
+    write_table_settings(folder, settings)
+    notes += [*of_keys, *notes_on_undated(ordered, settings)]
     tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
     for line in [*table_lines(tables), *notes]:
         say(line)
@@ -263,7 +269,7 @@ def _order(
     for name, plan in plans.items():
         with refusals.each():
             stage(con, source, plan, work)
-            table = _typed(con, config, plan, ambiguous)
+            table = _typed(con, config, plan, ambiguous, notes)
             if name in conditions:
                 table = with_condition(con, table, conditions[name], _referred(plans, name), notes)
             typed[name] = table
@@ -289,6 +295,7 @@ def _order(
             f"Remedy: {of_schema}name the time column of every table that has one (a table not named has none){example}"
         )
     refusals.refuse()
+    refuse_timeless(ordered, allowed=config.timeless)
     return ordered
 
 
@@ -299,17 +306,27 @@ def _referred(plans: dict[str, TablePlan], parent: str) -> list[str]:
 
 
 def _typed(
-    con: duckdb.DuckDBPyConnection, config: ImportConfig, plan: TablePlan, ambiguous: dict[str, list[str]]
+    con: duckdb.DuckDBPyConnection,
+    config: ImportConfig,
+    plan: TablePlan,
+    ambiguous: dict[str, list[str]],
+    notes: list[str],
 ) -> TypedTable:
     """Types one staged table; several columns that could be its time go to `ambiguous`."""
     staged = quoted(f"staged_{plan.name}")
     time_col = given_time_col(config.time_cols, plan)
-    expressions, kinds = type_expressions(con, plan, staged, time_col)
+    expressions, kinds = type_expressions(con, plan, staged, None if time_col in plan.key_cols else time_col)
+    of_keys = key_times(con, plan, staged, expressions, kinds)
     if time_col is None and config.time_cols is None and not plan.schema.time_col_is_declared:
-        candidates = time_candidates(con, plan, staged, expressions, kinds)
+        candidates = time_candidates(con, plan, staged, expressions, kinds, of_keys)
         time_col = candidates[0] if len(candidates) == 1 else None
         if len(candidates) > 1:
             ambiguous[plan.name] = candidates
+    if time_col in plan.key_cols:
+        refuse_key_without_dates(plan, time_col, of_keys)
+        expression, key, time_col = of_keys[time_col], time_col, time_beside_key(plan, time_col)
+        expressions[time_col], kinds[time_col] = expression, "timestamp"
+        notes.append(key_time_note(plan, key, time_col))
     return TypedTable(plan=plan, staged=staged, expressions=expressions, kinds=kinds, time_col=time_col)
 
 

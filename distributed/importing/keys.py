@@ -121,6 +121,8 @@ def write_table(
     row = quoted(plan.row_col)
     if plan.pkey_out is not None:
         selected[plan.pkey_out] = f"o.{row}"
+    if table.time_col is not None and table.time_col not in plan.columns:  # the time of a key (key_times.py)
+        selected[table.time_col] = f"o.{quoted(table.time_col)}"
     # Columns keep the source's order; added ones come last.
     names = [*plan.columns, *(name for name in selected if name not in plan.columns)]
     columns = ", ".join(f"{selected.get(name, 'o.' + quoted(name))} AS {quoted(name)}" for name in names)

@@ -1,16 +1,24 @@
 """What the schema file says of when rows and cells become known, checked against the typed tables and named as in the folder.
 
-In: an ordered table. Out: its `TableSettings`, which the import writes to settings.yaml and materialize obeys. Promise: a column that is left out of
+In: ordered tables, and the written folder, in which keys that are filled in later are found. Out: `TableSettings`, which the import writes to
+settings.yaml and materialize obeys. Promise: a column that is left out of
 the import takes its settings with it; all else that does not fit is refused with table, column and remedy.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
+
+import relbench
+from relbench.manifest import DatasetManifest
 
 from distributed.importing.keys import OrderedTable
 from distributed.schema.refusals import ImportRefused, Refusals
 from rdl_core.database.table_settings import TableSettings
+from rdl_core.graph.filled_later import declared_late_keys, late_keys, may_be_filled_later
+from rdl_core.graph.materialization import read_keys
 
 
 def settings_of(ordered: Mapping[str, OrderedTable]) -> dict[str, TableSettings]:
@@ -64,7 +72,46 @@ def _settings(table: OrderedTable) -> TableSettings:
                     "as valid_from"
                 )
     refusals.refuse()
-    return TableSettings(stypes=stypes, known_from=known_from, valid_from=valid_from, valid_to=valid_to)
+    keys = {
+        setting: _keys(table, setting, getattr(declared, setting)) for setting in ("filled_later", "known_with_row")
+    }
+    return TableSettings(stypes=stypes, known_from=known_from, valid_from=valid_from, valid_to=valid_to, **keys)
+
+
+def _keys(table: OrderedTable, setting: str, columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names in the folder of foreign keys, each given by its column, or as a+b by its columns."""
+    names = {link.shown: link.out_column for link in table.plan.links}
+    if unknown := [column for column in columns if column not in names and column in table.plan.schema.columns]:
+        raise ImportRefused(
+            f"table {table.plan.name!r}, column {unknown[0]!r}: {setting} is for foreign keys, which are {sorted(names)}; "
+            "correct the name in the schema file"
+        )
+    return tuple(names[column] for column in columns if column in names)
+
+
+def with_late_keys(
+    folder: Path, manifest: DatasetManifest, settings: Mapping[str, TableSettings]
+) -> tuple[dict[str, TableSettings], list[str]]:
+    """Returns the settings with the keys that the times of rows show to be filled in later, and a note on each such key.
+
+    Args:
+        folder: The folder of the manifest and the tables.
+        manifest: Its manifest.
+        settings: The settings so far, by which a key may be known to be one, or none.
+    """
+    edge_types = [(t, column, parent) for t, spec in manifest.tables.items() for column, parent in spec.fkeys.items()]
+    dated = [table for table, spec in manifest.tables.items() if spec.time_col is not None]
+    late = declared_late_keys(edge_types, settings)
+    if may_be_filled_later(edge_types, dated):
+        keys = read_keys(relbench.load_dataset(folder))
+        late = late_keys(keys.num_rows, keys.parents, keys.own_times, settings)
+    changed = dict(settings)
+    for key in late:
+        table, column, _ = key.edge_type
+        if key.is_left_out and not key.is_declared:
+            filled_later = (*changed[table].filled_later, column)
+            changed[table] = dataclasses.replace(changed[table], filled_later=filled_later)
+    return changed, [str(key) for key in late]
 
 
 def _time(table: OrderedTable, column: str, role: str) -> str:

@@ -3,6 +3,8 @@
 The rule: the only column of dates or timestamps whose name contains neither "birth" nor "dob" (a birthday is not when a row came to be) and that
 is at most half null. Where several columns pass, the import is refused and says what to set.
 
+A key that holds dates is the time where it is the primary key, and where no attribute is; an attribute that differs from it makes two.
+
 In: plans and the staged or ordered rows in DuckDB. Out: column names, the notes that the report repeats, and the attributes that lie after the time
 of their row. A row counts as known from its time on, so what was filled in later tells its future; such columns are imported with a warning, since
 they may be plans as well as leaks.
@@ -10,17 +12,23 @@ they may be plans as well as leaks.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
 import duckdb
 
 from distributed.import_report.report import LaterTimes
+from distributed.importing.key_times import differing_days
 from distributed.importing.keys import OrderedTable
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import TablePlan
+from rdl_core.database.table_settings import TableSettings
+from rdl_core.graph.existence import existence_rules
+
+_TIME_NAME = re.compile(r"(?i:date|time|(?:_|^)(?:at|on|ts|dt|day|when)$)|(?<=[a-z])(?:At|On)$")
 
 
 def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:
@@ -35,10 +43,8 @@ def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, Tab
             refusals.problems.append(f"--time-cols: no table {table!r}; expected some of {sorted(plans)}")
             continue
         plan = plans[table]
-        if column not in plan.columns or column in plan.key_cols or plan.columns[column] in ("float", "boolean"):
-            fitting = [
-                c for c, kind in plan.columns.items() if c not in plan.key_cols and kind not in ("float", "boolean")
-            ]
+        fitting = [c for c, kind in plan.columns.items() if kind not in ("float", "boolean")]
+        if column not in fitting:
             refusals.problems.append(
                 f"--time-cols, table {table!r}: {column!r} cannot be a time column; expected one that holds "
                 f"timestamps, ISO 8601 text or UNIX seconds, among {fitting}"
@@ -60,8 +66,30 @@ def time_candidates(
     staged: str,
     expressions: Mapping[str, str],
     kinds: Mapping[str, Kind],
+    of_keys: Mapping[str, str],
 ) -> list[str]:
-    """Returns the columns that can be a row's time, by the rule at the top of this file; a table without rows has none."""
+    """Returns the columns that can be a row's time, by the rule at the top of this file; a table without rows has none.
+
+    Args:
+        of_keys: Expressions of the times of key columns that hold dates (key_times.py).
+    """
+    if plan.pkey_cols and plan.pkey_cols[0] in of_keys:
+        return [plan.pkey_cols[0]]
+    times = _attributes_of_times(con, plan, staged, expressions, kinds)
+    if len(times) != 1:
+        return times or list(of_keys)
+    # A key that says another day makes it doubtful which of the two is the row's time.
+    other = [key for key, time in of_keys.items() if differing_days(con, staged, time, expressions[times[0]])]
+    return [*times, *other]
+
+
+def _attributes_of_times(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    staged: str,
+    expressions: Mapping[str, str],
+    kinds: Mapping[str, Kind],
+) -> list[str]:
     later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from}
     columns = [
         column
@@ -77,6 +105,71 @@ def time_candidates(
 
 def _is_birthday(column: str) -> bool:
     return any(word in column.casefold() for word in ("birth", "dob"))
+
+
+def refuse_key_without_dates(plan: TablePlan, column: str, of_keys: Mapping[str, str]) -> None:
+    """Refuses a key that is named as the time of its table and holds no dates.
+
+    Raises:
+        ImportRefused: It does not.
+    """
+    if column not in of_keys:
+        raise ImportRefused(
+            f"table {plan.name!r}, time column {column!r}: it is a key, and not each of its values is a date (ISO 8601, or "
+            f"YYYYMMDD in a column named so); name another column, or leave the table without a time"
+        )
+
+
+def refuse_timeless(ordered: Mapping[str, OrderedTable], *, allowed: bool) -> None:
+    """Refuses a database in which no row has a time, unless the user says that it has none.
+
+    Raises:
+        ImportRefused: Nothing has a time, and it is not allowed.
+    """
+    if allowed or any(table.time_col is not None for table in ordered.values()):
+        return
+    like = [f"{name}.{column} ({why})" for name, table in ordered.items() for column, why in _like_times(table).items()]
+    raise ImportRefused(
+        f"no table has a time column, so every row would always be there, those of the future too; columns that look like times: "
+        f"{', '.join(like) or 'none'}\nRemedy: name them by --time-cols TABLE COLUMN ..., or as time_col in the schema file; or "
+        "pass --timeless if nothing in this database has a time"
+    )
+
+
+def notes_on_undated(ordered: Mapping[str, OrderedTable], settings: Mapping[str, TableSettings]) -> list[str]:
+    """Returns, for every table without a time of its own, a note that says from when on its rows exist, and what looks like a time but is none."""
+    edge_types = [
+        (name, link.out_column, link.parent)
+        for name, table in ordered.items()
+        for link in table.plan.links
+        if link.out_column not in settings[name].filled_later
+    ]
+    dated = [name for name, table in ordered.items() if table.time_col is not None]
+    rules = existence_rules(list(ordered), edge_types, dated)
+    notes = []
+    for name, table in ordered.items():
+        if table.time_col is None:
+            like = ", ".join(f"{column} ({why})" for column, why in _like_times(table).items())
+            notes.append(
+                f"{name}: no time column; its rows exist from: {rules[name]}"
+                + (f"; not taken for its time: {like}; --time-cols {name} COLUMN takes one" if like else "")
+            )
+    return notes
+
+
+def _like_times(table: OrderedTable) -> dict[str, str]:
+    """Returns the columns of a table that hold times, or are named like times, and why they are not the time of its rows."""
+    schema, found = table.plan.schema, {}
+    for column, kind in table.kinds.items():
+        if column == table.time_col or column == schema.valid_to or column in schema.known_from:
+            continue
+        if kind == "timestamp":
+            found[column] = (
+                "a birthday" if _is_birthday(column) else "a key" if column in table.plan.key_cols else "times"
+            )
+        elif _TIME_NAME.search(column) and kind in ("text", "integer"):
+            found[column] = f"{kind}, not times"
+    return found
 
 
 def notes_on_times(

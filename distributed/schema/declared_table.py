@@ -47,6 +47,9 @@ class DeclaredTable:
         stype: Semantic type by column, which materialize takes instead of its own rule.
         known_from: The column with the time from which on a column's cell is known, by column.
         valid_from, valid_to: The columns between whose times a row is its entity's version.
+        filled_later: Foreign keys that are filled in, or changed, after their row came to be (of several columns: a+b): they date no row, and their
+            links are not shown.
+        known_with_row: Foreign keys that are known with their row, whatever the times of rows say.
         delimiter: What separates the fields of a CSV file.
         encoding: The encoding of a CSV file, by its Python name.
         decimal: The decimal mark of numbers in text.
@@ -61,6 +64,8 @@ class DeclaredTable:
     known_from: dict[str, str] = field(default_factory=dict)
     valid_from: str | None = None
     valid_to: str | None = None
+    filled_later: tuple[str, ...] = ()
+    known_with_row: tuple[str, ...] = ()
     delimiter: str | None = None
     encoding: str | None = None
     decimal: Literal[".", ","] | None = None

@@ -171,6 +171,8 @@ def _with_entry(
         known_from=dict(entry.known_from),
         valid_from=entry.valid_from,
         valid_to=entry.valid_to,
+        filled_later=entry.filled_later,
+        known_with_row=entry.known_with_row,
         declared=entry,
     )
 

@@ -39,6 +39,7 @@ class SourceTable:
         stypes: Semantic types that the schema file gives, by column.
         known_from: The column of times from which a cell is known, by column.
         valid_from, valid_to: The times between which a version of an entity holds; `valid_from` is the table's time.
+        filled_later, known_with_row: Foreign keys that are filled in after their row came to be, and that are not.
         declares_keys: Whether the source could declare keys; files cannot.
         declared: What the schema file says of the table.
         notes: Decisions of the source about this table, for the report.
@@ -56,6 +57,8 @@ class SourceTable:
     known_from: dict[str, str] = field(default_factory=dict)
     valid_from: str | None = None
     valid_to: str | None = None
+    filled_later: tuple[str, ...] = ()
+    known_with_row: tuple[str, ...] = ()
     declares_keys: bool = True
     declared: DeclaredTable = DeclaredTable()
     notes: tuple[str, ...] = ()

@@ -48,7 +48,7 @@ def sqlite_file(path: Path, script: str = NASTY) -> str:
 
 def config(source: str, out: Path, **options: Any) -> ImportConfig:
     """Returns the configuration of an import; `options` are fields that differ."""
-    defaults = {"name": "nasty", "val_timestamp": "2020-01-15", "test_timestamp": "2020-02-15"}
+    defaults = {"name": "nasty", "val_timestamp": "2020-01-15", "test_timestamp": "2020-02-15", "timeless": True}
     return ImportConfig(source=source, out=out, **{**defaults, **options})
 
 

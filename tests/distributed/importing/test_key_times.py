@@ -1,0 +1,158 @@
+"""Keys that hold dates, databases without any time, and what is said of tables that have none."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from relbench.manifest import DatasetManifest
+
+from distributed.importing.config import ImportConfig
+from distributed.importing.importer import import_database
+from distributed.schema.refusals import ImportRefused
+from rdl_core.config import StoreConfig
+from rdl_core.database.dataset import open_dataset
+from rdl_core.database.table_settings import read_table_settings
+from rdl_core.graph.materialization import materialize
+from tests.distributed.importing.small_imports import sqlite_file
+
+DAYS = [datetime.date(2024, 1, 1) + datetime.timedelta(days=i) for i in range(40)]
+SALES = [(i, i % 3, DAYS[(i * 7) % 40]) for i in range(60)]
+
+
+def import_star(
+    folder: Path, schema: str, notation: str = "%Y-%m-%d", calendar: str = "", sales: str = "", **options: object
+) -> list[str]:
+    """Imports customers, a calendar and sales; `calendar` and `sales` are headers and cells of a column more."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    (source / "customers.csv").write_text("id,city\n0,Oslo\n1,Voss\n2,Bergen\n")
+    calendar_lines = [
+        f"date,holiday{calendar and ',week'}",
+        *(f"{d.strftime(notation)},{d.day % 9 == 0}{calendar and calendar.format(d)}" for d in DAYS),
+    ]
+    (source / "calendar.csv").write_text("\n".join(calendar_lines))
+    sales_lines = [
+        f"id,customer,date{sales and ',at'}",
+        *(f"{i},{c},{d.strftime(notation)}{sales and sales.format(d)}" for i, c, d in SALES),
+    ]
+    (source / "sales.csv").write_text("\n".join(sales_lines))
+    (folder / "schema.yaml").write_text(schema)
+    lines: list[str] = []
+    config = ImportConfig(
+        source=str(source), out=folder / "out", name="star", val_timestamp="2024-01-25", test_timestamp="2024-02-01",
+        schema_file=folder / "schema.yaml", **options,  # type: ignore[arg-type]
+    )  # fmt: skip
+    import_database(config, lines.append)
+    return lines
+
+
+STAR = (
+    "calendar: {pkey: date}\ncustomers: {pkey: id}\nsales: {pkey: id, fkeys: {customer: customers, date: calendar}}\n"
+)
+
+
+def times(folder: Path, table: str) -> list[datetime.date]:
+    manifest = DatasetManifest.load(folder / "out" / "manifest.yaml")
+    column = pq.read_table(folder / "out" / "db" / f"{table}.parquet")[manifest.tables[table].time_col]
+    return [value.date() for value in column.to_pylist()]
+
+
+@pytest.mark.parametrize("notation", ["%Y-%m-%d", "%Y%m%d", "%Y-%m-%d 00:00:00"])
+def test_a_calendar_dates_itself_and_the_facts_that_refer_to_it(tmp_path: Path, notation: str) -> None:
+    lines = import_star(tmp_path, STAR, notation)
+    assert times(tmp_path, "calendar") == DAYS
+    assert times(tmp_path, "sales") == sorted(day for _, _, day in SALES)
+    assert (
+        "sales: its key 'date' holds dates, so it is the time of the rows too, written beside the key as 'date_time'"
+        in lines
+    )
+    store = materialize(open_dataset(tmp_path / "out"), tmp_path / "stores", StoreConfig())
+    by_hand = sum(day <= datetime.date(2024, 1, 25) for _, _, day in SALES)
+    assert store.schema.tables["sales"].num_rows_up_to_cutoff == by_hand == 38
+    links = store.graph.key_parent(("sales", "date", "calendar"))  # the key is a key still
+    assert [DAYS[row] for row in links] == times(tmp_path, "sales")
+
+
+def test_the_key_column_that_dates_a_table_can_be_named(tmp_path: Path) -> None:
+    import_star(tmp_path, STAR.replace("sales: {", "sales: {time_col: date, "))
+    assert times(tmp_path, "sales") == sorted(day for _, _, day in SALES)
+    with pytest.raises(ImportRefused, match="'sales', time column 'customer': it is a key, and not each"):
+        import_star(tmp_path / "no", STAR, time_cols={"sales": "customer"})
+
+
+def test_a_calendar_with_other_dates_is_dated_by_its_key(tmp_path: Path) -> None:
+    import_star(tmp_path, STAR, calendar=",2023-01-01")
+    assert times(tmp_path, "calendar") == DAYS
+
+
+def test_a_time_that_agrees_with_the_day_key_is_the_time_and_another_makes_doubt(tmp_path: Path) -> None:
+    import_star(tmp_path / "same", STAR, sales=",{} 12:30:00")
+    assert DatasetManifest.load(tmp_path / "same" / "out" / "manifest.yaml").tables["sales"].time_col == "at"
+    with pytest.raises(ImportRefused, match="sales: at, date"):
+        import_star(tmp_path / "other", STAR, sales=",2024-03-01")
+
+
+def test_integers_of_eight_digits_are_days_only_where_a_name_says_so(tmp_path: Path) -> None:
+    script = (
+        "CREATE TABLE part (no INTEGER PRIMARY KEY); CREATE TABLE use (id INTEGER PRIMARY KEY, part INTEGER REFERENCES part, at DATETIME);"
+        "INSERT INTO part VALUES (20240101), (20240102); INSERT INTO use VALUES (1, 20240101, '2024-01-01'), (2, 20240102, '2024-01-03')"
+    )
+    config = ImportConfig(
+        source=sqlite_file(tmp_path / "p.db", script),
+        out=tmp_path / "out",
+        name="p",
+        val_timestamp="2024-01-02",
+        test_timestamp="2024-01-03",
+    )
+    import_database(config, None)
+    assert DatasetManifest.load(tmp_path / "out" / "manifest.yaml").tables["part"].time_col is None
+
+
+UNDATED = "customers: {pkey: id}\nsales: {pkey: id, time_col: null, fkeys: {customer: customers}}\ncalendar: {pkey: date, time_col: null}\n"
+
+
+def test_a_database_in_which_nothing_has_a_time_is_refused_unless_the_user_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match=r"no table has a time column(.|\n)*sales\.date \(times\)(.|\n)*--timeless"):
+        import_star(tmp_path / "no", UNDATED)
+    assert not (tmp_path / "no" / "out").exists()
+    lines = import_star(tmp_path / "yes", UNDATED, timeless=True)
+    assert "customers: no time column; its rows exist from: always there" in lines
+
+
+def test_every_table_without_time_says_how_it_is_dated_and_what_was_not_taken(tmp_path: Path) -> None:
+    lines = import_star(tmp_path, UNDATED.replace("calendar: {pkey: date, time_col: null}", "calendar: {pkey: date}"))
+    assert "customers: no time column; its rows exist from: always there" in lines
+    taken = "sales: no time column; its rows exist from: always there; not taken for its time: date (times); --time-cols sales COLUMN takes one"
+    assert taken in lines
+    assert not any(line.startswith("calendar: no time column") for line in lines)
+
+
+LAST_ORDER = """
+CREATE TABLE customers (id INTEGER PRIMARY KEY, city TEXT, last_order INTEGER REFERENCES orders);
+CREATE TABLE orders (id INTEGER PRIMARY KEY, customer INTEGER REFERENCES customers, at DATETIME);
+INSERT INTO customers VALUES (1, 'Oslo', 4), (2, 'Voss', 3), (3, 'Bergen', 5);
+INSERT INTO orders VALUES (1, 1, '2024-01-01'), (2, 2, '2024-01-02'), (3, 2, '2024-02-20'), (4, 1, '2024-03-01'), (5, 3, '2024-01-03');
+"""
+
+
+def test_a_key_that_is_filled_in_later_is_said_left_out_of_dating_and_written_down(tmp_path: Path) -> None:
+    config = ImportConfig(
+        source=sqlite_file(tmp_path / "s.db", LAST_ORDER),
+        out=tmp_path / "out",
+        name="s",
+        val_timestamp="2024-02-01",
+        test_timestamp="2024-02-15",
+    )
+    lines: list[str] = []
+    import_database(config, lines.append)
+    said = [line for line in lines if line.startswith("customers.last_order: in 2 of 3 rows of customers")]
+    assert len(said) == 1 and "filled in later" in said[0]
+    assert "customers: no time column; its rows exist from: first reference from orders" in lines
+    dataset = open_dataset(tmp_path / "out")
+    assert read_table_settings(tmp_path / "out", dataset.manifest)["customers"].filled_later == ("last_order",)
+    store = materialize(dataset, tmp_path / "stores", StoreConfig())
+    assert store.schema.tables["customers"].num_rows_up_to_cutoff == 3
+    assert "settings.yaml" in store.late_keys["customers.last_order"]["line"]
