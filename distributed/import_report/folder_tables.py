@@ -1,6 +1,6 @@
 """The tables of a written dataset folder, opened for counting: DuckDB over Parquet, in bounded memory.
 
-Each table is a view of its name, with `__row`, the row's number, beside its columns. Times are read in microseconds.
+Each table is a view, with the row's number beside its columns, under a name (`row`) that no column of the folder has. Times are read in microseconds.
 """
 
 from __future__ import annotations
@@ -28,14 +28,21 @@ class FolderTables:
 
     con: duckdb.DuckDBPyConnection
     folder: Path
-    specs: Mapping[str, TableSpec]
+    manifest: DatasetManifest
     schemas: Mapping[str, pa.Schema]
+    row: str
+    """Column of the row's number, quoted."""
+
+    @property
+    def specs(self) -> Mapping[str, TableSpec]:
+        """Keys and time of each table."""
+        return self.manifest.tables
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Returns all rows of a query."""
         return self.con.execute(query).fetchall()
 
-    def row(self, query: str) -> tuple[Any, ...]:
+    def one(self, query: str) -> tuple[Any, ...]:
         """Returns the one row of an aggregate."""
         return self.rows(query)[0]
 
@@ -60,6 +67,7 @@ def opened_tables(folder: Path, manifest: DatasetManifest) -> Iterator[FolderTab
         con.execute(f"SET temp_directory = {literal(spill)}")
         con.execute("SET TimeZone = 'UTC'")
         con.execute("SET enable_progress_bar = false")
+        row = quoted(_free_name("__row", schemas))
         for name, schema in schemas.items():
             columns = [
                 f"CAST({quoted(c.name)} AS TIMESTAMP) AS {quoted(c.name)}"
@@ -69,10 +77,10 @@ def opened_tables(folder: Path, manifest: DatasetManifest) -> Iterator[FolderTab
             ]
             path = literal(str(folder / "db" / f"{name}.parquet"))
             con.execute(
-                f"CREATE VIEW {view(name)} AS SELECT {', '.join([*columns, 'file_row_number AS __row'])} "
+                f"CREATE VIEW {view(name)} AS SELECT {', '.join([*columns, f'file_row_number AS {row}'])} "
                 f"FROM read_parquet([{path}], file_row_number = true)"
             )
-        yield FolderTables(con=con, folder=folder, specs=manifest.tables, schemas=schemas)
+        yield FolderTables(con=con, folder=folder, manifest=manifest, schemas=schemas, row=row)
 
 
 def view(table: str) -> str:
@@ -83,3 +91,10 @@ def view(table: str) -> str:
 def literal(text: str) -> str:
     """Returns a text as a SQL literal."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def _free_name(name: str, schemas: Mapping[str, pa.Schema]) -> str:
+    taken = {column.casefold() for schema in schemas.values() for column in schema.names}
+    while name in taken:
+        name += "_"
+    return name

@@ -29,7 +29,7 @@ def keys_to_later_rows(tables: FolderTables) -> Iterator[Finding]:
 def _whole_days(tables: FolderTables, table: str) -> bool:
     time = tables.time(table)
     return bool(
-        tables.row(f"SELECT coalesce(bool_and({time} = date_trunc('day', {time})), true) FROM {view(table)}")[0]
+        tables.one(f"SELECT coalesce(bool_and({time} = date_trunc('day', {time})), true) FROM {view(table)}")[0]
     )
 
 
@@ -38,9 +38,9 @@ def _finding(tables: FolderTables, child: str, column: str, parent: str, *, by_d
     if by_day:
         child_time, parent_time = f"date_trunc('day', {child_time})", f"date_trunc('day', {parent_time})"
     lead = f"epoch_us(CAST({parent_time} AS TIMESTAMP)) - epoch_us(CAST({child_time} AS TIMESTAMP))"
-    num_later, num_linked, largest_us = tables.row(
+    num_later, num_linked, largest_us = tables.one(
         f"SELECT count(*) FILTER ({lead} > 0), count(*), max({lead}) FROM {view(child)} c "
-        f"JOIN {view(parent)} p ON c.{quoted(column)} = p.__row"
+        f"JOIN {view(parent)} p ON c.{quoted(column)} = p.{tables.row}"
     )
     if not num_later:
         return None

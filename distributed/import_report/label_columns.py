@@ -75,7 +75,7 @@ def _seeds(tables: FolderTables, task: TaskManifest) -> Seeds:
         f"{quoted(str(task.target_col))} AS label, file_row_number AS number FROM read_parquet([{path}], file_row_number = true) "
         f"WHERE {quoted(str(task.target_col))} IS NOT NULL"
     )
-    (num_labels,) = tables.row(f"SELECT count(*) FROM ({chosen})")
+    (num_labels,) = tables.one(f"SELECT count(*) FROM ({chosen})")
     step = -(-num_labels // MAX_LABELS) if num_labels else 1
     # Every step-th by a scrambled number, so that no rhythm of the file is met.
     tables.con.execute(
@@ -97,16 +97,19 @@ def _seeds(tables: FolderTables, task: TaskManifest) -> Seeds:
 
 
 def _one_hop(tables: FolderTables, task: TaskManifest) -> Iterator[tuple[str, str]]:
-    """Yields (table, query of its columns and `seed`) for the entity's row, the rows that it refers to and the latest rows that refer to it."""
+    """Yields (table, query of its columns, the seed as row): the entity rows, those that they refer to, the latest that refer to them."""
     entity_table = str(task.entity_table)
-    yield entity_table, f"SELECT s.seed, e.* FROM seeds s JOIN {view(entity_table)} e ON e.__row = s.entity"
+    yield (
+        entity_table,
+        f"SELECT s.seed AS {tables.row}, e.* EXCLUDE ({tables.row}) FROM seeds s JOIN {view(entity_table)} e ON e.{tables.row} = s.entity",
+    )
     for column, parent in tables.specs[entity_table].fkeys.items():
         time = tables.time(parent, "p")
         before = "" if time is None else f" AND {time} < s.time"
         yield (
             parent,
-            f"SELECT s.seed, p.* FROM seeds s JOIN {view(entity_table)} e ON e.__row = s.entity "
-            f"JOIN {view(parent)} p ON p.__row = e.{quoted(column)}{before}",
+            f"SELECT s.seed AS {tables.row}, p.* EXCLUDE ({tables.row}) FROM seeds s JOIN {view(entity_table)} e ON e.{tables.row} = s.entity "
+            f"JOIN {view(parent)} p ON p.{tables.row} = e.{quoted(column)}{before}",
         )
     for child, spec in tables.specs.items():
         for column, parent in spec.fkeys.items():
@@ -115,16 +118,20 @@ def _one_hop(tables: FolderTables, task: TaskManifest) -> Iterator[tuple[str, st
             key, time = quoted(column), tables.time(child)
             of_seeds = f"{view(child)} WHERE {key} IN (SELECT entity FROM seeds)"
             if time is not None and task.time_col:
-                latest = f"SELECT {key} AS entity, {time} AS time, max(__row) AS row FROM {of_seeds} AND {time} IS NOT NULL GROUP BY ALL"
+                latest = f"SELECT {key} AS entity, {time} AS time, max({tables.row}) AS row FROM {of_seeds} AND {time} IS NOT NULL GROUP BY ALL"
                 picked = f"SELECT s.seed, l.row FROM seeds s ASOF JOIN ({latest}) l ON s.entity = l.entity AND s.time > l.time"
             elif time is None and all(
                 tables.specs[other].time_col is None for c, other in spec.fkeys.items() if c != column
             ):
-                latest = f"SELECT {key} AS entity, max(__row) AS row FROM {of_seeds} GROUP BY ALL"
+                latest = f"SELECT {key} AS entity, max({tables.row}) AS row FROM {of_seeds} GROUP BY ALL"
                 picked = f"SELECT s.seed, l.row FROM seeds s JOIN ({latest}) l ON s.entity = l.entity"
             else:  # its rows are dated by another parent
                 continue
-            yield child, f"SELECT picked.seed, c.* FROM ({picked}) picked JOIN {view(child)} c ON c.__row = picked.row"
+            yield (
+                child,
+                f"SELECT picked.seed AS {tables.row}, c.* EXCLUDE ({tables.row}) FROM ({picked}) picked "
+                f"JOIN {view(child)} c ON c.{tables.row} = picked.row",
+            )
 
 
 def _values(tables: FolderTables, column: str, kind: pa.DataType, relation: str) -> NDArray[np.int64]:
@@ -136,7 +143,7 @@ def _values(tables: FolderTables, column: str, kind: pa.DataType, relation: str)
     else:
         value = f"CAST({name} AS DOUBLE)" if is_number else f"hash({name})"
     found = tables.con.execute(
-        f"SELECT {value} AS value, {name} IS NULL AS is_null FROM seeds s LEFT JOIN ({relation}) r ON r.seed = s.seed ORDER BY s.seed"
+        f"SELECT {value} AS value, {name} IS NULL AS is_null FROM seeds s LEFT JOIN ({relation}) r ON r.{tables.row} = s.seed ORDER BY s.seed"
     ).fetchnumpy()
     is_null = np.asarray(found["is_null"], dtype=bool)
     values = np.ma.getdata(found["value"])

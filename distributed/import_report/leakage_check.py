@@ -15,11 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from pathlib import Path
 
-from relbench.manifest import DatasetManifest, TaskManifest
+from relbench.manifest import TaskManifest
 
-from distributed.import_report.folder_tables import opened_tables
+from distributed.import_report.folder_tables import FolderTables
 from distributed.import_report.key_order import keys_to_later_rows
 from distributed.import_report.label_columns import columns_that_tell_labels
 from distributed.import_report.overwritten_columns import overwritten_columns
@@ -30,28 +29,25 @@ from rdl_core.database.table_settings import read_table_settings
 
 
 def check_leakage(
-    folder: Path, manifest: DatasetManifest, tables: Mapping[str, TableReport], tasks: Iterable[TaskManifest] = ()
+    opened: FolderTables, tables: Mapping[str, TableReport], tasks: Iterable[TaskManifest] = ()
 ) -> tuple[Finding, ...]:
     """Returns the findings of a written folder, one per kind and column.
 
     Args:
-        folder: The dataset folder; label files of `tasks` lie in it.
-        manifest: Its manifest.
+        opened: The folder's tables; label files of `tasks` and settings.yaml lie beside them.
         tables: Their reports, which hold the later times.
         tasks: Tasks whose train labels columns are tried on.
     """
     findings = [_later_time(name, column, table) for name, table in tables.items() for column in table.later_times]
-    with opened_tables(folder, manifest) as opened:
-        for name in manifest.tables:
-            findings += columns_of_recent_rows(opened, name)
-            findings += overwritten_columns(opened, name)
-        findings += keys_to_later_rows(opened)
-        for task in tasks:
-            findings += columns_that_tell_labels(opened, task)
-    settings = read_table_settings(folder, manifest)
+    for name in opened.manifest.tables:
+        findings += columns_of_recent_rows(opened, name)
+        findings += overwritten_columns(opened, name)
+    findings += keys_to_later_rows(opened)
+    for task in tasks:
+        findings += columns_that_tell_labels(opened, task)
     settled = {
         (name, column)
-        for name, table in settings.items()
+        for name, table in read_table_settings(opened.folder, opened.manifest).items()
         for column in (*table.known_from, *table.known_from.values(), table.valid_to)
     }
     return tuple(finding for finding in findings if (finding.table, finding.column) not in settled)

@@ -33,7 +33,7 @@ def overwritten_columns(tables: FolderTables, table: str) -> Iterator[Finding]:
         found = pattern.search(snake_case(column)) if applies else None
         if found is None:
             continue
-        (num_filled,) = tables.row(f"SELECT count({quoted(column)}) FROM {view(table)}")
+        (num_filled,) = tables.one(f"SELECT count({quoted(column)}) FROM {view(table)}")
         if not num_filled:
             continue
         yield Finding(

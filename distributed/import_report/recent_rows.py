@@ -61,12 +61,12 @@ def columns_of_recent_rows(tables: FolderTables, table: str) -> Iterator[Finding
     columns = [field.name for field in tables.schemas[table] if field.name not in (spec.pkey, spec.time_col)]
     if time is None or not columns:
         return
-    (num_rows,) = tables.row(f"SELECT count({time}) FROM {view(table)}")
+    (num_rows,) = tables.one(f"SELECT count({time}) FROM {view(table)}")
     num_cuts = int(math.log2(num_rows / MIN_ROWS)) if num_rows >= 2 * MIN_ROWS else 0
     if not num_cuts:
         return
     quantiles = ", ".join(str(1 - 0.5**k) for k in range(1, num_cuts + 1))
-    (cuts,) = tables.row(f"SELECT quantile_disc({time}, [{quantiles}]) FROM {view(table)} WHERE {time} IS NOT NULL")
+    (cuts,) = tables.one(f"SELECT quantile_disc({time}, [{quantiles}]) FROM {view(table)} WHERE {time} IS NOT NULL")
     for start in range(0, len(columns), COLUMNS_AT_A_TIME):
         yield from _of_columns(tables, table, time, columns[start : start + COLUMNS_AT_A_TIME], cuts)
 
@@ -79,16 +79,16 @@ def _of_columns(
     # One thread's order of rows: a tie between two most frequent values must not depend on the machine.
     tables.con.execute(
         f"CREATE OR REPLACE TEMP TABLE newest AS SELECT {newest} FROM (SELECT * FROM {view(table)} "
-        f"WHERE {time} IS NOT NULL ORDER BY {time} DESC, __row DESC LIMIT {NEWEST_ROWS})"
+        f"WHERE {time} IS NOT NULL ORDER BY {time} DESC, {tables.row} DESC LIMIT {NEWEST_ROWS})"
     )
-    values = dict(zip(columns, tables.row("SELECT * FROM newest"), strict=True))
+    values = dict(zip(columns, tables.one("SELECT * FROM newest"), strict=True))
     bucket = " + ".join(f"CAST({time} > TIMESTAMP '{cut}' AS INTEGER)" for cut in cuts)
     counts = ", ".join(
         f"count(*) - count(t.{quoted(c)}), count(*) FILTER (t.{quoted(c)} = newest.{quoted(c)})" for c in columns
     )
     found = tables.rows(
-        f"SELECT {bucket} AS bucket, count(*), approx_count_distinct({time}), {counts} FROM {view(table)} t, newest "
-        f"WHERE {time} IS NOT NULL GROUP BY bucket ORDER BY bucket"
+        f"SELECT {bucket}, count(*), approx_count_distinct({time}), {counts} FROM {view(table)} t, newest "
+        f"WHERE {time} IS NOT NULL GROUP BY 1 ORDER BY 1"
     )
     for number, column in enumerate(columns):
         buckets = [(row[0], row[1], row[2], row[3 + 2 * number]) for row in found]

@@ -148,6 +148,24 @@ class TaskLabels:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RowsOverTime:
+    """Rows per table in equal spans of time.
+
+    Args:
+        start_s: UNIX seconds of the first span's start; `bin_s` is the length of one.
+        counts: Rows per span, by table with a time.
+        num_outside: Rows before the first or after the last span.
+    """
+
+    start_s: int
+    bin_s: int
+    val_timestamp_s: int
+    test_timestamp_s: int
+    counts: dict[str, tuple[int, ...]]
+    num_outside: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportReport:
     """One import.
 
@@ -171,6 +189,7 @@ class ImportReport:
     labels: dict[str, TaskLabels] = field(default_factory=dict)
     label_findings: tuple[Finding, ...] = ()
     proposal: Proposal | None = None
+    rows_over_time: RowsOverTime | None = None
     wall_s: float = 0.0
     is_reused: bool = False
 

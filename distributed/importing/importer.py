@@ -24,8 +24,8 @@ import duckdb
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
 from distributed.files.folder_source import FolderSource
-from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
-from distributed.import_report.leakage_check import check_leakage, leak_lines
+from distributed.import_report.html_page import write_page
+from distributed.import_report.inspection import inspect_folder
 from distributed.import_report.report import ImportReport
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.inferred_schema import InferredSchema, declared_schemas, inferred_schema, propose, settled
@@ -33,6 +33,7 @@ from distributed.importing.key_times import key_time_note, key_times, time_besid
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of, with_late_keys
 from distributed.importing.report import (
+    accepted_keys,
     read_report,
     table_lines,
     table_report,
@@ -97,7 +98,9 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     identity = _identity(config, source)
     if config.out.exists():
         report = read_report(config.out, identity)
-        say(f"{config.out}: already imported from {source.display}; nothing to do")
+        say(
+            f"{config.out}: already imported from {source.display}; nothing to do; {report.page.name} tells what it holds"
+        )
         for line in report.warnings:
             say(line)
         return dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
@@ -119,7 +122,9 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
         return report
 
     report = read_whole(read, say)
-    say(f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s")
+    say(
+        f"{config.out}: {sum(t.num_rows for t in report.tables.values()):,} rows in {report.wall_s:.1f} s; {report.page}"
+    )
     return report
 
 
@@ -215,23 +220,24 @@ def _import(
     for line in [*table_lines(tables), *notes]:
         say(line)
     num_labels = write_tasks(tasks, folder)
-    labels = labels_of_tasks(tasks.values(), folder)
-    of_labels = tuple(label_findings(labels))
-    leaks = check_leakage(folder, manifest, tables, tasks.values())
-    warnings = (*leak_lines(leaks), *(finding.line for finding in of_labels))
-    for line in [*label_lines(labels), *warnings]:
+    seen = inspect_folder(folder, manifest, tables, tasks.values())
+    for line in seen.lines:
         say(line)
-    return ImportReport(
+    report = ImportReport(
         manifest=config.out / "manifest.yaml",
         tables=tables,
         tasks=num_labels,
         notes=tuple(notes),
-        warnings=warnings,
-        leaks=leaks,
-        labels=labels,
-        label_findings=of_labels,
+        warnings=seen.warnings,
+        keys=accepted_keys(plans),
+        leaks=seen.leaks,
+        labels=seen.labels,
+        label_findings=seen.label_findings,
+        rows_over_time=seen.rows_over_time,
         proposal=inferred.proposal,
     )
+    write_page(folder / report.page.name, report, manifest)
+    return report
 
 
 def _write_tables(

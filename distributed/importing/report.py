@@ -13,8 +13,10 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from distributed.import_report.report import ImportReport, LaterTimes, TableReport
+from distributed.import_report.inspection import nulls_per_column
+from distributed.import_report.report import ColumnReport, ImportReport, KeyReport, LaterTimes, TableReport
 from distributed.importing.keys import KeyCounts, OrderedTable
+from distributed.schema.table_plan import TablePlan
 from rdl_core.config import decode
 
 
@@ -34,7 +36,36 @@ def table_report(
         left_out=plan.left_out,
         later_times=later_times,
         unselected_fkeys=counts.unselected,
+        columns=_column_reports(table, folder / "db" / f"{plan.name}.parquet"),
     )
+
+
+def _column_reports(table: OrderedTable, path: Path) -> dict[str, ColumnReport]:
+    kinds, declared = table.kinds, table.plan.columns
+    types, nulls = pq.read_schema(path), nulls_per_column(path)
+    reports = {}
+    for name in types.names:
+        source = str(table.time_col) if name == table.time_out else name
+        is_key = name == table.plan.pkey_out or name in {link.out_column for link in table.plan.links}
+        is_read = not is_key and kinds.get(source, declared.get(source)) != declared.get(source)
+        reports[name] = ColumnReport(
+            kind="row number" if is_key else str(types.field(name).type),
+            num_null=nulls[name],
+            evidence=f"{declared[source]} in the source, all values read as {kinds[source]}" if is_read else "",
+            renamed_from=source if source != name else None,
+        )
+    return reports
+
+
+def accepted_keys(plans: Mapping[str, TablePlan]) -> tuple[KeyReport, ...]:
+    """Returns the primary and foreign keys that an import follows."""
+    keys = [KeyReport(table=name, columns=plan.pkey_cols) for name, plan in plans.items() if plan.pkey_cols]
+    keys += [
+        KeyReport(table=name, columns=link.columns, parent=link.parent, parent_columns=link.parent_columns)
+        for name, plan in plans.items()
+        for link in plan.links
+    ]
+    return tuple(keys)
 
 
 def table_lines(tables: Mapping[str, TableReport]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest
 
+from distributed.import_report.folder_tables import opened_tables
 from distributed.import_report.leakage_check import check_leakage
 from distributed.import_report.report import Finding
 
@@ -104,7 +105,8 @@ def findings(
 ) -> list[Finding]:
     """Returns what the leakage check finds."""
     manifest = write(folder, tables, train, specs)
-    return list(check_leakage(folder, manifest, {}, [about or task()] if train is not None else ()))
+    with opened_tables(folder, manifest) as opened:
+        return list(check_leakage(opened, {}, [about or task()] if train is not None else ()))
 
 
 def places(found: Sequence[Finding]) -> list[tuple[str, str]]:

@@ -133,8 +133,9 @@ def execute(url: str, script: str) -> None:
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    """Returns the bytes of all files of an import but its report, which holds times of the clock."""
-    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "import.json"]
+    """Returns the bytes of all files of an import but its report, which holds times of the clock and types of the source."""
+    reports = ("import.json", "report.html")
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name not in reports]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
 
 
