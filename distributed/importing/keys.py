@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from distributed.importing.orphans import Orphans, refuse_orphans
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
 from distributed.schema.source_table import Kind
@@ -154,7 +155,7 @@ def _count(
     dangling: Literal["error", "null"],
 ) -> None:
     """Adds the null keys of one foreign key, the dangling ones, and those of parents that --where leaves out to `counts`."""
-    plan, row_col = table.plan, f"o.{quoted(table.plan.row_col)}"
+    plan = table.plan
     columns = [f"o.{quoted(column)}" for column in link.columns]
     any_null = " OR ".join(f"{column} IS NULL" for column in columns)
     relation = f"{quoted('ordered_' + plan.name)} o"
@@ -167,18 +168,8 @@ def _count(
         counts.unselected[link.out_column] = num_gone
         lost, num_lost = f"{lost} AND NOT EXISTS ({gone})", num_lost - num_gone
     counts.null[link.out_column], counts.dangling[link.out_column] = nulls, num_lost
-    if not num_lost or dangling == "null":
-        return
-    key = [name for name in plan.order_cols if plan.schema.pkey][:3]
-    shown = ", ".join([row_col, *columns, *(f"o.{quoted(name)}" for name in key)])
-    row = first_row(con, f"SELECT {shown} {lost} ORDER BY {row_col} LIMIT 1")
-    assert row is not None  # num_lost > 0
-    value, of_row = row[1 : 1 + len(columns)], dict(zip(key, row[1 + len(columns) :], strict=True))
-    raise ImportRefused(
-        f"table {plan.name!r}, column {link.shown!r}, row {row[0]} ({of_row}): value "
-        f"{value[0] if len(value) == 1 else value!r} is no {link.parent}.{'+'.join(link.parent_columns)}; {num_lost} of "
-        f"{table.num_rows} rows refer to a missing parent. Add the parents, or pass --dangling null to import these keys as null"
-    )
+    orphans = Orphans(lost=lost, num_lost=num_lost, num_given=table.num_rows - nulls)
+    refuse_orphans(con, table, parent, link, orphans, dangling=dangling)
 
 
 def _refuse_bad_key(

@@ -33,14 +33,14 @@ _STEPS = (
         remedy="take the quotes away",
     ),
     _Step(
-        name="a decimal point in whole numbers",
-        sql="regexp_replace({v}, '^([+-]?\\d+)[.,]0+$', '\\1')",
-        remedy="write whole numbers without the point (pandas: astype('Int64') before to_csv)",
-    ),
-    _Step(
         name="thousands separators",
         sql="CASE WHEN regexp_full_match({v}, '\\d{{1,3}}([,.'' ]\\d{{3}})+') THEN regexp_replace({v}, '[,.'' ]', '', 'g') ELSE {v} END",
         remedy="write the numbers without separators",
+    ),
+    _Step(
+        name="a decimal point in whole numbers",
+        sql="regexp_replace({v}, '^([+-]?\\d+)[.,]0+$', '\\1')",
+        remedy="write whole numbers without the point (pandas: astype('Int64') before to_csv)",
     ),
     _Step(name="upper and lower case", sql="lower({v})", remedy="write both columns in one case"),
     _Step(
@@ -119,9 +119,9 @@ def _compare(con: duckdb.DuckDBPyConnection) -> KeyNotation | None:
     most = _num_found(con, steps)
     if 2 * most <= num_values or most <= as_it_stands:
         return None
-    for step in list(steps):  # what explains nothing is not named
+    for step in reversed(list(steps)):  # what explains nothing is not named
         fewer = [other for other in steps if other is not step]
-        if _num_found(con, fewer) == most:
+        if _num_found(con, fewer) >= most:
             steps = fewer
     written = _written("v.value", steps)
     example = first_row(
