@@ -228,7 +228,8 @@ def _cast(values: pa.Array, target: pa.DataType) -> pa.Array:
     """Casts values exactly; ValueError or ArrowInvalid where one does not fit."""
     kind = values.type
     if pa.types.is_floating(kind) and pa.types.is_integer(target):
-        if pc.any(pc.greater_equal(pc.abs(values), _EXACT)).as_py():
+        values = values.cast(pa.float64())
+        if pc.any(pc.greater_equal(pc.abs(values), float(_EXACT))).as_py():
             raise ValueError("a float beyond 2**53 does not tell neighbouring integers apart")
         return pc.if_else(pc.is_nan(values), None, values).cast(target)
     if pa.types.is_timestamp(kind) and kind.unit == "ns":  # the one cast that may drop digits
