@@ -1,35 +1,42 @@
 """Makes a REG store of a database: statistics, vocabularies and donors of rows up to the cutoff, arrays of all rows.
 
-Promises: a store is made beside its place and renamed, so that it is whole or not there, and an error or Ctrl-C leaves nothing behind; it is named
-by the hash of its source and settings, so that it is made once; the same source gives the same bytes.
+Promises: a store is made beside its place and renamed, so that it is whole or not there; an error or Ctrl-C leaves nothing behind but the vectors of
+texts that took long (`<store>.texts`), from which the next run goes on; what a killed process leaves, the next run removes. A store is named by the
+hash of its source and settings, so that it is made once; the same source gives the same bytes, by any number of threads. Memory: keys and times of
+all rows first (about 60 bytes a row at the peak), then one column for each thread.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
+import os
+import platform
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
+import psutil
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
 from rdl_core.config import StoreConfig
-from rdl_core.database.dataset import check_excluded_columns, read_table
+from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
 from rdl_core.database.table_settings import read_table_settings
 from rdl_core.graph.existence import existence_times
-from rdl_core.graph.features import Arrays, encode
 from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
+from rdl_core.graph.keys import read_keys
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
-from rdl_core.graph.schema import Schema, TableSchema, fit_columns
+from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
-from rdl_core.graph.text_embedding import text_embedder
-from rdl_core.timestamps import seconds_of, to_unix_seconds
+from rdl_core.graph.table_writer import TableWriter
+from rdl_core.graph.text_embedding import KeptTexts, TextEmbedder, text_embedder
+from rdl_core.timestamps import seconds_of
 
 EncodeTables = Callable[[list[tuple[str, NDArray[np.bool_], Path]]], Iterable[TableSchema]]
 
@@ -39,8 +46,10 @@ def materialize(
     stores_dir: Path,
     config: StoreConfig | None = None,
     *,
+    workers: int | None = None,
     encode_tables: EncodeTables | None = None,
     progress: Callable[[str], None] = lambda table: None,
+    advance: Callable[[float], None] = lambda rows: None,
 ) -> Store:
     """Makes the store of a validated dataset, or opens it if it was made before.
 
@@ -48,8 +57,10 @@ def materialize(
         dataset: A dataset from `open_dataset`.
         stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
         config: Settings; None for the defaults.
+        workers: Threads, each of which holds one column in memory; None for as many as processors. The bytes do not depend on them.
         encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
         progress: Called with the name of each finished table.
+        advance: Called with a number of rows, of all tables, whenever a share of the work is done that corresponds to so many.
 
     Raises:
         ValueError: `exclude_columns` names something that is no attribute, so a label's column would stay in.
@@ -60,13 +71,25 @@ def materialize(
     path = Path(stores_dir) / store_name(dataset, config)
     if (path / "store.json").exists():
         return open_store(path)
-    partial = path.with_name(f"{path.name}.partial-{uuid.uuid4().hex[:12]}")  # another process may make the same store
+    _remove_left(path)
+    # Another process may make the same store.
+    partial = path.with_name(f"{path.name}.partial-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}")
+    encode = encode_tables or (lambda work: _encode_tables(dataset, config, work, workers, advance))
     try:
-        _write_store(partial, dataset, config, encode_tables, progress)
+        _write_store(partial, dataset, config, encode, progress)
         _take_place(partial, path)
+        shutil.rmtree(path.with_name(f"{path.name}.texts"), ignore_errors=True)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_store(path)
+
+
+def _remove_left(path: Path) -> None:
+    """Removes what processes of this machine that are no more left of this store."""
+    for partial in path.parent.glob(f"{glob.escape(path.name)}.partial-{glob.escape(platform.node())}-*"):
+        pid = partial.name.split("-")[-2]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def _take_place(partial: Path, path: Path) -> None:
@@ -81,7 +104,7 @@ def _write_store(
     partial: Path,
     dataset: RelBenchDataset,
     config: StoreConfig,
-    encode_tables: EncodeTables | None,
+    encode_tables: EncodeTables,
     progress: Callable[[str], None],
 ) -> None:
     (partial / "graph").mkdir(parents=True)
@@ -92,8 +115,10 @@ def _write_store(
         folder = partial / "tables" / str(number)
         folder.mkdir(parents=True)
         work.append((table, graph.table_time(table) <= cutoff_s, folder))
-    if encode_tables is None:
-        encode_tables = lambda items: (encode_table(dataset, config, *item) for item in items)  # noqa: E731
+    for name, array in graph.arrays().items():
+        np.save(partial / "graph" / f"{name}.npy", array)
+    node_types, edge_types = graph.node_types, graph.edge_types
+    del graph  # topology and cells are not in memory at the same time
     tables = {}
     for table_schema in encode_tables(work):
         tables[table_schema.name] = table_schema
@@ -104,22 +129,20 @@ def _write_store(
             f"the cells of {', '.join(missing)} were written where this process cannot see them; "
             f"put {partial.parent} on storage that every node shares"
         )
-    for name, array in graph.arrays().items():
-        np.save(partial / "graph" / f"{name}.npy", array)
     schema = Schema(
         database=dataset.manifest.name,
         cutoff_s=cutoff_s,
         text_embedder=config.text_embedder,
         timeless_rows=config.timeless_rows,
-        tables={table: tables[table] for table in graph.node_types},
+        tables={table: tables[table] for table in node_types},
     )
-    _describe(partial, schema, graph, late, dataset, config)
+    _describe(partial, schema, edge_types, late, dataset, config)
 
 
 def encode_table(
     dataset: RelBenchDataset, config: StoreConfig, table: str, visible: NDArray[np.bool_], folder: Path
 ) -> TableSchema:
-    """Fits and writes one table, which is the unit of parallel work.
+    """Fits and writes one table, which is the unit of work on several nodes.
 
     Args:
         dataset: A validated dataset.
@@ -128,24 +151,76 @@ def encode_table(
         visible: bool [rows], rows up to the cutoff.
         folder: Folder for the arrays.
     """
-    spec = dataset.manifest.tables[table]
-    data = read_table(dataset, table)
-    excluded = {c.removeprefix(f"{table}.") for c in config.exclude_columns if c.startswith(f"{table}.")}
-    columns, left_out = fit_columns(data, visible, {spec.pkey, *spec.fkeys} - {None} | excluded)
+    (schema,) = _encode_tables(dataset, config, [(table, visible, folder)], 1, lambda rows: None)
+    return schema
+
+
+def _encode_tables(
+    dataset: RelBenchDataset,
+    config: StoreConfig,
+    work: list[tuple[str, NDArray[np.bool_], Path]],
+    workers: int | None,
+    advance: Callable[[float], None],
+) -> Iterator[TableSchema]:
+    """Fits and writes tables, the columns of all of them by the same threads; yields each table's schema when it is written."""
     embedder = text_embedder(config.text_embedder)
-    columns = tuple(dataclasses.replace(c, channels=embedder.channels) if c.stype == "text" else c for c in columns)
-    schema = TableSchema(
-        name=table,
-        num_rows=data.num_rows,
-        num_rows_up_to_cutoff=int(visible.sum()),
+    threads = ThreadPoolExecutor(workers or os.cpu_count())
+    try:
+        writers = [_started(dataset, config, *item, embedder, threads, advance) for item in work]
+        for writer in writers:
+            yield _written(dataset, config, writer)
+    finally:
+        threads.shutdown(cancel_futures=True)  # waits for the columns that are being written
+
+
+def _started(
+    dataset: RelBenchDataset,
+    config: StoreConfig,
+    table: str,
+    visible: NDArray[np.bool_],
+    folder: Path,
+    embedder: TextEmbedder,
+    threads: Executor,
+    advance: Callable[[float], None],
+) -> TableWriter:
+    spec = dataset.manifest.tables[table]
+    writer = TableWriter(
+        dataset.db_dir / f"{table}.parquet",
+        table,
+        keys={spec.pkey, *spec.fkeys, *_excluded(config, table)},
+        visible=visible,
+        folder=folder,
+        texts=KeptTexts(embedder, _kept_texts(folder)),
+        threads=threads,
+        advance=advance,
+    )
+    writer.start()
+    return writer
+
+
+def _written(dataset: RelBenchDataset, config: StoreConfig, writer: TableWriter) -> TableSchema:
+    columns, left_out = writer.finish()
+    spec, excluded = dataset.manifest.tables[writer.table], _excluded(config, writer.table)
+    return TableSchema(
+        name=writer.table,
+        num_rows=len(writer.visible),
+        num_rows_up_to_cutoff=int(writer.visible.sum()),
         pkey_col=spec.pkey,
         time_col=spec.time_col,
         fkey_col_to_pkey_table=dict(spec.fkeys),
         columns=columns,
-        left_out=left_out | dict.fromkeys(sorted(excluded), "excluded by the settings"),
+        left_out=left_out | dict.fromkeys(excluded, "excluded by the settings"),
     )
-    _write_arrays(folder, encode(data, schema, visible, embedder))
-    return schema
+
+
+def _excluded(config: StoreConfig, table: str) -> list[str]:
+    return sorted({c.removeprefix(f"{table}.") for c in config.exclude_columns if c.startswith(f"{table}.")})
+
+
+def _kept_texts(folder: Path) -> Path | None:
+    """Returns where the vectors of a store's texts are kept until it is done, given a table's folder in it; None for a folder elsewhere."""
+    store, partial, _ = folder.parents[1].name.partition(".partial-")
+    return folder.parents[1].with_name(f"{store}.texts") if partial else None
 
 
 def store_name(dataset: RelBenchDataset, config: StoreConfig) -> str:
@@ -167,37 +242,6 @@ def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
     return digest.hexdigest()
 
 
-@dataclasses.dataclass(frozen=True)
-class Keys:
-    """Keys and times of a database, of all rows.
-
-    Args:
-        num_rows: Rows per table.
-        parents: Parent rows per key, int32 [child rows], -1 for null.
-        own_times: UNIX seconds per table with a time column, int64 [rows].
-    """
-
-    num_rows: dict[str, int]
-    parents: dict[EdgeType, NDArray[np.int32]]
-    own_times: dict[str, NDArray[np.int64]]
-
-
-def read_keys(dataset: RelBenchDataset) -> Keys:
-    """Reads the key and time columns of a dataset."""
-    num_rows: dict[str, int] = {}
-    parents: dict[EdgeType, NDArray[np.int32]] = {}
-    own_times: dict[str, NDArray[np.int64]] = {}
-    for table, spec in dataset.manifest.tables.items():
-        needed = [*spec.fkeys, *([spec.time_col] if spec.time_col else [])]
-        data = read_table(dataset, table, columns=needed or None)
-        num_rows[table] = data.num_rows
-        for fkey_col, parent_table in spec.fkeys.items():
-            parents[table, fkey_col, parent_table] = _parent_rows(data.column(fkey_col))
-        if spec.time_col:
-            own_times[table] = to_unix_seconds(data.column(spec.time_col), round_up=True)
-    return Keys(num_rows, parents, own_times)
-
-
 def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> tuple[RelationalEntityGraph, list[LateKey]]:
     """Returns the graph, and the keys that are, or may be, filled in later."""
     keys = read_keys(dataset)
@@ -215,30 +259,17 @@ def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> tuple[Rela
     return graph, late
 
 
-def _parent_rows(column: pa.ChunkedArray) -> NDArray[np.int32]:
-    values = column.to_numpy()
-    missing = np.isnan(values) if values.dtype.kind == "f" else np.zeros(len(values), bool)
-    if values.dtype == object:
-        missing, values = np.array([v is None for v in values]), np.array([0 if v is None else v for v in values])
-    return np.where(missing, -1, np.nan_to_num(values)).astype(np.int32)
-
-
-def _write_arrays(folder: Path, arrays: Arrays) -> None:
-    for name, array in arrays.items():
-        np.save(folder / f"{name}.npy", array)
-
-
 def _describe(
     path: Path,
     schema: Schema,
-    graph: RelationalEntityGraph,
+    edge_types: Sequence[EdgeType],
     late: list[LateKey],
     dataset: RelBenchDataset,
     config: StoreConfig,
 ) -> None:
     about = {
         "config": dataclasses.asdict(config),
-        "edge_types": [list(e) for e in graph.edge_types],
+        "edge_types": [list(e) for e in edge_types],
         "test_timestamp_s": seconds_of(dataset.test_timestamp),
         "schema": schema.to_json(),
     }

@@ -1,18 +1,28 @@
 """Embedders, which turn text columns into vectors, once per distinct string.
 
 Promises: an embedder is deterministic and needs nothing of the database, so it cannot leak. The default, hashed character n-grams, needs no
-download and no fitting; a sentence-transformers model is used by name when the `text` extra is installed.
+download and no fitting; a sentence-transformers model is used by name when the `text` extra is installed. The vectors that a killed run had embedded
+are found again by the embedder's name and the very texts (`KeptTexts`); what is embedded faster than it is read back is not kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 SENTENCE_TRANSFORMER_PREFIX = "sentence-transformers:"
+CHUNK_TEXTS = 4096
+"""Texts that are embedded, and kept, together."""
+WORTH_KEEPING_S = 0.5
+"""A chunk that took less is embedded again."""
 
 
 class TextEmbedder(Protocol):
@@ -86,3 +96,55 @@ def text_embedder(name: str) -> TextEmbedder:
     if name.startswith(SENTENCE_TRANSFORMER_PREFIX) and argument:
         return SentenceTransformerEmbedder(argument)
     raise ValueError(f"unknown text embedder {name!r}; use 'hashed-ngram:128' or 'sentence-transformers:MODEL'")
+
+
+class KeptTexts:
+    """Embeds texts, or finds their vectors in a folder, where each file is whole or not there.
+
+    Args:
+        embedder: The embedder.
+        folder: Where vectors are kept; None keeps nothing.
+    """
+
+    def __init__(self, embedder: TextEmbedder, folder: Path | None) -> None:
+        self.embedder, self.folder = embedder, folder
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Returns float32 [texts, channels]."""
+        if self.folder is None:
+            return self.embedder.embed(texts)
+        path = self.folder / f"{self._digest(texts)}.npy"
+        try:
+            return np.asarray(np.load(path))
+        except FileNotFoundError:
+            pass
+        begun = time.perf_counter()
+        vectors = self.embedder.embed(texts)
+        if time.perf_counter() - begun >= WORTH_KEEPING_S:
+            self._keep(path, vectors)
+        return vectors
+
+    def _digest(self, texts: Sequence[str]) -> str:
+        digest = hashlib.sha256(f"{self.embedder.name}\0{len(texts)}\0".encode())
+        for text in texts:
+            data = text.encode()
+            digest.update(len(data).to_bytes(8, "little") + data)
+        return digest.hexdigest()
+
+    def _keep(self, path: Path, vectors: NDArray[np.float32]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f"{path.stem}.{uuid.uuid4().hex[:12]}.partial")  # another process may embed the same
+        try:
+            with partial.open("wb") as file:
+                np.save(file, vectors)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def chunks_of(num_texts: int) -> Iterator[tuple[int, int]]:
+    """Yields (begin, end) of chunks of texts; the same texts come in the same chunks in every run."""
+    for begin in range(0, num_texts, CHUNK_TEXTS):
+        yield begin, min(begin + CHUNK_TEXTS, num_texts)
