@@ -232,8 +232,8 @@ def _first_of_most_frequent(keys: NDArray, distinct: pa.Array | None) -> NDArray
         first = _first_places(keys, values[chosen], len(chosen))
         tied = np.flatnonzero(counts == least)
         first_tied = _first_places(keys, values[tied], MAX_DONORS - len(chosen))
-        earliest = np.argsort(np.where(first_tied < 0, len(keys), first_tied), kind="stable")
-        earliest = earliest[: MAX_DONORS - len(chosen)]
+        found = np.flatnonzero(first_tied >= 0)
+        earliest = found[np.argsort(first_tied[found])][: MAX_DONORS - len(chosen)]
         chosen, first = np.append(chosen, tied[earliest]), np.append(first, first_tied[earliest])
     return first[np.lexsort((first, -counts[chosen]))]
 
@@ -241,16 +241,16 @@ def _first_of_most_frequent(keys: NDArray, distinct: pa.Array | None) -> NDArray
 def _first_places(keys: NDArray, sought: NDArray, num_wanted: int) -> NDArray[np.int64]:
     """Returns where each of `sought` (ascending) comes first; -1 where that is after the block in which the first `num_wanted` of them are found."""
     first = np.full(len(sought), -1, np.int64)
-    num_found = 0
-    for begin in range(0, len(keys), BATCH_ROWS):
-        if num_found >= num_wanted:
-            break
-        block = keys[begin : begin + BATCH_ROWS]
+    num_found = begin = 0
+    block_rows = min(2 * MAX_DONORS, BATCH_ROWS)  # often enough, and each key is a search
+    while begin < len(keys) and num_found < num_wanted:
+        block = keys[begin : begin + block_rows]
         at = np.minimum(np.searchsorted(sought, block), len(sought) - 1)
         places = np.flatnonzero((sought[at] == block) & (first[at] < 0))
         found, place = np.unique(at[places], return_index=True)
         first[found] = begin + places[place]
         num_found += len(found)
+        begin, block_rows = begin + len(block), BATCH_ROWS
     return first
 
 
