@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from distributed.commands.progress import materializing
 from distributed.commands.shared_options import StoreOptions
-from distributed.console import bar, say
+from distributed.console import say
 from distributed.runs.folder import Run
 from distributed.runs.folder import open_run as open_run_folder
 from rdl_core.config import PretrainingConfig
@@ -126,19 +127,11 @@ def open_store(
 
         start_ray(0, workers)
         return materialize_in_parallel(dataset, Path(stores_dir), options.store, data=data, progress=say)
-    with bar() as progress:
-        task = progress.add_task("materializing", total=len(dataset.manifest.tables), text="")
-
-        def show(table: str) -> None:
-            progress.update(task, advance=1, text=table)
-
+    with materializing(dataset) as (show, advance):
         if is_url:
             cache = FolderCache(directory=options.cache_dir)
-            store = materialize_at_url(dataset, stores_dir, options.store, cache, progress=show)
-        else:
-            store = materialize(dataset, Path(stores_dir), options.store, progress=show)
-        progress.update(task, completed=len(store.schema.tables), text=store.path.name)
-    return store
+            return materialize_at_url(dataset, stores_dir, options.store, cache, progress=show, advance=advance)
+        return materialize(dataset, Path(stores_dir), options.store, progress=show, advance=advance)
 
 
 def with_samples_for(config: PretrainingConfig, workers: int) -> PretrainingConfig:

@@ -38,6 +38,11 @@ from rdl_core.graph.table_writer import TableWriter
 from rdl_core.graph.text_embedding import KeptTexts, TextEmbedder, text_embedder
 from rdl_core.timestamps import seconds_of
 
+COLUMNS_BYTES = 1_500_000_000
+"""Memory for the columns that threads hold at a time, unless the number of threads is given."""
+COLUMN_ROW_BYTES = 40
+"""Bytes a row of one column takes while it is encoded, sorts and counts included."""
+
 EncodeTables = Callable[[list[tuple[str, NDArray[np.bool_], Path]]], Iterable[TableSchema]]
 
 
@@ -57,7 +62,8 @@ def materialize(
         dataset: A dataset from `open_dataset`.
         stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
         config: Settings; None for the defaults.
-        workers: Threads, each of which holds one column in memory; None for as many as processors. The bytes do not depend on them.
+        workers: Threads, each of which holds one column in memory; None for as many as processors and COLUMNS_BYTES allow. No byte of the store
+            depends on them.
         encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
         progress: Called with the name of each finished table.
         advance: Called with a number of rows, of all tables, whenever a share of the work is done that corresponds to so many.
@@ -164,13 +170,18 @@ def _encode_tables(
 ) -> Iterator[TableSchema]:
     """Fits and writes tables, the columns of all of them by the same threads; yields each table's schema when it is written."""
     embedder = text_embedder(config.text_embedder)
-    threads = ThreadPoolExecutor(workers or os.cpu_count())
+    threads = ThreadPoolExecutor(workers or _num_threads(max(len(visible) for _, visible, _ in work)))
     try:
         writers = [_started(dataset, config, *item, embedder, threads, advance) for item in work]
         for writer in writers:
             yield _written(dataset, config, writer)
     finally:
         threads.shutdown(cancel_futures=True)  # waits for the columns that are being written
+
+
+def _num_threads(max_rows: int) -> int:
+    """Returns as many threads as there are processors, but no more than columns of the largest table fit into COLUMNS_BYTES."""
+    return max(1, min(os.cpu_count() or 1, COLUMNS_BYTES // (COLUMN_ROW_BYTES * max(max_rows, 1))))
 
 
 def _started(
