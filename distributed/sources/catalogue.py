@@ -12,6 +12,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import sqlalchemy as sa
+
 from distributed.schema.source_table import ForeignKey, Kind, SourceTable, TextTypes
 
 Convert = Callable[[Any], Any]
@@ -172,6 +174,12 @@ def with_keys(table: SqlTable, referenced: Collection[str]) -> SqlTable:
         name: column.as_key if name in keys and column.as_key else column for name, column in table.columns.items()
     }
     return replace(table, columns=columns)
+
+
+def sql_name(connection: sa.Connection, name: str) -> str:
+    """Returns a quoted name for literal SQL; SQLAlchemy's own has its percent signs doubled for some drivers, and literals double them again."""
+    mark = connection.dialect.identifier_preparer.initial_quote
+    return mark + name.replace(mark, 2 * mark) + mark
 
 
 def spelled_as_parent(parent: str, column: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted, spelled_as_parent
+from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted, spelled_as_parent, sql_name
 from distributed.sources.wide_integers import MAX_EXACT_DIGITS, wide_integer
 
 _SYSTEM = ("mysql", "information_schema", "performance_schema", "sys")
@@ -158,9 +158,8 @@ class _Reader:
             link = self._fkey(key)
             parent = self.columns.get((link.parent_schema, link.parent), {}).get(link.parent_columns[0])
             if link.columns == (column.name,) and parent is not None and parent.is_compared_loosely:
-                quote = self.connection.dialect.identifier_preparer.quote_identifier
-                relation = f"{quote(link.parent_schema)}.{quote(link.parent)}"
-                return replace(found, select=spelled_as_parent(relation, quote(parent.name)))
+                relation = f"{sql_name(self.connection, link.parent_schema)}.{sql_name(self.connection, link.parent)}"
+                return replace(found, select=spelled_as_parent(relation, sql_name(self.connection, parent.name)))
         return found
 
     def _truth(self, table: sa.TableClause, column: SqlColumn) -> SqlColumn:

@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from distributed.sources.catalogue import SqlColumn, SqlTable
+from distributed.sources.catalogue import SqlColumn, SqlTable, sql_name
 
 _FIRST_ROWS = 1_000
 _BLOCK_BYTES = 1 << 26
@@ -57,10 +57,11 @@ class RowStream:
         )
 
     def _query(self) -> sa.Select[Any]:
-        quote = self.connection.dialect.identifier_preparer.quote_identifier
         # The driver's own values: SQLAlchemy's conversions would fail on odd SQLite values without naming the row.
         selected: list[sa.ColumnElement[Any]] = [
-            sa.literal_column((column.select or "{}").replace("{}", f"t.{quote(column.name)}")).label(f"c{number}")
+            sa.literal_column(
+                (column.select or "{}").replace("{}", f"t.{sql_name(self.connection, column.name)}")
+            ).label(f"c{number}")
             for number, column in enumerate(self.columns)
         ]
         relation = sa.table(self.table.name, schema=self.table.schema or None).alias("t")
@@ -68,8 +69,9 @@ class RowStream:
         return query.with_hint(relation, "ONLY", "postgresql") if self.table.only else query
 
     def _by_key(self) -> Iterator[Sequence[Sequence[Any]]]:
-        quote = self.connection.dialect.identifier_preparer.quote_identifier
-        key: sa.ColumnElement[Any] = sa.literal_column(f"t.{quote(self.table.pkey[0])}", sa.BigInteger())
+        key: sa.ColumnElement[Any] = sa.literal_column(
+            f"t.{sql_name(self.connection, self.table.pkey[0])}", sa.BigInteger()
+        )
         query = self._query().add_columns(key.label("last_key")).order_by(key)
         last: int | None = None
         while True:

@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from distributed.schema.source_table import Kind
-from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted, spelled_as_parent
+from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted, spelled_as_parent, sql_name
 
 _STORING = ("fts3", "fts4", "fts5", "rtree", "rtree_i32", "geopoly")
 _TRUTH = {"t": True, "true": True, "f": False, "false": False}
@@ -131,15 +131,19 @@ def _truth(value: Any) -> Any:
 
 def _held(connection: sa.Connection, table: str, names: Sequence[str]) -> dict[str, dict[str, int]]:
     """Returns per column how many values of each storage class it has, and of integers that a float would round."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
     held: dict[str, dict[str, int]] = {}
     for start in range(0, len(names), 100):  # SQLite has at most 2,000 result columns
         part = names[start : start + 100]
         figures = [
-            f"sum(typeof({quote(c)}) = '{storage}')" for c in part for storage in ("integer", "real", "text", "blob")
+            f"sum(typeof({sql_name(connection, c)}) = '{storage}')"
+            for c in part
+            for storage in ("integer", "real", "text", "blob")
         ]
-        figures += [f"sum(typeof({quote(c)}) = 'integer' AND abs({quote(c)} / 2) >= {_EXACT_FLOAT // 2})" for c in part]
-        found = connection.exec_driver_sql(f"SELECT {', '.join(figures)} FROM main.{quote(table)}").one()
+        figures += [
+            f"sum(typeof({sql_name(connection, c)}) = 'integer' AND abs({sql_name(connection, c)} / 2) >= {_EXACT_FLOAT // 2})"
+            for c in part
+        ]
+        found = connection.exec_driver_sql(f"SELECT {', '.join(figures)} FROM main.{sql_name(connection, table)}").one()
         row = [value or 0 for value in found]
         for place, column in enumerate(part):
             integer, real, text, blob = row[4 * place : 4 * place + 4]
@@ -179,7 +183,6 @@ def _has_collation(connection: sa.Connection, table: str, column: str) -> bool:
 
 def _compared_as_declared(connection: sa.Connection, table: SqlTable, tables: dict[str, SqlTable]) -> SqlTable:
     """Returns the table with its references spelled as the tables are, and its foreign keys as their parents spell them (COLLATE NOCASE)."""
-    quote = connection.dialect.identifier_preparer.quote_identifier
     columns, fkeys = dict(table.columns), []
     for key in table.fkeys:
         parent = tables.get(key.parent.casefold())
@@ -194,6 +197,8 @@ def _compared_as_declared(connection: sa.Connection, table: SqlTable, tables: di
         column = columns.get(names[0])
         is_text = len(names) == len(parent_columns) == 1 and column is not None and column.kind == "text"
         if column is not None and is_text and _has_collation(connection, parent.name, parent_columns[0]):
-            select = spelled_as_parent(f"main.{quote(parent.name)}", quote(parent_columns[0]))
+            select = spelled_as_parent(
+                f"main.{sql_name(connection, parent.name)}", sql_name(connection, parent_columns[0])
+            )
             columns[names[0]] = replace(column, select=select)
     return replace(table, columns=columns, fkeys=tuple(fkeys))

@@ -5,131 +5,24 @@ A server that is not installed fails these tests: a tier that skips tells nothin
 
 from __future__ import annotations
 
-import getpass
-import os
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-import sqlalchemy as sa
 
 from distributed.importing.config import ImportConfig
 from distributed.importing.importer import import_database
 from distributed.schema.refusals import ImportRefused
+from tests.distributed.sources.servers import execute
 
 pytestmark = pytest.mark.servers
-START_LIMIT_S = 60.0
 
 
 def config(source: str, out: Path, **options: Any) -> ImportConfig:
     cutoffs = {"val_timestamp": "2020-01-15", "test_timestamp": "2020-02-15"}
     return ImportConfig(source=source, out=out, name="server", **cutoffs, **options)
-
-
-def program(name: str, *folders: str) -> Path:
-    """Returns the path of a server's program; fails the test where it is not installed."""
-    found = [path for folder in folders for path in sorted(Path("/").glob(f"{folder}/{name}"))]
-    found += [Path(path)] if (path := shutil.which(name)) else []
-    if not found:
-        pytest.fail(f"{name} is not installed; on Debian: apt-get install postgresql mariadb-server", pytrace=False)
-    return found[0]
-
-
-def as_user(user: str) -> list[str]:
-    """Returns the prefix of a command that runs as this user: servers refuse to run as root."""
-    return [str(program("runuser")), "-u", user, "--"] if os.geteuid() == 0 else []
-
-
-@pytest.fixture
-def base() -> Iterator[Path]:
-    """A folder for a server's data and socket: not below tmp_path, which is closed to other users and too long for a socket."""
-    folder = Path(tempfile.mkdtemp(prefix="sql-"))
-    yield folder
-    shutil.rmtree(folder)
-
-
-@pytest.fixture
-def postgresql(base: Path) -> Iterator[str]:
-    """The URL of a PostgreSQL server that listens on a socket only."""
-    initdb, pg_ctl = (program(name, "usr/lib/postgresql/*/bin") for name in ("initdb", "pg_ctl"))
-    user = as_user("postgres")
-    if user:
-        shutil.chown(base, "postgres")
-
-    def call(*command: str) -> None:
-        subprocess.run([*user, *command], check=True, stdout=subprocess.DEVNULL, cwd="/", timeout=START_LIMIT_S)
-
-    data, log = str(base / "data"), str(base / "log")
-    call(str(initdb), "-D", data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
-    options = f"-c listen_addresses='' -k {base} -c fsync=off -c timezone=America/New_York"
-    call(str(pg_ctl), "-D", data, "-l", log, "-w", "-o", options, "start")
-    yield f"postgresql+psycopg://tester@/postgres?host={base}"
-    call(str(pg_ctl), "-D", data, "-m", "immediate", "-w", "stop")
-
-
-@pytest.fixture
-def mariadb(base: Path) -> Iterator[str]:
-    """The URL of a MariaDB server that listens on a socket only."""
-    install = program("mariadb-install-db", "usr/bin", "usr/local/*/scripts")
-    server = program("mariadbd", "usr/sbin", "usr/libexec")
-    user = as_user("mysql")
-    if user:
-        shutil.chown(base, "mysql")
-    data, socket = base / "data", base / "socket"
-    owner = "mysql" if user else getpass.getuser()
-    options = [f"--datadir={data}", "--auth-root-authentication-method=normal", "--skip-test-db", f"--user={owner}"]
-    subprocess.run(
-        [*user, str(install), "--no-defaults", *options],
-        check=True,
-        capture_output=True,
-        cwd="/",
-        timeout=START_LIMIT_S,
-    )
-    command = [str(server), "--no-defaults", f"--datadir={data}", f"--socket={socket}", "--skip-networking"]
-    command += [f"--pid-file={base / 'pid'}", "--default-time-zone=-05:00", f"--log-error={base / 'log'}"]
-    with subprocess.Popen([*user, *command], cwd="/") as process:
-        try:
-            give_up_s = time.monotonic() + START_LIMIT_S
-            while not socket.exists():
-                assert process.poll() is None and time.monotonic() < give_up_s, (base / "log").read_text()
-                time.sleep(0.1)
-            url = sa.URL.create(
-                "mysql+pymysql",
-                username="root",
-                database="mysql",
-                query={"unix_socket": str(socket), "charset": "utf8mb4"},
-            )
-            engine = sa.create_engine(url)
-            with engine.begin() as connection:
-                connection.exec_driver_sql("CREATE DATABASE company CHARACTER SET utf8mb4")
-            engine.dispose()
-            yield url.set(database="company").render_as_string(hide_password=False)
-        finally:
-            stop = [
-                str(program("mariadb-admin", "usr/bin")),
-                "--no-defaults",
-                f"--socket={socket}",
-                "-u",
-                "root",
-                "shutdown",
-            ]
-            subprocess.run([*user, *stop], check=True, cwd="/", timeout=START_LIMIT_S)
-
-
-def execute(url: str, script: str) -> None:
-    """Runs the statements of a script, which end with a semicolon at the end of a line."""
-    engine = sa.create_engine(url)
-    with engine.begin() as connection:
-        for statement in script.strip().removesuffix(";").split(";\n"):
-            connection.exec_driver_sql(statement.replace("%", "%%"))
-    engine.dispose()
 
 
 def contents(folder: Path) -> dict[str, bytes]:
