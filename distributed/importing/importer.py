@@ -55,7 +55,8 @@ from distributed.inference.evidence import Proposal
 from distributed.inference.proposal_file import proposal_file, proposal_lines
 from distributed.notations.types import type_expressions
 from distributed.schema.declared_table import DeclaredTable
-from distributed.schema.duckdb_sql import limit_memory, quoted
+from distributed.schema.duckdb_sql import limit_memory, quoted, work_database
+from distributed.schema.engine_errors import told_as_ours
 from distributed.schema.refusals import Refusals
 from distributed.schema.schema_file import read_schema_file
 from distributed.schema.table_plan import TablePlan, plan_tables
@@ -115,7 +116,7 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
             if config.entities is not None:
                 check_sample(config.entities, plans)
             known = settled(config, inferred.proposal)
-            with replace_folder(known.out) as partial:
+            with told_as_ours(known.out), replace_folder(known.out) as partial:
                 report = _import(known, opened, inferred, plans, conditions, tasks, partial, say)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
                 write_import_json(partial / "import.json", identity, report)
@@ -192,7 +193,7 @@ def _import(
     work, notes = folder / "work", [note for plan in plans.values() for note in plan.notes]
     for part in (work, folder / "db", folder / "keys"):
         part.mkdir()
-    with duckdb.connect(str(work / "work.duckdb")) as con:
+    with work_database(work) as con:
         con.execute("SET TimeZone = 'UTC'")
         limit_memory(con, config.memory_bytes, work / "spill")
         ordered = _order(con, config, source, plans, conditions, work, notes)
@@ -245,7 +246,7 @@ def _write_tables(
 ) -> dict[str, KeyCounts]:
     refusals, counts = Refusals(), {}
     for name, table in ordered.items():
-        with refusals.each():
+        with refusals.each(), told_as_ours(folder, name):
             counts[name] = write_table(con, table, ordered, folder, dangling=config.dangling)
     refusals.refuse()
     return counts
@@ -273,7 +274,7 @@ def _order(
         (work / f"{name}.parquet").unlink()
 
     for name, plan in plans.items():
-        with refusals.each():
+        with refusals.each(), told_as_ours(work, name):
             stage(con, source, plan, work)
             table = _typed(con, config, plan, ambiguous, notes)
             if name in conditions:
@@ -283,7 +284,7 @@ def _order(
                 order(table)
     if config.entities is not None and not refusals.problems and not ambiguous:
         for table in sample_entities(con, typed, config.entities, notes).values():
-            with refusals.each():
+            with refusals.each(), told_as_ours(work, table.plan.name):
                 order(table)
     if ambiguous:
         # Taking none would date these rows by their parents, and so show them before they were there.

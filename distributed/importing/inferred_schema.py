@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import duckdb
-
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.staging import stage
 from distributed.inference.column_profile import TypedRows
@@ -21,7 +19,8 @@ from distributed.inference.proposal import accept, infer
 from distributed.inference.proposal_file import proposal_lines
 from distributed.notations.types import type_expressions
 from distributed.schema.declared_table import DeclaredTable
-from distributed.schema.duckdb_sql import limit_memory, quoted
+from distributed.schema.duckdb_sql import limit_memory, quoted, work_database
+from distributed.schema.engine_errors import told_as_ours
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.schema.schema_file import with_declared
 from distributed.schema.source_table import SourceTable
@@ -86,12 +85,12 @@ def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTa
     typed: dict[str, TypedRows] = {}
     with (
         tempfile.TemporaryDirectory(dir=beside, prefix=".inference-") as folder,
-        duckdb.connect(str(Path(folder) / "work.duckdb")) as con,
+        work_database(Path(folder)) as con,
     ):
         con.execute("SET TimeZone = 'UTC'")
         limit_memory(con, config.memory_bytes, Path(folder) / "spill")
         for name, plan in plans.items():
-            with refusals.each():
+            with refusals.each(), told_as_ours(Path(folder), name):
                 stage(con, source, plan, Path(folder))
                 staged, relation = quoted(f"staged_{name}"), quoted(f"typed_{name}")
                 schema = _as_given(config, schemas[name])

@@ -20,6 +20,15 @@ def first_row(con: duckdb.DuckDBPyConnection, query: str) -> tuple[Any, ...] | N
     return rows[0] if rows else None
 
 
+def work_database(folder: Path) -> duckdb.DuckDBPyConnection:
+    """Opens a database for the work in `folder`.
+
+    DuckDB takes what follows a ? in a path for options. Below such a folder, the database is one in memory, which spills to the disk like all else.
+    """
+    path = folder.resolve() / "work.duckdb"
+    return duckdb.connect() if "?" in str(path) else duckdb.connect(str(path))
+
+
 def limit_memory(con: duckdb.DuckDBPyConnection, memory_bytes: int | None, spill: Path) -> None:
     """Bounds a connection's memory; beyond it, sorts, joins and groups spill to the disk, where no limit but the disk's holds.
 
