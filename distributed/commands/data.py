@@ -26,7 +26,7 @@ def run_import(options: Import) -> dict[str, Any]:
         say(f"{config.propose}: written; read it, change it, then import with --schema-file {config.propose}")
         return run.finish({"schema_file": str(config.propose), "proposal": dataclasses.asdict(proposal)})
     report = import_database(config, progress=say)
-    return run.finish({"out": str(options.out), **dataclasses.asdict(report)})
+    return run.finish({"out": str(options.out), **report.as_json()})
 
 
 def run_materialize(options: Materialize) -> dict[str, Any]:

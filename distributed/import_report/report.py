@@ -5,9 +5,9 @@ Every part has a default but what an import cannot lack, so that a report writte
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from distributed.inference.evidence import Proposal
 from rdl_core.database.label_checks import SplitLabels
@@ -24,7 +24,7 @@ FindingKind = Literal[
 """What a finding is: a time after its row's; a column that is null in recent rows, or that holds a value which old rows lack; a name that tells of
 an update in place; a parent dated after its child; a column that determines a task's label; labels too few or too alike."""
 
-KeyOrigin = Literal["declared", "schema file", "inferred"]
+KeyRole = Literal["primary key", "foreign key", "time"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,18 +89,20 @@ class ColumnReport:
 
 @dataclass(frozen=True, kw_only=True)
 class KeyReport:
-    """A primary key (`parent` is None) or foreign key: accepted, or proposed only.
+    """A key or time column: followed by the import, or proposed only.
 
     Args:
-        origin: Who says so.
-        evidence: Why, for an inferred key.
+        parent, parent_columns: Of a foreign key.
+        origin: Declared by the source, the schema file or an option; or inferred from names and values.
+        evidence: Why, for an inferred one.
     """
 
+    role: KeyRole
     table: str
     columns: tuple[str, ...]
     parent: str | None = None
     parent_columns: tuple[str, ...] = ()
-    origin: KeyOrigin = "declared"
+    origin: Literal["declared", "inferred"] = "declared"
     is_accepted: bool = True
     evidence: str = ""
 
@@ -197,3 +199,27 @@ class ImportReport:
     def page(self) -> Path:
         """The page that shows all of this."""
         return self.manifest.with_name("report.html")
+
+    def as_json(self) -> dict[str, Any]:
+        """Returns the report as `--json` prints it: its fields, and rows, nulls, dangling keys and paths at a glance."""
+        folder = self.manifest.parent
+        return {
+            **asdict(self),
+            "rows": {name: table.num_rows for name, table in self.tables.items()},
+            "nulls": {
+                name: {column: found.num_null for column, found in table.columns.items() if found.num_null}
+                for name, table in self.tables.items()
+            },
+            "dangling": {
+                name: {column: number for column, number in table.dangling_fkeys.items() if number}
+                for name, table in self.tables.items()
+            },
+            "paths": {
+                "manifest": str(self.manifest),
+                "report": str(self.page),
+                "import": str(folder / "import.json"),
+                "tables": str(folder / "db"),
+                "keys": str(folder / "keys"),
+                "tasks": str(folder / "tasks") if self.tasks else None,
+            },
+        }

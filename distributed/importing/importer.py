@@ -26,6 +26,7 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 from distributed.files.folder_source import FolderSource
 from distributed.import_report.html_page import write_page
 from distributed.import_report.inspection import inspect_folder
+from distributed.import_report.keys import reported_keys
 from distributed.import_report.report import ImportReport
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.inferred_schema import InferredSchema, declared_schemas, inferred_schema, propose, settled
@@ -33,7 +34,6 @@ from distributed.importing.key_times import key_time_note, key_times, time_besid
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of, with_late_keys
 from distributed.importing.report import (
-    accepted_keys,
     read_report,
     table_lines,
     table_report,
@@ -230,7 +230,7 @@ def _import(
         tasks=num_labels,
         notes=tuple(notes),
         warnings=seen.warnings,
-        keys=accepted_keys(plans),
+        keys=reported_keys(plans, {name: table.time_col for name, table in ordered.items()}, inferred.proposal),
         leaks=seen.leaks,
         labels=seen.labels,
         label_findings=seen.label_findings,

@@ -14,9 +14,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from distributed.import_report.inspection import nulls_per_column
-from distributed.import_report.report import ColumnReport, ImportReport, KeyReport, LaterTimes, TableReport
+from distributed.import_report.report import ColumnReport, ImportReport, LaterTimes, TableReport
 from distributed.importing.keys import KeyCounts, OrderedTable
-from distributed.schema.table_plan import TablePlan
 from rdl_core.config import decode
 
 
@@ -55,17 +54,6 @@ def _column_reports(table: OrderedTable, path: Path) -> dict[str, ColumnReport]:
             renamed_from=source if source != name else None,
         )
     return reports
-
-
-def accepted_keys(plans: Mapping[str, TablePlan]) -> tuple[KeyReport, ...]:
-    """Returns the primary and foreign keys that an import follows."""
-    keys = [KeyReport(table=name, columns=plan.pkey_cols) for name, plan in plans.items() if plan.pkey_cols]
-    keys += [
-        KeyReport(table=name, columns=link.columns, parent=link.parent, parent_columns=link.parent_columns)
-        for name, plan in plans.items()
-        for link in plan.links
-    ]
-    return tuple(keys)
 
 
 def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
