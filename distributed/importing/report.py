@@ -46,11 +46,15 @@ def _column_reports(table: OrderedTable, path: Path) -> dict[str, ColumnReport]:
     for name in types.names:
         source = str(table.time_col) if name == table.time_out else name
         is_key = name == table.plan.pkey_out or name in {link.out_column for link in table.plan.links}
-        is_read = not is_key and kinds.get(source, declared.get(source)) != declared.get(source)
+        evidence = ""
+        if not is_key and source not in declared:
+            evidence = "made at import"
+        elif not is_key and kinds[source] != declared[source]:
+            evidence = f"{declared[source]} in the source, all values read as {kinds[source]}"
         reports[name] = ColumnReport(
             kind="row number" if is_key else str(types.field(name).type),
             num_null=nulls[name],
-            evidence=f"{declared[source]} in the source, all values read as {kinds[source]}" if is_read else "",
+            evidence=evidence,
             renamed_from=source if source != name else None,
         )
     return reports
