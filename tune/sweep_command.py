@@ -9,7 +9,7 @@ from typing import Any
 from relbench.load import RelBenchDataset
 from rich.markdown import Markdown
 
-from distributed.commands.inputs import open_store, with_samples_for
+from distributed.commands.inputs import model_schema, open_store, with_samples_for
 from distributed.console import console, say
 from distributed.runs.folder import open_run
 from distributed.training.finetune import absolute
@@ -33,7 +33,7 @@ def sweep(options: Sweep, space: SearchSpace, data: Place, dataset: RelBenchData
     """Runs a sweep to its end and returns the line of its report."""
     plan = plan_of(options, space, data)
     identity = {
-        "store": store_name(dataset, options.store),
+        "store": store_name(dataset, options.store, model_schema(options, dataset)),
         "early_stopping": options.early_stopping,
         "reduction_factor": options.reduction_factor,
         "workers_per_trial": options.workers_per_trial,

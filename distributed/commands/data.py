@@ -30,7 +30,7 @@ def run_import(options: Import) -> dict[str, Any]:
 
 
 def run_materialize(options: Materialize) -> dict[str, Any]:
-    """Returns {"store", "content_hash", "bytes", "schema_picture", "exists_from", "rows"}."""
+    """Returns {"store", "content_hash", "bytes", "schema_picture", "exists_from", "rows", "left_out", "unknown_values"}."""
     data, dataset = open_data(options)
     from distributed.commands.report import draw_schema, row_existence, show_store
 
@@ -47,6 +47,8 @@ def run_materialize(options: Materialize) -> dict[str, Any]:
         "schema_picture": str(picture),
         "exists_from": row_existence(store),
         "rows": {name: table.num_rows for name, table in store.schema.tables.items()},
+        "left_out": {name: table.left_out for name, table in store.schema.tables.items()},
+        "unknown_values": {name: table.unknown_values for name, table in store.schema.tables.items()},
     }
     return run.finish(result)
 

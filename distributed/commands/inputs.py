@@ -16,12 +16,14 @@ from distributed.commands.shared_options import StoreOptions
 from distributed.console import say
 from distributed.runs.folder import Run
 from distributed.runs.folder import open_run as open_run_folder
+from rdl_core.checkpoint_files import read_description
 from rdl_core.config import PretrainingConfig
 from rdl_core.place import Place
 
 if TYPE_CHECKING:
     from relbench.load import RelBenchDataset
 
+    from rdl_core.graph.schema import Schema
     from rdl_core.graph.store import Store
 
 DATA_ROOTS = (Path("data"), Path("../shared/data"))
@@ -104,8 +106,39 @@ def open_run(options: StoreOptions, command: str, dataset: RelBenchDataset, sett
     """
     from rdl_core.graph.materialization import store_name
 
-    identity = {"store": store_name(dataset, options.store), **settings}
+    identity = {"store": store_name(dataset, options.store, model_schema(options, dataset)), **settings}
     return open_run_folder(options.runs_dir, options.run_name, command, dataset.manifest.name, identity)
+
+
+def model_schema(options: StoreOptions, dataset: RelBenchDataset) -> Schema | None:
+    """Returns the schema by which the data is read instead of one fitted on it: that of --schema-of, or of the command's checkpoint if a store of the
+    data was made with it by `rdl materialize --schema-of`.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint.
+        ValueError: It has another format, or is damaged.
+    """
+    from rdl_core.graph.materialization import store_name
+    from rdl_core.graph.schema import Schema
+
+    given = options.schema_of or getattr(options, "checkpoint", None)
+    if given is None:
+        return None
+    schema = Schema.from_json(read_description(given)["schema"])
+    if options.schema_of is not None:
+        return schema
+    stores_dir, name = _stores_dir(options), store_name(dataset, options.store, schema)
+    if "://" in stores_dir:
+        from distributed.storage import FolderCache, find_folder
+
+        is_made = find_folder(f"{stores_dir}/{name}", "store", FolderCache(directory=options.cache_dir)) is not None
+    else:
+        is_made = (Path(stores_dir) / name / "store.json").exists()
+    return schema if is_made else None
+
+
+def _stores_dir(options: StoreOptions) -> str:
+    return options.stores_dir or str(options.runs_dir / "stores")
 
 
 def open_store(
@@ -120,18 +153,39 @@ def open_store(
     from distributed.storage import FolderCache, materialize_at_url, materialize_in_parallel
     from rdl_core.graph.materialization import materialize
 
-    stores_dir = options.stores_dir or str(options.runs_dir / "stores")
+    stores_dir, model = _stores_dir(options), model_schema(options, dataset)
+    if model is not None:
+        from rdl_core.graph.known_schema import check_known
+
+        say(f"read with the statistics and vocabularies of {options.schema_of or 'the checkpoint'}")
+        for line in check_known(dataset, model):
+            say(line)
     is_url = "://" in stores_dir
     if workers > 1 and data is not None and not is_url:
         from distributed.cluster.session import start_ray
 
         start_ray(0, workers)
-        return materialize_in_parallel(dataset, Path(stores_dir), options.store, data=data, progress=say)
-    with materializing(dataset) as (show, advance):
-        if is_url:
-            cache = FolderCache(directory=options.cache_dir)
-            return materialize_at_url(dataset, stores_dir, options.store, cache, progress=show, advance=advance)
-        return materialize(dataset, Path(stores_dir), options.store, progress=show, advance=advance)
+        store = materialize_in_parallel(dataset, Path(stores_dir), options.store, data=data, model=model, progress=say)
+    else:
+        with materializing(dataset) as (show, advance):
+            report: dict[str, Any] = {"model": model, "progress": show, "advance": advance}
+            if is_url:
+                cache = FolderCache(directory=options.cache_dir)
+                store = materialize_at_url(dataset, stores_dir, options.store, cache, **report)
+            else:
+                store = materialize(dataset, Path(stores_dir), options.store, **report)
+    for line in unknown_lines(store):
+        say(line)
+    return store
+
+
+def unknown_lines(store: Store) -> list[str]:
+    """Returns a line per column of a store that has values which the model's vocabulary lacks."""
+    return [
+        f"{table.name}.{column}: {number:,} of {table.num_rows:,} rows have a value that the model does not know; it reads them as unknown"
+        for table in store.schema.tables.values()
+        for column, number in table.unknown_values.items()
+    ]
 
 
 def with_samples_for(config: PretrainingConfig, workers: int) -> PretrainingConfig:

@@ -98,6 +98,9 @@ class StoreOptions(RunOptions):
     """From when on a row of a table without times exists; 'always' is RelBench's rule and leaks."""
     exclude_columns: tuple[str, ...] = ()
     """Attributes to leave out, as table.column: what a task's label is made of."""
+    schema_of: Path | None = None
+    """A checkpoint whose statistics, vocabularies, tables and keys the store takes instead of new ones: next month's data, as last month's model
+    knows it. Its text embedder and timeless rows, too."""
     stores_dir: str | None = None
     """Folder of stores, which every node sees, or a URL (s3://bucket/stores) of which each node keeps a copy. Default: stores in runs-dir."""
     cache_dir: str | None = None

@@ -17,6 +17,7 @@ from distributed.storage.folder_cache import FolderCache
 from distributed.storage.remote_files import RemoteListing, below, list_folder, list_store, upload_store
 from rdl_core.config import StoreConfig
 from rdl_core.graph.materialization import materialize, store_name
+from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store, open_store
 
 
@@ -65,23 +66,29 @@ def find_folder(url: str, kind: Literal["store", "dataset"], cache: FolderCache)
 
 
 def materialize_at_url(
-    dataset: RelBenchDataset, stores_url: str, config: StoreConfig, cache: FolderCache, **options: Any
+    dataset: RelBenchDataset,
+    stores_url: str,
+    config: StoreConfig,
+    cache: FolderCache,
+    *,
+    model: Schema | None = None,
+    **options: Any,
 ) -> Store:
     """Returns what `rdl_core.graph.materialization.materialize` does, with the store in an object store and a copy of it here.
 
     Args:
-        dataset, config, options: Arguments of `materialize`.
+        dataset, config, model, options: Arguments of `materialize`.
         stores_url: The store becomes a folder below it, of the same name as in a local folder.
         cache: Where nodes keep their copies; the store is made on the same disk.
 
     Raises:
         OSError: It cannot be written, is corrupted there, or does not fit on the cache's disk.
     """
-    url = below(stores_url, store_name(dataset, config))
+    url = below(stores_url, store_name(dataset, config, model))
     if (found := find_folder(url, "store", cache)) is None:
         cache.root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="made-", dir=cache.root) as folder:
-            upload_store(materialize(dataset, Path(folder), config, **options).path, url)
+            upload_store(materialize(dataset, Path(folder), config, model=model, **options).path, url)
         found = find_folder(url, "store", cache)
     if found is None:
         raise OSError(f"the store was uploaded to {url} and is not there; does something else delete it?")

@@ -114,14 +114,16 @@ class CellEncoder:
 
     Args:
         column: The column's schema.
-        values: All its values.
+        values: All its values; `num_unknown` of them are none of the column's categories.
     """
 
     def __init__(self, column: ColumnSchema, values: ColumnValues) -> None:
         self.column, self.values = column, values
+        self.num_unknown = 0
         if column.stype == "categorical":
-            self._distinct, _ = values.counts(values.valid)
+            self._distinct, counts = values.counts(values.valid)
             self._code = _codes(values.as_strings(self._distinct), column.categories)
+            self.num_unknown = int(counts[self._code < 0].sum())
 
     def __call__(self, begin: int, end: int) -> NDArray:
         """Returns the rows [begin, end): float32 [rows] numbers, int32 [rows] codes, or int16 [rows, 7] of `calendar`."""

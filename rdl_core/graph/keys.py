@@ -14,6 +14,7 @@ from relbench.load import RelBenchDataset
 
 from rdl_core.graph.column_values import read_batches
 from rdl_core.graph.reg import EdgeType
+from rdl_core.graph.schema import Schema
 from rdl_core.timestamps import to_unix_seconds
 
 
@@ -32,15 +33,17 @@ class Keys:
     own_times: dict[str, NDArray[np.int64]]
 
 
-def read_keys(dataset: RelBenchDataset) -> Keys:
-    """Reads the key and time columns of a dataset, batch by batch."""
+def read_keys(dataset: RelBenchDataset, model: Schema | None = None) -> Keys:
+    """Reads the key and time columns of a dataset, batch by batch; with a model's schema, of the tables and keys that it knows, in its order."""
     num_rows: dict[str, int] = {}
     parents: dict[EdgeType, NDArray[np.int32]] = {}
     own_times: dict[str, NDArray[np.int64]] = {}
-    for table, spec in dataset.manifest.tables.items():
+    for table in dataset.manifest.tables if model is None else model.tables:
+        spec = dataset.manifest.tables[table]
+        fkeys = spec.fkeys if model is None else model.tables[table].fkey_col_to_pkey_table
         with pq.ParquetFile(dataset.db_dir / f"{table}.parquet") as file:
             num_rows[table] = file.metadata.num_rows
-            for fkey_col, parent_table in spec.fkeys.items():
+            for fkey_col, parent_table in fkeys.items():
                 parents[table, fkey_col, parent_table] = _read(file, fkey_col, np.int32, _parent_rows)
             if spec.time_col:
                 own_times[table] = _read(file, spec.time_col, np.int64, partial(to_unix_seconds, round_up=True))

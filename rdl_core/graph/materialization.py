@@ -24,13 +24,14 @@ import psutil
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
-from rdl_core.config import StoreConfig
+from rdl_core.config import StoreConfig, decode
 from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
 from rdl_core.database.table_settings import read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
 from rdl_core.graph.keys import read_keys
+from rdl_core.graph.known_schema import check_known, known_digest, left_out_of
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
@@ -51,6 +52,7 @@ def materialize(
     stores_dir: Path,
     config: StoreConfig | None = None,
     *,
+    model: Schema | None = None,
     workers: int | None = None,
     encode_tables: EncodeTables | None = None,
     progress: Callable[[str], None] = lambda table: None,
@@ -62,6 +64,7 @@ def materialize(
         dataset: A dataset from `open_dataset`.
         stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
         config: Settings; None for the defaults.
+        model: A model's schema: its statistics, vocabularies, tables and keys are taken, nothing is fitted (known_schema.py).
         workers: Threads, each of which holds one column in memory; None for as many as processors and COLUMNS_BYTES allow. No byte of the store
             depends on them.
         encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
@@ -70,19 +73,22 @@ def materialize(
 
     Raises:
         ValueError: `exclude_columns` names something that is no attribute, so a label's column would stay in.
+        DatabaseError: The dataset lacks what `model` knows, or has it with another type.
         OSError: The disk is full, or tables were encoded where this process cannot see them.
     """
-    config = config or StoreConfig()
+    config = _as_known(config or StoreConfig(), model)
     check_excluded_columns(dataset, config.exclude_columns)
-    path = Path(stores_dir) / store_name(dataset, config)
+    if model is not None:
+        check_known(dataset, model)
+    path = Path(stores_dir) / store_name(dataset, config, model)
     if (path / "store.json").exists():
         return open_store(path)
     _remove_left(path)
     # Another process may make the same store.
     partial = path.with_name(f"{path.name}.partial-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}")
-    encode = encode_tables or (lambda work: _encode_tables(dataset, config, work, workers, advance))
+    encode = encode_tables or (lambda work: _encode_tables(dataset, config, work, model, workers, advance))
     try:
-        _write_store(partial, dataset, config, encode, progress)
+        _write_store(partial, dataset, config, model, encode, progress)
         _take_place(partial, path)
         shutil.rmtree(path.with_name(f"{path.name}.texts"), ignore_errors=True)
     finally:
@@ -110,11 +116,12 @@ def _write_store(
     partial: Path,
     dataset: RelBenchDataset,
     config: StoreConfig,
+    model: Schema | None,
     encode_tables: EncodeTables,
     progress: Callable[[str], None],
 ) -> None:
     (partial / "graph").mkdir(parents=True)
-    graph, late = _build_topology(dataset, config)
+    graph, late = _build_topology(dataset, config, model)
     cutoff_s = seconds_of(dataset.val_timestamp)
     work = []
     for number, table in enumerate(graph.node_types):
@@ -146,7 +153,12 @@ def _write_store(
 
 
 def encode_table(
-    dataset: RelBenchDataset, config: StoreConfig, table: str, visible: NDArray[np.bool_], folder: Path
+    dataset: RelBenchDataset,
+    config: StoreConfig,
+    table: str,
+    visible: NDArray[np.bool_],
+    folder: Path,
+    model: Schema | None = None,
 ) -> TableSchema:
     """Fits and writes one table, which is the unit of work on several nodes.
 
@@ -156,8 +168,9 @@ def encode_table(
         table: Name of the table.
         visible: bool [rows], rows up to the cutoff.
         folder: Folder for the arrays.
+        model: The schema that is taken instead of a fitted one.
     """
-    (schema,) = _encode_tables(dataset, config, [(table, visible, folder)], 1, lambda rows: None)
+    (schema,) = _encode_tables(dataset, config, [(table, visible, folder)], model, 1, lambda rows: None)
     return schema
 
 
@@ -165,6 +178,7 @@ def _encode_tables(
     dataset: RelBenchDataset,
     config: StoreConfig,
     work: list[tuple[str, NDArray[np.bool_], Path]],
+    model: Schema | None,
     workers: int | None,
     advance: Callable[[float], None],
 ) -> Iterator[TableSchema]:
@@ -172,9 +186,11 @@ def _encode_tables(
     embedder = text_embedder(config.text_embedder)
     threads = ThreadPoolExecutor(workers or _num_threads(max(len(visible) for _, visible, _ in work)))
     try:
-        writers = [_started(dataset, config, *item, embedder, threads, advance) for item in work]
+        writers = [
+            _started(dataset, config, *item, _known(model, item[0]), embedder, threads, advance) for item in work
+        ]
         for writer in writers:
-            yield _written(dataset, config, writer)
+            yield _written(dataset, config, writer, _known(model, writer.table))
     finally:
         threads.shutdown(cancel_futures=True)  # waits for the columns that are being written
 
@@ -190,6 +206,7 @@ def _started(
     table: str,
     visible: NDArray[np.bool_],
     folder: Path,
+    known: TableSchema | None,
     embedder: TextEmbedder,
     threads: Executor,
     advance: Callable[[float], None],
@@ -200,6 +217,7 @@ def _started(
         table,
         keys={spec.pkey, *spec.fkeys, *_excluded(config, table)},
         visible=visible,
+        given=None if known is None else {column.name: column for column in known.columns},
         folder=folder,
         texts=KeptTexts(embedder, _kept_texts(folder)),
         threads=threads,
@@ -209,8 +227,16 @@ def _started(
     return writer
 
 
-def _written(dataset: RelBenchDataset, config: StoreConfig, writer: TableWriter) -> TableSchema:
+def _known(model: Schema | None, table: str) -> TableSchema | None:
+    return None if model is None else model.tables[table]
+
+
+def _written(
+    dataset: RelBenchDataset, config: StoreConfig, writer: TableWriter, known: TableSchema | None
+) -> TableSchema:
     columns, left_out = writer.finish()
+    if known is not None:
+        left_out = left_out_of(known, left_out)
     spec, excluded = dataset.manifest.tables[writer.table], _excluded(config, writer.table)
     return TableSchema(
         name=writer.table,
@@ -218,9 +244,10 @@ def _written(dataset: RelBenchDataset, config: StoreConfig, writer: TableWriter)
         num_rows_up_to_cutoff=int(writer.visible.sum()),
         pkey_col=spec.pkey,
         time_col=spec.time_col,
-        fkey_col_to_pkey_table=dict(spec.fkeys),
+        fkey_col_to_pkey_table=dict(spec.fkeys if known is None else known.fkey_col_to_pkey_table),
         columns=columns,
         left_out=left_out | dict.fromkeys(excluded, "excluded by the settings"),
+        unknown_values=writer.unknown_values,
     )
 
 
@@ -234,14 +261,24 @@ def _kept_texts(folder: Path) -> Path | None:
     return folder.parents[1].with_name(f"{store}.texts") if partial else None
 
 
-def store_name(dataset: RelBenchDataset, config: StoreConfig) -> str:
-    """Returns the folder name of a store: the database's name and a hash of source and settings."""
-    return f"{dataset.manifest.name}-{source_hash(dataset, config)[:16]}"
+def _as_known(config: StoreConfig, model: Schema | None) -> StoreConfig:
+    """Returns the settings with those of the model, by which its statistics were made."""
+    if model is None:
+        return config
+    known = {"text_embedder": model.text_embedder, "timeless_rows": model.timeless_rows}
+    return decode(StoreConfig, dataclasses.asdict(config) | known, "the model's schema")
 
 
-def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
-    """Returns the hex digest over the manifest, settings.yaml if there is one, the Parquet files and the settings."""
-    digest = hashlib.sha256(repr((FORMAT_VERSION, dataclasses.asdict(config))).encode())
+def store_name(dataset: RelBenchDataset, config: StoreConfig, model: Schema | None = None) -> str:
+    """Returns the folder name of a store: the database's name and a hash of source, settings and the model's schema, if one is taken."""
+    return f"{dataset.manifest.name}-{source_hash(dataset, config, model)[:16]}"
+
+
+def source_hash(dataset: RelBenchDataset, config: StoreConfig, model: Schema | None = None) -> str:
+    """Returns the hex digest over the manifest, settings.yaml if there is one, the Parquet files, the settings and the model's schema."""
+    settings = dataclasses.asdict(_as_known(config, model))
+    identity = (FORMAT_VERSION, settings) if model is None else (FORMAT_VERSION, settings, known_digest(model))
+    digest = hashlib.sha256(repr(identity).encode())
     settings_file = dataset.dataset_dir / SETTINGS_FILE
     for path in [
         dataset.dataset_dir / "manifest.yaml",
@@ -253,9 +290,11 @@ def source_hash(dataset: RelBenchDataset, config: StoreConfig) -> str:
     return digest.hexdigest()
 
 
-def _build_topology(dataset: RelBenchDataset, config: StoreConfig) -> tuple[RelationalEntityGraph, list[LateKey]]:
+def _build_topology(
+    dataset: RelBenchDataset, config: StoreConfig, model: Schema | None
+) -> tuple[RelationalEntityGraph, list[LateKey]]:
     """Returns the graph, and the keys that are, or may be, filled in later."""
-    keys = read_keys(dataset)
+    keys = read_keys(dataset, model)
     settings = read_table_settings(dataset.dataset_dir, dataset.manifest)
     if config.timeless_rows == "always":
         late = declared_late_keys(keys.parents, settings)

@@ -65,7 +65,12 @@ class ColumnSchema:
 
 @checked
 class TableSchema:
-    """One table: its keys, time and attributes."""
+    """One table: its keys, time and attributes.
+
+    Args:
+        left_out: Why a column is no attribute.
+        unknown_values: In a store that was made with a model's schema, how many values of a column are none of its categories.
+    """
 
     name: str
     num_rows: int
@@ -75,6 +80,7 @@ class TableSchema:
     fkey_col_to_pkey_table: dict[str, str]
     columns: tuple[ColumnSchema, ...]
     left_out: dict[str, str] = field(default_factory=dict)
+    unknown_values: dict[str, int] = field(default_factory=dict)
 
 
 @checked
@@ -95,12 +101,16 @@ class Schema:
         return decode(cls, data, "schema")
 
     def differences(self, other: Schema) -> list[str]:
-        """Returns one line per difference that keeps a model of this schema from reading a store of the other; row counts do not matter."""
-        lines = [
-            f"{name} is {getattr(self, name)} in the model and {getattr(other, name)} in the store"
-            for name in ("cutoff_s", "timeless_rows")
-            if getattr(self, name) != getattr(other, name)
-        ]
+        """Returns one line per difference that keeps a model of this schema from reading a store of the other; row counts do not matter.
+
+        A later cutoff does not matter either where statistics and vocabularies are the model's: `materialize --schema-of` makes such a store.
+        """
+        lines = []
+        if self.timeless_rows != other.timeless_rows:
+            lines.append(f"timeless_rows is {self.timeless_rows} in the model and {other.timeless_rows} in the store")
+        if self.cutoff_s > other.cutoff_s:  # the model has seen rows that this store counts as the future
+            ends = [np.datetime64(schema.cutoff_s, "s") for schema in (self, other)]
+            lines.append(f"the model has seen rows up to {ends[0]}, after the cutoff of the store, {ends[1]}")
         for name in sorted(set(self.tables) | set(other.tables)):
             mine, theirs = self.tables.get(name), other.tables.get(name)
             if mine is None or theirs is None:

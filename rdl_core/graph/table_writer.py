@@ -34,11 +34,12 @@ _CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _WrittenColumn:
-    """A column whose cells lie in a folder of its own; `texts` are still to be embedded."""
+    """A column whose cells lie in a folder of its own; `num_unknown` values are no category; `texts` are still to be embedded."""
 
     schema: ColumnSchema
     folder: Path
     donors: tuple[NDArray, NDArray]
+    num_unknown: int = 0
     texts: pa.Array | None = None
 
 
@@ -53,7 +54,7 @@ class TableWriter:
         folder: Folder for the arrays, which is empty.
         texts: The embedder.
         threads: Threads that do the work.
-        given: Schemas that take the place of fitted ones, by column: the others are left out. None: all are fitted.
+        given: Schemas that take the place of fitted ones, by column, in their order: the others are left out. None: all are fitted.
         advance: Called with a number of rows whenever a share of the work is done that corresponds to so many.
     """
 
@@ -72,7 +73,9 @@ class TableWriter:
     ) -> None:
         self.path, self.table, self.visible, self.folder = path, table, visible, folder
         self.texts, self.threads, self.given, self.advance = texts, threads, given, advance
-        self.names = [name for name in pq.read_schema(path).names if name not in keys]
+        names = [name for name in pq.read_schema(path).names if name not in keys]
+        self.names = [*(given or ()), *(name for name in names if name not in (given or ()))]
+        self.unknown_values: dict[str, int] = {}
         self.columns: list[Future[_WrittenColumn | str]] = []
 
     def start(self) -> None:
@@ -80,7 +83,10 @@ class TableWriter:
         self.columns = [self.threads.submit(self._write_column, i) for i in range(len(self.names))]
 
     def finish(self) -> tuple[tuple[ColumnSchema, ...], dict[str, str]]:
-        """Returns the columns' schemas and why others were left out, when everything is written."""
+        """Returns the columns' schemas and why others were left out, when everything is written.
+
+        Values that given categories lack are counted in `unknown_values`, by column.
+        """
         found = {name: column.result() for name, column in zip(self.names, self.columns, strict=True)}
         written = [column for column in found.values() if isinstance(column, _WrittenColumn)]
         tasks: list[Future[None]] = []
@@ -103,6 +109,8 @@ class TableWriter:
         shutil.rmtree(self.folder / "columns", ignore_errors=True)
         if not self.names:
             self.advance(len(self.visible))
+        if self.given is not None:
+            self.unknown_values = {c.schema.name: c.num_unknown for c in written if c.num_unknown}
         left_out = {name: why for name, why in found.items() if isinstance(why, str)}
         return tuple(column.schema for column in written), left_out
 
@@ -116,12 +124,14 @@ class TableWriter:
         folder = self.folder / "columns" / str(position)
         folder.mkdir(parents=True)
         donors = column_donors(schema, values, self.visible, self.table)
+        num_unknown = 0
         if schema.stype == "multicategorical":
             for part, array in encode_lists(schema, values).items():
                 np.save(folder / f"{part}.npy", array)
         else:
             dtype, shape = _CELLS[BLOCK[schema.stype]]
             encoder = CellEncoder(schema, values)
+            num_unknown = encoder.num_unknown
             with ArrayWriter(folder / "cells.npy", dtype, (len(values), 1, *shape)) as cells:
                 for begin in range(0, len(values), BATCH_ROWS):
                     cells.write(begin, encoder(begin, min(begin + BATCH_ROWS, len(values))))
@@ -131,7 +141,7 @@ class TableWriter:
                 file.write(1, vectors)
         self.advance(len(values) / len(self.names))
         texts = values.distinct if schema.stype == "text" else None
-        return _WrittenColumn(schema=schema, folder=folder, donors=donors, texts=texts)
+        return _WrittenColumn(schema=schema, folder=folder, donors=donors, num_unknown=num_unknown, texts=texts)
 
     def _schema(self, name: str, values: ColumnValues) -> ColumnSchema | str:
         if self.given is not None:

@@ -62,7 +62,8 @@ class Checkpoint:
             shown = "\n  ".join(lines[:10])
             raise ValueError(
                 f"the checkpoint was trained on {self.schema.database!r} with other columns than the store {store.path.name} has:\n  {shown}\n"
-                f"Remedy: use the database that it was pretrained on, with the same cutoff and text embedder ({self.schema.text_embedder})"
+                f"Remedy: `rdl materialize --data ... --schema-of THE_CHECKPOINT` reads new data as the model knows it; or use the database that it "
+                f"was trained on, with the same cutoff and text embedder ({self.schema.text_embedder})"
             )
 
 

@@ -603,6 +603,25 @@ def test_finetune_from_scratch_then_evaluate_gives_the_same_numbers(work: list[s
         assert result["test"] == scored["test"][result["metric"]]
 
 
+def test_a_model_is_evaluated_on_next_month_s_data_read_by_its_schema(
+    work: list[str], tmp_path: Path, capsys: Captured
+) -> None:
+    model = done(capsys, "finetune", *work, "--task", "team-wins", "--arm", "scratch", *SHORT, "--run-name", "month")
+    checkpoint = ["--checkpoint", model["checkpoint"]]
+    folder = write_nasty_database(tmp_path / "nasty")
+    manifest = folder / "manifest.yaml"
+    manifest.write_text(manifest.read_text().replace("2020-06-01", "2020-07-01"))
+    later = ["--data", str(folder), *work[2:]]
+    text = refused(capsys, "evaluate", *later, *checkpoint)
+    assert "columns differ" in text and "Remedy: `rdl materialize --data ... --schema-of THE_CHECKPOINT`" in text
+    made = done(capsys, "materialize", *later, "--schema-of", model["checkpoint"])
+    assert made["unknown_values"]["match"] == {"kind": 6}
+    scored = done(capsys, "evaluate", *later, *checkpoint)  # finds the store by the checkpoint
+    assert {split: scored[split] for split in ("val", "test")} == model["metrics"]
+    same = done(capsys, "evaluate", *work, *checkpoint, "--schema-of", model["checkpoint"])
+    assert {split: same[split] for split in ("val", "test")} == model["metrics"]
+
+
 def test_evaluate_can_switch_the_regime(work: list[str], capsys: Captured) -> None:
     result = done(
         capsys, "finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT, "--regime", "snapshot"

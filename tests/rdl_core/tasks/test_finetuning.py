@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from relbench.base import EntityTask
@@ -23,7 +25,7 @@ from rdl_core.config import (
     StoreConfig,
     TemporalSamplingConfig,
 )
-from rdl_core.database import load_task
+from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
@@ -31,6 +33,7 @@ from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.batch import collate_trees, read_split
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
+from tests.nasty_database import write_nasty_database
 from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -305,3 +308,25 @@ def test_weights_that_are_not_finite_end_the_run_with_an_error(
         run.model.head[3].bias.fill_(float("nan"))
     with pytest.raises((FloatingPointError, ValueError), match="not finite|no finite|NaN"):
         run.run()
+
+
+@pytest.mark.parametrize("name", [WINS, POINTS])
+def test_a_model_predicts_the_same_of_its_old_rows_read_by_its_schema_and_of_those_with_later_rows_beside_them(
+    nasty_dataset: RelBenchDataset, nasty_store: Store, tasks: dict[str, EntityTask], tmp_path: Path, name: str
+) -> None:
+    run = make(nasty_store, tasks[name])
+    run.run()
+    folder = write_nasty_database(tmp_path / "nasty")
+    orders = pq.read_table(folder / "db" / "order.parquet")
+    later = [2_000_000_000_000_000] * 3
+    new = orders.slice(0, 3).set_column(0, "order_id", pa.array(range(len(orders), len(orders) + 3)))
+    new = new.set_column(new.schema.get_field_index("placed_at"), "placed_at", pa.array(later, pa.timestamp("us")))
+    pq.write_table(pa.concat_tables([orders, new.cast(orders.schema)]), folder / "db" / "order.parquet")
+    (folder / "manifest.yaml").write_text((folder / "manifest.yaml").read_text().replace("2020-06-01", "2020-07-01"))
+    expected = run.predict(run.model, "val")
+    for dataset in (nasty_dataset, open_dataset(folder)):
+        store = materialize(dataset, tmp_path / "stores", model=nasty_store.schema)
+        again = make(store, tasks[name])
+        again.model.load_state_dict(run.model.state_dict())
+        np.testing.assert_allclose(again.predict(again.model, "val"), expected, rtol=0, atol=1e-6)
+    assert np.std(expected) > 1e-3
