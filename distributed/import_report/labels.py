@@ -75,6 +75,8 @@ def _baseline(targets: Mapping[str, pd.Series], task_type: str) -> dict[str, dic
         return {}
     known = {split: target.dropna() for split, target in targets.items() if target.notna().any()}
     if task_type == TaskType.REGRESSION.value:
+        if any(not np.isfinite(target.to_numpy(dtype=np.float64)).all() for target in known.values()):
+            return {}
         median, std = float(np.median(train)), float(train.std(ddof=1))
         mae = {
             split: float(np.abs(target.to_numpy(dtype=np.float64) - median).mean()) for split, target in known.items()

@@ -10,7 +10,7 @@ Cost: one pass over each target column.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -36,12 +36,14 @@ class SplitLabels:
         num_null: Hidden labels.
         classes: Rows per class, the most frequent first, at most 50 classes; {} for numbers and links.
         num_distinct: Distinct labels.
-        lowest, median, mean, highest, std: Of numbers (std with ddof=1, as in NMAE); None for classes, and where there is no label.
+        num_infinite: Numbers that are infinite.
+        lowest, median, mean, highest, std: Of finite numbers (std with ddof=1, as in NMAE); None for classes, and where there is no label.
     """
 
     num_rows: int
     num_null: int = 0
     num_distinct: int = 0
+    num_infinite: int = 0
     classes: dict[str, int] = field(default_factory=dict)
     lowest: float | None = None
     median: float | None = None
@@ -74,9 +76,8 @@ def split_labels(target: pd.Series, task_type: str) -> SplitLabels:
         return counted
     rows = known.map(class_name).value_counts()
     ordered = sorted(rows.items(), key=lambda item: (-item[1], item[0]))
-    return SplitLabels(
-        num_rows=counted.num_rows,
-        num_null=counted.num_null,
+    return replace(
+        counted,
         num_distinct=len(ordered),
         classes={str(name): int(number) for name, number in ordered[:MAX_CLASSES_LISTED]},
     )
@@ -144,17 +145,16 @@ def require_measurable_labels(task: EntityTask) -> list[LabelProblem]:
 
 
 def _of_numbers(counted: SplitLabels, values: np.ndarray) -> SplitLabels:
-    if not len(values):
-        return counted
-    return SplitLabels(
-        num_rows=counted.num_rows,
-        num_null=counted.num_null,
+    finite = values[np.isfinite(values)]
+    return replace(
+        counted,
         num_distinct=len(np.unique(values)),
-        lowest=float(values.min()),
-        median=float(np.median(values)),
-        mean=float(values.mean()),
-        highest=float(values.max()),
-        std=float(values.std(ddof=1)) if len(values) > 1 else None,
+        num_infinite=len(values) - len(finite),
+        lowest=float(finite.min()) if len(finite) else None,
+        median=float(np.median(finite)) if len(finite) else None,
+        mean=float(finite.mean()) if len(finite) else None,
+        highest=float(finite.max()) if len(finite) else None,
+        std=float(finite.std(ddof=1)) if len(finite) > 1 else None,
     )
 
 
@@ -182,9 +182,8 @@ def _binary_problems(split: str, labels: SplitLabels, splits: Mapping[str, Split
 
 
 def _number_problems(split: str, labels: SplitLabels, splits: Mapping[str, SplitLabels]) -> list[LabelProblem]:
-    assert labels.lowest is not None and labels.highest is not None  # there are labels
-    if not np.isfinite([labels.lowest, labels.highest]).all():
-        return [_fatal(split, "finite numbers", f"labels between {labels.lowest} and {labels.highest}")]
+    if labels.num_infinite:
+        return [_fatal(split, "finite numbers", f"{labels.num_infinite} infinite labels")]
     if labels.num_distinct > 1:
         return []
     got = f"{labels.lowest} in all {labels.num_rows - labels.num_null:,} labels"
