@@ -2,7 +2,8 @@
 
 In: one target column per split. Out: `SplitLabels` (rows, classes or range) and `LabelProblem`s. A problem `forbids_training` where a metric of the
 task could not be computed after hours of training: AUROC needs both classes in every split; NMAE divides by the standard deviation of the train
-labels. All other problems are warnings: the import says them, and fine-tuning again. Labels that are hidden (null) are no problem.
+labels. All other problems are warnings: the import says them, and fine-tuning again. Labels that are hidden (null) are no problem. Test labels are
+counted, and nothing but the refusal depends on them.
 
 Cost: one pass over each target column.
 """
