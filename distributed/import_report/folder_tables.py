@@ -76,9 +76,14 @@ def opened_tables(folder: Path, manifest: DatasetManifest) -> Iterator[FolderTab
                 for c in schema
             ]
             path = literal(str(folder / "db" / f"{name}.parquet"))
+            # DuckDB's own column of row numbers, unless the table has one of that name.
+            is_taken = "file_row_number" in {column.casefold() for column in schema.names}
+            number, option = (
+                ("row_number() OVER () - 1", "") if is_taken else ("file_row_number", ", file_row_number = true")
+            )
             con.execute(
-                f"CREATE VIEW {view(name)} AS SELECT {', '.join([*columns, f'file_row_number AS {row}'])} "
-                f"FROM read_parquet([{path}], file_row_number = true)"
+                f"CREATE VIEW {view(name)} AS SELECT {', '.join([*columns, f'{number} AS {row}'])} "
+                f"FROM read_parquet([{path}]{option})"
             )
         yield FolderTables(con=con, folder=folder, manifest=manifest, schemas=schemas, row=row)
 

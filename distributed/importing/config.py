@@ -14,6 +14,7 @@ import tyro
 
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.selection.entity_sample import EntitySample
+from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +97,10 @@ class ImportConfig:
             refusals.problems.append(
                 f"--val-timestamp {self.val_timestamp} must lie before --test-timestamp {self.test_timestamp}"
             )
-        if self.name == "" or self.batch_rows < 1 or self.dangling not in ("error", "null"):
-            refusals.problems.append("expected a --name, batch_rows >= 1, and --dangling of 'error' or 'null'")
+        if self.name is not None and not is_file_name(self.name):
+            refusals.problems.append(f"--name {self.name!r}: expected a name that can be a folder's ({EXPECTED_NAME})")
+        if self.batch_rows < 1 or self.dangling not in ("error", "null"):
+            refusals.problems.append("expected batch_rows >= 1, and --dangling of 'error' or 'null'")
         with refusals.each():
             _ = self.entities
         if (self.schemas or self.views) and "://" not in self.source:

@@ -40,7 +40,12 @@ from distributed.importing.report import (
     write_import_json,
 )
 from distributed.importing.staging import stage
-from distributed.importing.tasks import check_task_tables, read_task_files, write_tasks
+from distributed.importing.tasks import (
+    check_task_tables,
+    notes_on_reserved_names,
+    read_task_files,
+    write_tasks,
+)
 from distributed.importing.times import (
     check_time_cols,
     given_time_col,
@@ -115,9 +120,10 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
             conditions = check_conditions(config.where, plans)
             if config.entities is not None:
                 check_sample(config.entities, plans)
+            reserved = notes_on_reserved_names(tasks, plans)
             known = settled(config, inferred.proposal)
             with told_as_ours(known.out), replace_folder(known.out) as partial:
-                report = _import(known, opened, inferred, plans, conditions, tasks, partial, say)
+                report = _import(known, opened, inferred, plans, conditions, tasks, reserved, partial, say)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
                 write_import_json(partial / "import.json", identity, report)
         return report
@@ -187,10 +193,11 @@ def _import(
     plans: dict[str, TablePlan],
     conditions: dict[str, str],
     tasks: dict[Path, TaskManifest],
+    reserved: list[str],
     folder: Path,
     say: Progress,
 ) -> ImportReport:
-    work, notes = folder / "work", [note for plan in plans.values() for note in plan.notes]
+    work, notes = folder / "work", [*reserved, *(note for plan in plans.values() for note in plan.notes)]
     for part in (work, folder / "db", folder / "keys"):
         part.mkdir()
     with work_database(work) as con:

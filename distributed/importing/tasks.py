@@ -8,8 +8,9 @@ database into pandas.
 
 from __future__ import annotations
 
+import shlex
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import duckdb
@@ -22,8 +23,11 @@ from relbench.base import Table
 from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
 
 from distributed.schema.refusals import ImportRefused, Refusals
+from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
 SPLITS = ("train", "val", "test")
+SEED_TIMES = "timestamps"
+"""RelBench's name of the relation of seed times in task SQL."""
 
 
 def read_task_files(folder: Path | None) -> dict[Path, TaskManifest]:
@@ -57,13 +61,31 @@ def _read(path: Path) -> TaskManifest:
             pd.Timedelta(task.timedelta)
     except (yaml.YAMLError, TypeError, AttributeError, ValueError) as error:
         raise ImportRefused(f"task file {path.name}: {error}; expected a RelBench TaskManifest") from error
-    if not task.name or "/" in task.name or task.name.startswith("."):
-        raise ImportRefused(f"task file {path.name}: name {task.name!r} cannot name a folder; choose another")
+    if not isinstance(task.name, str) or not is_file_name(task.name):
+        raise ImportRefused(f"task file {path.name}: name {task.name!r} cannot name a folder; expected {EXPECTED_NAME}")
     if task.kind == KIND_EXTERNAL:
         raise ImportRefused(
             f"task file {path.name}: kind 'external' has its labels made elsewhere; expected 'forecast' or 'autocomplete'"
         )
     return task
+
+
+def notes_on_reserved_names(tasks: Mapping[Path, TaskManifest], tables: Collection[str]) -> list[str]:
+    """Returns a line on a table that task SQL cannot see beside RelBench's own relation of that name.
+
+    Raises:
+        ImportRefused: There are tasks: the table would take the place of their seed times.
+    """
+    taken = next((name for name in tables if name.casefold() == SEED_TIMES), None)
+    if taken is None:
+        return []
+    problem = f"table {taken!r} has the name of the relation of seed times in task SQL, whose place it would take"
+    others = shlex.join(sorted(set(tables) - {taken}))
+    if tasks:
+        raise ImportRefused(
+            f"{problem}; leave it out by --tables {others}, rename it in the source, or import without --tasks"
+        )
+    return [f"{problem}: no task can be made from this folder by SQL"]
 
 
 def check_task_tables(tasks: Mapping[Path, TaskManifest], tables: Mapping[str, TableSpec]) -> None:

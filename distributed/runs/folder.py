@@ -28,6 +28,7 @@ from typing import Any
 from distributed.cannot_run import CannotRun
 from distributed.console import say
 from rdl_core.atomic_write import replace_file
+from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
 SKELETON = {"config.json", "held", "wandb_id"}
 """Files of a run folder before work begins."""
@@ -67,8 +68,11 @@ def open_run(runs_dir: Path, name: str | None, command: str, data: str, config: 
         name: None: made of command, database, task and arm (if there are), and a hash.
 
     Raises:
+        ValueError: The name would lead out of `runs_dir`.
         FileExistsError: The name is taken by another configuration.
     """
+    if name is not None and not is_file_name(name):
+        raise ValueError(f"--run-name {name!r} (a sweep's --name): expected a folder's name ({EXPECTED_NAME})")
     config = json.loads(json.dumps({"command": command, "data": Path(data).name, **config}, default=str))
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:8]
     parts = (command, Path(data).name, config.get("task"), config.get("arm"), digest)

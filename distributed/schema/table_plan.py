@@ -15,9 +15,7 @@ from dataclasses import dataclass, replace
 
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
 from distributed.schema.source_table import ForeignKey, Kind, SourceTable
-
-MAX_NAME_BYTES = 200
-"""Of a name that becomes a file's; file systems take 255, with endings such as .partial."""
+from rdl_core.file_names import is_file_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +142,6 @@ def _choose(schemas: Mapping[str, SourceTable], tables: Sequence[str] | None) ->
                 )
     refusals.refuse()
     return chosen
-
-
-def is_file_name(name: str) -> bool:
-    """Returns whether a name of the source, or one that a user gives, can be a file's or a folder's, and stays in its folder."""
-    return (
-        bool(name)
-        and not set("/\\\0") & set(name)
-        and not name.startswith(".")
-        and len(name.encode()) <= MAX_NAME_BYTES
-    )
 
 
 def _refuse_same_but_case(what: str, names: Iterable[str], remedy: str) -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import yaml
 
 from rdl_core.database.column_checks import DatabaseError, Problem
+from rdl_core.file_names import EXPECTED_NAME, is_file_name
 from rdl_core.timestamps import seconds_of
 
 
@@ -49,8 +50,10 @@ def _manifest_problems(manifest: Any) -> Iterator[Problem]:
     if not isinstance(manifest, dict):
         yield _problem("a mapping with name, val_timestamp, test_timestamp and tables", manifest, "write these four")
         return
-    if not manifest.get("name"):
-        yield _problem("name: the dataset's name", manifest.get("name"), "add name: to the manifest")
+    if not isinstance(manifest.get("name"), str) or not is_file_name(manifest["name"]):
+        yield _problem(
+            f"name: the dataset's name, which names folders ({EXPECTED_NAME})", manifest.get("name"), "correct name:"
+        )
     yield from _timestamp_problems(manifest)
     tables = manifest.get("tables")
     if not isinstance(tables, dict) or not tables:
