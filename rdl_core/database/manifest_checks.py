@@ -52,7 +52,9 @@ def _manifest_problems(manifest: Any) -> Iterator[Problem]:
         return
     if not isinstance(manifest.get("name"), str) or not is_file_name(manifest["name"]):
         yield _problem(
-            f"name: the dataset's name, which names folders ({EXPECTED_NAME})", manifest.get("name"), "correct name:"
+            f"name: the dataset's name, which names folders ({EXPECTED_NAME})",
+            manifest.get("name"),
+            "add name: to the manifest, or correct it",
         )
     yield from _timestamp_problems(manifest)
     tables = manifest.get("tables")
