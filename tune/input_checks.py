@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from distributed.commands.inputs import open_data
+from distributed.commands.inputs import open_data, refuse_unlinked
 from rdl_core.config import PRESETS, PretrainingConfig
 from tune.commands import Report, Sweep
 from tune.search_space import REFUSED, SET_BY_THE_SWEEP, SearchSpace, extremes, read_space, value_at, with_rows
@@ -16,6 +16,7 @@ def run_sweep_command(options: Sweep) -> dict[str, Any]:
     _refuse_what_the_sweep_sets(options.config, space.preset)
     _refuse_too_few_samples(options, space)
     data, dataset = open_data(options)
+    refuse_unlinked(dataset)
     if options.tasks:
         from rdl_core.database import load_task
 

@@ -19,6 +19,7 @@ from distributed.runs.folder import open_run as open_run_folder
 from rdl_core.checkpoint_files import read_description
 from rdl_core.config import PretrainingConfig
 from rdl_core.place import Place
+from rdl_core.problems import InputError
 
 if TYPE_CHECKING:
     from relbench.load import RelBenchDataset
@@ -96,6 +97,25 @@ def open_data(options: StoreOptions) -> tuple[Place, RelBenchDataset]:
     dataset = open_dataset(data)
     check_excluded_columns(dataset, options.store.exclude_columns)
     return data, dataset
+
+
+def refuse_unlinked(dataset: RelBenchDataset) -> None:
+    """Refuses to learn from tables none of which refers to another; one table alone has nothing to refer to, and is said.
+
+    Raises:
+        InputError: There are several tables and no foreign key.
+    """
+    tables = dataset.manifest.tables
+    if any(spec.fkeys for spec in tables.values()):
+        return
+    if len(tables) == 1:
+        say(f"{next(iter(tables))} is the only table: rows are learnt from one by one, without links")
+        return
+    raise InputError(
+        f"{dataset.manifest.name}: no table refers to another one: {', '.join(sorted(tables))} have no foreign key, so that nothing "
+        "can be learnt across them.\nRemedy: import again with the keys declared: `rdl import --source SOURCE --propose schema.yaml` writes "
+        "a schema file with the columns that look like keys, for --schema-file; `--accept` takes those that are certain"
+    )
 
 
 def open_run(options: StoreOptions, command: str, dataset: RelBenchDataset, settings: Mapping[str, Any]) -> Run:

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from distributed.commands.inputs import open_data, open_run, open_store, with_samples_for
+from distributed.commands.inputs import open_data, open_run, open_store, refuse_unlinked, with_samples_for
 from distributed.commands.options import Pretrain, Status
 from distributed.console import say
 
@@ -14,6 +14,7 @@ from distributed.console import say
 def run_pretrain(options: Pretrain) -> dict[str, Any]:
     """Returns what report.pretraining_result says."""
     _, dataset = open_data(options)
+    refuse_unlinked(dataset)
     from distributed.commands.report import draw_curves, pretraining_result
     from distributed.runs.checkpoint import CheckpointPolicy
     from distributed.runs.tracking import TrackingConfig, run_id

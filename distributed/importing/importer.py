@@ -29,7 +29,14 @@ from distributed.import_report.inspection import inspect_folder
 from distributed.import_report.keys import reported_keys
 from distributed.import_report.report import ImportReport
 from distributed.importing.config import ImportConfig, SettledImport
-from distributed.importing.inferred_schema import InferredSchema, declared_schemas, inferred_schema, propose, settled
+from distributed.importing.inferred_schema import (
+    InferredSchema,
+    declared_schemas,
+    inferred_schema,
+    propose,
+    settled,
+    unlinked_tables,
+)
 from distributed.importing.key_times import key_time_note, key_times, time_beside_key
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of, with_late_keys
@@ -211,6 +218,7 @@ def _import(
         counts = _write_tables(con, config, ordered, folder)
         notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
+        proposal, unlinked = unlinked_tables(con, ordered, inferred.proposal)
     shutil.rmtree(work)
     manifest = DatasetManifest(
         name=config.name,
@@ -229,20 +237,20 @@ def _import(
         say(line)
     num_labels = write_tasks(tasks, folder)
     seen = inspect_folder(folder, manifest, tables, tasks.values())
-    for line in seen.lines:
+    for line in [*seen.lines, *unlinked]:
         say(line)
     report = ImportReport(
         manifest=config.out / "manifest.yaml",
         tables=tables,
         tasks=num_labels,
         notes=tuple(notes),
-        warnings=seen.warnings,
-        keys=reported_keys(plans, {name: table.time_col for name, table in ordered.items()}, inferred.proposal),
+        warnings=(*seen.warnings, *unlinked),
+        keys=reported_keys(plans, {name: table.time_col for name, table in ordered.items()}, proposal),
         leaks=seen.leaks,
         labels=seen.labels,
         label_findings=seen.label_findings,
         rows_over_time=seen.rows_over_time,
-        proposal=inferred.proposal,
+        proposal=proposal,
     )
     write_page(folder / report.page.name, report, manifest)
     return report

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
+import duckdb
+
 from distributed.importing.config import ImportConfig, SettledImport
+from distributed.importing.keys import OrderedTable
 from distributed.importing.staging import stage
 from distributed.inference.column_profile import TypedRows
 from distributed.inference.evidence import Proposal
@@ -100,6 +103,32 @@ def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTa
                 typed[name] = TypedRows(schema=schema, relation=relation, kinds=kinds)
         refusals.refuse()
         return infer(con, typed)
+
+
+def unlinked_tables(
+    con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable], proposal: Proposal | None
+) -> tuple[Proposal | None, tuple[str, ...]]:
+    """Returns what is proposed, and a warning, where no table refers to another; what was proposed before and () elsewhere.
+
+    One table alone has nothing to refer to.
+    """
+    if len(ordered) < 2 or any(table.plan.links for table in ordered.values()):
+        return proposal, ()
+    if proposal is None:
+        rows = {
+            name: TypedRows(schema=table.plan.schema, relation=quoted(f"ordered_{name}"), kinds=table.kinds)
+            for name, table in ordered.items()
+        }
+        proposal = infer(con, rows)
+    candidates = [line for line in proposal_lines(proposal) if "foreign key" in line]
+    found = "these columns look like keys:" if candidates else "no column looks like a key of another table"
+    return proposal, (
+        f"warning: no table refers to another one: of {len(ordered)} tables, none has a foreign key, so that nothing can be learnt "
+        f"across tables, and `rdl pretrain` refuses this; {found}",
+        *(f"  {line}" for line in candidates),
+        "Remedy: `--propose schema.yaml` writes a schema file with all of this, to read and change, for --schema-file; --accept takes what "
+        "is certain",
+    )
 
 
 def settled(config: ImportConfig, proposal: Proposal | None) -> SettledImport:

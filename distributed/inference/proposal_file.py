@@ -30,7 +30,7 @@ def proposal_lines(proposal: Proposal) -> list[str]:
     """Returns a line for every decision: what is declared is not repeated, what is unlikely is named last."""
     lines = [
         f"{'accepted' if item.is_accepted else 'proposed' if item.verdict == 'certain' else 'not taken'}: "
-        f"{_place(item)} ({item.verdict}: {_evidence(item)})"
+        f"{_place(item)} ({item.verdict}: {evidence_text(item)})"
         for item in proposal.items
         if item.verdict != "declared"
     ]
@@ -93,7 +93,11 @@ def _entry(proposal: Proposal, table: str) -> list[str]:
     body += _foreign_keys(proposal, fkeys)
     if has_entry or not body:
         return [f"{_scalar(table)}:{'' if has_entry else ' {}'}", *body]
-    return [f"{_scalar(table)}: {{}}  # to declare something below, take `{{}}` away, too", *body]
+    is_open = any(item.verdict != "declared" for item in proposal.items if item.table == table)
+    return [
+        f"{_scalar(table)}: {{}}" + ("  # to declare something below, take `{}` away, too" if is_open else ""),
+        *body,
+    ]
 
 
 def _foreign_keys(proposal: Proposal, fkeys: Sequence[ForeignKeyProposal]) -> list[str]:
@@ -112,9 +116,9 @@ def _foreign_keys(proposal: Proposal, fkeys: Sequence[ForeignKeyProposal]) -> li
 
 def _declaration(text: str, item: PrimaryKeyProposal | ForeignKeyProposal | TimeColumnProposal) -> str:
     if item.verdict == "certain":
-        return f"{text}  # certain: {_evidence(item)}"
+        return f"{text}  # certain: {evidence_text(item)}"
     indent = len(text) - len(text.lstrip())
-    return f"{text[:indent]}# {text[indent:]}  # {item.verdict}: {_evidence(item)}"
+    return f"{text[:indent]}# {text[indent:]}  # {item.verdict}: {evidence_text(item)}"
 
 
 def _place(item: PrimaryKeyProposal | ForeignKeyProposal | TimeColumnProposal) -> str:
@@ -125,7 +129,8 @@ def _place(item: PrimaryKeyProposal | ForeignKeyProposal | TimeColumnProposal) -
     return f"time column {item.table}.{item.column}"
 
 
-def _evidence(item: PrimaryKeyProposal | ForeignKeyProposal | TimeColumnProposal) -> str:
+def evidence_text(item: PrimaryKeyProposal | ForeignKeyProposal | TimeColumnProposal) -> str:
+    """Returns the reason for a verdict and its figures, in one line."""
     if item.verdict == "declared":
         return "by the source"
     if isinstance(item, ForeignKeyProposal):
