@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
-from distributed.sources.catalogue import SqlColumn
+from distributed.sources.catalogue import SqlColumn, sql_name
 
 MAX_EXACT_DIGITS = 18
 INT64 = range(-(2**63), 2**63)
@@ -27,10 +27,11 @@ def wide_integer(
     """
     if not is_read:
         return replace(column, kind="integer")
-    name: sa.ColumnElement[int] = sa.column(column.name)
-    extremes = connection.execute(sa.select(sa.func.min(name), sa.func.max(name)).select_from(table)).one()
+    select = column.select or "{}"
+    value: sa.ColumnElement[int] = sa.literal_column(select.replace("{}", sql_name(connection, column.name)))
+    extremes = connection.execute(sa.select(sa.func.min(value), sa.func.max(value)).select_from(table)).one()
     if all(value is None or int(value) in INT64 for value in extremes):
         return replace(column, kind="integer")
     largest = max(extremes, key=abs)
     note = f"{column.sql_type} is read as text, since values such as {largest} do not fit 64 bits and a float would round them"
-    return replace(column, kind="text", select=f"CAST({{}} AS {text_type})", note=note)
+    return replace(column, kind="text", select=f"CAST({select} AS {text_type})", note=note)
