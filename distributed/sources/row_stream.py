@@ -85,8 +85,19 @@ class RowStream:
 
     def _by_cursor(self) -> Iterator[Sequence[Sequence[Any]]]:
         result = self.connection.execute(self._query().execution_options(stream_results=True))
+        driver = self.connection.connection.dbapi_connection
         try:
             while rows := result.fetchmany(self.num_rows):
                 yield rows
+        except Exception:
+            _forget_lost_result(driver)
+            raise
         finally:  # a row that is refused leaves the connection free for the other tables
             result.close()
+
+
+def _forget_lost_result(driver: Any) -> None:
+    """Tells PyMySQL that the rest of a result will not come: it reads to the end when it closes one, which a lost connection cannot."""
+    result = getattr(driver, "_result", None)
+    if result is not None and not getattr(driver, "open", True):
+        result.unbuffered_active = False

@@ -8,7 +8,7 @@ reads everything anew, since another connection would see another moment.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Protocol, Self, TypeVar
 
@@ -68,25 +68,25 @@ class ConnectionDropped(Exception):
     """The server closed the connection, or cannot be reached any more; the text says during what, without a password."""
 
 
-def read_whole(read: Callable[[], Result], say: Callable[[str], None], waits_s: Sequence[float] = WAITS_S) -> Result:
-    """Returns what `read` returns; if the connection is dropped, reads again from the start, as often as there are pauses, each said.
+def read_whole(read: Callable[[], Result], say: Callable[[str], None]) -> Result:
+    """Returns what `read` returns; if the connection is dropped, reads again from the start, three times at most, each said.
 
     Raises:
         ImportRefused: The connection was dropped in the last reading, too.
     """
-    for number, wait_s in enumerate(waits_s, start=1):
+    for number, wait_s in enumerate(WAITS_S, start=1):
         try:
             return read()
         except ConnectionDropped as dropped:
             say(
                 f"the connection was dropped: {dropped}; all tables are read again from the start, so that they are of one "
-                f"moment ({number} of {len(waits_s)}, in {wait_s:g} s)"
+                f"moment ({number} of {len(WAITS_S)}, in {wait_s:g} s)"
             )
             time.sleep(wait_s)
     try:
         return read()
     except ConnectionDropped as dropped:
         raise ImportRefused(
-            f"the connection was dropped {len(waits_s) + 1} times, the last time: {dropped}; expected a server that answers until "
+            f"the connection was dropped {len(WAITS_S) + 1} times, the last time: {dropped}; expected a server that answers until "
             "all rows are read; look into its log, read from a replica, or import fewer tables at a time: --tables"
         ) from dropped

@@ -119,6 +119,7 @@ class SqlSource:
         opened.callback(self._engine.dispose)
         try:
             self._connection = opened.enter_context(self._engine.connect())
+            self._driver: Any = self._connection.connection.dbapi_connection
             if self._backend == "postgresql":
                 self._connection = self._connection.execution_options(postgresql_readonly=True)
             if prepare := getattr(_CATALOGUES.get(self._backend), "prepare", None):
@@ -144,12 +145,14 @@ class SqlSource:
         return hide(getattr(error, "orig", None) or error, self._url)
 
     def _is_dropped(self, error: Exception) -> bool:
+        """Returns whether the connection is gone, by SQLAlchemy's own judgement of the driver's error."""
         original: Any = getattr(error, "orig", None) or error
-        driver: Any = self._connection.connection.dbapi_connection if not self._connection.closed else None
-        gone = getattr(error, "connection_invalidated", False) or self._engine.dialect.is_disconnect(
-            original, driver, None
+        return (
+            getattr(error, "connection_invalidated", False)
+            or self._connection.invalidated
+            or self._engine.dialect.is_disconnect(original, self._driver, None)
+            or getattr(self._driver, "closed", False) is True
         )
-        return bool(gone) or getattr(driver, "closed", False) is True
 
     def schemas(self) -> dict[str, SourceTable]:
         """Returns every table of the chosen schemas, by its name inside.
