@@ -18,7 +18,7 @@ from distributed.importing.keys import OrderedTable
 from distributed.schema.refusals import ImportRefused, Refusals
 from rdl_core.database.table_settings import TableSettings
 from rdl_core.graph.filled_later import declared_late_keys, late_keys, may_be_filled_later
-from rdl_core.graph.materialization import read_keys
+from rdl_core.graph.keys import read_keys
 
 
 def settings_of(ordered: Mapping[str, OrderedTable]) -> dict[str, TableSettings]:

@@ -90,7 +90,7 @@ def _attributes_of_times(
     expressions: Mapping[str, str],
     kinds: Mapping[str, Kind],
 ) -> list[str]:
-    later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from}
+    later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from, *plan.schema.known_from.values()}
     columns = [
         column
         for column, kind in kinds.items()
@@ -161,7 +161,7 @@ def _like_times(table: OrderedTable) -> dict[str, str]:
     """Returns the columns of a table that hold times, or are named like times, and why they are not the time of its rows."""
     schema, found = table.plan.schema, {}
     for column, kind in table.kinds.items():
-        if column == table.time_col or column == schema.valid_to or column in schema.known_from:
+        if column in {table.time_col, schema.valid_to, *schema.known_from, *schema.known_from.values()}:
             continue
         if kind == "timestamp":
             found[column] = (
@@ -213,7 +213,7 @@ def times_after_rows(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> dic
     if table.time_col is None:
         return {}
     schema = table.plan.schema
-    settled = {table.time_col, schema.valid_to, *schema.known_from, *table.plan.key_cols}
+    settled = {table.time_col, schema.valid_to, *schema.known_from, *schema.known_from.values(), *table.plan.key_cols}
     attributes = [c for c, kind in table.kinds.items() if kind == "timestamp" and c not in settled]
     if not attributes:
         return {}

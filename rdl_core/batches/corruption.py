@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.graph.feature_rows import cells_of
 from rdl_core.random_streams import PURPOSE_CORRUPTION, numpy_generator
 
 
@@ -21,6 +22,7 @@ def corrupted_cells(
     probability: float,
     *,
     stream: tuple[int, ...],
+    known: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Returns the row that each cell of the corrupted view is copied from: int64 [m, columns].
 
@@ -30,9 +32,10 @@ def corrupted_cells(
             code), a sample of rows gives a draw by frequency (SCARF).
         probability: p, the probability that a cell is replaced.
         stream: (seed, epoch, sample, table number).
+        known: bool [m, columns], which cells are known at the time of the sample, so that the others stay null where they are not replaced.
     """
     generator = numpy_generator(PURPOSE_CORRUPTION, *stream)
-    cells = np.repeat(rows.astype(np.int64)[:, None], len(donors), axis=1)
+    cells = cells_of(rows, known, len(donors))
     for column, column_donors in enumerate(donors):
         replaced = generator.random(len(rows)) < probability
         drawn = generator.random(len(rows))

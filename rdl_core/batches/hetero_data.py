@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from rdl_core.batches.pretraining_batch import known_cells
 from rdl_core.batches.row_source import RowCells, RowTopology
+from rdl_core.graph.feature_rows import cells_of
 from rdl_core.graph.reg import reverse
 from rdl_core.sampling.subgraph import Subgraph
 
@@ -28,8 +30,9 @@ def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, R
 
     Returns:
         HeteroData. Each table has `n_id` (int64 [rows], row numbers), `time` (int64 [rows], UNIX seconds from which a row exists) and, if it has
-        attributes, `tf` (a TensorFrame of [rows] rows). Each foreign key has an `edge_index` (int64 [2, links]) from child to parent under
-        (child, fkey_col, parent), and one back under (parent, "rev_" + fkey_col, child).
+        attributes, `tf` (a TensorFrame of [rows] rows; a late cell that was not known before the newest row of the sample is null). Each foreign
+        key has an `edge_index` (int64 [2, links]) from child to parent under (child, fkey_col, parent), and one back under (parent,
+        "rev_" + fkey_col, child).
     """
     from torch_geometric.data import HeteroData  # seconds, which processes that pretrain need not spend
 
@@ -38,7 +41,8 @@ def to_hetero_data(subgraph: Subgraph, times: RowTopology, cells: Mapping[str, R
         data[table].n_id = torch.from_numpy(rows.astype("int64"))
         data[table].time = torch.from_numpy(times.times_of(table, rows).astype("int64"))
         data[table].num_nodes = len(rows)
-        frame = cells[table].gather(rows)
+        (known,) = known_cells([subgraph.rows], table, times, cells) if cells[table].has_late_cells else [None]
+        frame = cells[table].gather(rows if known is None else cells_of(rows, known, known.shape[1]))
         if frame.num_cols:
             data[table].tf = frame
     for edge_type, links in subgraph.links.items():

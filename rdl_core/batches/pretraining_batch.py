@@ -26,6 +26,7 @@ from rdl_core.batches.row_source import RowCells, RowTopology
 from rdl_core.batches.sample_layout import SampleLayout, sample_layout
 from rdl_core.batches.transfer import frames_on_device, on_device
 from rdl_core.config import CorruptionConfig, LossConfig
+from rdl_core.graph.feature_rows import cells_of
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.kernels.dropout_mask import row_keys
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
@@ -97,7 +98,9 @@ def collate(
     first = {t: np.concatenate([[0], np.cumsum([len(r[t]) for r in rows])]) for t in tables}
     frames: dict[str, TensorFrame] = {}
     for number, table in enumerate(tables):
-        frames[table] = _two_views([r[table] for r in rows], features[table], config, seed, cursors, number)
+        of_table = [r[table] for r in rows]
+        known = [None] * len(rows) if not features[table].has_late_cells else known_cells(rows, table, graph, features)
+        frames[table] = _two_views(of_table, known, features[table], config, seed, cursors, number)
     links, targets = _links(subgraphs, cursors, first, config, seed)
     sample = {
         t: torch.repeat_interleave(torch.arange(len(rows)), torch.tensor([len(r[t]) for r in rows])) for t in tables
@@ -127,8 +130,17 @@ def collate(
     )
 
 
+def known_cells(
+    rows: Sequence[Mapping[str, NDArray]], table: str, graph: RowTopology, features: Mapping[str, RowCells]
+) -> list[NDArray[np.bool_] | None]:
+    """Returns which cells of a table each sample knows: those known before its newest row, of whatever table, came to be; None for all."""
+    now = [max((int(graph.times_of(t, r).max()) for t, r in one.items() if len(r)), default=0) for one in rows]
+    return [features[table].known(one[table], before_s) for one, before_s in zip(rows, now, strict=True)]
+
+
 def _two_views(
     rows: list[NDArray],
+    known: Sequence[NDArray[np.bool_] | None],
     features: RowCells,
     config: CorruptionConfig,
     seed: int,
@@ -136,10 +148,10 @@ def _two_views(
     table: int,
 ) -> TensorFrame:
     donors = features.donors(config.distribution)
-    clean = [np.repeat(r.astype(np.int64)[:, None], len(donors), axis=1) for r in rows]
+    clean = [cells_of(r, k, len(donors)) for r, k in zip(rows, known, strict=True)]
     corrupted = [
-        corrupted_cells(r, donors, config.probability, stream=(seed, *cursor, table))
-        for r, cursor in zip(rows, cursors, strict=True)
+        corrupted_cells(r, donors, config.probability, stream=(seed, *cursor, table), known=k)
+        for r, k, cursor in zip(rows, known, cursors, strict=True)
     ]
     return features.gather(np.concatenate(clean + corrupted))
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch_frame import TensorFrame
 
-from rdl_core.graph.feature_rows import Arrays, concatenate_rows, take_rows
+from rdl_core.graph.feature_rows import UNKNOWN, Arrays, concatenate_rows, take_rows
 from rdl_core.graph.features import TableFeatures
 from rdl_core.graph.store import Store
 from rdl_core.sampling.share import Ownership, SharedRows
@@ -34,7 +34,10 @@ class RowTopology(Protocol):
 class RowCells(Protocol):
     """Cells of a table's rows; TableFeatures is one."""
 
+    @property
+    def has_late_cells(self) -> bool: ...
     def donors(self, distribution: str) -> list[NDArray[np.int32]]: ...
+    def known(self, rows: NDArray[np.integer], before_s: NDArray[np.int64] | int) -> NDArray[np.bool_] | None: ...
     def gather(self, rows: NDArray[np.integer]) -> TensorFrame: ...
 
 
@@ -116,5 +119,16 @@ class _FetchedCells:
     def donors(self, distribution: str) -> list[NDArray[np.int32]]:
         return self._whole.donors(distribution)
 
+    @property
+    def has_late_cells(self) -> bool:
+        return self._whole.has_late_cells
+
+    def known(self, rows: NDArray[np.integer], before_s: NDArray[np.int64] | int) -> NDArray[np.bool_] | None:
+        return self._cells.known(self._places(rows), before_s)
+
     def gather(self, rows: NDArray[np.integer]) -> TensorFrame:
-        return self._cells.gather(self._place[np.searchsorted(self._rows, rows)])
+        places = self._places(rows)
+        return self._cells.gather(np.where(rows < 0, UNKNOWN, places) if self.has_late_cells else places)
+
+    def _places(self, rows: NDArray[np.integer]) -> NDArray[np.int64]:
+        return self._place[np.searchsorted(self._rows, rows)]

@@ -56,6 +56,10 @@ class TableSettings:
     filled_later: tuple[str, ...] = ()
     known_with_row: tuple[str, ...] = ()
 
+    def late_columns(self, time_col: str | None) -> dict[str, str]:
+        """Returns `known_from`, and with it the columns that it names: a time from which something is known is known from then on itself."""
+        return {time: time for time in self.known_from.values() if time != time_col} | self.known_from
+
 
 @checked
 class _SettingsFile:

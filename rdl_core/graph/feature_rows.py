@@ -2,17 +2,32 @@
 
 Promises: gathering row i of `take_rows(arrays, rows)` gives the cells of row rows[i]; texts and embeddings that the rows do not refer to stay
 behind. Donors are no rows and stay with the whole table.
+
+Late cells become known after their row: `status`, `shipped_at`, `amount_paid`.
+
+settings.yaml names, per column, the column of times from which its cells are known. Promises: a cell is null for whoever looks at or before that
+time, and itself strictly after; a cell without such a time never becomes known; the times themselves are known from then on, too; statistics,
+vocabularies and donors come from cells known by the cutoff. A table without such columns pays nothing.
+
+Rows of a batch are shared between seeds, which may look at different times. A row with late cells is therefore told apart by (row, which of its
+times have passed); see `distinct_rows`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from rdl_core.graph.keys import read_times
+
 Arrays = dict[str, NDArray]
-BLOCKS = ("numerical", "categorical", "timestamp")
+BLOCKS = ("numerical", "categorical", "timestamp", "known_from")
+UNKNOWN = -1
+"""The row that a cell is copied from which is not known yet: none."""
 
 
 def take_rows(arrays: Mapping[str, NDArray], rows: NDArray[np.integer]) -> Arrays:
@@ -67,3 +82,56 @@ def _take_lists(arrays: Mapping[str, NDArray], name: str, rows: NDArray[np.integ
         f"{name}_offset": new_offset,
         f"{name}_values": np.array(values[offset[rows][cell] + np.arange(new_offset[-1]) - new_offset[cell]]),
     }
+
+
+def late_times(path: Path, known_from: Mapping[str, str]) -> dict[str, NDArray[np.int64]]:
+    """Returns the times from which cells are known, by the column that holds them, in order of names.
+
+    Args:
+        path: The table's Parquet file.
+        known_from: The column of times by late column.
+
+    Returns:
+        int64 [rows], UNIX seconds, NO_TIME for never.
+    """
+    with pq.ParquetFile(path) as file:
+        return {name: read_times(file, name) for name in sorted(set(known_from.values()))}
+
+
+def known_by_cutoff(
+    known_from: Mapping[str, str], times: Mapping[str, NDArray[np.int64]], visible: NDArray[np.bool_], cutoff_s: int
+) -> dict[str, NDArray[np.bool_]]:
+    """Returns, for each late column, which cells of visible rows are known up to the cutoff: bool [rows]."""
+    return {column: visible & (times[name] <= cutoff_s) for column, name in known_from.items()}
+
+
+def late_positions(columns: list[str], known_from: Mapping[str, str]) -> list[tuple[int, int]]:
+    """Returns, of each late column, its position among the columns and that of its time among the distinct times, which are in order of names."""
+    names = sorted(set(known_from.values()))
+    return [(columns.index(column), names.index(name)) for column, name in known_from.items() if column in columns]
+
+
+def cells_of(rows: NDArray[np.integer], known: NDArray[np.bool_] | None, num_columns: int) -> NDArray[np.int64]:
+    """Returns the row that each cell is copied from: int64 [m, columns], UNKNOWN where it is not known.
+
+    Args:
+        rows: [m] rows.
+        known: bool [m, columns], or None: all are.
+        num_columns: Number of columns.
+    """
+    cells = np.repeat(rows.astype(np.int64)[:, None], num_columns, axis=1)
+    return cells if known is None else np.where(known, cells, UNKNOWN)
+
+
+def distinct_rows(rows: NDArray[np.integer], passed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns which nodes stand for all that show the same row with the same times passed, and the number among those of each node.
+
+    Args:
+        rows: [nodes], the row of each node.
+        passed: bool [nodes, times].
+    """
+    key = rows.astype(np.int64)
+    for one in passed.T:  # ranked each time, so that the numbers stay small
+        key = np.unique(2 * key + one, return_inverse=True)[1]
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    return first, index

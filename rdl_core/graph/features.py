@@ -23,6 +23,7 @@ from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 from torch_frame.data.multi_nested_tensor import MultiNestedTensor
 
 from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, column_of, counted
+from rdl_core.graph.feature_rows import late_positions
 from rdl_core.graph.reg import concatenate, offsets
 from rdl_core.graph.schema import ColumnSchema, TableSchema
 from rdl_core.graph.text_embedding import TextEmbedder
@@ -46,6 +47,9 @@ BLOCK = {
     "embedding": "embedding_code",
 }
 """The array that holds the rows of a column of each semantic type; multi-categorical ones have arrays of their own."""
+
+NULL = {stype.numerical: np.nan, stype.categorical: -1, stype.timestamp: -1, stype.embedding: 0}
+"""A null in the array of each of these semantic types; a null of a multi-categorical column is an empty list."""
 
 Arrays = dict[str, NDArray]
 
@@ -269,17 +273,43 @@ class TableFeatures:
         self.col_names_dict = col_names_dict(schema)
         position = {column.name: i for i, column in enumerate(schema.columns)}
         self._columns = {s: [position[n] for n in names] for s, names in self.col_names_dict.items()}
+        self._late = late_positions(list(position), schema.known_from)
 
     def donors(self, distribution: str) -> list[NDArray[np.int32]]:
         """Returns, per column, the rows that corruption may copy from; `distribution` is "distinct" or "frequency"."""
         offset, rows = self.arrays[f"donors_{distribution}_offset"], self.arrays[f"donors_{distribution}"]
         return [rows[offset[i] : offset[i + 1]] for i in range(len(offset) - 1)]
 
+    @property
+    def has_late_cells(self) -> bool:
+        """Whether some cells become known after their row."""
+        return bool(self._late)
+
+    def passed(self, rows: NDArray[np.integer], before_s: NDArray[np.int64] | int) -> NDArray[np.bool_]:
+        """Returns which of the times from which cells are known lie before a time: bool [m, times].
+
+        Args:
+            rows: [m] rows.
+            before_s: UNIX seconds, one for all or [m].
+        """
+        return self.arrays["known_from"][rows] < np.reshape(before_s, (-1, 1))
+
+    def known(self, rows: NDArray[np.integer], before_s: NDArray[np.int64] | int) -> NDArray[np.bool_] | None:
+        """Returns which cells are known before a time: bool [m, columns]; None for all, whatever the time."""
+        if not self._late:
+            return None
+        passed = self.passed(rows, before_s)
+        known = np.ones((len(rows), len(self.schema.columns)), bool)
+        for column, time in self._late:
+            known[:, column] = passed[:, time]
+        return known
+
     def gather(self, rows: NDArray[np.integer]) -> TensorFrame:
         """Returns a TensorFrame of m rows.
 
         Args:
-            rows: [m], or [m, columns] (in the schema's order) where each cell is copied from a row of its own.
+            rows: [m], or [m, columns] (in the schema's order) where each cell is copied from a row of its own; of a table with late cells, from
+                none where it is not known (feature_rows.py): it is null then.
         """
         features = {}
         for kind, columns in self._columns.items():
@@ -290,14 +320,16 @@ class TableFeatures:
         return TensorFrame(features, self.col_names_dict, num_rows=len(rows))
 
     def _gather_stype(self, kind: stype, rows: NDArray) -> torch.Tensor | MultiEmbeddingTensor | MultiNestedTensor:
-        columns = np.arange(rows.shape[1])
-        if kind == stype.numerical:
-            return torch.from_numpy(self.arrays["numerical"][rows, columns])
-        if kind in (stype.categorical, stype.timestamp):
-            return torch.from_numpy(self.arrays[kind.value][rows, columns].astype(np.int64))
+        columns, unknown = np.arange(rows.shape[1]), rows < 0 if self._late else None
+        if kind == stype.multicategorical:
+            return self._gather_multicategorical(rows)
+        block = "embedding_code" if kind == stype.embedding else kind.value
+        cells = self.arrays[block][rows, columns]  # a row of its own, which may be written to
+        if unknown is not None:
+            cells[unknown] = NULL[kind]
         if kind == stype.embedding:
-            return self._gather_embedding(self.arrays["embedding_code"][rows, columns])
-        return self._gather_multicategorical(rows)
+            return self._gather_embedding(cells)
+        return torch.from_numpy(cells if kind == stype.numerical else cells.astype(np.int64))
 
     def _gather_embedding(self, codes: NDArray[np.int32]) -> MultiEmbeddingTensor:
         vectors = [self.arrays[f"embedding_{j}"][codes[:, j]] for j in range(codes.shape[1])]
@@ -311,6 +343,8 @@ class TableFeatures:
             offset = self.arrays[f"multicategorical_{j}_offset"]
             begins[:, j] = offset[rows[:, j]]
             lengths[:, j] = offset[rows[:, j] + 1] - begins[:, j]
+        if self._late:
+            lengths[rows < 0] = 0
         offset = np.concatenate([[0], np.cumsum(lengths.ravel())])
         values = np.empty(offset[-1], np.int64)
         cell = np.repeat(np.arange(lengths.size), lengths.ravel())

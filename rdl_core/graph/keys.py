@@ -46,8 +46,13 @@ def read_keys(dataset: RelBenchDataset, model: Schema | None = None) -> Keys:
             for fkey_col, parent_table in fkeys.items():
                 parents[table, fkey_col, parent_table] = _read(file, fkey_col, np.int32, _parent_rows)
             if spec.time_col:
-                own_times[table] = _read(file, spec.time_col, np.int64, partial(to_unix_seconds, round_up=True))
+                own_times[table] = read_times(file, spec.time_col)
     return Keys(num_rows, parents, own_times)
+
+
+def read_times(file: pq.ParquetFile, column: str) -> NDArray[np.int64]:
+    """Returns a column of row times, rounded up: int64 [rows], UNIX seconds, NO_TIME where null."""
+    return _read(file, column, np.int64, partial(to_unix_seconds, round_up=True))
 
 
 def _read(file: pq.ParquetFile, column: str, dtype: type, convert: Callable[[pa.Array], NDArray]) -> NDArray:

@@ -23,12 +23,14 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
+from relbench.manifest import TableSpec
 
 from rdl_core.config import StoreConfig, decode
 from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
-from rdl_core.database.table_settings import read_table_settings
+from rdl_core.database.table_settings import TableSettings, read_table_settings
 from rdl_core.graph.existence import existence_times
+from rdl_core.graph.feature_rows import known_by_cutoff, late_times
 from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
 from rdl_core.graph.keys import read_keys
 from rdl_core.graph.known_schema import check_known, known_digest, left_out_of
@@ -211,13 +213,21 @@ def _started(
     threads: Executor,
     advance: Callable[[float], None],
 ) -> TableWriter:
-    spec = dataset.manifest.tables[table]
+    spec, path = dataset.manifest.tables[table], dataset.db_dir / f"{table}.parquet"
+    settings = read_table_settings(dataset.dataset_dir, dataset.manifest)[table]
+    late = _late_columns(config, table, spec, settings)
+    by_cutoff = {}
+    if late:
+        times = late_times(path, late)
+        np.save(folder / "known_from.npy", np.stack(list(times.values()), axis=1))
+        by_cutoff = known_by_cutoff(late, times, visible, seconds_of(dataset.val_timestamp))
     writer = TableWriter(
-        dataset.db_dir / f"{table}.parquet",
+        path,
         table,
-        keys={spec.pkey, *spec.fkeys, *_excluded(config, table)},
+        keys={spec.pkey, settings.valid_to, *spec.fkeys, *_excluded(config, table)},
         visible=visible,
         given=None if known is None else {column.name: column for column in known.columns},
+        known_by_cutoff=by_cutoff,
         folder=folder,
         texts=KeptTexts(embedder, _kept_texts(folder)),
         threads=threads,
@@ -238,6 +248,7 @@ def _written(
     if known is not None:
         left_out = left_out_of(known, left_out)
     spec, excluded = dataset.manifest.tables[writer.table], _excluded(config, writer.table)
+    settings = read_table_settings(dataset.dataset_dir, dataset.manifest)[writer.table]
     return TableSchema(
         name=writer.table,
         num_rows=len(writer.visible),
@@ -248,7 +259,14 @@ def _written(
         columns=columns,
         left_out=left_out | dict.fromkeys(excluded, "excluded by the settings"),
         unknown_values=writer.unknown_values,
+        known_from=_late_columns(config, writer.table, spec, settings),
     )
+
+
+def _late_columns(config: StoreConfig, table: str, spec: TableSpec, settings: TableSettings) -> dict[str, str]:
+    """Returns the column of times from which a column's cells are known, by column, without what is left out (feature_rows.py)."""
+    excluded = {*_excluded(config, table), settings.valid_to}
+    return {c: time for c, time in settings.late_columns(spec.time_col).items() if c not in excluded}
 
 
 def _excluded(config: StoreConfig, table: str) -> list[str]:

@@ -69,6 +69,7 @@ class TableSchema:
 
     Args:
         left_out: Why a column is no attribute.
+        known_from: The column of times from which a late column's cells are known, by column.
         unknown_values: In a store that was made with a model's schema, how many values of a column are none of its categories.
     """
 
@@ -80,6 +81,7 @@ class TableSchema:
     fkey_col_to_pkey_table: dict[str, str]
     columns: tuple[ColumnSchema, ...]
     left_out: dict[str, str] = field(default_factory=dict)
+    known_from: dict[str, str] = field(default_factory=dict)
     unknown_values: dict[str, int] = field(default_factory=dict)
 
 
@@ -94,7 +96,11 @@ class Schema:
     tables: dict[str, TableSchema]
 
     def to_json(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
+        data = dataclasses.asdict(self)
+        for table in data["tables"].values():
+            if not table["known_from"]:  # so that a store without late cells is what it was before there were any
+                del table["known_from"]
+        return data
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Schema:
@@ -121,6 +127,10 @@ class Schema:
                 lines.append(f"table {name}: columns differ: {', '.join(sorted(changed)) or 'order of columns'}")
             elif mine.fkey_col_to_pkey_table != theirs.fkey_col_to_pkey_table:
                 lines.append(f"table {name}: foreign keys differ")
+            elif mine.known_from != theirs.known_from:
+                lines.append(
+                    f"table {name}: known_from is {mine.known_from} in the model and {theirs.known_from} in the store"
+                )
             elif mine.time_col != theirs.time_col:
                 lines.append(
                     f"table {name}: the time column is {mine.time_col} in the model and {theirs.time_col} in the store"

@@ -51,6 +51,7 @@ class TableWriter:
         table: Its name, by which donors are drawn.
         keys: Columns that are no attributes.
         visible: bool [rows], rows up to the cutoff.
+        known_by_cutoff: What takes its place in columns with late cells (feature_rows.py), by column.
         folder: Folder for the arrays, which is empty.
         texts: The embedder.
         threads: Threads that do the work.
@@ -69,6 +70,7 @@ class TableWriter:
         texts: KeptTexts,
         threads: Executor,
         given: Mapping[str, ColumnSchema] | None = None,
+        known_by_cutoff: Mapping[str, NDArray[np.bool_]] | None = None,
         advance: Callable[[float], None] = lambda rows: None,
     ) -> None:
         self.path, self.table, self.visible, self.folder = path, table, visible, folder
@@ -76,6 +78,7 @@ class TableWriter:
         names = [name for name in pq.read_schema(path).names if name not in keys]
         self.names = [*(given or ()), *(name for name in names if name not in (given or ()))]
         self.unknown_values: dict[str, int] = {}
+        self.known_by_cutoff = known_by_cutoff or {}
         self.columns: list[Future[_WrittenColumn | str]] = []
 
     def start(self) -> None:
@@ -123,7 +126,7 @@ class TableWriter:
             return schema
         folder = self.folder / "columns" / str(position)
         folder.mkdir(parents=True)
-        donors = column_donors(schema, values, self.visible, self.table)
+        donors = column_donors(schema, values, self._visible(name), self.table)
         num_unknown = 0
         if schema.stype == "multicategorical":
             for part, array in encode_lists(schema, values).items():
@@ -143,10 +146,14 @@ class TableWriter:
         texts = values.distinct if schema.stype == "text" else None
         return _WrittenColumn(schema=schema, folder=folder, donors=donors, num_unknown=num_unknown, texts=texts)
 
+    def _visible(self, name: str) -> NDArray[np.bool_]:
+        """Returns which cells of a column are known up to the cutoff."""
+        return self.known_by_cutoff.get(name, self.visible)
+
     def _schema(self, name: str, values: ColumnValues) -> ColumnSchema | str:
         if self.given is not None:
             return self.given.get(name, "not in the given schema")
-        schema = fit_column(name, values, self.visible)
+        schema = fit_column(name, values, self._visible(name))
         if isinstance(schema, ColumnSchema) and schema.stype == "text":
             return dataclasses.replace(schema, channels=self.texts.embedder.channels)
         return schema

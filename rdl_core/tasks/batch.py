@@ -21,6 +21,7 @@ from rdl_core.batches.edges import Edges, edges_within_hops
 from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
 from rdl_core.batches.transfer import frames_on_device, on_device
 from rdl_core.config import Regime
+from rdl_core.graph.feature_rows import cells_of, distinct_rows
 from rdl_core.graph.features import TableFeatures
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
 from rdl_core.sampling.temporal_sampling import TemporalSubgraph
@@ -111,12 +112,16 @@ def collate_trees(
     time_s: NDArray[np.int64],
     graph: RelationalEntityGraph,
     features: Mapping[str, TableFeatures],
+    *,
+    before_s: NDArray[np.int64] | None = None,
 ) -> TaskBatch:
     """The batch of these trees.
 
     Args:
         time_s: int64 [seeds], the seeds' times, which ages are measured from.
+        before_s: int64 [seeds], the seeds' bounds: a cell that is known from one of these times on, or later, is null; by default `time_s`.
     """
+    before_s = time_s if before_s is None else before_s
     ages: dict[str, NDArray[np.float32]] = {}
     for table, has_time in zip(graph.node_types, graph.has_time_col, strict=True):
         if has_time:
@@ -125,9 +130,13 @@ def collate_trees(
             # Only a seed that is itself a row of a table with time can be dated at or after its question: age 0.
             ages[table] = np.maximum(days, 0.0).astype(np.float32)
     distinct = {t: np.unique(a, return_inverse=True) for t, a in ages.items()}
+    cells, index = dict(trees.rows), {t: i.astype(np.int64) for t, i in trees.index.items()}
+    for table in trees.rows:
+        if features[table].has_late_cells:
+            cells[table], index[table] = _late_rows(trees, table, features[table], before_s)
     return TaskBatch(
-        frames={t: features[t].gather(rows) for t, rows in trees.rows.items()},
-        index={t: torch.from_numpy(i.astype(np.int64)) for t, i in trees.index.items()},
+        frames={t: features[t].gather(rows) for t, rows in cells.items()},
+        index={t: torch.from_numpy(i) for t, i in index.items()},
         distinct_age_days={t: torch.from_numpy(values) for t, (values, _) in distinct.items()},
         age_index={t: torch.from_numpy(index) for t, (_, index) in distinct.items()},
         edges=edges_within_hops(trees.edges, trees.num_nodes_per_hop, trees.num_edges_per_hop, ages),
@@ -135,3 +144,13 @@ def collate_trees(
         entity_table=trees.entity_table,
         num_seeds=trees.num_seeds,
     )
+
+
+def _late_rows(
+    trees: TemporalSubgraph, table: str, features: TableFeatures, before_s: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Returns the distinct rows of a table with late cells, as the seeds know them: the row of each cell, and the index of each node."""
+    rows, bounds = trees.rows[table][trees.index[table]], before_s[trees.seed[table]]
+    first, index = distinct_rows(rows, features.passed(rows, bounds))
+    known = features.known(rows[first], bounds[first])
+    return cells_of(rows[first], known, len(features.schema.columns)), index

@@ -54,7 +54,9 @@ class TaskInputs:
         trees = self.sampling.sample(
             self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=rows
         )
-        return collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features).to(self.device)
+        before_s = seeds.before_s[rows]
+        batch = collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features, before_s=before_s)
+        return batch.to(self.device)
 
     def vectors(self, model: TaskModel, split: str, rows: NDArray[np.int64]) -> Tensor:
         """Returns the vectors that a frozen backbone makes of rows of a split: [rows, channels]."""
