@@ -29,8 +29,8 @@ CORE_FLOORS = (
 DISTRIBUTED_FLOORS = (
     ("",),
     ("schema",),
-    ("sources", "notations", "selection"),
-    ("files", "inference"),
+    ("sources", "notations"),
+    ("files", "inference", "selection"),
     ("import_report",),
     ("storage", "importing"),
     ("cluster",),

@@ -66,6 +66,9 @@ class ImportConfig:
     """TABLE:COUNT, a trial on a part: so many rows of a table, all rows that refer to them, and all rows that those refer to."""
     sample_seed: int = 0
     """Seed of the choice of --sample-entities."""
+    null_values: tuple[str, ...] = ()
+    r"""Values that count as null beside NA, NULL, \N, NaN and the like: VALUE in every column, TABLE.COLUMN=VALUE in one. A date stands for
+    all of its day."""
     batch_rows: tyro.conf.Suppress[int] = 50_000
 
     @property

@@ -62,10 +62,12 @@ from distributed.importing.times import (
     refuse_timeless,
     time_candidates,
     times_after_rows,
+    with_weak_time,
 )
 from distributed.inference.evidence import Proposal
 from distributed.inference.proposal_file import proposal_file, proposal_lines
-from distributed.notations.types import type_expressions
+from distributed.notations.null_values import NullValues, null_values
+from distributed.notations.types import typed_columns
 from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.duckdb_sql import limit_memory, quoted, work_database
 from distributed.schema.engine_errors import told_as_ours
@@ -124,13 +126,14 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
             inferred = inferred_schema(config, opened, of_file)
             plans = plan_tables(inferred.schemas, tables=config.chosen_tables, exclude=config.exclude)
             check_time_cols(config.time_cols, plans)
+            nulls = null_values(config.null_values, plans)
             conditions = check_conditions(config.where, plans)
             if config.entities is not None:
                 check_sample(config.entities, plans)
             reserved = notes_on_reserved_names(tasks, plans)
             known = settled(config, inferred.proposal)
             with told_as_ours(known.out), replace_folder(known.out) as partial:
-                report = _import(known, opened, inferred, plans, conditions, tasks, reserved, partial, say)
+                report = _import(known, opened, inferred, plans, conditions, nulls, tasks, reserved, partial, say)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
                 write_import_json(partial / "import.json", identity, report)
         return report
@@ -199,6 +202,7 @@ def _import(
     inferred: InferredSchema,
     plans: dict[str, TablePlan],
     conditions: dict[str, str],
+    nulls: NullValues,
     tasks: dict[Path, TaskManifest],
     reserved: list[str],
     folder: Path,
@@ -210,7 +214,7 @@ def _import(
     with work_database(work) as con:
         con.execute("SET TimeZone = 'UTC'")
         limit_memory(con, config.memory_bytes, work / "spill")
-        ordered = _order(con, config, source, plans, conditions, work, notes)
+        ordered = _order(con, config, source, plans, conditions, nulls, work, notes)
         specs = {name: _spec(table) for name, table in ordered.items()}
         settings = settings_of(ordered)
         check_task_tables(tasks, specs)
@@ -273,6 +277,7 @@ def _order(
     source: Source,
     plans: dict[str, TablePlan],
     conditions: dict[str, str],
+    nulls: NullValues,
     work: Path,
     notes: list[str],
 ) -> dict[str, OrderedTable]:
@@ -291,7 +296,7 @@ def _order(
     for name, plan in plans.items():
         with refusals.each(), told_as_ours(work, name):
             stage(con, source, plan, work)
-            table = _typed(con, config, plan, ambiguous, notes)
+            table = _typed(con, config, plan, nulls, ambiguous, notes)
             if name in conditions:
                 table = with_condition(con, table, conditions[name], _referred(plans, name), notes)
             typed[name] = table
@@ -331,25 +336,30 @@ def _typed(
     con: duckdb.DuckDBPyConnection,
     config: ImportConfig,
     plan: TablePlan,
+    nulls: NullValues,
     ambiguous: dict[str, list[str]],
     notes: list[str],
 ) -> TypedTable:
     """Types one staged table; several columns that could be its time go to `ambiguous`."""
     staged = quoted(f"staged_{plan.name}")
     time_col = given_time_col(config.time_cols, plan)
-    expressions, kinds = type_expressions(con, plan, staged, None if time_col in plan.key_cols else time_col)
-    of_keys = key_times(con, plan, staged, expressions, kinds)
+    columns = typed_columns(con, plan, staged, None if time_col in plan.key_cols else time_col, nulls)
+    rows = columns.relation(plan, staged)
+    of_keys = key_times(con, plan, rows, columns.kinds)
     if time_col is None and config.time_cols is None and not plan.schema.time_col_is_declared:
-        candidates = time_candidates(con, plan, staged, expressions, kinds, of_keys)
+        candidates = time_candidates(con, plan, rows, columns.kinds, of_keys)
         time_col = candidates[0] if len(candidates) == 1 else None
         if len(candidates) > 1:
             ambiguous[plan.name] = candidates
+        if not candidates:
+            time_col, columns = with_weak_time(plan, columns)
     if time_col in plan.key_cols:
         refuse_key_without_dates(plan, time_col, of_keys)
         expression, key, time_col = of_keys[time_col], time_col, time_beside_key(plan, time_col)
-        expressions[time_col], kinds[time_col] = expression, "timestamp"
+        columns = columns.with_time(time_col, expression)
         notes.append(key_time_note(plan, key, time_col))
-    return TypedTable(plan=plan, staged=staged, expressions=expressions, kinds=kinds, time_col=time_col)
+    notes += columns.lines(plan.name)
+    return TypedTable(plan=plan, staged=staged, columns=columns, time_col=time_col)
 
 
 def _spec(table: OrderedTable) -> TableSpec:

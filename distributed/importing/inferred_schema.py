@@ -20,7 +20,8 @@ from distributed.inference.column_profile import TypedRows
 from distributed.inference.evidence import Proposal
 from distributed.inference.proposal import accept, infer
 from distributed.inference.proposal_file import proposal_lines
-from distributed.notations.types import type_expressions
+from distributed.notations.null_values import null_values
+from distributed.notations.types import typed_columns
 from distributed.schema.declared_table import DeclaredTable
 from distributed.schema.duckdb_sql import limit_memory, quoted, work_database
 from distributed.schema.engine_errors import told_as_ours
@@ -82,6 +83,7 @@ def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTa
     # Keys are settled by the rows: the plan of a table without keys reads every column as it is.
     bare = {name: replace(schema, pkey=(), fkeys=()) for name, schema in schemas.items()}
     plans = plan_tables(bare, tables=config.chosen_tables, exclude=_without_keys(config, schemas))
+    nulls = null_values(config.null_values, plans)
     beside = (config.out or config.propose or Path()).resolve().parent
     beside.mkdir(parents=True, exist_ok=True)
     refusals = Refusals()
@@ -97,10 +99,10 @@ def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTa
                 stage(con, source, plan, Path(folder))
                 staged, relation = quoted(f"staged_{name}"), quoted(f"typed_{name}")
                 schema = _as_given(config, schemas[name])
-                expressions, kinds = type_expressions(con, plan, staged, schema.time_col)
-                selected = ", ".join(f"{sql} AS {quoted(column)}" for column, sql in expressions.items())
-                con.execute(f"CREATE VIEW {relation} AS SELECT {selected} FROM {staged}")
-                typed[name] = TypedRows(schema=schema, relation=relation, kinds=kinds)
+                columns = typed_columns(con, plan, staged, schema.time_col, nulls)
+                selected = ", ".join(map(quoted, columns.columns))
+                con.execute(f"CREATE VIEW {relation} AS SELECT {selected} FROM {columns.relation(plan, staged)}")
+                typed[name] = TypedRows(schema=schema, relation=relation, kinds=columns.kinds)
         refusals.refuse()
         return infer(con, typed)
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import duckdb
 
-from distributed.schema.duckdb_sql import first_row
+from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import TablePlan
 
@@ -28,17 +28,16 @@ _DAY = r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 def key_times(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
-    staged: str,
-    expressions: Mapping[str, str],
+    rows: str,
     kinds: Mapping[str, Kind],
 ) -> dict[str, str]:
-    """Returns the key columns that hold dates, those of the primary key first: DuckDB expressions of their times."""
+    """Returns the key columns that hold dates, those of the primary key first: DuckDB expressions of their times, over the typed `rows`."""
     of_links = sorted({link.columns[0] for link in plan.links if len(link.columns) == 1})
     columns = [*(plan.pkey_cols if len(plan.pkey_cols) == 1 else ()), *of_links]
     found = {}
     for column in dict.fromkeys(columns):
-        for time in _readings(plan, column, expressions[column], kinds[column]):
-            counts = first_row(con, f"SELECT count({expressions[column]}), count({time}) FROM {staged}")
+        for time in _readings(plan, column, quoted(column), kinds[column]):
+            counts = first_row(con, f"SELECT count({quoted(column)}), count({time}) FROM {rows}")
             if counts is not None and counts[0] == counts[1] > 0:
                 found[column] = time
                 break
@@ -53,9 +52,9 @@ def time_beside_key(plan: TablePlan, column: str) -> str:
     return name
 
 
-def differing_days(con: duckdb.DuckDBPyConnection, staged: str, key_time: str, time: str) -> int:
+def differing_days(con: duckdb.DuckDBPyConnection, rows: str, key_time: str, time: str) -> int:
     """Returns in how many rows a key's day is another than the day of a time."""
-    row = first_row(con, f"SELECT count(*) FROM {staged} WHERE CAST({key_time} AS DATE) != CAST({time} AS DATE)")
+    row = first_row(con, f"SELECT count(*) FROM {rows} WHERE CAST({key_time} AS DATE) != CAST({time} AS DATE)")
     return 0 if row is None else int(row[0])
 
 

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distributed.importing.orphans import Orphans, refuse_orphans
+from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
 from distributed.schema.source_table import Kind
@@ -46,6 +47,7 @@ class OrderedTable:
     time_col: str | None
     time_out: str | None
     num_rows: int
+    typed: TypedColumns
     is_part: bool = False
 
 
@@ -85,6 +87,7 @@ def order_table(con: duckdb.DuckDBPyConnection, table: TypedTable) -> OrderedTab
         time_col=time_col,
         time_out=time_out,
         num_rows=num_rows,
+        typed=table.columns,
         is_part=table.is_part,
     )
 

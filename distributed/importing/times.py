@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 import duckdb
@@ -21,6 +22,7 @@ import duckdb
 from distributed.import_report.report import LaterTimes
 from distributed.importing.key_times import differing_days
 from distributed.importing.keys import OrderedTable
+from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.schema.source_table import Kind
@@ -43,7 +45,7 @@ def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, Tab
             refusals.problems.append(f"--time-cols: no table {table!r}; expected some of {sorted(plans)}")
             continue
         plan = plans[table]
-        fitting = [c for c, kind in plan.columns.items() if kind not in ("float", "boolean")]
+        fitting = [c for c, kind in plan.columns.items() if kind != "boolean"]
         if column not in fitting:
             refusals.problems.append(
                 f"--time-cols, table {table!r}: {column!r} cannot be a time column; expected one that holds "
@@ -63,8 +65,7 @@ def given_time_col(time_cols: Mapping[str, str] | None, plan: TablePlan) -> str 
 def time_candidates(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
-    staged: str,
-    expressions: Mapping[str, str],
+    rows: str,
     kinds: Mapping[str, Kind],
     of_keys: Mapping[str, str],
 ) -> list[str]:
@@ -75,19 +76,18 @@ def time_candidates(
     """
     if plan.pkey_cols and plan.pkey_cols[0] in of_keys:
         return [plan.pkey_cols[0]]
-    times = _attributes_of_times(con, plan, staged, expressions, kinds)
+    times = _attributes_of_times(con, plan, rows, kinds)
     if len(times) != 1:
         return times or list(of_keys)
     # A key that says another day makes it doubtful which of the two is the row's time.
-    other = [key for key, time in of_keys.items() if differing_days(con, staged, time, expressions[times[0]])]
+    other = [key for key, time in of_keys.items() if differing_days(con, rows, time, quoted(times[0]))]
     return [*times, *other]
 
 
 def _attributes_of_times(
     con: duckdb.DuckDBPyConnection,
     plan: TablePlan,
-    staged: str,
-    expressions: Mapping[str, str],
+    rows: str,
     kinds: Mapping[str, Kind],
 ) -> list[str]:
     later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from, *plan.schema.known_from.values()}
@@ -98,9 +98,25 @@ def _attributes_of_times(
     ]
     if not columns:
         return []
-    sums = ", ".join(f"2 * count({expressions[column]}) >= greatest(count(*), 1)" for column in columns)
-    keep = first_row(con, f"SELECT {sums} FROM {staged}") or ()
+    sums = ", ".join(f"2 * count({quoted(column)}) >= greatest(count(*), 1)" for column in columns)
+    keep = first_row(con, f"SELECT {sums} FROM {rows}") or ()
     return [column for column, is_filled in zip(columns, keep, strict=True) if is_filled]
+
+
+def with_weak_time(plan: TablePlan, columns: TypedColumns) -> tuple[str | None, TypedColumns]:
+    """Returns the time column and the columns of a table without any other time, of which one column is of years or months; else None.
+
+    Rows dated by the first moment of their year are rows seen too early by months, and rows without a time are seen always.
+    """
+    later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from}
+    weak = [column for column in columns.weak_times if column not in later and not _is_birthday(column)]
+    if len(weak) != 1:
+        return None, columns
+    column = weak[0]
+    expression, what = columns.weak_times[column]
+    note = f"{plan.name}.{column}: nothing else is a time here, so the rows are dated by these {what}"
+    found = replace(columns.columns[column], expression=expression, kind="timestamp", reading=what.split(" taken")[0])
+    return column, replace(columns, columns={**columns.columns, column: replace(found, notes=(*found.notes, note))})
 
 
 def _is_birthday(column: str) -> bool:

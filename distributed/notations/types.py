@@ -1,124 +1,130 @@
-"""Turns staged text into typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
+"""Turns staged rows into typed columns, strictly: a value that its column's type cannot hold is named, never rounded.
 
-In: staged rows (CSV, SQLite times). Out: a DuckDB expression per column, inferred over ALL rows, so that the type of a
-column never depends on where a sample ended. Cost: one pass of vectorised code.
+In: staged rows. Out: a DuckDB expression per column, inferred over ALL rows, so that the type of a column never depends on where a sample ended, and
+what was decided on the way. Cost: a few scans of each column that is text or is named like a time, in vectorised code.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field, replace
+
 import duckdb
 
-from distributed.schema.duckdb_sql import first_row, quoted
-from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
+from distributed.notations.column import ColumnType, StagedColumn
+from distributed.notations.column_type import column_type
+from distributed.notations.null_values import NullValues
+from distributed.schema.duckdb_sql import quoted
+from distributed.schema.refusals import Refusals
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import TablePlan
 
-_ISO_TIME = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:\d{2})?)?)?"
-# A leading zero means a code (postcode, article number), not a quantity: such columns stay text.
-_INTEGER = r"-?(0|[1-9]\d{0,17})"
-_INTEGER_KEY = _INTEGER + "([.]0)?"  # pandas writes integer keys with nulls as 7.0
-_FLOAT = r"[+-]?(0|[1-9]\d*)?([.]\d*)?([eE][+-]?\d+)?"
-_LAST_SECOND = 9_223_372_036  # of timestamp[ns], year 2262
+
+@dataclass(frozen=True, kw_only=True)
+class TypedColumns:
+    """How the columns of a table are read.
+
+    Args:
+        columns: By name.
+        times: Times beside the columns, as expressions over the typed ones.
+    """
+
+    columns: dict[str, ColumnType] = field(default_factory=dict)
+    times: dict[str, str] = field(default_factory=dict)
+
+    def with_time(self, name: str, expression: str) -> TypedColumns:
+        """Returns the columns and a time beside them, an expression over typed ones."""
+        return replace(self, times={**self.times, name: expression})
+
+    def relation(self, plan: TablePlan, staged: str) -> str:
+        """Returns the SQL of the typed columns of a staged relation, and its `plan.row_source_col`.
+
+        Cleaned texts, values and nulls are layers, because a notation names the text that it reads a dozen times.
+        """
+        clean = [self._layer(name, column.clean) for name, column in self.columns.items()]
+        values = [self._layer(name, column.expression) for name, column in self.columns.items()]
+        nulls = [
+            self._layer(name, column.null and f"CASE WHEN {column.null} THEN NULL ELSE {quoted(name)} END")
+            for name, column in self.columns.items()
+        ]
+        beside = [quoted(name) for name in self.columns] + [self._layer(name, sql) for name, sql in self.times.items()]
+        for layer in (clean, values, nulls, beside):
+            staged = f"(SELECT {', '.join([*layer, quoted(plan.row_source_col)])} FROM {staged})"
+        return staged
+
+    @staticmethod
+    def _layer(name: str, sql: str | None) -> str:
+        return f"{sql} AS {quoted(name)}" if sql else quoted(name)
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """The type of each column."""
+        return {name: column.kind for name, column in self.columns.items()} | dict.fromkeys(self.times, "timestamp")
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided, for the report."""
+        return [note for column in self.columns.values() for note in column.notes]
+
+    def lines(self, table: str) -> list[str]:
+        """Returns the lines of a report on table `table`: what counts as null, then what was decided."""
+        nulls = [
+            f"{table}.{name}: {sum(found.values()):,} values count as null: "
+            + ", ".join(f"{spelling!r} ({number:,})" for spelling, number in found.items())
+            for name, found in self.nulls.items()
+        ]
+        return nulls + self.notes
+
+    @property
+    def readings(self) -> dict[str, str]:
+        """The notation of each column that is not written in the plain one."""
+        return {name: column.reading for name, column in self.columns.items() if column.reading}
+
+    @property
+    def nulls(self) -> dict[str, dict[str, int]]:
+        """How many values count as null, by column and spelling."""
+        return {name: dict(column.nulls) for name, column in self.columns.items() if column.nulls}
+
+    @property
+    def weak_times(self) -> dict[str, tuple[str, str]]:
+        """The columns that are a row's time only for want of another: the SQL of the time, and what it is."""
+        return {name: column.weak_time for name, column in self.columns.items() if column.weak_time}
 
 
-def type_expressions(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, time_col: str | None
-) -> tuple[dict[str, str], dict[str, Kind]]:
-    """Returns the DuckDB expression and the resulting kind of every column.
+def typed_columns(
+    con: duckdb.DuckDBPyConnection,
+    plan: TablePlan,
+    staged: str,
+    time_col: str | None,
+    null_values: NullValues | None = None,
+) -> TypedColumns:
+    """Returns how every column of a table is read.
 
     Args:
         con: Connection to the work database.
         plan: Plan of the table.
         staged: The DuckDB relation that holds the staged rows, numbered by `plan.row_source_col`.
-        time_col: The time column that the user named, which must be one; None to judge by the values alone.
+        time_col: The time column that the user or the source named, which must be one; None to judge by names and values alone.
+        null_values: What the user counts as null.
 
     Raises:
-        ImportRefused: The time column, or SQLite date columns, hold a value that is not an ISO 8601 time.
+        ImportRefused: Values cannot be read, or can be read in two ways; it holds the problems of all columns.
     """
-    expressions: dict[str, str] = {}
-    kinds: dict[str, Kind] = {}
+    columns: dict[str, ColumnType] = {}
+    times = {time_col, plan.schema.valid_from, plan.schema.valid_to}
     refusals = Refusals()
-    for column, declared in plan.columns.items():
+    for name, kind in plan.columns.items():
+        column = StagedColumn(
+            con=con,
+            plan=plan,
+            staged=staged,
+            name=name,
+            is_time=name in times,
+            is_key=name in plan.key_cols,
+            is_key_part=name in plan.key_part_cols,
+            is_text=kind in ("text", "text_time"),
+            added_nulls=(*(null_values or NullValues()).added(plan.name, name), *plan.schema.declared.null_values),
+        )
         with refusals.each():
-            kind = _inferred(con, plan, staged, column, declared)
-            if column == time_col and kind in ("text", "integer"):
-                kind = "text_time" if kind == "text" else _refuse_odd_seconds(con, plan, staged, column)
-            expressions[column], kinds[column] = _expression(column, declared, kind, is_time_col=column == time_col)
-            if kind == "text_time":
-                kinds[column] = "timestamp"
-                _refuse_bad_times(con, plan, staged, column, expressions[column])
+            columns[name] = column_type(column, kind, declares_types=plan.schema.text_types != "all")
     refusals.refuse()
-    return expressions, kinds
-
-
-def _expression(column: str, declared: Kind, kind: Kind, *, is_time_col: bool) -> tuple[str, Kind]:
-    name = quoted(column)
-    if kind == "integer" and is_time_col:
-        return f"make_timestamp(CAST({name} AS BIGINT) * 1000000)", "timestamp"
-    if kind == declared != "text_time":
-        return name, kind
-    if kind in ("timestamp", "text_time"):
-        # Through TIMESTAMPTZ, because DuckDB's cast to TIMESTAMP drops an offset such as +02:00 without a word.
-        iso = f"regexp_full_match({name}, '{_ISO_TIME}')"
-        return f"CASE WHEN {iso} THEN make_timestamp(epoch_us(TRY_CAST({name} AS TIMESTAMPTZ))) END", "timestamp"
-    sql_type = {"integer": "BIGINT", "float": "DOUBLE", "boolean": "BOOLEAN", "text": "VARCHAR"}[kind]
-    return f"CAST({name} AS {sql_type})", kind
-
-
-def _inferred(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, declared: Kind) -> Kind:
-    """Returns the type that every non-null value of a text column has; keys are integers or text."""
-    text_types, is_key = plan.schema.text_types, column in plan.key_cols
-    may_be_key = is_key or column in plan.key_part_cols
-    if declared != "text" or text_types == "declared" or (is_key and text_types == "time"):
-        return declared
-    name = quoted(column)
-    time_sql, _ = _expression(column, "text", "timestamp", is_time_col=False)
-    counts = first_row(
-        con,
-        f"SELECT count({name}), count(*) FILTER (regexp_full_match({name}, '{_INTEGER_KEY if may_be_key else _INTEGER}')), "
-        f"count(*) FILTER (regexp_full_match({name}, '{_FLOAT}') AND TRY_CAST({name} AS DOUBLE) IS NOT NULL), "
-        f"count(*) FILTER (lower({name}) IN ('true', 'false')), count({time_sql}) FROM {staged}",
-    )
-    assert counts is not None  # an aggregate without GROUP BY has one row
-    total, integers, floats, booleans, times = counts
-    if total == 0:
-        return declared
-    if text_types == "time":
-        return "timestamp" if times == total else "text"
-    found: list[tuple[int, Kind]] = [(integers, "integer")]
-    if not is_key:
-        found += [(floats, "float"), (booleans, "boolean"), (times, "timestamp")]
-    return next((kind for count, kind in found if count == total), "text")
-
-
-def _refuse_bad_times(
-    con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str, expression: str
-) -> None:
-    row = quoted(plan.row_source_col)
-    bad = first_row(
-        con,
-        f"SELECT {row}, {quoted(column)} FROM {staged} "
-        f"WHERE {quoted(column)} IS NOT NULL AND ({expression}) IS NULL ORDER BY {row} LIMIT 1",
-    )
-    if bad:
-        raise ImportRefused(
-            f"table {plan.name!r}, column {column!r}, row {bad[0]} of the source: expected an ISO 8601 time such as "
-            f"2024-03-01 12:30:00, got {bad[1]!r}; correct the value, or leave the column out by "
-            f"{exclude_option(f'{plan.name}.{column}')}"
-        )
-
-
-def _refuse_odd_seconds(con: duckdb.DuckDBPyConnection, plan: TablePlan, staged: str, column: str) -> Kind:
-    """Refuses a time column of integers that are no UNIX seconds: milliseconds would land millennia away, so a range check tells."""
-    row = quoted(plan.row_source_col)
-    bad = first_row(
-        con,
-        f"SELECT {row}, {quoted(column)} FROM {staged} WHERE CAST({quoted(column)} AS BIGINT) "
-        f"NOT BETWEEN 0 AND {_LAST_SECOND} ORDER BY {row} LIMIT 1",
-    )
-    if bad:
-        raise ImportRefused(
-            f"table {plan.name!r}, time column {column!r}, row {bad[0]} of the source: expected UNIX seconds (integers "
-            f"between 0 and {_LAST_SECOND}), got {bad[1]}; store seconds or timestamps, or name another column by --time-cols"
-        )
-    return "integer"
+    return TypedColumns(columns=columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import quoted
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import Link, TablePlan
@@ -17,8 +18,7 @@ class TypedTable:
     Args:
         plan: The plan of the table.
         staged: The DuckDB relation of its staged rows, which `plan.row_source_col` numbers.
-        expressions: The DuckDB expression of every column.
-        kinds: The kind of every column.
+        columns: How every column is read.
         time_col: The column of its rows' times, or None.
         condition: SQL that only rows to be taken fulfil; it may name the columns and `plan.row_source_col`.
         is_part: Whether --where leaves rows out; the keys of these are in the table `unselected_<name>`.
@@ -26,17 +26,20 @@ class TypedTable:
 
     plan: TablePlan
     staged: str
-    expressions: Mapping[str, str]
-    kinds: dict[str, Kind]
+    columns: TypedColumns
     time_col: str | None
     condition: str = "true"
     is_part: bool = False
 
     @property
+    def kinds(self) -> dict[str, Kind]:
+        """The kind of every column."""
+        return self.columns.kinds
+
+    @property
     def all_rows(self) -> str:
         """The typed rows and `plan.row_source_col` as an item of FROM, named like the table."""
-        typed = ", ".join(f"{sql} AS {quoted(column)}" for column, sql in self.expressions.items())
-        return f"(SELECT {typed}, {quoted(self.plan.row_source_col)} FROM {self.staged}) AS {quoted(self.plan.name)}"
+        return f"{self.columns.relation(self.plan, self.staged)} AS {quoted(self.plan.name)}"
 
     @property
     def rows(self) -> str:
