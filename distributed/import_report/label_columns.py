@@ -12,6 +12,7 @@ Cost: at most 50,000 labels per task, one pass over each table at one hop.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -19,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from relbench.base import TaskType
-from relbench.manifest import TaskManifest
+from relbench.manifest import KIND_AUTOCOMPLETE, TaskManifest
 from sklearn.metrics import roc_auc_score
 
 from distributed.import_report.folder_tables import FolderTables, literal, view
@@ -52,13 +53,18 @@ class Seeds:
 
 def columns_that_tell_labels(tables: FolderTables, task: TaskManifest) -> Iterator[Finding]:
     """Yields a finding per column at one hop that nearly determines the train labels of `task`."""
-    if task.task_type not in LEAST or not task.entity_table or not task.target_col or not task.entity_col:
+    if task.task_type not in LEAST or not task.entity_table or not task.target_col:
+        return
+    if task.kind == KIND_AUTOCOMPLETE:  # as RelBench: the rows of the entity table are the entities, at their own times
+        spec = tables.specs[task.entity_table]
+        task = dataclasses.replace(task, entity_col=spec.pkey or "primary_key", time_col=spec.time_col)
+    if not task.entity_col:
         return
     seeds = _seeds(tables, task)
     if len(seeds.label) < MIN_LABELS:
         return
     hidden = {(str(table), str(column)) for table, column in task.remove_columns}
-    if task.kind == "autocomplete":
+    if task.kind == KIND_AUTOCOMPLETE:
         hidden.add((task.entity_table, task.target_col))
     for table, relation in _one_hop(tables, task):
         for column, kind in tables.attributes(table).items():

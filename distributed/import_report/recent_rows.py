@@ -5,7 +5,7 @@ model is trained on old rows, whose cells tell what came after them.
 
 How: the rows of a table are cut at the last half, quarter, eighth ... of its rows in time, down to 50 rows, since nobody knows how long filling in
 takes. For each cut, the share of nulls after it is compared with the share before it, and likewise the share of the value that is most frequent
-among the newest rows, where that value or the column's name tells of a state. A column is reported where the share is a quarter higher and the
+among the newest 50, where that value or the column's name tells of a state. A column is reported where the share is a quarter higher and the
 other cells (or these) at least halve (or double), or where three quarters of the other cells that one would expect are missing; over at least five
 distinct times, and by more than six standard errors. A column that a system has ceased to fill looks just the same, which the report says.
 Cost: one pass over each table, counts only.
@@ -29,11 +29,10 @@ MIN_TIMES = 5
 MIN_DIFFERENCE = 0.25
 MIN_STANDARD_ERRORS = 6.0
 MAX_OLD_SHARE = 0.05
-NEWEST_ROWS = 256
 COLUMNS_AT_A_TIME = 200
 
 _STATE_NAME = re.compile(
-    r"(^|_)(status|state|stage|phase|outcome|result|resolution|resolved|paid|shipped|delivered|closed|returned|cancell?ed|"
+    r"(^|_)(status|state|stage|phase|outcome|result|resolution|resolved|paid|shipped|delivered|closed|returned|cancel[a-z]*|"
     r"completed?|refunded|settled|approved|processed|finished|fulfilled|converted|churned|open|active)(_|$)"
 )
 _PLACEHOLDERS = (
@@ -79,7 +78,7 @@ def _of_columns(
     # One thread's order of rows: a tie between two most frequent values must not depend on the machine.
     tables.con.execute(
         f"CREATE OR REPLACE TEMP TABLE newest AS SELECT {newest} FROM (SELECT * FROM {view(table)} "
-        f"WHERE {time} IS NOT NULL ORDER BY {time} DESC, {tables.row} DESC LIMIT {NEWEST_ROWS})"
+        f"WHERE {time} IS NOT NULL ORDER BY {time} DESC, {tables.row} DESC LIMIT {MIN_ROWS})"
     )
     values = dict(zip(columns, tables.one("SELECT * FROM newest"), strict=True))
     bucket = " + ".join(f"CAST({time} > TIMESTAMP '{cut}' AS INTEGER)" for cut in cuts)

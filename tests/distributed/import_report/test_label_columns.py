@@ -153,3 +153,13 @@ def test_rows_dated_by_another_parent_are_not_taken_for_known(tmp_path: Path) ->
     specs = {**SPECS, "profiles": TableSpec(fkeys={"reader": "readers", "loan": "loans"})}
     found = findings(tmp_path / "in", tables, labels(BINARY), specs=specs)
     assert [one for one in found if one.kind == "label_in_column"] == []
+
+
+def test_a_column_to_be_completed_is_no_finding_of_its_own_and_its_copy_is(tmp_path: Path) -> None:
+    tables = library()
+    kept = RNG.random(NUM_LOANS) < 0.4
+    tables["loans"]["kept"] = kept.astype(int)
+    tables["loans"]["copy"] = np.where(kept, "kept", "brought back")
+    train = pd.DataFrame({"at": tables["loans"]["at"], "id": range(NUM_LOANS), "kept": kept.astype(int)}).head(3000)
+    of_loans = task(kind="autocomplete", entity_table="loans", entity_col=None, time_col=None, target_col="kept")
+    assert places(findings(tmp_path / "in", tables, train, of_loans)) == [("label_in_column", "loans.copy")]
