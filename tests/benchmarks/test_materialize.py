@@ -14,8 +14,8 @@ from benchmarks.materialize import measured
 
 CHILD = """
 import subprocess, sys, time
-mine = bytearray(b"x" * 100_000_000)
-subprocess.run([sys.executable, "-c", "import time; kept = bytearray(b'x' * 100_000_000); time.sleep(1)"])
+mine = b'x' * 100_000_000
+subprocess.run([sys.executable, "-c", "import time; kept = b'x' * 100_000_000; time.sleep(1)"])
 print('{"rows": 3}')
 """
 
