@@ -298,13 +298,13 @@ def source_hash(dataset: RelBenchDataset, config: StoreConfig, model: Schema | N
     identity = (FORMAT_VERSION, settings) if model is None else (FORMAT_VERSION, settings, known_digest(model))
     digest = hashlib.sha256(repr(identity).encode())
     settings_file = dataset.dataset_dir / SETTINGS_FILE
-    for path in [
+    files = [
         dataset.dataset_dir / "manifest.yaml",
         *([settings_file] if settings_file.is_file() else []),
         *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables),
-    ]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+    ]
+    for file_digest in sha256_of_all(files):
+        digest.update(bytes.fromhex(file_digest))
     return digest.hexdigest()
 
 
