@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from relbench.manifest import DatasetManifest
 
+from distributed.import_report.leakage_check import leak_lines
 from distributed.import_report.report import ColumnReport, ImportReport
 from distributed.import_report.rows_over_time import axis_dates, draw_rows_over_time, duration
 from distributed.import_report.schema_diagram import draw_schema
@@ -52,6 +53,7 @@ def _values(report: ImportReport, manifest: DatasetManifest) -> dict[str, Any]:
         "columns": columns,
         "hidden_columns": {name: len(table.columns) - len(columns[name]) for name, table in report.tables.items()},
         "keys": [key for key in report.keys if key.origin != "declared" or not key.is_accepted],
+        "other_warnings": _other_warnings(report),
         "limit": MAX_LINES,
         "more": _more,
         "balance": _balance,
@@ -67,6 +69,12 @@ def _listed_columns(report: ImportReport) -> dict[str, list[tuple[str, ColumnRep
         listed[name] = found[:place]
         place -= len(listed[name])
     return listed
+
+
+def _other_warnings(report: ImportReport) -> list[str]:
+    """Returns the warnings that are neither of a leak nor of labels: those have tables of their own."""
+    shown = {*leak_lines(report.leaks), *(finding.line for finding in report.label_findings)}
+    return [line for line in report.warnings if line not in shown]
 
 
 def _has_something_to_tell(column: ColumnReport) -> bool:

@@ -40,24 +40,30 @@ def table_report(
 
 
 def _column_reports(table: OrderedTable, path: Path) -> dict[str, ColumnReport]:
-    kinds, declared = table.kinds, table.plan.columns
     types, nulls = pq.read_schema(path), nulls_per_column(path)
     reports = {}
     for name in types.names:
         source = str(table.time_col) if name == table.time_out else name
         is_key = name == table.plan.pkey_out or name in {link.out_column for link in table.plan.links}
-        evidence = ""
-        if not is_key and source not in declared:
-            evidence = "made at import"
-        elif not is_key and kinds[source] != declared[source]:
-            evidence = f"{declared[source]} in the source, all values read as {kinds[source]}"
         reports[name] = ColumnReport(
             kind="row number" if is_key else str(types.field(name).type),
             num_null=nulls[name],
-            evidence=evidence,
+            evidence=_evidence(table, source, is_key=is_key),
+            null_spellings=table.typed.nulls.get(source, {}),
             renamed_from=source if source != name else None,
         )
     return reports
+
+
+def _evidence(table: OrderedTable, column: str, *, is_key: bool) -> str:
+    """Returns how a column's type was found; "" where it is as the source declares it."""
+    if column not in table.plan.columns:
+        return "" if is_key else "made at import"
+    declared, kind, reading = table.plan.columns[column], table.kinds[column], table.typed.readings.get(column)
+    written = f", written as {reading}" if reading else ""
+    if kind == declared and not written:
+        return ""
+    return f"{declared} in the source, all values read as {kind}{written}"
 
 
 def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
