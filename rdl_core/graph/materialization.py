@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 from relbench.manifest import TableSpec
 
+from rdl_core.checksums import sha256_of_all
 from rdl_core.config import StoreConfig, decode
 from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
