@@ -186,7 +186,8 @@ def _verdict(best: _Candidate, second: _Candidate | None) -> tuple[Verdict | Non
         orphans = f"{num_lost:,} of {best.num_distinct:,} values have no parent"
         if 1 - best.inclusion <= _MOST_ORPHANS and best.similarity >= 0.5:
             return "likely", f"{orphans}: declare it with --dangling null, or add the parents"
-        return ("unlikely", orphans) if best.similarity >= _SAME_NAME else (None, "")
+        is_worth_a_line = best.similarity >= _SAME_NAME and not name.is_measure
+        return ("unlikely", orphans) if is_worth_a_line else (None, "")
     if (
         second is not None
         and second.num_found == second.num_distinct
@@ -197,7 +198,8 @@ def _verdict(best: _Candidate, second: _Candidate | None) -> tuple[Verdict | Non
         return "likely" if best.similarity >= 0.95 else None, "all values are found, but this is named like a quantity"
     is_told_apart = best.parent.is_distinctive or (best.child.kind == "text" and best.num_distinct > 2)
     if best.similarity >= _SAME_NAME:
-        if name.has_key_word or is_told_apart:
+        key_words = column_name(best.key.column).words
+        if name.has_key_word or is_told_apart or name.words[-len(key_words) :] == key_words:
             return "certain", "all values are found, and the name names the parent"
         return "likely", "the name names the parent, but whole numbers without gaps are found in any dense key"
     if best.similarity == 0.8 or (best.similarity == 0.7 and is_told_apart):

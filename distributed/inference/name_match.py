@@ -32,9 +32,10 @@ ROLE_WORDS = word_set(
 """Words that often mean another row of the same table, and sometimes a row of another one."""
 MEASURE_WORDS = word_set(
     "count total sum avg average mean min max qty quantity amount price cost rate ratio share percent pct score level size weight "
-    "age year month day week hour minute quarter season number_of n"
+    "age year month day week hour minute quarter season"
 )
 """Words of quantities: small whole numbers, which every dense key contains."""
+_COUNT_WORDS = word_set("num number nb no nr n")
 _TABLE_WORDS = word_set("tbl tb tab table dim fact fct stg raw src dataset data mst master t")
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+|[^\W\d_A-Za-z]+")
 
@@ -58,7 +59,8 @@ class ColumnName:
     @property
     def is_measure(self) -> bool:
         """Whether the name says that this is a quantity or a part of a date."""
-        return not self.has_strong_key_word and bool(MEASURE_WORDS & set(self.words))
+        is_count = len(self.words) > 1 and self.words[0] in _COUNT_WORDS
+        return not self.has_strong_key_word and (is_count or bool(MEASURE_WORDS & set(self.words)))
 
 
 def words_of(name: str) -> tuple[str, ...]:
