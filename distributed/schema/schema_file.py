@@ -156,6 +156,7 @@ def _with_entry(
     for key in entry.fkeys:
         with refusals.each():
             fkeys.append(_foreign_key(table.name, key, tables, declared))
+            _refuse_another_parent(table, fkeys[-1])
     refusals.refuse()
     pkey, fkeys = table.pkey or entry.pkey, list(dict.fromkeys(fkeys))
     # pandas writes integer keys with nulls as floats; the cast back fails on values that are no integers.
@@ -175,6 +176,16 @@ def _with_entry(
         known_with_row=entry.known_with_row,
         declared=entry,
     )
+
+
+def _refuse_another_parent(table: SourceTable, added: ForeignKey) -> None:
+    """Refuses a foreign key whose columns the source declares as the key of another parent."""
+    for fkey in table.fkeys:
+        if fkey.columns == added.columns and fkey != added:
+            raise ImportRefused(
+                f"--schema-file, table {table.name!r}: fkey {list(added.columns)} to {added.parent!r} {list(added.parent_columns)} "
+                f"contradicts the source, which declares it to {fkey.parent!r} {list(fkey.parent_columns)}; take it out of the schema file"
+            )
 
 
 def _foreign_key(

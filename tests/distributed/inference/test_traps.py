@@ -39,7 +39,6 @@ def test_small_numbers_booleans_years_and_counts_are_no_keys_where_every_table_h
     assert fkeys(proposal, "likely") == {
         "purchases.year -> years.year",
         "item.year -> years.year",
-        "people.birth_year -> years.year",
     }
     assert fkeys(proposal, "unlikely") == set()
     assert time_cols(proposal, "certain") == {"purchases": "at"}
