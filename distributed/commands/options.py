@@ -74,7 +74,16 @@ def pretrained_backbone(checkpoint: Path) -> BackboneConfig:
 class Import(ImportConfig, RunOptions):
     """SQL database, or folder of CSV/Parquet files, to a RelBench-3 folder.
 
-    rdl import --source sqlite:///shop.db --out data/shop --name shop --val-timestamp 2024-06-01 --test-timestamp 2024-09-01"""
+    rdl import --source sqlite:///shop.db --out data/shop --name shop --val-timestamp 2024-06-01 --test-timestamp 2024-09-01
+
+    Files declare no keys, and many databases neither. Then either look first, and change what is proposed:
+
+        rdl import --source dump/ --propose schema.yaml
+        rdl import --source dump/ --schema-file schema.yaml --out data/dump --name dump --val-timestamp ... --test-timestamp ...
+
+    or take what is certain at once, the timestamps too:
+
+        rdl import --source dump/ --accept --out data/dump --name dump"""
 
 
 @dataclass(frozen=True, kw_only=True)
