@@ -72,7 +72,7 @@ _TABLES: dict[str, Columns] = {
     "stores": lambda rng, rows, n: {"store": _key(rows), "town": [f"town {row % 97}" for row in rows]},
     "customers": lambda rng, rows, n: {
         "customer": _key(rows),
-        "since": _times(rng, len(rows)),
+        "since": pa.array(rng.integers(1_262_304_000, 1_577_836_800, len(rows)) * 1_000_000, pa.timestamp("us")),
         "store": _any(rng, len(rows), n["stores"]),
         "born": rng.integers(1930, 2005, len(rows)),
         "name": [f"customer {row:x}" for row in rng.integers(0, 10**6, len(rows))],

@@ -18,6 +18,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.ngram_hashing import hashed_ngrams
+
 SENTENCE_TRANSFORMER_PREFIX = "sentence-transformers:"
 CHUNK_TEXTS = 4096
 """Texts that are embedded, and kept, together."""
@@ -47,17 +49,10 @@ class HashedNgramEmbedder:
     def __init__(self, channels: int = 128) -> None:
         if channels < 1:
             raise ValueError(f"HashedNgramEmbedder.channels must be at least 1, got {channels}")
-        from sklearn.feature_extraction.text import HashingVectorizer  # a second, which samplers need not spend
-
         self.name, self.channels = f"hashed-ngram:{channels}", channels
-        self._vectorizer = HashingVectorizer(
-            n_features=channels, analyzer="char_wb", ngram_range=(2, 4), norm="l2", dtype=np.float32
-        )
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        if not texts:
-            return np.zeros((0, self.channels), dtype=np.float32)
-        return self._vectorizer.transform(texts).toarray().astype(np.float32, copy=False)
+        return hashed_ngrams(texts, self.channels)
 
 
 class SentenceTransformerEmbedder:

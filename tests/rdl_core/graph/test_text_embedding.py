@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from relbench.load import RelBenchDataset
+from sklearn.feature_extraction.text import HashingVectorizer
 
 from rdl_core.config import StoreConfig
 from rdl_core.graph.materialization import materialize
@@ -53,6 +54,18 @@ def test_hashed_vectors_are_the_same_in_another_process() -> None:
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
     assert output == HashedNgramEmbedder(32).embed(TEXTS).tobytes()
+
+
+@pytest.mark.parametrize("channels", [1, 7, 128])
+def test_hashed_vectors_are_those_of_scikit_learn_to_the_bit(channels: int) -> None:
+    rng = np.random.default_rng(channels)
+    letters = list("abcdeAB   éžŽßİΣςß订单🚚\u2003\t\n\x1f\x8509-_#")
+    texts = ["", " ", "a", "ab", "abc", "abcd", "İstanbul ΣΑΣ"]
+    texts += ["".join(rng.choice(letters, rng.integers(0, 50))) for _ in range(2_000)]
+    reference = HashingVectorizer(
+        n_features=channels, analyzer="char_wb", ngram_range=(2, 4), norm="l2", dtype=np.float32
+    )
+    assert HashedNgramEmbedder(channels).embed(texts).tobytes() == reference.transform(texts).toarray().tobytes()
 
 
 def test_no_text_gives_no_vector() -> None:
