@@ -1,7 +1,7 @@
 """Hashed character n-grams of texts, without Python's lock: what scikit-learn's HashingVectorizer(analyzer="char_wb", norm="l2") gives, to the bit.
 
-scikit-learn makes a Python string of every n-gram, so that threads wait for one another; this takes a tenth of its time, and two threads half of that.
-The reference for the hash is MurmurHash3_x86_32 by Austin Appleby (public domain), which scikit-learn uses with seed 0.
+scikit-learn makes a Python string of every n-gram, so that threads wait for one another; this takes about a tenth of its CPU time. The hash is
+MurmurHash3_x86_32 by Austin Appleby (public domain) with seed 0, as scikit-learn's.
 """
 
 from __future__ import annotations
