@@ -76,7 +76,7 @@ def _count_word(
 
 
 @kernel_part
-def _murmur3(data: NDArray[np.uint8], begin: int, end: int) -> int:
+def _murmur3(data: NDArray[np.uint8], begin: int, end: int) -> np.int64:
     """Returns MurmurHash3_x86_32 of some bytes, seed 0, as a signed number."""
     mask = np.uint64(0xFFFFFFFF)
     first, second = np.uint64(0xCC9E2D51), np.uint64(0x1B873593)
