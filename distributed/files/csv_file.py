@@ -50,8 +50,10 @@ class CsvTable:
         self.name, self.paths = name, tuple(paths)
         self.notes: list[str] = []
         self._encoding = {path: self._encoding_of(path, declared.encoding) for path in paths}
+        self._headers: dict[Path, list[str]] = {}
         self._delimiter = declared.delimiter or self._detected(paths[0])
-        self._headers = {path: self._header(path) for path in paths}
+        for path in paths:
+            self._headers[path] = self._header(path)
         self.columns = [column for column in self._headers[paths[0]] if column]
         for path, header in self._headers.items():
             if {column for column in header if column} != set(self.columns):
@@ -161,8 +163,12 @@ class CsvTable:
 
     def _header(self, path: Path) -> list[str]:
         """Returns the names of the columns, "" for nameless ones, which are left out and said."""
-        with self._text(path, "surrogateescape") as file:
-            header = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+        try:
+            with self._text(path, "surrogateescape") as file:
+                header = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+        except (UnicodeError, csv.Error):
+            self._refuse_bad_rows(path)
+            raise
         header = [name.removeprefix("\ufeff") if number == 0 else name for number, name in enumerate(header)]
         if any(_is_undecoded(name) for name in header):
             self._refuse_bad_rows(path)
@@ -190,7 +196,7 @@ class CsvTable:
 
     def _refuse_bad_rows(self, path: Path) -> None:
         """Refuses the first row that is no row of this file's width and encoding; returns if there is none."""
-        where, width = self._where(path), len(self._headers[path]) if hasattr(self, "_headers") else 0
+        where, width = self._where(path), len(self._headers.get(path, ()))
         with self._text(path, "surrogateescape") as file:
             reader = csv.reader(file, delimiter=self._delimiter, strict=True)
             row_number = -2  # the header is -1
@@ -214,7 +220,7 @@ class CsvTable:
                     self._refuse_ragged(path, row, row_number, line)
 
     def _refuse_undecoded(self, path: Path, row_number: int, position: int) -> None:
-        header = self._headers[path] if hasattr(self, "_headers") and path in self._headers else []
+        header = self._headers.get(path, [])
         column = f", column {header[position]!r}" if position < len(header) else ""
         row = f"row {row_number}" if row_number >= 0 else "header"
         at, value = _first_bad_byte(path, self._encoding[path])

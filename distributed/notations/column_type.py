@@ -181,6 +181,10 @@ def _any_text(column: StagedColumn) -> ColumnType:
         return _exact_text(column, wholes - integers)
     if wholes + codes == total:
         return _text(column)
+    if column.plan.schema.declared.decimal == ",":  # so that 1.234 is no float
+        marked = _separated(column, list(column.counts(*(n.value("v") for n in numbers.SEPARATED))), total)
+        if marked is not None:
+            return marked
     if floats == total:
         if column.is_key_part and column.counts(numbers.INTEGERS_AS_FLOATS.value("v")) == (total,):
             return _as(column, numbers.INTEGERS_AS_FLOATS)  # 7.0 beside a 7 of the parent
@@ -276,7 +280,12 @@ def _other_notations(column: StagedColumn, floats: int, codes: int) -> ColumnTyp
 
 
 def _separated(column: StagedColumn, separated: list[int], total: int) -> ColumnType | None:
-    fit = [notation for notation, number in zip(numbers.SEPARATED, separated, strict=True) if number == total]
+    mark = column.plan.schema.declared.decimal
+    fit = [
+        notation
+        for notation, number in zip(numbers.SEPARATED, separated, strict=True)
+        if number == total and (mark is None or str(notation.declared).endswith(f"{mark}5"))
+    ]
     if not fit:
         return None
     for other in fit[1:]:

@@ -13,7 +13,9 @@ from typing import Literal
 from rdl_core.config import checked
 from rdl_core.database.table_settings import StypeName
 
-DeclaredStype = StypeName | Literal["text_embedded"]
+DeclaredStype = Literal[
+    "numerical", "categorical", "multicategorical", "timestamp", "text", "text_embedded", "embedding"
+]
 """Semantic types; text_embedded is PyTorch Frame's name of `text`."""
 
 

@@ -106,7 +106,9 @@ def problems(error: ValidationError, kind: Any, at: str) -> list[str]:
             lines.append(f"{name} is missing")
         else:
             text = re.sub("^(Input|String) should", "it should", problem["msg"].removeprefix("Value error, "))
-            lines.append(text if text.startswith(f"{owner.__name__}.") else f"{name} is {problem['input']!r}; {text}")
+            lines.append(
+                text if not name or text.startswith(f"{owner.__name__}.") else f"{name} is {problem['input']!r}; {text}"
+            )
     return lines
 
 
