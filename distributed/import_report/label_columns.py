@@ -67,9 +67,10 @@ def columns_that_tell_labels(tables: FolderTables, task: TaskManifest) -> Iterat
     if task.kind == KIND_AUTOCOMPLETE:
         hidden.add((task.entity_table, task.target_col))
     for table, relation in _one_hop(tables, task):
+        tables.con.execute(f"CREATE OR REPLACE TEMP TABLE hop AS {relation}")
         for column, kind in tables.attributes(table).items():
             if (table, column) not in hidden and not pa.types.is_nested(kind):
-                values = _values(tables, column, kind, relation)
+                values = _values(tables, column, kind)
                 yield from _finding(seeds, table, column, values)
 
 
@@ -140,8 +141,8 @@ def _one_hop(tables: FolderTables, task: TaskManifest) -> Iterator[tuple[str, st
             )
 
 
-def _values(tables: FolderTables, column: str, kind: pa.DataType, relation: str) -> NDArray[np.int64]:
-    """Returns the column's value per seed as int64 [n]: -1 for null or no row, else a number of its value or quantile."""
+def _values(tables: FolderTables, column: str, kind: pa.DataType) -> NDArray[np.int64]:
+    """Returns the value of a column of `hop` per seed as int64 [n]: -1 for null or no row, else a number of its value or quantile."""
     name = f"r.{quoted(column)}"
     is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
     if pa.types.is_timestamp(kind):
@@ -149,7 +150,7 @@ def _values(tables: FolderTables, column: str, kind: pa.DataType, relation: str)
     else:
         value = f"CAST({name} AS DOUBLE)" if is_number else f"hash({name})"
     found = tables.con.execute(
-        f"SELECT {value} AS value, {name} IS NULL AS is_null FROM seeds s LEFT JOIN ({relation}) r ON r.{tables.row} = s.seed ORDER BY s.seed"
+        f"SELECT {value} AS value, {name} IS NULL AS is_null FROM seeds s LEFT JOIN hop r ON r.{tables.row} = s.seed ORDER BY s.seed"
     ).fetchnumpy()
     is_null = np.asarray(found["is_null"], dtype=bool)
     values = np.ma.getdata(found["value"])

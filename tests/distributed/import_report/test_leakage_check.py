@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -109,3 +111,62 @@ def test_other_names_are_not_reported(tmp_path: Path, table: str, column: str, v
 def test_a_folder_without_times_is_checked(tmp_path: Path) -> None:
     tables = {name: frame for name, frame in library().items() if name == "towns"}
     assert places(findings(tmp_path / "in", tables)) == []
+
+
+ODD = [
+    '"',
+    'a"b',
+    "t.at",
+    "row",
+    "seed",
+    "entity",
+    "time",
+    "label",
+    "number",
+    "bin",
+    "bucket",
+    "newest",
+    "count",
+    "__row",
+    "__ROW_",
+    "Ž ☃",
+]
+
+
+def test_odd_names_and_every_type_of_column_are_read(tmp_path: Path) -> None:
+    tables = library()
+    number = len(tables["loans"])
+    for name in ODD:
+        tables["loans"][name] = RNG.integers(0, 9, number)
+        tables["readers"][name] = RNG.integers(0, 9, NUM_READERS)
+    odd: dict[str, Any] = {
+        "lists": [[1, 2]] * number,
+        "bytes": [b"\x00\xff"] * number,
+        "decimals": [Decimal("1.25")] * number,
+        "days": [date(2020, 1, 1)] * number,
+        "clock": [time(1, 2)] * number,
+        "spans": [pd.Timedelta("1h")] * number,
+        "flags": [True, None] * (number // 2),
+        "not_numbers": [np.nan, np.inf, -np.inf, 0.0] * (number // 4),
+        "nothing": [None] * number,
+        "far": [datetime(1700, 1, 1)] * number,
+    }
+    for name, values in odd.items():
+        tables["loans"][name] = values
+    target = (RNG.random(NUM_READERS) < 0.3).astype(int)
+    assert findings(tmp_path / "in", tables, labels(target)) == []
+
+
+@pytest.mark.parametrize("table", ["readers", "loans", "profiles", "towns"])
+def test_tables_without_rows_are_read(tmp_path: Path, table: str) -> None:
+    tables = library()
+    tables[table] = tables[table].head(0)
+    found = findings(tmp_path / "in", tables, labels((RNG.random(NUM_READERS) < 0.3).astype(int)))
+    assert found == []
+
+
+def test_times_that_are_all_null_or_the_same_are_read(tmp_path: Path) -> None:
+    tables = library()
+    tables["loans"]["at"] = pd.NaT
+    tables["readers"]["joined"] = pd.Timestamp("2020-01-01")
+    assert findings(tmp_path / "in", tables, labels((RNG.random(NUM_READERS) < 0.3).astype(int))) == []
