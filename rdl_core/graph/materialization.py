@@ -15,12 +15,13 @@ import os
 import platform
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import psutil
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 from relbench.manifest import TableSpec
@@ -33,7 +34,7 @@ from rdl_core.database.table_settings import TableSettings, read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.feature_rows import known_by_cutoff, late_times
 from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
-from rdl_core.graph.keys import read_keys
+from rdl_core.graph.keys import read_keys, read_times
 from rdl_core.graph.known_schema import check_known, known_digest, left_out_of
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.schema import Schema, TableSchema
@@ -258,7 +259,9 @@ def _written(
         time_col=spec.time_col,
         fkey_col_to_pkey_table=dict(spec.fkeys if known is None else known.fkey_col_to_pkey_table),
         columns=columns,
-        left_out=left_out | dict.fromkeys(excluded, "excluded by the settings"),
+        left_out=left_out
+        | dict.fromkeys(excluded, "excluded by the settings")
+        | ({} if settings.valid_to is None else {settings.valid_to: "valid_to: it tells when a row ends"}),
         unknown_values=writer.unknown_values,
         known_from=_late_columns(config, writer.table, spec, settings),
     )
@@ -324,8 +327,19 @@ def _build_topology(
     times = existence_times(keys.num_rows, dating, keys.own_times, timeless=config.timeless_rows)
     shown = {e: np.full_like(p, -1) if e in hidden else p for e, p in keys.parents.items()}
     has_time_col = {t: t in keys.own_times for t in keys.num_rows}
-    graph = build_graph(keys.num_rows, shown, times, has_time_col, cutoff_s=seconds_of(dataset.val_timestamp))
+    cutoff_s = seconds_of(dataset.val_timestamp)
+    graph = build_graph(keys.num_rows, shown, times, has_time_col, cutoff_s=cutoff_s, expiry=_expiry(dataset, settings))
     return graph, late
+
+
+def _expiry(dataset: RelBenchDataset, settings: Mapping[str, TableSettings]) -> dict[str, NDArray[np.int64]]:
+    """Returns, per table that holds versions, the UNIX seconds up to which each row is valid: int64 [rows]."""
+    expiry = {}
+    for table, of_table in settings.items():
+        if of_table.valid_to is not None:
+            with pq.ParquetFile(dataset.db_dir / f"{table}.parquet") as file:
+                expiry[table] = read_times(file, of_table.valid_to)
+    return expiry
 
 
 def _describe(

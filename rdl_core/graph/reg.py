@@ -12,7 +12,7 @@ int64) means never visible, ALWAYS (the smallest) means always visible.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,8 @@ class RelationalEntityGraph:
         children_end: int64, as long as children_indptr: where the children of each parent that exist up to the cutoff end (a key's last
             entry is unused); without it, every sampled hub would cost a search with a cache miss a step.
         cutoff_s: UNIX seconds, for children_end.
+        expiry: int64 [rows], UNIX seconds up to which a row is valid (NO_TIME: for ever), or [0] where all are: a table with `valid_to` holds
+            versions, of which one looking at a time t sees those with time < t <= expiry.
     """
 
     node_types: tuple[str, ...]
@@ -66,9 +68,10 @@ class RelationalEntityGraph:
     children_indptr: NDArray[np.int64]
     children_end: NDArray[np.int64]
     cutoff_s: int
+    expiry: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
-        for name, array in self.arrays().items():
+        for name, array in {**self.arrays(), "expiry": self.expiry}.items():
             object.__setattr__(self, name, read_only(array))
 
     @property
@@ -96,11 +99,33 @@ class RelationalEntityGraph:
 
     def arrays(self) -> dict[str, NDArray]:
         """Returns the flat arrays by name, as the store writes them."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if f.name not in ("node_types", "edge_types", "cutoff_s")
-        }
+        others = {"node_types", "edge_types", "cutoff_s", *([] if len(self.expiry) else ["expiry"])}
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in others}
+
+    def valid_before(self, before_s: int) -> RelationalEntityGraph:
+        """Returns the graph without the links to rows that are not valid any more at a time, or the graph itself where all rows are for ever.
+
+        Parents that are hidden are -2 - row, as for a sampler; child lists lack such rows.
+        """
+        if not len(self.expiry):
+            return self
+        parents, keep = [], []
+        for k in range(len(self.edge_types)):
+            parent = self.parent[self.parent_offset[k] : self.parent_offset[k + 1]]
+            valid = self.expiry[self.row_offset[self.parent_type[k]] + np.maximum(parent, 0)] >= before_s
+            parents.append(np.where((parent >= 0) & ~valid, -2 - parent, parent))
+            children = self.children[self.children_offset[k] : self.children_offset[k + 1]]
+            keep.append(self.expiry[self.row_offset[self.child_type[k]] + children.astype(np.int64)] >= before_s)
+        kept = concatenate(keep, np.bool_)
+        place = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
+        return replace(
+            self,
+            parent=concatenate(parents, np.int32),
+            children=self.children[kept],
+            children_offset=place[self.children_offset],
+            children_indptr=place[self.children_indptr],
+            children_end=place[self.children_end],
+        )
 
 
 def build_graph(
@@ -110,6 +135,7 @@ def build_graph(
     has_time_col: Mapping[str, bool],
     *,
     cutoff_s: int = NO_TIME - 1,
+    expiry: Mapping[str, NDArray[np.int64]] | None = None,
 ) -> RelationalEntityGraph:
     """Builds the graph from parents per key and existence times per table.
 
@@ -119,6 +145,7 @@ def build_graph(
         times: Per table, int64 [rows] (see `existence_times`).
         has_time_col: Per table, whether it has a time column.
         cutoff_s: UNIX seconds, up to which pretraining sees rows.
+        expiry: Per table that holds versions, int64 [rows], UNIX seconds up to which each is valid.
     """
     node_types, edge_types = tuple(num_rows), tuple(parents)
     row_offset = np.concatenate([[0], np.cumsum(list(num_rows.values()))]).astype(np.int64)
@@ -148,6 +175,9 @@ def build_graph(
         children_indptr=concatenate(indptr, np.int64),
         children_end=concatenate(ends, np.int64),
         cutoff_s=cutoff_s,
+        expiry=concatenate([(expiry or {}).get(t, np.full(n, NO_TIME)) for t, n in num_rows.items()], np.int64)
+        if expiry
+        else np.zeros(0, np.int64),
     )
 
 

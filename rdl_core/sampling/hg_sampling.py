@@ -44,13 +44,19 @@ class HGSampling:
         before_s: Only rows that exist before this UNIX second are seen (pretraining: cutoff + 1).
 
     Raises:
-        ValueError: The seed table is unknown.
+        ValueError: The seed table is unknown, or rows are versions, which samples bounded by the times of their seeds do not know.
     """
 
     def __init__(self, graph: RelationalEntityGraph, config: HGSamplingConfig, *, seed: int, before_s: int) -> None:
+        if len(graph.expiry) and config.time_bound == "seeds":
+            raise ValueError(
+                "time_bound='seeds' is not there for a database with valid_to in its schema file: a sample would have to tell versions by the time "
+                "of each seed; take time_bound='cutoff', or leave valid_to out and import again"
+            )
         self.graph, self.config, self.seed, self.before_s = graph, config, seed, before_s
         self.seeds = HGSeeds(graph, config, seed=seed, before_s=before_s)
-        ends = graph.children_end if before_s <= graph.cutoff_s + 1 else graph.children_indptr[1:]
+        seen = self._seen()
+        ends = seen.children_end if before_s <= graph.cutoff_s + 1 else seen.children_indptr[1:]
         self._lists_are_cut = before_s == graph.cutoff_s + 1 and config.time_bound == "cutoff"
         self._view = GraphView(
             row_offset=graph.row_offset,
@@ -58,13 +64,17 @@ class HGSampling:
             child_type=graph.child_type,
             parent_type=graph.parent_type,
             parent_offset=graph.parent_offset,
-            parent=graph.parent,
-            children=graph.children,
-            list_offset=graph.indptr_offset,
-            list_begin=graph.children_indptr,
+            parent=seen.parent,
+            children=seen.children,
+            list_offset=seen.indptr_offset,
+            list_begin=seen.children_indptr,
             list_end=ends,
         )
         self._scratch: deque[Any] = deque()
+
+    def _seen(self) -> RelationalEntityGraph:
+        """Returns the graph whose links samples follow: without versions that are not valid any more."""
+        return self.graph.valid_before(self.before_s)
 
     @property
     def samples_per_epoch(self) -> int:

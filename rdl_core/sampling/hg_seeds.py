@@ -123,6 +123,9 @@ class HGSeeds:
             first, last = graph.row_offset[t], graph.row_offset[t + 1]
         time = graph.time[first:last]
         if self.config.time_bound == "cutoff":
-            return first + np.flatnonzero(time < self.before_s)
+            seen = time < self.before_s
+            if len(graph.expiry):
+                seen &= graph.expiry[first:last] >= self.before_s
+            return first + np.flatnonzero(seen)
         nodes = np.flatnonzero((time < self.before_s) & (time > ALWAYS))
         return first + nodes[np.argsort(time[nodes], kind="stable")]

@@ -51,6 +51,9 @@ class ShardedHGSampling(HGSampling):
         super().__init__(graph, config, seed=seed, before_s=before_s)
         self.owned, self._ask = owned, ask
 
+    def _seen(self) -> RelationalEntityGraph:
+        return self.graph  # the shares leave out what is not valid any more
+
     def grow(self, seeds: NDArray[np.int64], cursors: Sequence[tuple[int, int]]) -> list[Subgraph]:
         """Grows subgraphs as HGSampling does; they grow side by side, so that they share rounds."""
         bounds = self.seeds.bounds(seeds)

@@ -143,7 +143,7 @@ class GraphShare:
         self._last = np.ascontiguousarray(owned.cuts[:, share + 1])
         self._keys = (graph.child_type, graph.parent_type)
         self._max_children = config.max_children
-        self._topology = self._load_topology(graph, before_s, timed=config.time_bound == "seeds")
+        self._topology = self._load_topology(graph.valid_before(before_s), before_s, timed=config.time_bound == "seeds")
         self._features: dict[str, Arrays] = {}
         self._time: dict[str, NDArray[np.int64]] = {}
         for t, table in enumerate(graph.node_types):

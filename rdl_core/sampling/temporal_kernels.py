@@ -44,7 +44,7 @@ def _find_children(topology, key, table, seeds, rows, row_seed, wanted, recent, 
 
 
 @kernel_part
-def _take_parents(parent, time, bound, nodes, span, num_nodes, ends, edge):
+def _take_parents(parent, time, expiry, bound, nodes, span, num_nodes, ends, edge):
     """Adds edges parent -> row of a span of nodes. Returns (number of nodes after, end of the edges).
 
     nodes: (node_row, position, base), base + the number of a node being its place; span: (low, high, what makes places of these nodes' numbers);
@@ -55,7 +55,7 @@ def _take_parents(parent, time, bound, nodes, span, num_nodes, ends, edge):
     source, target = ends
     for i in range(low, high):
         row = parent[node_row[i]]
-        if row >= 0 and time[row] < bound:
+        if row >= 0 and time[row] < bound and (len(expiry) == 0 or expiry[row] >= bound):
             place = position[row]
             if place == 0:
                 node_row[num_nodes] = row
@@ -68,7 +68,7 @@ def _take_parents(parent, time, bound, nodes, span, num_nodes, ends, edge):
 
 
 @kernel_part
-def _take_children(found, skip, wanted, stream, offset, is_new, nodes, span, num_nodes, ends, edge):
+def _take_children(found, expiry, bound, skip, wanted, stream, offset, is_new, nodes, span, num_nodes, ends, edge):
     """Adds edges child -> row of a span of nodes: all found children, or one of each of `wanted` strata of them, rotated at random.
 
     found: (children, first, degree), where the node of number n finds children at n + skip; the others as in `_take_parents`.
@@ -86,22 +86,23 @@ def _take_children(found, skip, wanted, stream, offset, is_new, nodes, span, num
             at = np.int64(uniform(stream, offset + node_row[row]) * have)
         # Stratum i begins at i * have // count, counted up without a division an edge.
         step, rest, error = have // count, have % count, 0
-        for i in range(edge, edge + count):
+        for _ in range(count):
             child = children[begin + at]
-            place = 0 if is_new else position[child]
-            if place == 0:
-                node_row[num_nodes] = child
-                num_nodes += 1
-                place = base + num_nodes
-                if not is_new:
-                    position[child] = place
-            source[i], target[i] = place - 1, row + shift
+            if len(expiry) == 0 or expiry[child] >= bound:
+                place = 0 if is_new else position[child]
+                if place == 0:
+                    node_row[num_nodes] = child
+                    num_nodes += 1
+                    place = base + num_nodes
+                    if not is_new:
+                        position[child] = place
+                source[edge], target[edge] = place - 1, row + shift
+                edge += 1
             at, error = at + step, error + rest
             if error >= count:
                 at, error = at + 1, error - count
             if at >= have:
                 at -= have
-        edge += count
     return num_nodes, edge
 
 
@@ -123,6 +124,7 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
     node_begin, place_begin, tree_begin = layout.node_begin, layout.place_begin, layout.tree_begin
     edge_end, before, streams = layout.edge_end[hop], seeds.before, seeds.stream
     time = topology.time[row_offset[table] : row_offset[table + 1]]
+    expiry = topology.expiry[row_offset[table] : row_offset[table + 1]]  # empty where the whole is
     nodes = node_row, position, place_begin[hop + 1, table] - num_nodes
     found, ends = (topology.children, first, degree), (source, target)
     has_earlier = place_begin[hop + 1, table] > 0
@@ -140,12 +142,24 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
             if d % 2 == 1:
                 of_key = parent[parent_offset[key] : parent_offset[key + 1]]
                 num_nodes, edge_end[d] = _take_parents(
-                    of_key, time, before[s], nodes, span, num_nodes, ends, edge_end[d]
+                    of_key, time, expiry, before[s], nodes, span, num_nodes, ends, edge_end[d]
                 )
             else:
                 skip, draws = found_begin[d] - node_begin[hop, of], fold(fold(streams[s], key), hop)
                 num_nodes, edge_end[d] = _take_children(
-                    found, skip, wanted, draws, row_offset[of], is_new, nodes, span, num_nodes, ends, edge_end[d]
+                    found,
+                    expiry,
+                    before[s],
+                    skip,
+                    wanted,
+                    draws,
+                    row_offset[of],
+                    is_new,
+                    nodes,
+                    span,
+                    num_nodes,
+                    ends,
+                    edge_end[d],
                 )
         node_seed[tree:num_nodes] = s
         if not is_new:

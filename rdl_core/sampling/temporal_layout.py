@@ -24,6 +24,7 @@ class Topology(NamedTuple):
         incoming_begin, incoming: int64 [T + 1], [D]; the directed types by the table of their neighbours.
         row_table: int64 [D], the table of the rows that a directed type's neighbours are sampled for.
         windowed: bool [T], tables to whose rows, as children, the time window applies.
+        expiry: int64 [nodes], UNIX seconds up to which a row is valid; [0] where all are for ever.
     """
 
     row_offset: NDArray[np.int64]
@@ -37,6 +38,7 @@ class Topology(NamedTuple):
     incoming: NDArray[np.int64]
     row_table: NDArray[np.int64]
     windowed: NDArray[np.bool_]
+    expiry: NDArray[np.int64]
 
 
 class Seeds(NamedTuple):

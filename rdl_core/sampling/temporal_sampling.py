@@ -3,6 +3,8 @@
 Promises
 - Strictly before: every row of a tree but the seed entity itself exists before the seed's time, parents included (a child may be dated
   before its parent). The entity row itself is always there, whenever it was first referred to: the question is about it.
+- Of a table with `valid_to`, a tree holds the versions that are valid at the seed's time, time < t <= valid_to; a row with more versions than
+  neighbours are wanted gets as many fewer as drawn ones are not valid any more ("recent" draws the latest, which are).
 - With a time window, children of tables with a time column are no older than the window. It hides no parent (what an event refers to is
   part of it, however old) and no row of a table without a time column: customers and products last, and an order line, dated by its order
   alone, is found through its product however old it is.
@@ -80,6 +82,7 @@ class TemporalSampling:
             incoming=incoming,
             row_table=np.stack([graph.parent_type, graph.child_type], axis=1).ravel(),
             windowed=graph.has_time_col,
+            expiry=graph.expiry,
         )
         self._directed = [d for e in graph.edge_types for d in (e, reverse(e))]
         self._num_neighbors = np.array(config.num_neighbors)
