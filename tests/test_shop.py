@@ -14,6 +14,7 @@ import pytest
 import relbench
 
 from distributed.importing.importer import ImportConfig, ImportReport, import_database
+from distributed.importing.marks import TimeSpan
 from distributed.importing.tasks import read_task_files, write_tasks
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, main, write_shop
 from tests import REPOSITORY
@@ -147,7 +148,7 @@ def test_the_task_of_the_docs_is_one_of_this_shop(dataset: tuple[Path, ImportRep
     text = (REPOSITORY / "docs" / "tasks.md").read_text()
     (tmp_path / "task.yaml").write_text(text.split("```yaml\n")[1].split("```")[0])
     folder = dataset[0]
-    made = write_tasks(read_task_files(tmp_path), shutil.copytree(folder, tmp_path / "rel-shop"))
+    made = write_tasks(read_task_files(tmp_path), shutil.copytree(folder, tmp_path / "rel-shop"), TimeSpan())
     assert list(made) == ["customer-reviews"] and min(made["customer-reviews"].values()) > 100
     labels = pd.read_parquet(tmp_path / "rel-shop" / "tasks" / "customer-reviews" / "test.parquet")
     reviews = pd.read_parquet(folder / "db" / "reviews.parquet")

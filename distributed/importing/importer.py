@@ -40,6 +40,7 @@ from distributed.importing.inferred_schema import (
 from distributed.importing.key_times import key_time_note, key_times, time_beside_key
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import settings_of, with_late_keys
+from distributed.importing.marks import time_span
 from distributed.importing.report import (
     read_report,
     table_lines,
@@ -220,7 +221,11 @@ def _import(
         check_task_tables(tasks, specs)
         notes[:0] = [*source.notes(), *inferred.notes]
         counts = _write_tables(con, config, ordered, folder)
-        notes += notes_on_times(con, ordered, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp)
+        span = time_span(con, ordered)
+        notes += [line for name, found in counts.items() for line in found.lines(name)]
+        notes += notes_on_times(
+            con, ordered, span, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp
+        )
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
         proposal, unlinked = unlinked_tables(con, ordered, inferred.proposal)
     shutil.rmtree(work)
@@ -239,7 +244,7 @@ def _import(
     tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
     for line in [*table_lines(tables), *notes]:
         say(line)
-    num_labels = write_tasks(tasks, folder)
+    num_labels = write_tasks(tasks, folder, span)
     seen = inspect_folder(folder, manifest, tables, tasks.values())
     for line in [*seen.lines, *unlinked]:
         say(line)

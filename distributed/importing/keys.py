@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from distributed.importing.orphans import Orphans, refuse_orphans
+from distributed.notations.null_values import SPELLINGS, literal
 from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
@@ -58,6 +60,15 @@ class KeyCounts:
     null: dict[str, int] = field(default_factory=dict)
     dangling: dict[str, int] = field(default_factory=dict)
     unselected: dict[str, int] = field(default_factory=dict)
+    spelled: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def lines(self, table: str) -> list[str]:
+        """Returns the lines of a report on keys that are written as NA and the like, and that no parent has."""
+        return [
+            f"{table}.{column}: {number:,} keys are {spelling!r}, which no parent is, and count as null"
+            for column, found in self.spelled.items()
+            for spelling, number in found.items()
+        ]
 
 
 def order_table(con: duckdb.DuckDBPyConnection, table: TypedTable) -> OrderedTable:
@@ -170,6 +181,12 @@ def _count(
         (num_gone,) = first_row(con, f"SELECT count(*) {lost} AND EXISTS ({gone})") or (0,)
         counts.unselected[link.out_column] = num_gone
         lost, num_lost = f"{lost} AND NOT EXISTS ({gone})", num_lost - num_gone
+    if num_lost and len(columns) == 1 and table.kinds[link.columns[0]] == "text" and not plan.schema.declares_keys:
+        spelled = f"lower(trim({columns[0]})) IN ({', '.join(map(literal, SPELLINGS))})"
+        found = con.execute(f"SELECT {columns[0]}, count(*) {lost} AND {spelled} GROUP BY 1 ORDER BY 1").fetchall()
+        counts.spelled[link.columns[0]] = dict(found)
+        lost, num_lost = f"{lost} AND NOT {spelled}", num_lost - sum(number for _, number in found)
+        nulls += sum(number for _, number in found)
     counts.null[link.out_column], counts.dangling[link.out_column] = nulls, num_lost
     orphans = Orphans(lost=lost, num_lost=num_lost, num_given=table.num_rows - nulls)
     refuse_orphans(con, table, parent, link, orphans, dangling=dangling)
@@ -224,10 +241,11 @@ class _Nanoseconds:
                 continue
             self._refused.add(name)
             row = pc.index(outside, True).as_py()
+            day = pc.strftime(column.slice(row, 1), "%Y-%m-%d")[0].as_py()
             self.refusals.problems.append(
                 f"table {self.plan.name!r}, column {name!r}, row {begin + row}: expected a time in the years 1677 to 2262 "
-                f"(timestamp[ns]), got {pc.strftime(column.slice(row, 1), '%Y-%m-%d')[0]}; correct it (end-of-time "
-                f"marks: null), or leave the column out by {exclude_option(f'{self.plan.name}.{name}')}"
+                f"(timestamp[ns]), got {day}; correct it, count it as null by --null-values "
+                f"{shlex.quote(f'{self.plan.name}.{name}={day}')}, or leave the column out by {exclude_option(f'{self.plan.name}.{name}')}"
             )
         return group
 

@@ -35,11 +35,11 @@ def table_report(
         left_out=plan.left_out,
         later_times=later_times,
         unselected_fkeys=counts.unselected,
-        columns=_column_reports(table, folder / "db" / f"{plan.name}.parquet"),
+        columns=_column_reports(table, counts, folder / "db" / f"{plan.name}.parquet"),
     )
 
 
-def _column_reports(table: OrderedTable, path: Path) -> dict[str, ColumnReport]:
+def _column_reports(table: OrderedTable, counts: KeyCounts, path: Path) -> dict[str, ColumnReport]:
     types, nulls = pq.read_schema(path), nulls_per_column(path)
     reports = {}
     for name in types.names:
@@ -49,7 +49,7 @@ def _column_reports(table: OrderedTable, path: Path) -> dict[str, ColumnReport]:
             kind="row number" if is_key else str(types.field(name).type),
             num_null=nulls[name],
             evidence=_evidence(table, source, is_key=is_key),
-            null_spellings=table.typed.nulls.get(source, {}),
+            null_spellings=table.typed.nulls.get(source, {}) | counts.spelled.get(source, {}),
             renamed_from=source if source != name else None,
         )
     return reports

@@ -19,9 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import relbench
 import yaml
-from relbench.base import Table
+from relbench.base import Database, Table
 from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
 
+from distributed.importing.marks import TimeSpan
 from distributed.schema.refusals import ImportRefused, Refusals
 from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
@@ -104,8 +105,8 @@ def check_task_tables(tasks: Mapping[Path, TaskManifest], tables: Mapping[str, T
     refusals.refuse()
 
 
-def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path) -> dict[str, dict[str, int]]:
-    """Writes every task below `dataset/tasks`. Returns the number of labels per task and split.
+def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path, span: TimeSpan) -> dict[str, dict[str, int]]:
+    """Writes every task below `dataset/tasks`, seed times within `span`. Returns the number of labels per task and split.
 
     Raises:
         ImportRefused: SQL fails, an output column is missing, a label is null, a split has no rows, or the time span is too short.
@@ -114,19 +115,19 @@ def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path) -> dict[str, 
     num_labels = {}
     for path, task in tasks.items():
         with refusals.each():
-            num_labels[task.name] = _write_task(path, task, dataset)
+            num_labels[task.name] = _write_task(path, task, dataset, span)
     refusals.refuse()
     return num_labels
 
 
-def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, int]:
+def _write_task(path: Path, manifest: TaskManifest, dataset: Path, span: TimeSpan) -> dict[str, int]:
     folder = dataset / "tasks" / manifest.name
     folder.mkdir(parents=True)
     shutil.copyfile(path, folder / "manifest.yaml")
     num_rows = {}
     try:
         task = relbench.load_dataset(dataset).load_task(manifest.name, regenerate=True)
-        db = task.get_db(upto_test_timestamp=False)
+        db = _SpannedDatabase(task.get_db(upto_test_timestamp=False), span)
         for split in SPLITS:
             table = task.get_table(split, mask_input_cols=False, db=db)
             num_rows[split] = _write_split(
@@ -150,6 +151,30 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path) -> dict[str, 
             f"task file {path.name}: RelBench refuses the task: {error} Change timedelta or the timestamps"
         ) from error
     return num_rows
+
+
+class _SpannedDatabase(Database):
+    """A database whose first and last time are those of a span: RelBench takes its seed times from between them, and marks are no times."""
+
+    def __init__(self, database: Database, span: TimeSpan) -> None:
+        super().__init__(database.table_dict)
+        self.span = span
+
+    @property
+    def min_timestamp(self) -> pd.Timestamp:
+        """The first time, or the first of the span if that is later."""
+        found = super().min_timestamp
+        return found if self.span.first is None else max(found, pd.Timestamp(self.span.first))
+
+    @property
+    def max_timestamp(self) -> pd.Timestamp:
+        """The last time, or the last of the span if that is earlier."""
+        found = super().max_timestamp
+        return found if self.span.last is None else min(found, pd.Timestamp(self.span.last))
+
+    def upto(self, timestamp: pd.Timestamp) -> _SpannedDatabase:
+        """Returns the rows up to a time, of the same span."""
+        return _SpannedDatabase(super().upto(timestamp), self.span)
 
 
 def _write_split(table: Table, manifest: TaskManifest, where: str, path: Path) -> int:

@@ -22,6 +22,7 @@ import duckdb
 from distributed.import_report.report import LaterTimes
 from distributed.importing.key_times import differing_days
 from distributed.importing.keys import OrderedTable
+from distributed.importing.marks import TimeSpan
 from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals
@@ -189,33 +190,34 @@ def _like_times(table: OrderedTable) -> dict[str, str]:
 
 
 def notes_on_times(
-    con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable], *, val_timestamp: str, test_timestamp: str
+    con: duckdb.DuckDBPyConnection,
+    ordered: Mapping[str, OrderedTable],
+    span: TimeSpan,
+    *,
+    val_timestamp: str,
+    test_timestamp: str,
 ) -> list[str]:
-    """Returns notes on renamed and partly null time columns, and refuses timestamps that leave nothing to learn from.
+    """Returns notes on marks for unknown, on renamed and on partly null time columns, and refuses timestamps that leave nothing to learn from.
 
     Raises:
         ImportRefused: All rows are later than `val_timestamp`.
     """
-    notes: list[str] = []
-    firsts: list[datetime] = []
-    lasts: list[datetime] = []
+    notes = list(span.notes)
     for name, table in ordered.items():
         if table.time_col is None:
             continue
         column, relation = quoted(table.time_col), quoted(f"ordered_{name}")
-        found = first_row(con, f"SELECT min({column}), max({column}), count(*) - count({column}) FROM {relation}")
-        first, last, nulls = found or (None, None, 0)
-        firsts, lasts = firsts + [first] * (first is not None), lasts + [last] * (last is not None)
+        (nulls,) = first_row(con, f"SELECT count(*) - count({column}) FROM {relation}") or (0,)
         if nulls:
             notes.append(
                 f"{name}: {nulls} rows have no {table.time_col}; they come last, and RelBench never shows them"
             )
         if table.time_col != table.time_out:
             notes.append(f"{name}: {table.time_col!r} is written as {table.time_out!r}; RelBench needs an identifier")
-    if firsts and datetime.fromisoformat(val_timestamp) < min(firsts):
-        raise ImportRefused(f"--val-timestamp {val_timestamp}: all rows are later, the first at {min(firsts)}")
-    if lasts and datetime.fromisoformat(test_timestamp) > max(lasts):
-        notes.append(f"--test-timestamp {test_timestamp} is after the last row ({max(lasts)}): nothing to test on")
+    if span.first is not None and datetime.fromisoformat(val_timestamp) < span.first:
+        raise ImportRefused(f"--val-timestamp {val_timestamp}: all rows are later, the first at {span.first}")
+    if span.last is not None and datetime.fromisoformat(test_timestamp) > span.last:
+        notes.append(f"--test-timestamp {test_timestamp} is after the last row ({span.last}): nothing to test on")
     return notes
 
 

@@ -88,8 +88,9 @@ UNIX_MS = Reading(
 UNIX_US = Reading(
     name="UNIX microseconds", declared="unix_us", first=_FIRST_S * 10**6, last=_LAST_S * 10**6, value=_unix(1)
 )
+# From 1991 on: in 1990 nanoseconds are as large as .NET ticks of our time.
 UNIX_NS = Reading(
-    name="UNIX nanoseconds", declared="unix_ns", first=_FIRST_S * 10**9, last=_LAST_S * 10**9,
+    name="UNIX nanoseconds", declared="unix_ns", first=662_688_000 * 10**9, last=_LAST_S * 10**9,
     value=lambda integer: f"make_timestamp({integer} // 1000)",
 )  # fmt: skip
 YYYYMMDD = Reading(name="YYYYMMDD", declared="%Y%m%d", first=19000101, last=21001231, value=_digits("%Y%m%d", 8))
