@@ -28,7 +28,7 @@ def imported(path: Path, mark: str | None, **options: object) -> list[str]:
     if mark:
         days[7] = mark
     write_csv(path / "in", "t", list(enumerate(days)), "id,x")
-    return imported_folder(path, is_time=True, **TIMES, **options)
+    return imported_folder(path, **TIMES, **options)
 
 
 @pytest.mark.parametrize("mark", ["1900-01-01", "1970-01-01 00:00:00", "1753-01-01"])
@@ -52,7 +52,7 @@ def test_a_mark_at_the_end_is_named_and_is_not_the_end_of_the_times(tmp_path: Pa
 def test_a_test_timestamp_before_a_mark_only_has_nothing_to_test_on(tmp_path: Path) -> None:
     days = [f"{day:%Y-%m-%d}" for day in DAYS[:100]]
     write_csv(tmp_path / "in", "t", list(enumerate([*days, "2099-12-31"])), "id,x")
-    lines = imported_folder(tmp_path, is_time=True, **TIMES)
+    lines = imported_folder(tmp_path, **TIMES)
     assert any("--test-timestamp 2024-10-01 is after the last row" in line for line in lines)
 
 

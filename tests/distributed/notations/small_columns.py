@@ -1,4 +1,4 @@
-"""One column of a small CSV, imported: what it became, or why it was refused."""
+"""One staged column, typed without an import around it; and a CSV folder, imported."""
 
 from __future__ import annotations
 
@@ -7,51 +7,67 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from tests.distributed.importing.small_imports import column, run
+from distributed.notations.null_values import null_values
+from distributed.notations.types import typed_columns
+from distributed.schema.declared_table import DeclaredTable
+from distributed.schema.duckdb_sql import quoted
+from distributed.schema.source_table import Kind, SourceTable, TextTypes
+from distributed.schema.table_plan import plan_tables
+from distributed.sources.arrow_values import ARROW_TYPES
+from tests.distributed.importing.small_imports import run
 
 DAYS = [datetime(2024, 1, 2) + timedelta(hours=29 * i) for i in range(300)]
 """300 times of the year 2024, days beyond the 12th among them."""
 
 
+def typed(
+    values: Sequence[object],
+    name: str = "x",
+    *,
+    is_time: bool = False,
+    kind: Kind = "text",
+    text_types: TextTypes = "all",
+    formats: dict[str, str] | None = None,
+    nulls: Sequence[str] = (),
+    key: str = "id",
+) -> tuple[list[Any], list[str]]:
+    """Returns the values of a column `name` of a table t, and the lines on it.
+
+    Args:
+        values: As they are staged; those of text are written by `str`.
+        key: The table's key, `name` for a key column.
+    """
+    staged = [None if value is None else str(value) for value in values] if kind in ("text", "text_time") else values
+    columns: dict[str, Kind] = {"id": "integer", name: kind}
+    table = SourceTable(
+        name="t", columns=columns, pkey=(key,), text_types=text_types, declared=DeclaredTable(formats=formats or {})
+    )
+    plan = plan_tables({"t": table}, tables=None, exclude=())["t"]
+    rows = list(range(len(values)))
+    arrays = [pa.array(rows, pa.int64()), pa.array(staged, ARROW_TYPES[kind]), pa.array(rows, pa.int64())]
+    with duckdb.connect() as con:
+        con.execute("SET TimeZone = 'UTC'; SET threads = 1")
+        con.register("staged", pa.table(arrays, names=["id", name, plan.row_source_col]))
+        found = typed_columns(con, plan, "staged", name if is_time else None, null_values(nulls, {"t": plan}))
+        query = f"SELECT {quoted(name)} FROM {found.relation(plan, 'staged')} ORDER BY {quoted(plan.row_source_col)}"
+        return [row[0] for row in con.execute(query).fetchall()], found.lines("t")
+
+
 def write_csv(folder: Path, name: str, rows: Sequence[tuple[object, ...]], header: str) -> None:
-    """Writes one table; fields with commas or quotes are quoted."""
+    """Writes one table."""
     folder.mkdir(exist_ok=True)
-    texts = (",".join(f'"{field}"' if set(str(field)) & set(',"\n') else str(field) for field in row) for row in rows)
-    (folder / f"{name}.csv").write_text("\n".join([header, *texts]) + "\n", encoding="utf-8")
+    lines = [header, *(",".join(map(str, row)) for row in rows)]
+    (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def imported(
-    path: Path, values: Sequence[object], name: str = "x", *, is_time: bool = False, **options: Any
-) -> list[str]:
-    """Imports a table t of an id, the values, and a time beside them unless the values are the time; returns the lines."""
-    beside = [] if is_time else [f"{day:%Y-%m-%d}" for day in DAYS[: len(values)]]
-    rows = [(i, value, *beside[i : i + 1]) for i, value in enumerate(values)]
-    write_csv(path / "in", "t", rows, f"id,{name}" + ("" if is_time else ",at"))
-    return imported_folder(path, is_time=is_time, name=name, **options)
-
-
-def imported_folder(
-    path: Path, *, name: str = "x", is_time: bool = False, formats: dict[str, str] | None = None, **options: Any
-) -> list[str]:
-    """Imports the folder `in` of a table t with a pkey `id`."""
-    time = f", time_col: {name}" if is_time else ""
-    (path / "schema.yaml").write_text(f"t: {{pkey: id{time}, formats: {formats or {}}}}\n")
+def imported_folder(path: Path, schema: str = "t: {pkey: id, time_col: x}", **options: Any) -> list[str]:
+    """Imports the folder `in`; returns the lines."""
+    (path / "schema.yaml").write_text(schema)
     times = {"val_timestamp": "2024-01-03", "test_timestamp": "2024-01-04"}
     return run(str(path / "in"), path / "out", **{"schema_file": path / "schema.yaml", **times, **options})
-
-
-def read(path: Path, name: str = "x") -> list[Any]:
-    """Returns the imported values in the order of `id`: times as datetimes."""
-    table = pq.read_table(path / "out" / "db" / "t.parquet")
-    if pa.types.is_timestamp(table[name].type):
-        values: list[Any] = table[name].cast(pa.timestamp("us")).to_pylist()
-    else:
-        values = column(path / "out", "t", name)
-    keys = pq.read_table(path / "out" / "keys" / "t.parquet")["source_key"].to_pylist()
-    return [value for _, value in sorted(zip(keys, values, strict=True), key=lambda pair: pair[0])]
 
 
 def unix_us(moment: datetime) -> int:
