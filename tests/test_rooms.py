@@ -32,6 +32,7 @@ DISTRIBUTED_FLOORS = (
     ("sources", "notations"),
     ("files", "inference", "selection"),
     ("import_report",),
+    ("appending",),
     ("storage", "importing"),
     ("cluster",),
     ("sampling", "runs"),

@@ -168,6 +168,51 @@ class RowsOverTime:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Growth:
+    """What --append did to one table.
+
+    Args:
+        num_old: Rows that were there, and stay as they are.
+        num_new: Rows added behind them.
+        num_older: New rows that are older than the last that was there.
+        num_changed: Rows whose source has changed since; per column, `changed_columns`; the first source keys of them, `first_changed`.
+        num_gone: Rows that are not in the source any more; the first source keys of them, `first_gone`.
+        has_key: Whether the table has a key; without one, a row that changed counts as gone and as new.
+    """
+
+    num_old: int = 0
+    num_new: int = 0
+    num_older: int = 0
+    num_changed: int = 0
+    changed_columns: dict[str, int] = field(default_factory=dict)
+    first_changed: tuple[str, ...] = ()
+    num_gone: int = 0
+    first_gone: tuple[str, ...] = ()
+    has_key: bool = True
+
+    def lines(self, table: str) -> list[str]:
+        """Returns what a user sees of it."""
+        lines = [f"{table}: {self.num_new:,} new rows after the {self.num_old:,} that were there"]
+        if self.num_older:
+            lines.append(f"{table}: {self.num_older:,} of the new rows are older than the last row that was there")
+        if self.num_changed:
+            columns = ", ".join(f"{column} in {number:,}" for column, number in self.changed_columns.items())
+            lines.append(
+                f"{table}: {self.num_changed:,} rows have changed in the source ({columns}; keys {_first(self.first_changed, self.num_changed)}); "
+                "they stay as they were imported"
+            )
+        if self.num_gone:
+            keys = f" (keys {_first(self.first_gone, self.num_gone)})" if self.has_key else ""
+            remark = "" if self.has_key else "; without a key, a row that has changed counts as gone and as new"
+            lines.append(f"{table}: {self.num_gone:,} rows are not in the source any more{keys}; they stay{remark}")
+        return lines
+
+
+def _first(keys: tuple[str, ...], number: int) -> str:
+    return ", ".join(keys) + (", ..." if number > len(keys) else "")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ImportReport:
     """One import.
 
@@ -178,6 +223,7 @@ class ImportReport:
         keys: Primary and foreign keys, accepted and proposed.
         proposal: Keys, times and timestamps that --accept asked for, with their evidence and what was accepted.
         paths: Files of the import, by what they are.
+        growth: What --append did, by table.
         is_reused: Whether `out` held this very import already.
     """
 
@@ -192,6 +238,7 @@ class ImportReport:
     label_findings: tuple[Finding, ...] = ()
     proposal: Proposal | None = None
     rows_over_time: RowsOverTime | None = None
+    growth: dict[str, Growth] = field(default_factory=dict)
     wall_s: float = 0.0
     is_reused: bool = False
 

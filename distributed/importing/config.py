@@ -69,6 +69,9 @@ class ImportConfig:
     null_values: tuple[str, ...] = ()
     r"""Values that count as null beside NA, NULL, \N, NaN and the like: VALUE in every column, TABLE.COLUMN=VALUE in one. A date stands for
     all of its day."""
+    append: bool = False
+    """Add the new rows of a later state of the source to the import at --out: earlier rows keep their numbers and values, and what has changed or is
+    gone is said. The source must hold the earlier rows, too."""
     batch_rows: tyro.conf.Suppress[int] = 50_000
 
     @property
@@ -106,6 +109,10 @@ class ImportConfig:
             refusals.problems.append("expected batch_rows >= 1, and --dangling of 'error' or 'null'")
         with refusals.each():
             _ = self.entities
+        if self.append and self.sample_entities is not None:
+            refusals.problems.append(
+                "--append adds to a whole import, and --sample-entities takes a part; give one of them"
+            )
         if (self.schemas or self.views) and "://" not in self.source:
             refusals.problems.append("--schemas and --views are for SQL databases; a folder of files has neither")
         refusals.refuse()

@@ -23,11 +23,13 @@ from typing import Any
 import duckdb
 from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate_dataset_manifest
 
+from distributed.appending.earlier_import import EarlierImport, open_earlier
 from distributed.files.folder_source import FolderSource
 from distributed.import_report.html_page import write_page
 from distributed.import_report.inspection import inspect_folder
 from distributed.import_report.keys import reported_keys
-from distributed.import_report.report import ImportReport
+from distributed.import_report.report import Growth, ImportReport
+from distributed.importing.appending import join_to_earlier, settings_without
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.inferred_schema import (
     InferredSchema,
@@ -52,6 +54,7 @@ from distributed.importing.tasks import (
     check_task_tables,
     notes_on_reserved_names,
     read_task_files,
+    read_tasks,
     write_tasks,
 )
 from distributed.importing.times import (
@@ -112,7 +115,10 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
     refusals.refuse()
     assert source is not None and declared is not None and config.out is not None  # or it was refused
     identity = _identity(config, source)
-    if config.out.exists():
+    earlier = open_earlier(config.out, identity) if config.append else None
+    if earlier is not None and config.tasks is None:
+        tasks = read_tasks(earlier.task_files)
+    if config.out.exists() and (earlier is None or earlier.holds(identity)):
         report = read_report(config.out, identity)
         say(
             f"{config.out}: already imported from {source.display}; nothing to do; {report.page.name} tells what it holds"
@@ -134,9 +140,11 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
             reserved = notes_on_reserved_names(tasks, plans)
             known = settled(config, inferred.proposal)
             with told_as_ours(known.out), replace_folder(known.out) as partial:
-                report = _import(known, opened, inferred, plans, conditions, nulls, tasks, reserved, partial, say)
+                report = _import(
+                    known, opened, inferred, plans, conditions, nulls, tasks, reserved, earlier, partial, say
+                )
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
-                write_import_json(partial / "import.json", identity, report)
+                write_import_json(partial / "import.json", identity, report, earlier.history() if earlier else [])
         return report
 
     report = read_whole(read, say)
@@ -206,6 +214,7 @@ def _import(
     nulls: NullValues,
     tasks: dict[Path, TaskManifest],
     reserved: list[str],
+    earlier: EarlierImport | None,
     folder: Path,
     say: Progress,
 ) -> ImportReport:
@@ -229,6 +238,17 @@ def _import(
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
         proposal, unlinked = unlinked_tables(con, ordered, inferred.proposal)
     shutil.rmtree(work)
+    growth: dict[str, Growth] = {}
+    if earlier is not None:
+        memory, test = config.memory_bytes, config.test_timestamp
+        joined = join_to_earlier(
+            earlier, folder, ordered, specs, test_timestamp=test, has_tasks=bool(tasks), memory_bytes=memory
+        )
+        ordered, growth = joined.tables, joined.growth
+        notes += joined.notes
+        plans = {name: table.plan for name, table in ordered.items()}
+        specs = {name: _spec(table) for name, table in ordered.items()}
+        settings = {name: settings_without(found, plans[name].left_out) for name, found in settings.items()}
     manifest = DatasetManifest(
         name=config.name,
         val_timestamp=config.val_timestamp,
@@ -260,6 +280,7 @@ def _import(
         label_findings=seen.label_findings,
         rows_over_time=seen.rows_over_time,
         proposal=proposal,
+        growth=growth,
     )
     write_page(folder / report.page.name, report, manifest)
     return report

@@ -12,7 +12,7 @@ from __future__ import annotations
 import keyword
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -27,11 +27,11 @@ from distributed.notations.null_values import SPELLINGS, literal
 from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.refusals import ImportRefused, Refusals, exclude_option
+from distributed.schema.row_groups import ROW_GROUP_ROWS, row_groups
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import Link, TablePlan
 from distributed.selection.typed_table import TypedTable, keys_equal
 
-_ROW_GROUP_ROWS = 131_072
 _FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microseconds: years 1677 to 2262
 
 
@@ -273,7 +273,7 @@ def _write(rows: duckdb.DuckDBPyRelation, names: list[str], path: Path, plan: Ta
     writer: pq.ParquetWriter | None = None
     num_rows = 0
     try:
-        for group in _row_groups(rows.to_arrow_reader(_ROW_GROUP_ROWS)):
+        for group in row_groups(rows.to_arrow_reader(ROW_GROUP_ROWS)):
             group = group.rename_columns(names)
             if times is not None:
                 group = times.cast(group, num_rows)
@@ -281,25 +281,9 @@ def _write(rows: duckdb.DuckDBPyRelation, names: list[str], path: Path, plan: Ta
             if times is not None and times.refusals.problems:
                 continue  # the other columns' faults are told, too
             writer = writer or pq.ParquetWriter(path, group.schema, compression="zstd")
-            writer.write_table(group, row_group_size=_ROW_GROUP_ROWS)
+            writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
     finally:
         if writer is not None:
             writer.close()
     if times is not None:
         times.refusals.refuse()
-
-
-def _row_groups(reader: pa.RecordBatchReader) -> Iterator[pa.Table]:
-    """Yields tables of `_ROW_GROUP_ROWS` rows, the last one shorter, and one without rows of an empty reader.
-
-    Each column is one chunk: page boundaries follow chunks, and DuckDB's chunks depend on its threads.
-    """
-    pending, num_rows = reader.schema.empty_table(), 0
-    for batch in reader:
-        pending = pa.concat_tables([pending, pa.Table.from_batches([batch])])
-        while len(pending) >= _ROW_GROUP_ROWS:
-            yield pending.slice(0, _ROW_GROUP_ROWS).combine_chunks()
-            num_rows += _ROW_GROUP_ROWS
-            pending = pending.slice(_ROW_GROUP_ROWS)
-    if len(pending) or not num_rows:
-        yield pending.combine_chunks()

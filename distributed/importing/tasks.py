@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import duckdb
@@ -42,15 +42,24 @@ def read_task_files(folder: Path | None) -> dict[Path, TaskManifest]:
     paths = sorted(path for path in folder.iterdir() if path.suffix in (".yaml", ".yml")) if folder.is_dir() else []
     if not paths:
         raise ImportRefused(f"--tasks: no *.yaml in {folder}; expected a folder of RelBench TaskManifest files")
-    refusals = Refusals()
-    tasks = {}
+    tasks = read_tasks(paths)
+    names = [task.name for task in tasks.values()]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ImportRefused(f"--tasks: {twice} named by two files of {folder.name}; rename one")
+    return tasks
+
+
+def read_tasks(paths: Iterable[Path]) -> dict[Path, TaskManifest]:
+    """Reads task files, each of which must be valid by itself.
+
+    Raises:
+        ImportRefused: Files are no tasks; it holds all of them.
+    """
+    refusals, tasks = Refusals(), {}
     for path in paths:
         with refusals.each():
             tasks[path] = _read(path)
     refusals.refuse()
-    names = [task.name for task in tasks.values()]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ImportRefused(f"--tasks: {twice} named by two files of {folder.name}; rename one")
     return tasks
 
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from distributed.importing import keys
 from distributed.importing.config import ImportConfig
 from distributed.importing.importer import import_database
+from distributed.schema import row_groups
 from distributed.schema.refusals import ImportRefused
 
 NUM_ROWS = 300_000
@@ -65,7 +65,7 @@ def test_an_import_that_spills_gives_the_same_bytes(source: Path, tmp_path: Path
 
 
 def test_row_groups_have_one_size_however_the_rows_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keys, "_ROW_GROUP_ROWS", 10)
+    monkeypatch.setattr(row_groups, "ROW_GROUP_ROWS", 10)
     rng = np.random.default_rng(1)
     for _ in range(50):
         lengths = rng.integers(0, 35, rng.integers(0, 6))
@@ -74,7 +74,7 @@ def test_row_groups_have_one_size_however_the_rows_arrive(monkeypatch: pytest.Mo
             pa.record_batch({"x": np.arange(end - length, end)}) for length, end in zip(lengths, ends, strict=True)
         ]
         reader = pa.RecordBatchReader.from_batches(pa.schema({"x": pa.int64()}), batches)
-        groups = list(keys._row_groups(reader))
+        groups = list(row_groups.row_groups(reader))
         assert pa.concat_tables(groups)["x"].to_pylist() == list(range(lengths.sum()))
         assert all(len(group) == 10 for group in groups[:-1]) and len(groups[-1]) <= 10
         assert all(group["x"].num_chunks == 1 for group in groups)
@@ -91,4 +91,4 @@ def test_times_out_of_range_are_named_by_their_row_in_whatever_row_group(tmp_pat
     at, visit = visits["at"].to_numpy(), visits["visit"].to_numpy()
     row = int(((at < at[0]) | ((at == at[0]) & (visit < visit[0]))).sum())
     assert f"row {row}:" in str(refused.value)
-    assert row > keys._ROW_GROUP_ROWS  # or the test would not see a wrong offset
+    assert row > row_groups.ROW_GROUP_ROWS  # or the test would not see a wrong offset

@@ -1,0 +1,1 @@
+"""A later import of the same source, appended to an earlier one: --append."""
