@@ -22,7 +22,8 @@ from distributed.schema.source_table import Kind, SourceTable
 from distributed.schema.table_plan import TablePlan
 from distributed.sources import inspected_catalogue, mysql_catalogue, postgresql_catalogue, sqlite_catalogue
 from distributed.sources.arrow_values import first_misfit, to_arrow
-from distributed.sources.catalogue import Catalogue, SqlColumn, SqlTable, Wanted, named, source_tables, with_keys
+from distributed.sources.catalogue import Catalogue, SqlColumn, SqlTable, Wanted, source_tables
+from distributed.sources.chosen_tables import choose_tables
 from distributed.sources.credentials import display, hide
 from distributed.sources.row_stream import RowStream
 from distributed.sources.source import ConnectionDropped
@@ -43,29 +44,15 @@ class SqlSource:
     Args:
         source: SQLAlchemy URL.
         batch_rows: The most rows of a batch.
-        schemas: The schemas to read, None for the default one.
-        views: Views to import as tables.
-        tables: The tables that will be read, None for all: views among them are imported, other tables are not looked through.
+        wanted: Schemas, views and tables to read; None for all tables of the default schema.
 
     Raises:
         ImportRefused: The URL is wrong, its driver is missing, or there is no such file.
     """
 
-    def __init__(
-        self,
-        source: str,
-        batch_rows: int,
-        *,
-        schemas: Sequence[str] | None = None,
-        views: Sequence[str] = (),
-        tables: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, source: str, batch_rows: int, wanted: Wanted | None = None) -> None:
         self.batch_rows = batch_rows
-        self.wanted = Wanted(
-            schemas=tuple(schemas) if schemas else None,
-            views=tuple(views),
-            tables=None if tables is None else tuple(tables),
-        )
+        self.wanted = wanted or Wanted()
         self._tables: dict[str, SqlTable] = {}
         self._notes: list[str] = []
         self._nulls: Counter[tuple[str, str, str]] = Counter()
@@ -170,50 +157,8 @@ class SqlSource:
                     f"{self.display}, while the catalogue was read: {self._reason(error)}"
                 ) from error
             raise ImportRefused(f"--source {self.display}: the schema cannot be read: {self._reason(error)}") from error
-        self._refuse_nothing(catalogue)
-        self._tables = named(self._with_keys(catalogue.tables), catalogue.notes)
-        self._notes = catalogue.notes + self._notes_on(catalogue)
+        self._tables, self._notes = choose_tables(catalogue, self.wanted, self.display)
         return source_tables(self._tables, catalogue, "time" if self._is_sqlite else "declared")
-
-    def _refuse_nothing(self, catalogue: Catalogue) -> None:
-        if unknown := sorted(
-            set(self.wanted.schemas or ()) - {*catalogue.elsewhere, *(t.schema for t in catalogue.tables)}
-        ):
-            known = sorted({*catalogue.elsewhere, *(t.schema for t in catalogue.tables)})
-            raise ImportRefused(f"--schemas: no table in {unknown}; schemas with tables: {known}")
-        known_views = {name for _, name in catalogue.left_out} | {table.name for table in catalogue.tables}
-        known_views |= {f"{t.schema}.{t.name}" for t in catalogue.tables}
-        if missing := sorted(set(self.wanted.views) - known_views):
-            views = sorted(name for (_, name), why in catalogue.left_out.items() if "view" in why)
-            raise ImportRefused(f"--views: no view {missing} in {self.display}; it has {views}")
-        if not catalogue.tables:
-            others = " ".join(catalogue.elsewhere)
-            remedy = f"other schemas have some: --schemas {others}" if others else "check database, user and rights"
-            what = f"the schema {catalogue.schemas[0]!r}" if catalogue.schemas != ("",) else "it"
-            raise ImportRefused(f"--source {self.display}: {what} has no table to import; {remedy}")
-
-    def _with_keys(self, tables: Sequence[SqlTable]) -> list[SqlTable]:
-        referred: dict[tuple[str, str], set[str]] = {}
-        for table in tables:
-            for key in table.fkeys:
-                referred.setdefault((key.parent_schema, key.parent), set()).update(key.parent_columns)
-        return [with_keys(table, referred.get((table.schema, table.name), set())) for table in tables]
-
-    def _notes_on(self, catalogue: Catalogue) -> list[str]:
-        names = {(table.schema, table.name): name for name, table in self._tables.items()}
-        lines = [f"{name}: not imported, {why}" for (_, name), why in sorted(catalogue.left_out.items())]
-        chosen = " ".join(catalogue.schemas)
-        lines += [
-            f"schema {schema}: its {number} tables are not imported; --schemas {chosen} {schema} imports them"
-            for schema, number in sorted(catalogue.elsewhere.items())
-        ]
-        return lines + [
-            f"{names[table.schema, table.name]}.{column.name}: {column.note}"
-            for table in self._tables.values()
-            if self.wanted.table(table.schema, table.name)
-            for column in table.columns.values()
-            if column.note
-        ]
 
     def notes(self) -> tuple[str, ...]:
         """Returns a line per relation that is left out, and per column or value that is read as something else."""
