@@ -41,7 +41,7 @@ from distributed.importing.inferred_schema import (
 )
 from distributed.importing.key_times import key_time_note, key_times, time_beside_key
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
-from distributed.importing.late_columns import settings_of, with_late_keys
+from distributed.importing.late_columns import check_settings, settings_of, with_late_keys
 from distributed.importing.marks import time_span
 from distributed.importing.report import (
     read_report,
@@ -258,6 +258,7 @@ def _import(
     )
     manifest.save(folder / "manifest.yaml")
     validate_dataset_manifest(manifest, folder / "db")
+    check_settings(folder, manifest, settings)
     settings, of_keys = with_late_keys(folder, manifest, settings)
     write_table_settings(folder, settings)
     notes += [*of_keys, *notes_on_undated(ordered, settings)]

@@ -11,12 +11,13 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import relbench
 from relbench.manifest import DatasetManifest
 
 from distributed.importing.keys import OrderedTable
 from distributed.schema.refusals import ImportRefused, Refusals
-from rdl_core.database.table_settings import TableSettings
+from rdl_core.database.table_settings import TableSettings, settings_problems
 from rdl_core.graph.filled_later import declared_late_keys, late_keys, may_be_filled_later
 from rdl_core.graph.keys import read_keys
 
@@ -87,6 +88,23 @@ def _keys(table: OrderedTable, setting: str, columns: tuple[str, ...]) -> tuple[
             "correct the name in the schema file"
         )
     return tuple(names[column] for column in columns if column in names)
+
+
+def check_settings(folder: Path, manifest: DatasetManifest, settings: Mapping[str, TableSettings]) -> None:
+    """Refuses settings that the written tables contradict, such as a semantic type that a column cannot have.
+
+    Raises:
+        ImportRefused: It holds all such problems.
+    """
+    problems = [
+        str(problem)
+        for table, spec in manifest.tables.items()
+        for problem in settings_problems(
+            table, spec, pq.read_schema(folder / "db" / f"{table}.parquet"), settings[table]
+        )
+    ]
+    if problems:
+        raise ImportRefused(*(problem.replace("settings.yaml, ", "schema file, ") for problem in problems))
 
 
 def with_late_keys(

@@ -20,7 +20,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pyarrow as pa
 import yaml
@@ -134,6 +134,15 @@ def settings_problems(table: str, spec: TableSpec, schema: pa.Schema, settings: 
             if column in keys and column in settings.known_from:
                 remedy = "a key that is filled in later can be left out as a whole (import --exclude), or go into a table of its own with that time"
             yield problem(column, f"an attribute: {', '.join(attributes)}", got, remedy)
+    for column, stype in settings.stypes.items():
+        if column in attributes and not stype_fits(kind := schema.field(column).type, stype):
+            fitting = ", ".join(name for name in get_args(StypeName) if stype_fits(kind, name))
+            yield problem(
+                column,
+                f"a column that can be {stype}",
+                f"type {kind}",
+                f"its stype can be {fitting or 'none: leave it out'}",
+            )
     for column, known_from in settings.known_from.items():
         yield from time_problem(known_from, f"known_from of {column!r}")
         if column == spec.time_col:
@@ -155,6 +164,23 @@ def settings_problems(table: str, spec: TableSpec, schema: pa.Schema, settings: 
             yield problem(
                 column, f"a foreign key: {', '.join(spec.fkeys) or 'there is none'}", "no key", "correct the name"
             )
+
+
+def stype_fits(kind: pa.DataType, stype: StypeName) -> bool:
+    """Returns whether values of an Arrow type can have a semantic type."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal, pa.types.is_duration, pa.types.is_time)
+    return {
+        "numerical": any(test(kind) for test in numbers),
+        "categorical": is_text or pa.types.is_boolean(kind) or pa.types.is_integer(kind),
+        "multicategorical": is_list,
+        "timestamp": is_time(kind),
+        "text": is_text,
+        "embedding": pa.types.is_fixed_size_list(kind) and pa.types.is_floating(kind.value_type),
+    }[stype]
 
 
 def _refused(folder: Path, expected: str, got: str) -> DatabaseError:

@@ -230,6 +230,7 @@ def _started(
         visible=visible,
         given=None if known is None else {column.name: column for column in known.columns},
         known_by_cutoff=by_cutoff,
+        stypes=settings.stypes,
         folder=folder,
         texts=KeptTexts(embedder, _kept_texts(folder)),
         threads=threads,

@@ -168,11 +168,23 @@ def fit_columns(
     return tuple(columns), left_out
 
 
-def fit_column(name: str, values: ColumnValues, visible: NDArray[np.bool_]) -> ColumnSchema | str:
-    """Fits the schema of one column on the rows of `visible`, bool [rows]; returns the reason where it has none."""
+def fit_column(
+    name: str, values: ColumnValues, visible: NDArray[np.bool_], stype: StypeName | None = None
+) -> ColumnSchema | str:
+    """Fits the schema of one column on the rows of `visible`, bool [rows]; returns the reason where it has none.
+
+    Args:
+        stype: The semantic type that settings.yaml gives, which fits the column; None: by the rules at the top of this file.
+    """
     kind, keep = values.type, visible & values.valid
     if not keep.any():
         return "no value up to the cutoff"
+    if stype == "numerical":
+        return _fit_numerical(name, values, keep)
+    if stype == "categorical":
+        return _categorical(name, values, keep)
+    if stype == "text":
+        return ColumnSchema(name=name, stype="text")
     if pa.types.is_boolean(kind):
         return _categorical(name, values, keep)
     if pa.types.is_integer(kind):

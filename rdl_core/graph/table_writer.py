@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rdl_core.array_files import ArrayWriter, read_blocks
+from rdl_core.database.table_settings import StypeName
 from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, read_column
 from rdl_core.graph.features import BLOCK, CellEncoder, column_donors, donor_arrays, encode_lists, vectors_of
 from rdl_core.graph.schema import ColumnSchema, fit_column
@@ -56,6 +57,7 @@ class TableWriter:
         texts: The embedder.
         threads: Threads that do the work.
         given: Schemas that take the place of fitted ones, by column, in their order: the others are left out. None: all are fitted.
+        stypes: Semantic types that take the place of the rules, by column.
         advance: Called with a number of rows whenever a share of the work is done that corresponds to so many.
     """
 
@@ -71,6 +73,7 @@ class TableWriter:
         threads: Executor,
         given: Mapping[str, ColumnSchema] | None = None,
         known_by_cutoff: Mapping[str, NDArray[np.bool_]] | None = None,
+        stypes: Mapping[str, StypeName] | None = None,
         advance: Callable[[float], None] = lambda rows: None,
     ) -> None:
         self.path, self.table, self.visible, self.folder = path, table, visible, folder
@@ -78,7 +81,7 @@ class TableWriter:
         names = [name for name in pq.read_schema(path).names if name not in keys]
         self.names = [*(given or ()), *(name for name in names if name not in (given or ()))]
         self.unknown_values: dict[str, int] = {}
-        self.known_by_cutoff = known_by_cutoff or {}
+        self.known_by_cutoff, self.stypes = known_by_cutoff or {}, stypes or {}
         self.columns: list[Future[_WrittenColumn | str]] = []
 
     def start(self) -> None:
@@ -153,7 +156,7 @@ class TableWriter:
     def _schema(self, name: str, values: ColumnValues) -> ColumnSchema | str:
         if self.given is not None:
             return self.given.get(name, "not in the given schema")
-        schema = fit_column(name, values, self._visible(name))
+        schema = fit_column(name, values, self._visible(name), self.stypes.get(name))
         if isinstance(schema, ColumnSchema) and schema.stype == "text":
             return dataclasses.replace(schema, channels=self.texts.embedder.channels)
         return schema

@@ -69,6 +69,7 @@ def test_a_column_that_is_left_out_takes_its_settings_along(tmp_path: Path) -> N
         ("  columns: {ordered at: {known_from: closed_at}}\n", "'ordered at': it is the time of the row"),
         ("  columns: {state: {known_from: closed_at}}\n", "'orders': no column 'state'"),
         ("  columns: {status: {known_since: closed_at}}\n", "known_since"),
+        ("  columns: {status: {stype: numerical}}\n", "column 'status'(.|\n)*can be categorical, text"),
         ("  valid_from: closed_at\n  time_col: ordered at\n", "valid_from 'closed_at'"),
     ],
 )
