@@ -14,6 +14,7 @@ import tyro
 
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.selection.entity_sample import EntitySample
+from distributed.sources.duckdb_source import is_duckdb
 from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
 
@@ -22,7 +23,7 @@ class ImportConfig:
     """The source of an import, and how it becomes a RelBench folder."""
 
     source: str
-    """SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db) or a folder of CSV/Parquet files."""
+    """SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db), a DuckDB file, or a folder of CSV/Parquet files."""
     out: Path | None = None
     """Folder to write; it must not exist, unless it is this very import. Only --propose needs none."""
     name: str | None = None
@@ -113,7 +114,7 @@ class ImportConfig:
             refusals.problems.append(
                 "--append adds to a whole import, and --sample-entities takes a part; give one of them"
             )
-        if (self.schemas or self.views) and "://" not in self.source:
+        if (self.schemas or self.views) and "://" not in self.source and not is_duckdb(self.source):
             refusals.problems.append("--schemas and --views are for SQL databases; a folder of files has neither")
         refusals.refuse()
 

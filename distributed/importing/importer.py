@@ -81,6 +81,8 @@ from distributed.schema.table_plan import TablePlan, plan_tables
 from distributed.selection.condition import check_conditions, with_condition
 from distributed.selection.entities import check_sample, sample_entities
 from distributed.selection.typed_table import TypedTable
+from distributed.sources.catalogue import Wanted
+from distributed.sources.duckdb_source import DuckdbSource, is_duckdb
 from distributed.sources.source import Source, read_whole
 from distributed.sources.sql_source import SqlSource
 from rdl_core.atomic_write import replace_file, replace_folder
@@ -191,10 +193,11 @@ def propose_schema(config: ImportConfig, progress: Progress | None = print) -> P
 
 
 def _source(config: ImportConfig, declared: dict[str, DeclaredTable]) -> Source:
+    wanted = Wanted(schemas=config.schemas, views=config.views, tables=config.tables)
+    if is_duckdb(config.source):
+        return DuckdbSource(config.source, config.batch_rows, wanted)
     if "://" in config.source:
-        return SqlSource(
-            config.source, config.batch_rows, schemas=config.schemas, views=config.views, tables=config.tables
-        )
+        return SqlSource(config.source, config.batch_rows, wanted)
     may_declare_nothing = config.accept or config.propose is not None
     return FolderSource(
         config.source,

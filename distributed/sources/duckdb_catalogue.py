@@ -1,7 +1,7 @@
 """Reads the catalogue of a DuckDB file, and says in which SQL each column is delivered.
 
-Rules as for other databases: views are left out unless asked for; integers of more than 64 bits are text, digit by digit, if a value needs them; lists
-of text and of integers are lists; structs, maps, unions, arrays of floats and bytes are left out; nanoseconds are cut to microseconds.
+Rules as for other databases: views are left out unless asked for; integers of more than 64 bits are text, digit by digit, if a value needs
+them; lists of text and of integers are lists; structs, maps, unions, arrays of floats and bytes are left out; nanoseconds are cut to microseconds.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from distributed.sources.wide_integers import INT64, MAX_EXACT_DIGITS
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 _WIDE = {"UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM"}
 _TEXT = {"VARCHAR", "UUID", "JSON", "BIT", "TIME", "TIME_NS", "TIME WITH TIME ZONE"}
+_ENUM = r"ENUM\(.*\)"
 _TIMES = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"}
 
 
@@ -77,7 +78,7 @@ def _table(
 
 def _kind(name: str, sql_type: str) -> SqlColumn:
     column = SqlColumn(name=name, sql_type=sql_type, kind="text", select="CAST({} AS VARCHAR)")
-    if sql_type in _TEXT or sql_type.startswith("ENUM("):
+    if sql_type in _TEXT or re.fullmatch(_ENUM, sql_type):
         return column
     if sql_type == "BOOLEAN":
         return replace(column, kind="boolean", select="{}")
@@ -86,13 +87,14 @@ def _kind(name: str, sql_type: str) -> SqlColumn:
     if sql_type in ("FLOAT", "DOUBLE") or sql_type.startswith("DECIMAL("):
         return replace(column, kind="float", select="CAST({} AS DOUBLE)")
     if sql_type in _TIMES:
-        select = "make_timestamp(epoch_us({}))" if sql_type == "TIMESTAMP WITH TIME ZONE" else "CAST({} AS TIMESTAMP)"
-        return replace(column, kind="timestamp", select=select)
+        return replace(
+            column, kind="timestamp", select="CAST({} AS TIMESTAMP)"
+        )  # of a time with a zone, in UTC: the session's
     if sql_type == "INTERVAL":
         note = "INTERVAL is read as seconds; a month counts as DuckDB's epoch() counts it"
         return replace(column, kind="float", select="epoch({})", note=note)
     element = sql_type.removesuffix("[]")
-    if sql_type.endswith("[]") and (element in _TEXT | _INTEGERS | _WIDE or re.fullmatch(r"ENUM\([^\]]*\)", element)):
+    if sql_type.endswith("[]") and (element in _TEXT | _INTEGERS | _WIDE or re.fullmatch(_ENUM, element)):
         return replace(column, kind="list", select="CAST({} AS VARCHAR[])")
     reason = f"type {sql_type} is not supported"
     unsupported = replace(column, kind="unsupported", reason=reason)

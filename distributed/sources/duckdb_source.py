@@ -1,7 +1,7 @@
 """A DuckDB file as an import source: tables, keys and types by its catalogue, rows as DuckDB streams them.
 
-In: `duckdb:///shop.duckdb`, or the path of a DuckDB file. Promises: the file is opened for reading only; all tables are of one transaction. Memory: one
-batch of rows, beside what DuckDB itself takes.
+In: `duckdb:///shop.duckdb`, or the path of a DuckDB file. Promises: the file is opened for reading only; all tables are of one transaction. Memory:
+one batch of rows, beside what DuckDB itself takes.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class DuckdbSource:
         query = f"SELECT {selected} FROM {quoted(table.schema)}.{quoted(table.name)} t"
         position = 0
         try:
-            for batch in self._con.execute(query).to_arrow_reader(self.batch_rows):
+            for batch in self._con.sql(query).to_arrow_reader(self.batch_rows):
                 cast = [column.cast(field.type) for column, field in zip(batch.columns, schema, strict=True)]
                 self._refuse_infinite(plan, cast, position)
                 yield pa.RecordBatch.from_arrays(cast, schema=schema)

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 from distributed.importing.config import ImportConfig
 from distributed.importing.importer import import_database
 from distributed.schema.table_plan import TablePlan, plan_tables
+from distributed.sources.catalogue import Wanted
+from distributed.sources.duckdb_source import DuckdbSource, is_duckdb
 from distributed.sources.sql_source import SqlSource
 
 
@@ -39,7 +41,8 @@ class Imported:
 
 def delivered(source: str, **options: Any) -> Imported:
     """What a database delivers for the import to work on: keys as they are, times of SQLite as text; far quicker than an import."""
-    with SqlSource(source, 1_000, **options) as opened:
+    kind = DuckdbSource if is_duckdb(source) else SqlSource
+    with kind(source, 1_000, Wanted(**options)) as opened:
         plans = plan_tables(opened.schemas(), tables=None, exclude=())
         tables = {
             name: pa.Table.from_batches([*opened.batches(plan)] or [_empty(plan)]) for name, plan in plans.items()

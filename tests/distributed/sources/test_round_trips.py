@@ -27,12 +27,15 @@ def shop_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rel_f1(data_root: Path, tmp_path: Path) -> Path:
-    """rel-f1 with its tables in the order of their names, as an import has them; a store numbers tables by their order."""
+    """rel-f1 with its tables and keys in the order of their names, as an import has them; a store numbers them by their order."""
     folder = tmp_path / "rel-f1"
     folder.mkdir()
     (folder / "db").symlink_to((data_root / "rel-f1" / "db").resolve())
     manifest = DatasetManifest.load(data_root / "rel-f1" / "manifest.yaml")
-    dataclasses.replace(manifest, tables=dict(sorted(manifest.tables.items()))).save(folder / "manifest.yaml")
+    tables = {
+        n: dataclasses.replace(t, fkeys=dict(sorted(t.fkeys.items()))) for n, t in sorted(manifest.tables.items())
+    }
+    dataclasses.replace(manifest, tables=tables).save(folder / "manifest.yaml")
     return folder
 
 
@@ -49,7 +52,10 @@ def check_round_trip(folder: Path, source: str, tmp_path: Path) -> None:
         time_cols={name: table.time_col for name, table in manifest.tables.items() if table.time_col},
     )
     import_database(config, None)
-    stores = [materialize(open_dataset(path), tmp_path / path.name, workers=1) for path in (folder, tmp_path / "out")]
+    stores = [
+        materialize(open_dataset(path), tmp_path / "stores" / str(number), workers=1)
+        for number, path in enumerate((folder, tmp_path / "out"))
+    ]
     assert stores[0].schema == stores[1].schema
     arrays = [{path.relative_to(store.path): path for path in store.path.rglob("*.npy")} for store in stores]
     assert sorted(arrays[0]) == sorted(arrays[1])
@@ -61,6 +67,10 @@ def test_the_shop_from_sqlite(shop_folder: Path, tmp_path: Path) -> None:
     check_round_trip(shop_folder, f"sqlite:///{tmp_path}/shop.db", tmp_path)
 
 
+def test_the_shop_from_duckdb(shop_folder: Path, tmp_path: Path) -> None:
+    check_round_trip(shop_folder, f"duckdb:///{tmp_path}/shop.duckdb", tmp_path)
+
+
 @pytest.mark.servers
 @pytest.mark.parametrize("kind", ["postgresql", "mariadb"])
 def test_the_shop_from_a_server(shop_folder: Path, kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
@@ -68,8 +78,9 @@ def test_the_shop_from_a_server(shop_folder: Path, kind: str, request: pytest.Fi
 
 
 @pytest.mark.slow
-def test_rel_f1_from_sqlite(rel_f1: Path, tmp_path: Path) -> None:
-    check_round_trip(rel_f1, f"sqlite:///{tmp_path}/f1.db", tmp_path)
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb"])
+def test_rel_f1_from_a_file(rel_f1: Path, kind: str, tmp_path: Path) -> None:
+    check_round_trip(rel_f1, f"{kind}:///{tmp_path}/f1.db", tmp_path)
 
 
 @pytest.mark.servers

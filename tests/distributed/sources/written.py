@@ -72,6 +72,9 @@ def _into_duckdb(source: str, contents: Iterator[tuple[str, str, pa.Table]]) -> 
     with duckdb.connect(source.removeprefix("duckdb:///")) as con:
         for name, create, table in contents:
             con.execute(create)
+            if f'REFERENCES "{name}"' in create:  # rows of one statement may not refer to each other
+                con.executemany(f'INSERT INTO "{name}" VALUES ({", ".join("?" * table.num_columns)})', _rows(table))
+                continue
             con.register("arrow_rows", table)
             con.execute(f'INSERT INTO "{name}" SELECT * FROM arrow_rows')
             con.unregister("arrow_rows")
