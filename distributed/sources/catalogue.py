@@ -16,6 +16,8 @@ import sqlalchemy as sa
 
 from distributed.schema.source_table import ForeignKey, Kind, SourceTable, TextTypes
 
+MAX_EXACT_DIGITS = 18
+INT64 = range(-(2**63), 2**63)
 Convert = Callable[[Any], Any]
 
 
@@ -190,3 +192,27 @@ def spelled_as_parent(parent: str, column: str) -> str:
         column: Its quoted column.
     """
     return f"coalesce((SELECT min(p.{column}) FROM {parent} p WHERE p.{column} = {{}}), {{}})"
+
+
+def wide_integer(
+    connection: sa.Connection, table: sa.TableClause, column: SqlColumn, text_type: str, *, is_read: bool
+) -> SqlColumn:
+    """Returns a column of integers that may not fit 64 bits (NUMERIC(20), unsigned BIGINT) as integers if all do, else as text, digit by digit.
+
+    Cost: one query for the smallest and the largest value.
+
+    Args:
+        table: The table that has it.
+        text_type: The dialect's type to cast to.
+        is_read: Whether the rows will be read; a table that is left out is not looked through.
+    """
+    if not is_read:
+        return replace(column, kind="integer")
+    select = column.select or "{}"
+    value: sa.ColumnElement[int] = sa.literal_column(select.replace("{}", sql_name(connection, column.name)))
+    extremes = connection.execute(sa.select(sa.func.min(value), sa.func.max(value)).select_from(table)).one()
+    if all(value is None or int(value) in INT64 for value in extremes):
+        return replace(column, kind="integer")
+    largest = max(extremes, key=abs)
+    note = f"{column.sql_type} is read as text, since values such as {largest} do not fit 64 bits and a float would round them"
+    return replace(column, kind="text", select=f"CAST({select} AS {text_type})", note=note)

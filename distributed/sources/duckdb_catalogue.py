@@ -13,8 +13,7 @@ from typing import Any
 import duckdb
 
 from distributed.schema.duckdb_sql import first_row, quoted
-from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted
-from distributed.sources.wide_integers import INT64, MAX_EXACT_DIGITS
+from distributed.sources.catalogue import INT64, MAX_EXACT_DIGITS, Catalogue, SqlColumn, SqlKey, SqlTable, Wanted
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 _WIDE = {"UBIGINT", "HUGEINT", "UHUGEINT", "BIGNUM"}

@@ -13,8 +13,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted, spelled_as_parent, sql_name
-from distributed.sources.wide_integers import MAX_EXACT_DIGITS, wide_integer
+from distributed.sources.catalogue import (
+    MAX_EXACT_DIGITS,
+    Catalogue,
+    SqlColumn,
+    SqlKey,
+    SqlTable,
+    Wanted,
+    spelled_as_parent,
+    sql_name,
+    wide_integer,
+)
 
 _SYSTEM = ("mysql", "information_schema", "performance_schema", "sys")
 _OTHERS_ROWS = ("MRG_MYISAM", "MRG_MyISAM", "FEDERATED", "CONNECT", "SPIDER", "BLACKHOLE")

@@ -13,8 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from distributed.sources.catalogue import Catalogue, SqlColumn, SqlKey, SqlTable, Wanted
-from distributed.sources.wide_integers import MAX_EXACT_DIGITS, wide_integer
+from distributed.sources.catalogue import MAX_EXACT_DIGITS, Catalogue, SqlColumn, SqlKey, SqlTable, Wanted, wide_integer
 
 _RELATIONS = """
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
