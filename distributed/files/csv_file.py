@@ -51,7 +51,7 @@ class CsvTable:
         self.notes: list[str] = []
         self._encoding = {path: self._encoding_of(path, declared.encoding) for path in paths}
         self._headers: dict[Path, list[str]] = {}
-        self._delimiter = declared.delimiter or self._detected(paths[0])
+        self.delimiter = declared.delimiter or self._detected(paths[0])
         for path in paths:
             self._headers[path] = self._header(path)
         self.columns = [column for column in self._headers[paths[0]] if column]
@@ -113,7 +113,7 @@ class CsvTable:
                     skip_rows_after_names=1,
                     encoding=_arrow_encoding(self._encoding[path]),
                 ),
-                parse_options=pa_csv.ParseOptions(delimiter=self._delimiter, newlines_in_values=True),
+                parse_options=pa_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
                 convert_options=pa_csv.ConvertOptions(
                     column_types=dict.fromkeys(names, pa.string()),
                     null_values=[""],
@@ -165,13 +165,15 @@ class CsvTable:
         """Returns the names of the columns, "" for nameless ones, which are left out and said."""
         try:
             with self._text(path, "surrogateescape") as file:
-                header = next((row for row in csv.reader(file, delimiter=self._delimiter) if row), [])
+                header = next((row for row in csv.reader(file, delimiter=self.delimiter) if row), [])
         except (UnicodeError, csv.Error):
             self._refuse_bad_rows(path)
             raise
         header = [name.removeprefix("\ufeff") if number == 0 else name for number, name in enumerate(header)]
         if any(_is_undecoded(name) for name in header):
             self._refuse_bad_rows(path)
+        if nul := [name for name in header if "\0" in name]:
+            raise ImportRefused(f"{self._where(path)}: the header holds a NUL byte, in {nul[0]!r}; take it away")
         named = [name for name in header if name]
         if twice := [name for name in dict.fromkeys(named) if named.count(name) > 1]:
             places = [number for number, name in enumerate(header, start=1) if name == twice[0]]
@@ -191,14 +193,14 @@ class CsvTable:
 
     def _has_rows(self, path: Path) -> bool:
         with self._text(path, "surrogateescape") as file:
-            rows = (row for row in csv.reader(file, delimiter=self._delimiter) if row)
+            rows = (row for row in csv.reader(file, delimiter=self.delimiter) if row)
             return next(rows, None) is not None and next(rows, None) is not None
 
     def _refuse_bad_rows(self, path: Path) -> None:
         """Refuses the first row that is no row of this file's width and encoding; returns if there is none."""
         where, width = self._where(path), len(self._headers.get(path, ()))
         with self._text(path, "surrogateescape") as file:
-            reader = csv.reader(file, delimiter=self._delimiter, strict=True)
+            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
             row_number = -2  # the header is -1
             begin = 1
             while True:
@@ -239,11 +241,11 @@ class CsvTable:
         width, count = len(self._headers[path]), len(row)
         remedy = "put fields that hold the delimiter in quotes, or give the row its missing fields"
         if count == width + 1 and not row[-1]:
-            remedy = f"it ends with a {self._delimiter!r}: take that away, or let the header end with one, too"
+            remedy = f"it ends with a {self.delimiter!r}: take that away, or let the header end with one, too"
         elif count == width - 1 and not self._headers[path][-1]:
-            remedy = f"the header ends with a {self._delimiter!r}: take that away"
+            remedy = f"the header ends with a {self.delimiter!r}: take that away"
         elif count == 1 and width > 1:
-            other = next((d for d in DELIMITERS if d != self._delimiter and row[0].count(d) == width - 1), None)
+            other = next((d for d in DELIMITERS if d != self.delimiter and row[0].count(d) == width - 1), None)
             remedy += (
                 f', or name the delimiter in the schema file: `{self.name}: {{delimiter: "{other}"}}`' if other else ""
             )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import bz2
 import csv
 import gzip
+import io
+import random
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,7 @@ def test_compressed_files_are_read(tmp_path: Path, press: Any) -> None:
         (b"", {}, "the file is empty; expected a header line"),
         (b"\n\n", {}, "no column has a name"),
         (b",,\n1,2,3\n", {}, "no column has a name"),
+        (b"id,x\0y\n1,2\n", {}, "the header holds a NUL byte"),
         (b"id,town,id\n1,2,3\n", {}, r"columns \[1, 3\] are all named 'id'; rename"),
         (
             b"id,town\n1,Brno\n2,Zlin,x\n",
@@ -170,3 +173,42 @@ def test_parts_are_one_table_whatever_the_order_of_their_columns(tmp_path: Path)
     (tmp_path / "b.csv").write_text("town,no\nZlin,2\n")
     with pytest.raises(ImportRefused, match=r"b.csv: the header is \['town', 'no'\], that of a.csv \['id', 'town'\]"):
         CsvTable("orders", [tmp_path / "a.csv", tmp_path / "b.csv"], DeclaredTable())
+
+
+SCRAPS = ["a", "1", ",", ";", '"', '""', "\n", "\r\n", "\r", " ", "é", "\t", "|", "\x00", ".", "\ufeff", "'", "\\"]
+
+
+def spoiled_csv(draw: random.Random) -> bytes:
+    """Returns a CSV file that Python wrote, with up to two characters taken away or put in, and perhaps one byte that is no UTF-8."""
+    text, width = io.StringIO(newline=""), draw.randint(1, 4)
+    quoting = draw.choice([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+    writer = csv.writer(
+        text, delimiter=draw.choice(",,;\t"), quoting=quoting, lineterminator=draw.choice(["\n", "\r\n"])
+    )
+    writer.writerow([f"c{number}" for number in range(width)])
+    for _ in range(draw.randint(0, 5)):
+        writer.writerow(["".join(draw.choices(SCRAPS, k=draw.randint(0, 3))) for _ in range(width)])
+    characters = list(text.getvalue())
+    for _ in range(draw.choice([0, 1, 1, 2])):
+        place = draw.randrange(len(characters))
+        characters[place : place + draw.randint(0, 1)] = draw.choice([[], [draw.choice(SCRAPS)]])
+    written, place = "".join(characters).encode(), draw.randrange(len(characters))
+    return written[:place] + b"\xe9" * (draw.random() < 0.1) + written[place:]
+
+
+def test_a_spoiled_file_is_read_as_python_reads_it_or_refused(tmp_path: Path) -> None:
+    draw, num_read = random.Random(0), 0
+    for _ in range(400):
+        content = spoiled_csv(draw)
+        (tmp_path / "orders.csv").write_bytes(content)
+        try:
+            table = CsvTable("orders", [tmp_path / "orders.csv"], DeclaredTable())
+            batches = list(table.batches(dict.fromkeys(table.columns, "text")))
+        except ImportRefused:
+            continue
+        found = [[value or "" for value in row.values()] for batch in batches for row in batch.to_pylist()]
+        text = io.StringIO(content.decode("utf-8-sig"), newline="")
+        header, *rows = [row for row in csv.reader(text, delimiter=table.delimiter) if row]
+        assert found == [[row[i] for i, name in enumerate(header) if name] for row in rows], content
+        num_read += 1
+    assert num_read > 100

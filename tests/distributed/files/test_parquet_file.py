@@ -33,36 +33,45 @@ def imported(folder: Path, schema: str, **tables: pa.Table) -> list[str]:
 KEYS = "a: {pkey: id}\nb: {fkeys: {a: a}}\n"
 
 
-@pytest.mark.parametrize(
-    ("pkey", "fkey", "expected"),
-    [
-        (pa.array([10, 9]), pa.array([10.0, NAN, 9.0]), [1, None, 0]),
-        (pa.array([10, 9]), pa.array([10.0, None, 9.0], pa.float32()), [1, None, 0]),
-        (pa.array([10.0, 9.0]), pa.array([10, None, 9], pa.int8()), [1, None, 0]),
-        (pa.array([2**53 + 1, 2**53]), pa.array([2**53 + 1, 2**53, None]), [1, 0, None]),
-        (
-            pa.array([2**64 - 1, 2**64 - 2], pa.uint64()),
-            pa.array([2**64 - 1, None, 2**64 - 2], pa.uint64()),
-            [1, None, 0],
-        ),
-        (pa.array([2**64 - 1, 7], pa.uint64()), pa.array([7, 7, None]), [1, 1, None]),
-        (pa.array([D(10), D(9)], pa.decimal128(38)), pa.array([10, 9, None]), [1, 0, None]),
-        (
-            pa.array([D(10**30 + 1), D(10**30)], pa.decimal128(38)),
-            pa.array([D(10**30), None, D(10**30 + 1)], pa.decimal128(38)),
-            [0, None, 1],
-        ),
-        (pa.array([D("10.00"), D("9.00")], pa.decimal128(10, 2)), pa.array([10, 9, None]), [1, 0, None]),
-        (pa.array(["10", "09"]), pa.array(["09", None, "10"]).dictionary_encode(), [0, None, 1]),
-        (pa.array(["x", "ž"], pa.large_string()), pa.array(["ž", "x", None], pa.string_view()), [1, 0, None]),
-        (pa.array([1, 2]), pa.nulls(3), [None, None, None]),
-    ],
-)
-def test_keys_of_any_type_find_their_parents(
-    tmp_path: Path, pkey: pa.Array, fkey: pa.Array, expected: list[Any]
-) -> None:
-    imported(tmp_path, KEYS, a=pa.table({"id": pkey}), b=pa.table({"n": [1, 2, 3], "a": fkey}))
-    assert column(tmp_path / "out", "b", "a") == expected
+PAIRS: list[tuple[pa.Array, pa.Array, list[Any]]] = [
+    (pa.array([10, 9]), pa.array([10.0, NAN, 9.0]), [1, None, 0]),
+    (pa.array([10, 9]), pa.array([10.0, None, 9.0], pa.float32()), [1, None, 0]),
+    (pa.array([10.0, 9.0]), pa.array([10, None, 9], pa.int8()), [1, None, 0]),
+    (pa.array([2**53 + 1, 2**53]), pa.array([2**53 + 1, 2**53, None]), [1, 0, None]),
+    (
+        pa.array([2**64 - 1, 2**64 - 2], pa.uint64()),
+        pa.array([2**64 - 1, None, 2**64 - 2], pa.uint64()),
+        [1, None, 0],
+    ),
+    (pa.array([2**64 - 1, 7], pa.uint64()), pa.array([7, 7, None]), [1, 1, None]),
+    (pa.array([D(10), D(9)], pa.decimal128(38)), pa.array([10, 9, None]), [1, 0, None]),
+    (
+        pa.array([D(10**30 + 1), D(10**30)], pa.decimal128(38)),
+        pa.array([D(10**30), None, D(10**30 + 1)], pa.decimal128(38)),
+        [0, None, 1],
+    ),
+    (pa.array([D("10.00"), D("9.00")], pa.decimal128(10, 2)), pa.array([10, 9, None]), [1, 0, None]),
+    (pa.array(["10", "09"]), pa.array(["09", None, "10"]).dictionary_encode(), [0, None, 1]),
+    (pa.array(["x", "ž"], pa.large_string()), pa.array(["ž", "x", None], pa.string_view()), [1, 0, None]),
+    (pa.array([1, 2]), pa.nulls(3), [None, None, None]),
+]
+
+
+@pytest.fixture(scope="module")
+def of_pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All pairs of keys, imported in one go."""
+    folder, tables, schema = tmp_path_factory.mktemp("pairs"), {}, ""
+    for number, (pkey, fkey, _) in enumerate(PAIRS):
+        tables[f"a{number}"] = pa.table({"id": pkey})
+        tables[f"b{number}"] = pa.table({"n": [1, 2, 3], "a": fkey})
+        schema += f"a{number}: {{pkey: id}}\nb{number}: {{fkeys: {{a: a{number}}}}}\n"
+    imported(folder, schema, **tables)
+    return folder / "out"
+
+
+@pytest.mark.parametrize("number", range(len(PAIRS)))
+def test_keys_of_any_type_find_their_parents(of_pairs: Path, number: int) -> None:
+    assert column(of_pairs, f"b{number}", "a") == PAIRS[number][2]
 
 
 @pytest.mark.parametrize(
@@ -84,25 +93,33 @@ def test_a_key_that_cannot_be_held_exactly_is_named(tmp_path: Path, fkey: pa.Arr
 TIME = datetime.datetime(2020, 1, 1, 12, tzinfo=datetime.UTC)
 
 
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        (pa.array([["a", "b"], [], None]), [["a", "b"], [], None]),
-        (pa.array([[1, 2], [], None], pa.large_list(pa.int16())), [["1", "2"], [], None]),
-        (pa.array([D("1.5"), None, D("-2")], pa.decimal256(40, 3)), [1.5, None, -2.0]),
-        (pa.array([1.5, NAN, None], pa.float16()), [1.5, NAN, None]),
-        (pa.array([datetime.time(1, 0, 0, 500_000), None, datetime.time(0)]), [3600.5, None, 0.0]),
-        (pa.array([1500, None, 0], pa.duration("ms")), [1.5, None, 0.0]),
-        (pa.array([TIME, None, TIME], pa.timestamp("s", "Asia/Tokyo")), [pd.Timestamp("2020-01-01 12:00"), None] * 2),
-        (pa.array([datetime.date(1960, 1, 1), None, None]), [pd.Timestamp("1960-01-01"), None, None]),
-        (pa.array([True, None, False]).dictionary_encode(), [True, None, False]),
-        (pa.array([2**64 - 1, None, 5], pa.uint64()), ["18446744073709551615", None, "5"]),
-        (pa.array([250, None, 5], pa.uint8()), [250, None, 5]),
-    ],
-)
-def test_attributes_of_any_type_come_through(tmp_path: Path, values: pa.Array, expected: list[Any]) -> None:
-    imported(tmp_path, "a: {pkey: id, time_col: null}", a=pa.table({"id": [1, 2, 3], "x": values}))
-    found = column(tmp_path / "out", "a", "x")
+ATTRIBUTES: list[tuple[pa.Array, list[Any]]] = [
+    (pa.array([["a", "b"], [], None]), [["a", "b"], [], None]),
+    (pa.array([[1, 2], [], None], pa.large_list(pa.int16())), [["1", "2"], [], None]),
+    (pa.array([D("1.5"), None, D("-2")], pa.decimal256(40, 3)), [1.5, None, -2.0]),
+    (pa.array([1.5, NAN, None], pa.float16()), [1.5, NAN, None]),
+    (pa.array([datetime.time(1, 0, 0, 500_000), None, datetime.time(0)]), [3600.5, None, 0.0]),
+    (pa.array([1500, None, 0], pa.duration("ms")), [1.5, None, 0.0]),
+    (pa.array([TIME, None, TIME], pa.timestamp("s", "Asia/Tokyo")), [pd.Timestamp("2020-01-01 12:00"), None] * 2),
+    (pa.array([datetime.date(1960, 1, 1), None, None]), [pd.Timestamp("1960-01-01"), None, None]),
+    (pa.array([True, None, False]).dictionary_encode(), [True, None, False]),
+    (pa.array([2**64 - 1, None, 5], pa.uint64()), ["18446744073709551615", None, "5"]),
+    (pa.array([250, None, 5], pa.uint8()), [250, None, 5]),
+]
+
+
+@pytest.fixture(scope="module")
+def of_attributes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All attributes in one table."""
+    folder = tmp_path_factory.mktemp("attributes")
+    columns = {f"x{number}": values for number, (values, _) in enumerate(ATTRIBUTES)}
+    imported(folder, "a: {pkey: id, time_col: null}", a=pa.table({"id": [1, 2, 3], **columns}))
+    return folder / "out"
+
+
+@pytest.mark.parametrize("number", range(len(ATTRIBUTES)))
+def test_attributes_of_any_type_come_through(of_attributes: Path, number: int) -> None:
+    found, expected = column(of_attributes, "a", f"x{number}"), ATTRIBUTES[number][1]
     assert [repr(value) for value in found] == [repr(value) for value in expected][:3]
 
 
@@ -231,9 +248,8 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
     assert list(source.schemas()) == ["orders"] and source.notes() == ("no tables, and left out: docs, notes.xlsx",)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
+def test_a_file_of_any_name_is_a_table(tmp_path: Path) -> None:
+    names = [
         "t?.csv",
         "t*.parquet",
         "t[1].csv",
@@ -244,16 +260,16 @@ def test_what_is_no_table_is_said(tmp_path: Path) -> None:
         "a.b.csv",
         "{x}.csv",
         "%41.csv",
-    ],
-)
-def test_a_file_of_any_name_is_a_table(tmp_path: Path, name: str) -> None:
-    (tmp_path / "in?[x]*").mkdir()
-    path, stem = tmp_path / "in?[x]*" / name, name.rpartition(".")[0]
-    if name.endswith(".csv"):
-        path.write_text("id\n1\n2\n")
-    else:
-        pq.write_table(pa.table({"id": [1, 2]}), path)
-    (path.parent / "t1.csv").write_text("id\n7\n8\n9\n")
-    (tmp_path / "schema.yaml").write_text(json.dumps({stem: {"pkey": "id"}}))
-    run(str(path.parent), tmp_path / "out", schema_file=tmp_path / "schema.yaml", tables=(stem,))
-    assert column(tmp_path / "out", stem, "id") == [0, 1]
+    ]
+    folder = tmp_path / "in?[x]*"
+    folder.mkdir()
+    for number, name in enumerate(["t1.csv", *names]):
+        path, values = folder / name, list(range(number + 1))
+        if name.endswith(".csv"):
+            path.write_text("\n".join(map(str, ["id", *values])))
+        else:
+            pq.write_table(pa.table({"id": values}), path)
+    stems = ["t1", *(name.rpartition(".")[0] for name in names)]
+    (tmp_path / "schema.yaml").write_text(json.dumps({stem: {"pkey": "id"} for stem in stems}))
+    run(str(folder), tmp_path / "out", schema_file=tmp_path / "schema.yaml")
+    assert [len(column(tmp_path / "out", stem, "id")) for stem in stems] == list(range(1, len(stems) + 1))
