@@ -15,7 +15,7 @@ from relbench.manifest import DatasetManifest, TaskManifest
 from distributed.import_report.folder_tables import opened_tables
 from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
 from distributed.import_report.leakage_check import check_leakage, leak_lines
-from distributed.import_report.report import Finding, RowsOverTime, TableReport, TaskLabels
+from distributed.import_report.report import Finding, Growth, RowsOverTime, TableReport, TaskLabels
 from distributed.import_report.rows_over_time import count_rows_over_time
 
 
@@ -40,14 +40,18 @@ class Inspection:
 
 
 def inspect_folder(
-    folder: Path, manifest: DatasetManifest, tables: Mapping[str, TableReport], tasks: Iterable[TaskManifest]
+    folder: Path,
+    manifest: DatasetManifest,
+    tables: Mapping[str, TableReport],
+    tasks: Iterable[TaskManifest],
+    growth: Mapping[str, Growth],
 ) -> Inspection:
-    """Looks at a folder whose tables and label files are written."""
+    """Looks at a folder whose tables and label files are written; `growth` is what --append did."""
     tasks = list(tasks)
     labels = labels_of_tasks(tasks, folder)
     with opened_tables(folder, manifest) as opened:
         return Inspection(
-            leaks=check_leakage(opened, tables, tasks),
+            leaks=check_leakage(opened, tables, tasks, growth),
             labels=labels,
             label_findings=tuple(label_findings(labels)),
             rows_over_time=count_rows_over_time(opened),

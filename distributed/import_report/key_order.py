@@ -51,6 +51,7 @@ def _finding(tables: FolderTables, child: str, column: str, parent: str, *, by_d
         num_rows=num_later,
         text=f"refers to a row of {parent} that is dated later than its own row, in {num_later:,} of {num_linked:,} "
         f"rows with this key, by up to {timedelta(microseconds=largest_us)}",
-        remedy=f"the key was filled in later (leave it out: {exclude_option(f'{child}.{column}')}), or "
-        f"{parent}.{tables.specs[parent].time_col} is not the time from which its rows are there (name another: --time-cols)",
+        remedy=f"if the key was filled in later, say so in the schema file (filled_later: [{column}]) or leave it out: "
+        f"{exclude_option(f'{child}.{column}')}; if not, {parent}.{tables.specs[parent].time_col} is not the time from which "
+        f"the rows of {parent} are there (name another: --time-cols), or say known_with_row: [{column}]",
     )

@@ -7,8 +7,8 @@
     key_to_later_row  a parent dated after its child                  key_order.py
     label_in_column   a column that determines a task's label         label_columns.py
 
-Columns that the schema file settles (`known_from`, `valid_to`) raise no doubt. What no check can see stays a leak: a cell that is filled in at once
-in all rows that were copied. Cost: a few passes over each table, in bounded memory.
+Columns that the schema file settles (`known_from`, `valid_to`, `filled_later`, `known_with_row`) raise no doubt. What no check can see stays a leak:
+a cell that is filled in at once in all rows that were copied. Cost: a few passes over each table, in bounded memory.
 """
 
 from __future__ import annotations
@@ -23,13 +23,16 @@ from distributed.import_report.key_order import keys_to_later_rows
 from distributed.import_report.label_columns import columns_that_tell_labels
 from distributed.import_report.overwritten_columns import overwritten_columns
 from distributed.import_report.recent_rows import columns_of_recent_rows
-from distributed.import_report.report import Finding, TableReport
+from distributed.import_report.report import Finding, Growth, TableReport
 from distributed.schema.refusals import exclude_option
 from rdl_core.database.table_settings import read_table_settings
 
 
 def check_leakage(
-    opened: FolderTables, tables: Mapping[str, TableReport], tasks: Iterable[TaskManifest] = ()
+    opened: FolderTables,
+    tables: Mapping[str, TableReport],
+    tasks: Iterable[TaskManifest] = (),
+    growth: Mapping[str, Growth] | None = None,
 ) -> tuple[Finding, ...]:
     """Returns the findings of a written folder, one per kind and column.
 
@@ -37,8 +40,14 @@ def check_leakage(
         opened: The folder's tables; label files of `tasks` and settings.yaml lie beside them.
         tables: Their reports, which hold the later times.
         tasks: Tasks whose train labels columns are tried on.
+        growth: What --append found: cells that have changed since an earlier import are overwritten in place, for certain.
     """
     findings = [_later_time(name, column, table) for name, table in tables.items() for column in table.later_times]
+    findings += [
+        _changed(name, column, number, is_key=column in tables[name].fkey_col_to_pkey_table)
+        for name, grown in (growth or {}).items()
+        for column, number in grown.changed_columns.items()
+    ]
     for name in opened.manifest.tables:
         findings += columns_of_recent_rows(opened, name)
         findings += overwritten_columns(opened, name)
@@ -48,7 +57,13 @@ def check_leakage(
     settled = {
         (name, column)
         for name, table in read_table_settings(opened.folder, opened.manifest).items()
-        for column in (*table.known_from, *table.known_from.values(), table.valid_to)
+        for column in (
+            *table.known_from,
+            *table.known_from.values(),
+            *table.filled_later,
+            *table.known_with_row,
+            table.valid_to,
+        )
     }
     return tuple(finding for finding in findings if (finding.table, finding.column) not in settled)
 
@@ -82,4 +97,17 @@ def _later_time(name: str, column: str, table: TableReport) -> Finding:
         f"by up to {timedelta(seconds=later.largest_lead_s)}",
         remedy="if it is a plan (a due date), keep it; if it is filled in later, say so in the schema file "
         f"(columns: {{{column}: {{known_from: {column}}}}}) or leave it out: {exclude_option(f'{name}.{column}')}",
+    )
+
+
+def _changed(name: str, column: str, num_rows: int, *, is_key: bool) -> Finding:
+    setting = f"filled_later: [{column}]" if is_key else f"columns: {{{column}: {{known_from: TIME_COLUMN}}}}"
+    return Finding(
+        kind="overwritten",
+        table=name,
+        column=column,
+        num_rows=num_rows,
+        text=f"has changed in {num_rows:,} rows since the earlier import: it is overwritten in place",
+        remedy=f"say so in the schema file ({setting}), keep its versions in a table of their own (valid_from, valid_to), "
+        f"or leave it out: {exclude_option(f'{name}.{column}')}",
     )

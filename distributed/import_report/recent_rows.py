@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distributed.import_report.folder_tables import FolderTables, view
-from distributed.import_report.report import Finding
+from distributed.import_report.report import Finding, FindingKind
 from distributed.schema.duckdb_sql import quoted
 from distributed.schema.refusals import exclude_option
 
@@ -93,7 +93,7 @@ def _of_columns(
         buckets = [(row[0], row[1], row[2], row[3 + 2 * number]) for row in found]
         window = _clearest(buckets, cuts, MIN_DIFFERENCE)
         if window is not None:
-            yield _finding("filled_in_later", table, column, "null", window)
+            yield _finding("filled_in_later", table, column, "null", window, is_key=column in spec.fkeys)
             continue
         rule = None if column in spec.fkeys else _rule(column, values[column])
         if rule is None:
@@ -142,7 +142,10 @@ def _clearest(
     return best
 
 
-def _finding(kind: Any, table: str, column: str, value: str, window: Window) -> Finding:
+def _finding(
+    kind: FindingKind, table: str, column: str, value: str, window: Window, *, is_key: bool = False
+) -> Finding:
+    setting = f"filled_later: [{column}]" if is_key else f"columns: {{{column}: {{known_from: TIME_COLUMN}}}}"
     return Finding(
         kind=kind,
         table=table,
@@ -150,7 +153,6 @@ def _finding(kind: Any, table: str, column: str, value: str, window: Window) -> 
         num_rows=window.num_alike,
         text=f"is {value} in {window.share:.0%} of the {window.num_rows:,} rows after {window.since}, and in "
         f"{window.share_before:.1%} of those before: as if it were {'filled in' if value == 'null' else 'changed'} after the row's time",
-        remedy="say in the schema file from when on it is known (columns: {"
-        f"{column}: {{known_from: TIME_COLUMN}}}}), or leave it out: {exclude_option(f'{table}.{column}')}; "
-        "if it is only no longer recorded, keep it",
+        remedy=f"say in the schema file {'that it is filled in later' if is_key else 'from when on it is known'} ({setting}), or "
+        f"leave it out: {exclude_option(f'{table}.{column}')}; if it is only no longer recorded, keep it",
     )

@@ -269,7 +269,7 @@ def _import(
     for line in [*table_lines(tables), *notes]:
         say(line)
     num_labels = write_tasks(tasks, folder, span)
-    seen = inspect_folder(folder, manifest, tables, tasks.values())
+    seen = inspect_folder(folder, manifest, tables, tasks.values(), growth)
     for line in [*seen.lines, *unlinked]:
         say(line)
     report = ImportReport(

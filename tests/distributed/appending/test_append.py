@@ -117,6 +117,9 @@ def test_changed_rows_stay_as_they_were_and_are_said_with_columns_and_keys(tmp_p
     )
     assert column(tmp_path / "out", "sale", "amount") == [5, 7, None]
     assert column(tmp_path / "out", "sale", "customer") == [0, 1, 0]
+    found = {(leak.kind, leak.place): (leak.num_rows, leak.remedy) for leak in report.leaks}
+    assert found["overwritten", "sale.amount"][0] == 2 and "known_from" in found["overwritten", "sale.amount"][1]
+    assert "filled_later: [customer]" in found["overwritten", "sale.customer"][1]
     line = "sale: 2 rows have changed in the source (customer in 1, amount in 2; keys 10, 20); they stay as they were imported"
     assert line in report.notes
 

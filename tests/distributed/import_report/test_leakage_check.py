@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from relbench.manifest import TableSpec
 
+from rdl_core.database.table_settings import TableSettings, write_table_settings
 from tests.distributed.import_report.small_folders import NUM_READERS, SPECS, Tables, findings, labels, library, places
 
 RNG = np.random.default_rng(6)
@@ -43,6 +44,15 @@ def test_children_dated_before_their_parent_are_counted(tmp_path: Path, number: 
     (found,) = findings(tmp_path / "in", tables)
     assert (found.kind, found.place, found.num_rows) == ("key_to_later_row", "loans.reader", expected) and expected >= 1
     assert str(pd.Timedelta(late.max()).to_pytimedelta()) in found.text
+
+
+@pytest.mark.parametrize("setting", ["filled_later", "known_with_row"])
+def test_a_key_that_is_declared_raises_no_doubt(tmp_path: Path, setting: str) -> None:
+    tables = library()
+    shifted(7, "1D")(tables)
+    (tmp_path / "in").mkdir()
+    write_table_settings(tmp_path / "in", {"loans": TableSettings(**{setting: ("reader",)})})
+    assert findings(tmp_path / "in", tables) == []
 
 
 def test_a_key_to_a_later_row_of_its_own_table_is_found(tmp_path: Path) -> None:

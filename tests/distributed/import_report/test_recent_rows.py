@@ -58,7 +58,8 @@ def test_a_key_filled_in_later_is_found(tmp_path: Path) -> None:
         **SPECS,
         "loans": type(SPECS["loans"])(pkey="id", time_col="at", fkeys={"reader": "readers", "town": "towns"}),
     }
-    assert places(findings(tmp_path / "in", tables, specs=specs)) == [("filled_in_later", "loans.town")]
+    (found,) = findings(tmp_path / "in", tables, specs=specs)
+    assert (found.kind, found.place) == ("filled_in_later", "loans.town") and "filled_later: [town]" in found.remedy
 
 
 def test_the_report_counts_the_rows_of_the_clearest_cut(tmp_path: Path) -> None:
