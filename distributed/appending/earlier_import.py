@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec
 
 from distributed.schema.refusals import ImportRefused, Refusals
+from rdl_core.database.appended import file_digests
 
 _MUST_STAY = ("name", "where", "exclude")
 ANEW = "import all of it anew into another --out"
@@ -49,6 +50,16 @@ class EarlierImport:
         """Returns whether it is this very import of this very source; of a server nobody knows whether its rows are still the same."""
         keys = ("config_hash", "source_hashes")
         return bool(identity["source_hashes"]) and all(self.content[key] == identity[key] for key in keys)
+
+    def appended(self, later: Path) -> dict[str, Any]:
+        """Returns what tells the first rows of a folder, once it is written, from the later ones: checksums of its files, then and now."""
+        names = list(self.manifest.tables)
+        rows = {name: pq.read_metadata(self.out / "db" / f"{name}.parquet").num_rows for name in names}
+        return {
+            "earlier_files": file_digests(self.out, names),
+            "earlier_rows": rows,
+            "files": file_digests(later, list(DatasetManifest.load(later / "manifest.yaml").tables)),
+        }
 
     def history(self) -> list[dict[str, Any]]:
         """Returns what import.json keeps of all imports up to this one, oldest first."""

@@ -141,6 +141,8 @@ def model_schema(options: StoreOptions, dataset: RelBenchDataset) -> Schema | No
     from rdl_core.graph.materialization import store_name
     from rdl_core.graph.schema import Schema
 
+    if (earlier := _earlier_store(options)) is not None:
+        return earlier.schema
     given = options.schema_of or getattr(options, "checkpoint", None)
     if given is None:
         return None
@@ -155,6 +157,13 @@ def model_schema(options: StoreOptions, dataset: RelBenchDataset) -> Schema | No
     else:
         is_made = (Path(stores_dir) / name / "store.json").exists()
     return schema if is_made else None
+
+
+def _earlier_store(options: StoreOptions) -> Store | None:
+    from rdl_core.graph.store import open_store
+
+    path = getattr(options, "append", None)
+    return None if path is None else open_store(path)
 
 
 def _stores_dir(options: StoreOptions) -> str:
@@ -177,7 +186,8 @@ def open_store(
     if model is not None:
         from rdl_core.graph.known_schema import check_known
 
-        say(f"read with the statistics and vocabularies of {options.schema_of or 'the checkpoint'}")
+        of = getattr(options, "append", None) or options.schema_of or "the checkpoint"
+        say(f"read with the statistics and vocabularies of {of}")
         for line in check_known(dataset, model):
             say(line)
     is_url = "://" in stores_dir
@@ -193,7 +203,7 @@ def open_store(
                 cache = FolderCache(directory=options.cache_dir)
                 store = materialize_at_url(dataset, stores_dir, options.store, cache, **report)
             else:
-                store = materialize(dataset, Path(stores_dir), options.store, **report)
+                store = materialize(dataset, Path(stores_dir), options.store, earlier=_earlier_store(options), **report)
     for line in unknown_lines(store):
         say(line)
     return store

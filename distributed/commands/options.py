@@ -92,6 +92,19 @@ class Materialize(WorkerOptions):
 
     With --workers 2 or more, tables are encoded in parallel by Ray Data."""
 
+    append: Path | None = None
+    """The store of the data as it was before `rdl import --append`: the cells and vectors of its rows are copied, only new rows are encoded, by its
+    schema (as with --schema-of)."""
+
+    def __post_init__(self) -> None:
+        WorkerOptions.__post_init__(self)
+        if self.append is not None and (
+            self.workers > 1 or self.schema_of is not None or "://" in (self.stores_dir or "")
+        ):
+            raise ValueError(
+                "--append takes its schema from the earlier store, here: without --schema-of, --workers and a URL as --stores-dir"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(SamplingOptions, StoreOptions):

@@ -146,7 +146,10 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
                     known, opened, inferred, plans, conditions, nulls, tasks, reserved, earlier, partial, say
                 )
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
-                write_import_json(partial / "import.json", identity, report, earlier.history() if earlier else [])
+                more: dict[str, Any] = {}
+                if earlier is not None:
+                    more = {"history": earlier.history(), "appended": earlier.appended(partial)}
+                write_import_json(partial / "import.json", identity, report, more)
         return report
 
     report = read_whole(read, say)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -107,15 +107,13 @@ def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
     return decode(ImportReport, report, f"{path}: report")
 
 
-def write_import_json(
-    path: Path, identity: Mapping[str, Any], report: ImportReport, history: Sequence[Mapping[str, Any]] = ()
-) -> None:
-    """Writes import.json: identity, report, and with --append what the imports before this one were, oldest first."""
+def write_import_json(path: Path, identity: Mapping[str, Any], report: ImportReport, more: Mapping[str, Any]) -> None:
+    """Writes import.json: identity and report, and with --append what the imports before this one were."""
     content = dataclasses.asdict(report)
     del content["manifest"], content["is_reused"]
     path.write_text(
         json.dumps(
-            {**identity, **({"history": list(history)} if history else {}), "report": content},
+            {**identity, **more, "report": content},
             indent=1,
             ensure_ascii=False,
         ),

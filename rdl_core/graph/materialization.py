@@ -26,10 +26,9 @@ from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 from relbench.manifest import TableSpec
 
-from rdl_core.checksums import sha256_of_all
 from rdl_core.config import StoreConfig, decode
+from rdl_core.database.appended import earlier_state, file_digests
 from rdl_core.database.dataset import check_excluded_columns
-from rdl_core.database.table_settings import FILE_NAME as SETTINGS_FILE
 from rdl_core.database.table_settings import TableSettings, read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.feature_rows import known_by_cutoff, late_times
@@ -57,6 +56,7 @@ def materialize(
     config: StoreConfig | None = None,
     *,
     model: Schema | None = None,
+    earlier: Store | None = None,
     workers: int | None = None,
     encode_tables: EncodeTables | None = None,
     progress: Callable[[str], None] = lambda table: None,
@@ -69,6 +69,7 @@ def materialize(
         stores_dir: The store becomes a folder in it, `<database>-<hash of source and settings>`.
         config: Settings; None for the defaults.
         model: A model's schema: its statistics, vocabularies, tables and keys are taken, nothing is fitted (known_schema.py).
+        earlier: The store of the dataset as it was before `import --append`: its schema is the model's, the cells of its rows are copied.
         workers: Threads, each of which holds one column in memory; None for as many as processors and COLUMNS_BYTES allow. No byte of the store
             depends on them.
         encode_tables: Maps [(table, visible rows, folder)] to the tables' schemas, in any order; a distributed run passes its own.
@@ -76,10 +77,11 @@ def materialize(
         advance: Called with a number of rows, of all tables, whenever a share of the work is done that corresponds to so many.
 
     Raises:
-        ValueError: `exclude_columns` names something that is no attribute, so a label's column would stay in.
+        ValueError: `exclude_columns` names something that is no attribute, so a label's column would stay in; or `earlier` is not that store.
         DatabaseError: The dataset lacks what `model` knows, or has it with another type.
         OSError: The disk is full, or tables were encoded where this process cannot see them.
     """
+    model = earlier.schema if earlier is not None else model
     config = _as_known(config or StoreConfig(), model)
     check_excluded_columns(dataset, config.exclude_columns)
     if model is not None:
@@ -87,10 +89,12 @@ def materialize(
     path = Path(stores_dir) / store_name(dataset, config, model)
     if (path / "store.json").exists():
         return open_store(path)
+    if earlier is not None:
+        _check_earlier(dataset, earlier)
     _remove_left(path)
     # Another process may make the same store.
     partial = path.with_name(f"{path.name}.partial-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}")
-    encode = encode_tables or (lambda work: _encode_tables(dataset, config, work, model, workers, advance))
+    encode = encode_tables or (lambda work: _encode_tables(dataset, config, work, model, workers, advance, earlier))
     try:
         _write_store(partial, dataset, config, model, encode, progress)
         _take_place(partial, path)
@@ -98,6 +102,20 @@ def materialize(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return open_store(path)
+
+
+def _check_earlier(dataset: RelBenchDataset, earlier: Store) -> None:
+    """Raises ValueError unless a store was made of the files that the dataset had before rows were appended, and these are still its first rows."""
+    digests, rows = earlier_state(dataset)
+    config = decode(StoreConfig, earlier.manifest["config"], "the earlier store's config")
+    name = dataset.manifest.name
+    expected = {f"{name}-{_digest(digests, config, model)[:16]}" for model in (None, earlier.schema)}
+    counts = {table: schema.num_rows for table, schema in earlier.schema.tables.items()}
+    if earlier.path.name not in expected or any(rows.get(table) != number for table, number in counts.items()):
+        raise ValueError(
+            f"--append: {earlier.path.name} is no store of {name} as it was before rows were appended; name that store, or leave --append out "
+            "(--schema-of reads all rows with the schema of a model)"
+        )
 
 
 def _remove_left(path: Path) -> None:
@@ -185,13 +203,15 @@ def _encode_tables(
     model: Schema | None,
     workers: int | None,
     advance: Callable[[float], None],
+    earlier: Store | None = None,
 ) -> Iterator[TableSchema]:
     """Fits and writes tables, the columns of all of them by the same threads; yields each table's schema when it is written."""
     embedder = text_embedder(config.text_embedder)
     threads = ThreadPoolExecutor(workers or _num_threads(max(len(visible) for _, visible, _ in work)))
     try:
         writers = [
-            _started(dataset, config, *item, _known(model, item[0]), embedder, threads, advance) for item in work
+            _started(dataset, config, *item, _known(model, item[0]), embedder, threads, advance, earlier)
+            for item in work
         ]
         for writer in writers:
             yield _written(dataset, config, writer, _known(model, writer.table))
@@ -214,6 +234,7 @@ def _started(
     embedder: TextEmbedder,
     threads: Executor,
     advance: Callable[[float], None],
+    earlier: Store | None,
 ) -> TableWriter:
     spec, path = dataset.manifest.tables[table], dataset.db_dir / f"{table}.parquet"
     settings = read_table_settings(dataset.dataset_dir, dataset.manifest)[table]
@@ -234,6 +255,8 @@ def _started(
         folder=folder,
         texts=KeptTexts(embedder, _kept_texts(folder)),
         threads=threads,
+        earlier=None if earlier is None else earlier.table_folder(table),
+        num_earlier=0 if earlier is None else earlier.schema.tables[table].num_rows,
         advance=advance,
     )
     writer.start()
@@ -299,16 +322,14 @@ def store_name(dataset: RelBenchDataset, config: StoreConfig, model: Schema | No
 
 def source_hash(dataset: RelBenchDataset, config: StoreConfig, model: Schema | None = None) -> str:
     """Returns the hex digest over the manifest, settings.yaml if there is one, the Parquet files, the settings and the model's schema."""
+    return _digest(file_digests(dataset.dataset_dir, list(dataset.manifest.tables)), config, model)
+
+
+def _digest(file_digests: Iterable[str], config: StoreConfig, model: Schema | None) -> str:
     settings = dataclasses.asdict(_as_known(config, model))
     identity = (FORMAT_VERSION, settings) if model is None else (FORMAT_VERSION, settings, known_digest(model))
     digest = hashlib.sha256(repr(identity).encode())
-    settings_file = dataset.dataset_dir / SETTINGS_FILE
-    files = [
-        dataset.dataset_dir / "manifest.yaml",
-        *([settings_file] if settings_file.is_file() else []),
-        *(dataset.db_dir / f"{t}.parquet" for t in dataset.manifest.tables),
-    ]
-    for file_digest in sha256_of_all(files):
+    for file_digest in file_digests:
         digest.update(bytes.fromhex(file_digest))
     return digest.hexdigest()
 

@@ -99,6 +99,10 @@ class Store:
             for table, folder in folders.items()
         }
 
+    def table_folder(self, table: str) -> Path:
+        """Returns the folder of a table's arrays."""
+        return self.path / "tables" / str(list(self.schema.tables).index(table))
+
     @cached_property
     def num_bytes(self) -> int:
         """The bytes of all arrays on the disk."""

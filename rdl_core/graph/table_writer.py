@@ -23,7 +23,7 @@ from rdl_core.database.table_settings import StypeName
 from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, read_column
 from rdl_core.graph.features import BLOCK, CellEncoder, column_donors, donor_arrays, encode_lists, vectors_of
 from rdl_core.graph.schema import ColumnSchema, fit_column
-from rdl_core.graph.text_embedding import KeptTexts, chunks_of
+from rdl_core.graph.text_embedding import CHUNK_TEXTS, KeptTexts, chunks_of
 
 _CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "numerical": (np.float32, ()),
@@ -58,6 +58,7 @@ class TableWriter:
         threads: Threads that do the work.
         given: Schemas that take the place of fitted ones, by column, in their order: the others are left out. None: all are fitted.
         stypes: Semantic types that take the place of the rules, by column.
+        earlier: Folder of the arrays of the first `num_earlier` rows, which were made with the given schemas: their cells and vectors are copied.
         advance: Called with a number of rows whenever a share of the work is done that corresponds to so many.
     """
 
@@ -74,8 +75,11 @@ class TableWriter:
         given: Mapping[str, ColumnSchema] | None = None,
         known_by_cutoff: Mapping[str, NDArray[np.bool_]] | None = None,
         stypes: Mapping[str, StypeName] | None = None,
+        earlier: Path | None = None,
+        num_earlier: int = 0,
         advance: Callable[[float], None] = lambda rows: None,
     ) -> None:
+        self.earlier, self.num_earlier = earlier, num_earlier
         self.path, self.table, self.visible, self.folder = path, table, visible, folder
         self.texts, self.threads, self.given, self.advance = texts, threads, given, advance
         names = [name for name in pq.read_schema(path).names if name not in keys]
@@ -139,7 +143,8 @@ class TableWriter:
             encoder = CellEncoder(schema, values)
             num_unknown = encoder.num_unknown
             with ArrayWriter(folder / "cells.npy", dtype, (len(values), 1, *shape)) as cells:
-                for begin in range(0, len(values), BATCH_ROWS):
+                num_copied = self._copy_cells(schema, cells)
+                for begin in range(num_copied, len(values), BATCH_ROWS):
                     cells.write(begin, encoder(begin, min(begin + BATCH_ROWS, len(values))))
         if schema.stype == "embedding":
             vectors = vectors_of(schema, values)
@@ -148,6 +153,16 @@ class TableWriter:
         self.advance(len(values) / len(self.names))
         texts = values.distinct if schema.stype == "text" else None
         return _WrittenColumn(schema=schema, folder=folder, donors=donors, num_unknown=num_unknown, texts=texts)
+
+    def _copy_cells(self, schema: ColumnSchema, cells: ArrayWriter) -> int:
+        """Copies the cells of the earlier rows of a column; returns how many they are."""
+        if self.earlier is None or not self.num_earlier or self.given is None:
+            return 0
+        block = BLOCK[schema.stype]
+        position = [c.name for c in self.given.values() if BLOCK.get(c.stype) == block].index(schema.name)
+        for begin, rows in read_blocks(self.earlier / f"{block}.npy", BATCH_ROWS):
+            cells.write(begin, np.ascontiguousarray(rows[:, position]))
+        return self.num_earlier
 
     def _visible(self, name: str) -> NDArray[np.bool_]:
         """Returns which cells of a column are known up to the cutoff."""
@@ -170,10 +185,28 @@ class TableWriter:
                 continue
             shape = (len(column.texts) + 1, column.schema.channels)
             vectors = files.enter_context(ArrayWriter(path, np.float32, shape))
+            num_copied = self._copy_vectors(position, vectors)
             for begin, end in chunks_of(len(column.texts)):
+                if end <= num_copied:
+                    continue
                 tasks.append(
                     self.threads.submit(self._embed_chunk, vectors, column.texts.slice(begin, end - begin), begin)
                 )
+
+    def _copy_vectors(self, position: int, vectors: ArrayWriter) -> int:
+        """Copies the vectors of the earlier rows' texts, which come first; returns how many of them fill whole chunks.
+
+        The last chunk may be larger now, and a vector of some embedders depends on its chunk in its last bits.
+        """
+        if self.earlier is None:
+            return 0
+        path, num_copied = self.earlier / f"embedding_{position}.npy", 0
+        num_texts = np.load(path, mmap_mode="r").shape[0] - 1
+        for begin, rows in read_blocks(path, BATCH_ROWS):
+            vectors.write(begin, rows)
+            num_copied = begin + len(rows) - 1
+        assert num_copied == num_texts or not num_texts
+        return num_texts - num_texts % CHUNK_TEXTS
 
     def _embed_chunk(self, vectors: ArrayWriter, texts: pa.Array, begin: int) -> None:
         vectors.write(begin + 1, self.texts.embed(texts.to_pylist()))  # row 0 is null
