@@ -185,6 +185,8 @@ def _any_text(column: StagedColumn) -> ColumnType:
         marked = _separated(column, list(column.counts(*(n.value("v") for n in numbers.SEPARATED))), total)
         if marked is not None:
             return marked
+    if column.plan.schema.declared.decimal == "," and (number := _with_decimal_comma(column, total)):
+        return number
     if floats == total:
         if column.is_key_part and column.counts(numbers.INTEGERS_AS_FLOATS.value("v")) == (total,):
             return _as(column, numbers.INTEGERS_AS_FLOATS)  # 7.0 beside a 7 of the parent
@@ -277,6 +279,14 @@ def _other_notations(column: StagedColumn, floats: int, codes: int) -> ColumnTyp
             f"{column.label}: {max(best, amounts):,} of {total:,} values are numbers, the others are not; it stays text",
         )
     return _text(column, *notes)
+
+
+def _with_decimal_comma(column: StagedColumn, total: int) -> ColumnType | None:
+    """Numbers of a table of which the schema file says that its decimals follow a comma: its points stand between thousands."""
+    for notation in (numbers.DECIMAL_COMMA, numbers.SPACED_COMMA):
+        if column.counts(notation.value("v")) == (total,):
+            return _as(column, notation, reading=notation.name)
+    return None
 
 
 def _separated(column: StagedColumn, separated: list[int], total: int) -> ColumnType | None:

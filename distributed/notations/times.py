@@ -16,7 +16,7 @@ _MONTH = (
     r"(?i:jan|feb|mar|apr|may|jun|jul|aug|sep|sept|oct|nov|dec|january|february|march|april|june|july|august|september|october|"
     r"november|december)"
 )
-_WEEKDAY = r"(?i:(?:mon|tue|tues|wed|thu|thur|thurs|fri|sat|sun|monday|tuesday|wednesday|thursday|friday|saturday|sunday)[.,]* +)?"
+_WEEKDAY = r"(?i:(?:mon|tue|tues|wed|thu(?:rs?)?|fri|sat|sun|monday|tuesday|wednesday|thursday|friday|saturday|sunday)[.,]* +)?"
 
 
 def _moment(text: str) -> str:
@@ -69,8 +69,8 @@ def _posix(text: str) -> str:
 ISO_PATTERN = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.,]\d{1,9})?)?" + _OFFSET + ")?"
 HAS_OFFSET = r".*:\d{2}.*(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?)"
 """The pattern of a time that has a clock and says its offset."""
-_DAY_MONTH_NAME = _named(_WEEKDAY + rf"(\d{{1,2}})(?:st|nd|rd|th)?[ ./-]+({_MONTH})[.]?[ ,./-]+(\d{{4}})", r"\1 \2 \3")
-_MONTH_NAME_DAY = _named(_WEEKDAY + rf"({_MONTH})[.]? +(\d{{1,2}})(?:st|nd|rd|th)?,? +(\d{{4}})", r"\2 \1 \3")
+_DAY_MONTH_NAME = _named(_WEEKDAY + rf"(\d{{1,2}})(?:[snrt][tdh])?[ ./-]+({_MONTH})[.]?[ ,./-]+(\d{{4}})", r"\1 \2 \3")
+_MONTH_NAME_DAY = _named(_WEEKDAY + rf"({_MONTH})[.]? +(\d{{1,2}})(?:[snrt][tdh])?,? +(\d{{4}})", r"\2 \1 \3")
 _COMPACT = matched(r"\d{8}T\d{6}Z?", lambda text: f"try_strptime(replace({text}, 'Z', ''), '%Y%m%dT%H%M%S')")
 
 ISO = Notation(name="ISO 8601", kind="timestamp", value=matched(ISO_PATTERN, _iso), declared="iso")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
@@ -32,6 +32,7 @@ def typed(
     text_types: TextTypes = "all",
     formats: dict[str, str] | None = None,
     nulls: Sequence[str] = (),
+    decimal: Literal[".", ","] | None = None,
     key: str = "id",
 ) -> tuple[list[Any], list[str]]:
     """Returns the values of a column `name` of a table t, and the lines on it.
@@ -43,7 +44,11 @@ def typed(
     staged = [None if value is None else str(value) for value in values] if kind in ("text", "text_time") else values
     columns: dict[str, Kind] = {"id": "integer", name: kind}
     table = SourceTable(
-        name="t", columns=columns, pkey=(key,), text_types=text_types, declared=DeclaredTable(formats=formats or {})
+        name="t",
+        columns=columns,
+        pkey=(key,),
+        text_types=text_types,
+        declared=DeclaredTable(formats=formats or {}, decimal=decimal),
     )
     plan = plan_tables({"t": table}, tables=None, exclude=())["t"]
     rows = list(range(len(values)))

@@ -79,6 +79,9 @@ def test_commas_that_may_be_decimal_or_thousands_are_refused_and_declared() -> N
         typed(values)
     assert typed(values, formats={"x": "1.234,5"})[0] == [1.234, 5.678, 7.0]
     assert typed(values, formats={"x": "1,234.5"})[0] == [1234.0, 5678.0, 7.0]
+    assert typed(values, decimal=",")[0] == [1.234, 5.678, 7.0]
+    assert typed(values, decimal=".")[0] == [1234.0, 5678.0, 7.0]
+    assert typed(["1.234", "5.678"], decimal=",")[0] == [1234.0, 5678.0]
 
 
 @pytest.mark.parametrize(
