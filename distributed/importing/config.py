@@ -56,6 +56,8 @@ class ImportConfig:
     `--propose` writes one."""
     dangling: Literal["error", "null"] = "error"
     """Foreign keys without a parent are refused ("error") or set to null ("null")."""
+    strict: bool = False
+    """Refuse what is otherwise imported, counted and said: keys that are null or without a parent, values read as null, and every warning."""
     exclude: tuple[str, ...] = ()
     """Columns to leave out, as table.column; a foreign key of several columns as table.a+b (its columns stay)."""
     memory_bytes: int | None = None

@@ -25,6 +25,7 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 
 from distributed.appending.earlier_import import EarlierImport, open_earlier
 from distributed.files.folder_source import FolderSource
+from distributed.import_report.doubts import refuse_doubts
 from distributed.import_report.html_page import write_page
 from distributed.import_report.inspection import inspect_folder
 from distributed.import_report.keys import reported_keys
@@ -145,6 +146,8 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
                 report = _import(
                     known, opened, inferred, plans, conditions, nulls, tasks, reserved, earlier, partial, say
                 )
+                if known.strict:
+                    refuse_doubts(report)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
                 more: dict[str, Any] = {}
                 if earlier is not None:
