@@ -76,6 +76,8 @@ def show_store(store: Store) -> None:
     for name, schema in store.schema.tables.items():
         for column, why in schema.left_out.items():
             console.print(f"left out: {name}.{column}, {why}", highlight=False, markup=False)
+        for column, time in schema.known_from.items():
+            console.print(f"late cells: {name}.{column}, known from {time}", highlight=False, markup=False)
     for key in store.late_keys.values():
         console.print(f"late key: {key['line']}", highlight=False, markup=False)
 

@@ -96,9 +96,14 @@ def _without(table: OrderedTable, columns: list[str]) -> OrderedTable:
 
 
 def settings_without(settings: TableSettings, columns: Mapping[str, str]) -> TableSettings:
-    """Returns the settings of a table without those of columns that are left out."""
+    """Returns the settings of a table without those of columns that are left out.
+
+    A column whose cells are known from a column that is left out keeps its setting, which is then refused: it would be known too early.
+    """
     return dataclasses.replace(
         settings,
         stypes={c: stype for c, stype in settings.stypes.items() if c not in columns},
-        known_from={c: time for c, time in settings.known_from.items() if c not in columns and time not in columns},
+        known_from={c: time for c, time in settings.known_from.items() if c not in columns},
+        filled_later=tuple(c for c in settings.filled_later if c not in columns),
+        known_with_row=tuple(c for c in settings.known_with_row if c not in columns),
     )

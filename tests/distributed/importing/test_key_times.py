@@ -156,3 +156,110 @@ def test_a_key_that_is_filled_in_later_is_said_left_out_of_dating_and_written_do
     store = materialize(dataset, tmp_path / "stores", StoreConfig())
     assert store.schema.tables["customers"].num_rows_up_to_cutoff == 3
     assert "settings.yaml" in store.late_keys["customers.last_order"]["line"]
+
+
+def import_sqlite(folder: Path, script: str, **options: object) -> tuple[DatasetManifest, list[str]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    lines: list[str] = []
+    config = ImportConfig(
+        source=sqlite_file(folder / "s.db", script),
+        out=folder / "out",
+        name="s",
+        val_timestamp="2024-01-10",
+        test_timestamp="2024-01-20",
+        **options,  # type: ignore[arg-type]
+    )
+    import_database(config, lines.append)
+    return DatasetManifest.load(folder / "out" / "manifest.yaml"), lines
+
+
+ROLES = (
+    "CREATE TABLE dim_date (date_key INTEGER PRIMARY KEY, full_date DATE, week_start DATE, year INTEGER);"
+    "CREATE TABLE fact (id INTEGER PRIMARY KEY, ordered INTEGER REFERENCES dim_date, shipped INTEGER REFERENCES dim_date);"
+    + "".join(f"INSERT INTO dim_date VALUES ({d:%Y%m%d}, '{d}', '2024-01-01', 2024);" for d in DAYS[:30])
+    + "".join(f"INSERT INTO fact VALUES ({i}, {DAYS[i]:%Y%m%d}, {DAYS[i + 2]:%Y%m%d});" for i in range(25))
+)
+
+
+def test_two_days_of_one_fact_are_a_question_and_the_dimension_answers_itself(tmp_path: Path) -> None:
+    with pytest.raises(ImportRefused, match="fact: ordered, shipped") as refused:
+        import_sqlite(tmp_path / "asked", ROLES)
+    assert "dim_date:" not in str(refused.value)  # its key is its day, whatever other dates it has
+    options = {"time_cols": {"fact": "ordered", "dim_date": "date_key"}}
+    manifest, _ = import_sqlite(tmp_path / "told", ROLES, **options)
+    assert (manifest.tables["fact"].time_col, manifest.tables["dim_date"].time_col) == ("ordered_time", "date_key_time")
+    assert manifest.tables["fact"].fkeys == {"ordered": "dim_date", "shipped": "dim_date"}
+
+
+def test_a_fact_that_has_the_day_only_in_its_calendar_is_dated_by_it(tmp_path: Path) -> None:
+    script = (
+        "CREATE TABLE calendar (day_id INTEGER PRIMARY KEY, day DATE);"
+        "CREATE TABLE visit (no INTEGER PRIMARY KEY, day_id INTEGER REFERENCES calendar);"
+        + "".join(f"INSERT INTO calendar VALUES ({i}, '{d}');" for i, d in enumerate(DAYS))
+        + "".join(f"INSERT INTO visit VALUES ({i}, {i % 40});" for i in range(50))
+    )
+    manifest, lines = import_sqlite(tmp_path, script)
+    assert (manifest.tables["calendar"].time_col, manifest.tables["visit"].time_col) == ("day", None)
+    assert "visit: no time column; its rows exist from: its calendar" in lines
+
+
+LATE = {
+    "the best review": (
+        "CREATE TABLE product (id INTEGER PRIMARY KEY, best INTEGER REFERENCES review);"
+        "CREATE TABLE review (id INTEGER PRIMARY KEY, product INTEGER REFERENCES product, at DATETIME);"
+        "INSERT INTO product VALUES (1, 3), (2, 2);"
+        "INSERT INTO review VALUES (1, 1, '2024-01-01'), (2, 2, '2024-01-02'), (3, 1, '2024-01-15');",
+        "product.best: in 1 of 2 rows",
+    ),
+    "the session's last event": (
+        "CREATE TABLE session (id INTEGER PRIMARY KEY, device TEXT, last INTEGER REFERENCES event);"
+        "CREATE TABLE event (id INTEGER PRIMARY KEY, session INTEGER REFERENCES session, at DATETIME);"
+        "INSERT INTO session VALUES (1, 'a', 2), (2, 'b', 3);"
+        "INSERT INTO event VALUES (1, 1, '2024-01-01 10:00:00'), (2, 1, '2024-01-01 10:00:05'), (3, 2, '2024-01-01 11:00:00');",
+        "session.last: in 1 of 2 rows",
+    ),
+    "the cart's order": (
+        "CREATE TABLE cart (id INTEGER PRIMARY KEY, placed_as INTEGER REFERENCES placed);"
+        "CREATE TABLE placed (id INTEGER PRIMARY KEY, at DATETIME);"
+        "CREATE TABLE click (cart INTEGER REFERENCES cart, at DATETIME);"
+        "INSERT INTO cart VALUES (1, 1), (2, NULL), (3, 2); INSERT INTO placed VALUES (1, '2024-01-05'), (2, '2024-01-08');"
+        "INSERT INTO click VALUES (1, '2024-01-02'), (2, '2024-01-03'), (3, '2024-01-04'), (1, '2024-01-05');",
+        "cart.placed_as: in 2 of 2 rows",
+    ),
+    "through lines that have no time": (
+        "CREATE TABLE buyer (id INTEGER PRIMARY KEY, last_line INTEGER REFERENCES line);"
+        "CREATE TABLE bill (id INTEGER PRIMARY KEY, buyer INTEGER REFERENCES buyer, at DATETIME);"
+        "CREATE TABLE line (id INTEGER PRIMARY KEY, bill INTEGER REFERENCES bill);"
+        "INSERT INTO buyer VALUES (1, 2), (2, 3); INSERT INTO bill VALUES (1, 1, '2024-01-01'), (2, 1, '2024-01-12'), (3, 2, '2024-01-05');"
+        "INSERT INTO line VALUES (1, 1), (2, 2), (3, 3);",
+        "buyer.last_line: in 1 of 2 rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_keys_that_are_filled_in_later_are_found_in_many_guises(tmp_path: Path, name: str) -> None:
+    script, expected = LATE[name]
+    manifest, lines = import_sqlite(tmp_path, script)
+    assert [line[: len(expected)] for line in lines if "filled in later" in line] == [expected]
+    table = expected.split(".")[0]
+    assert any(line.startswith(f"{table}: no time column; its rows exist from: first reference from") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        # An order line is there with its order, and shipped later.
+        "CREATE TABLE bill (id INTEGER PRIMARY KEY, at DATETIME); CREATE TABLE line (id INTEGER PRIMARY KEY, bill INTEGER REFERENCES bill);"
+        "CREATE TABLE parcel (line INTEGER REFERENCES line, at DATE); INSERT INTO bill VALUES (1, '2024-01-01 15:00:00'), (2, '2024-01-02 16:00:00');"
+        "INSERT INTO line VALUES (1, 1), (2, 2); INSERT INTO parcel VALUES (1, '2024-01-01'), (2, '2024-01-03');",
+        # A tree of categories that refers to itself only.
+        "CREATE TABLE category (id INTEGER PRIMARY KEY, up INTEGER REFERENCES category); CREATE TABLE sale (id INTEGER PRIMARY KEY, category INTEGER"
+        " REFERENCES category, at DATETIME); INSERT INTO category VALUES (1, NULL), (2, 1), (3, 2);"
+        "INSERT INTO sale VALUES (1, 1, '2024-01-05'), (2, 2, '2024-01-02'), (3, 3, '2024-01-03');",
+    ],
+)
+def test_keys_that_are_known_with_their_row_are_left_alone(tmp_path: Path, script: str) -> None:
+    _, lines = import_sqlite(tmp_path, script)
+    assert not [line for line in lines if "filled in later" in line]
+    assert not (tmp_path / "out" / "settings.yaml").exists()

@@ -8,9 +8,11 @@ import pytest
 import yaml
 from relbench.manifest import DatasetManifest
 
+from distributed.importing.appending import settings_without
 from distributed.importing.config import ImportConfig
 from distributed.importing.importer import import_database
 from distributed.schema.refusals import ImportRefused
+from rdl_core.database.table_settings import TableSettings
 
 ORDERS = "order_id,ordered at,closed_at,status,customer\n" + "".join(
     f"{i},2024-0{m}-01,2024-0{m}-15,{'ab'[i % 2]},{i % 3}\n" for i, m in enumerate([1, 2, 3, 4, 5, 6])
@@ -78,3 +80,12 @@ def test_a_setting_that_does_not_fit_is_refused_by_name(tmp_path: Path, words: s
     with pytest.raises(ImportRefused, match=expected):
         import_files(tmp_path, time + words)
     assert not (tmp_path / "out").exists()
+
+
+def test_of_columns_that_are_left_out_only_their_own_settings_go() -> None:
+    settings = TableSettings(
+        stypes={"status": "text"}, known_from={"status": "closed", "gone": "closed"}, filled_later=("gone_key", "key")
+    )
+    kept = settings_without(settings, {"gone": "", "gone_key": "", "closed": ""})
+    # Were the setting of `status` dropped with `closed`, it would be known too early; so it stays, and is refused.
+    assert kept == TableSettings(stypes={"status": "text"}, known_from={"status": "closed"}, filled_later=("key",))
