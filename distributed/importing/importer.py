@@ -25,13 +25,13 @@ from relbench.manifest import DatasetManifest, TableSpec, TaskManifest, validate
 
 from distributed.appending.earlier_import import EarlierImport, open_earlier
 from distributed.files.folder_source import FolderSource
-from distributed.import_report.doubts import refuse_doubts
 from distributed.import_report.html_page import write_page
 from distributed.import_report.inspection import inspect_folder
 from distributed.import_report.keys import reported_keys
 from distributed.import_report.report import Growth, ImportReport
 from distributed.importing.appending import join_to_earlier, settings_without
 from distributed.importing.config import ImportConfig, SettledImport
+from distributed.importing.doubts import refuse_doubts
 from distributed.importing.inferred_schema import (
     InferredSchema,
     declared_schemas,
