@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from relbench.manifest import DatasetManifest, TableSpec
 
-from distributed.schema.duckdb_sql import quoted
+from distributed.schema.duckdb_sql import limit_memory, quoted
 
-MEMORY_LIMIT = "1GB"
+MEMORY_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +63,7 @@ def opened_tables(folder: Path, manifest: DatasetManifest) -> Iterator[FolderTab
     """Opens the tables of `folder`; what DuckDB spills goes to a temporary folder beside them."""
     schemas = {name: pq.read_schema(folder / "db" / f"{name}.parquet") for name in manifest.tables}
     with tempfile.TemporaryDirectory(dir=folder) as spill, duckdb.connect() as con:
-        con.execute(f"SET memory_limit = '{MEMORY_LIMIT}'")
-        con.execute(f"SET temp_directory = {literal(spill)}")
+        limit_memory(con, MEMORY_BYTES, Path(spill))
         con.execute("SET TimeZone = 'UTC'")
         con.execute("SET enable_progress_bar = false")
         row = quoted(_free_name("__row", schemas))
