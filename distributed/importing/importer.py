@@ -31,7 +31,6 @@ from distributed.import_report.keys import reported_keys
 from distributed.import_report.report import Growth, ImportReport
 from distributed.importing.appending import join_to_earlier, settings_without
 from distributed.importing.config import ImportConfig, SettledImport
-from distributed.importing.doubts import refuse_doubts
 from distributed.importing.inferred_schema import (
     InferredSchema,
     declared_schemas,
@@ -46,6 +45,7 @@ from distributed.importing.late_columns import check_settings, settings_of, with
 from distributed.importing.marks import time_span
 from distributed.importing.report import (
     read_report,
+    refuse_doubts,
     table_lines,
     table_report,
     write_import_json,

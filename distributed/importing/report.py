@@ -1,6 +1,6 @@
 """The report of an import, its lines, and `import.json`, which tells a repeated import from another one.
 
-In: ordered tables and their key counts. Out: `ImportReport`; JSON without passwords.
+In: ordered tables and their key counts. Out: `ImportReport`; JSON without passwords; with --strict, a refusal of all that was counted and said.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from distributed.import_report.inspection import nulls_per_column
 from distributed.import_report.report import ColumnReport, ImportReport, LaterTimes, TableReport
 from distributed.importing.keys import KeyCounts, OrderedTable
+from distributed.schema.refusals import ImportRefused
 from rdl_core.config import decode
 
 
@@ -85,6 +86,33 @@ def table_lines(tables: Mapping[str, TableReport]) -> list[str]:
             if n
         ]
     return lines
+
+
+def refuse_doubts(report: ImportReport) -> None:
+    """Refuses an import of which anything is to be doubted.
+
+    Raises:
+        ImportRefused: It names all that was counted, by table and column, and every warning.
+    """
+    problems = []
+    for name, table in report.tables.items():
+        problems += [
+            f"table {name!r}, key {column!r}: {n:,} rows are null" for column, n in table.null_fkeys.items() if n
+        ]
+        problems += [
+            f"table {name!r}, key {column!r}: {n:,} rows have no parent"
+            for column, n in table.dangling_fkeys.items()
+            if n
+        ]
+        for column, found in table.columns.items():
+            spelled = ", ".join(f"{n:,} {spelling!r}" for spelling, n in found.null_spellings.items())
+            problems += [f"table {name!r}, column {column!r}: {spelled} would be read as null"] if spelled else []
+    problems += report.warnings
+    if problems:
+        raise ImportRefused(
+            *problems,
+            "--strict refuses all of these; correct the source, leave columns out by --exclude, or import without --strict",
+        )
 
 
 def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:
