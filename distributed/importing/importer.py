@@ -50,7 +50,7 @@ from distributed.importing.report import (
     table_report,
     write_import_json,
 )
-from distributed.importing.staging import stage
+from distributed.importing.staging import stage, unstage
 from distributed.importing.tasks import (
     check_task_tables,
     notes_on_reserved_names,
@@ -326,8 +326,7 @@ def _order(
         ordered[name] = order_table(con, table)
         if not ordered[name].num_rows:
             notes.append(f"{name}: no rows; it is imported empty (--tables with the others leaves it out)")
-        con.execute(f"DROP VIEW {table.staged}")
-        (work / f"{name}.parquet").unlink()
+        unstage(con, table.plan, work)
 
     for name, plan in plans.items():
         with refusals.each(), told_as_ours(work, name):

@@ -15,7 +15,7 @@ import duckdb
 
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.keys import OrderedTable
-from distributed.importing.staging import stage
+from distributed.importing.staging import stage, unstage
 from distributed.inference.column_profile import TypedRows
 from distributed.inference.evidence import Proposal
 from distributed.inference.proposal import accept, infer
@@ -103,8 +103,7 @@ def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTa
                 selected = ", ".join(map(quoted, columns.columns))
                 # A table: it is scanned many times, and reading text as types costs more than the space.
                 con.execute(f"CREATE TABLE {relation} AS SELECT {selected} FROM {columns.relation(plan, staged)}")
-                con.execute(f"DROP VIEW {staged}")
-                (Path(folder) / f"{name}.parquet").unlink()
+                unstage(con, plan, Path(folder))
                 typed[name] = TypedRows(schema=schema, relation=relation, kinds=columns.kinds)
         refusals.refuse()
         return infer(con, typed)

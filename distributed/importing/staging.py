@@ -16,9 +16,12 @@ from distributed.schema.table_plan import TablePlan
 from distributed.sources.arrow_values import ARROW_TYPES
 from distributed.sources.source import Source
 
+WIDE_COLUMNS = 100
+"""Tables with more columns are copied into the work database, since every column is queried several times."""
+
 
 def stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work: Path) -> None:
-    """Makes the view `staged_<name>` of the source's rows, with their numbers as `plan.row_source_col`."""
+    """Makes the relation `staged_<name>` of the source's rows, with their numbers as `plan.row_source_col`."""
     path = work / f"{plan.name}.parquet"
     num_rows = 0
     schema = pa.schema([(column, ARROW_TYPES[kind]) for column, kind in plan.columns.items()])
@@ -29,4 +32,15 @@ def stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work:
             num_rows += len(batch)
     # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
     literal = str(path).replace("'", "''")
-    con.execute(f"CREATE VIEW {quoted(f'staged_{plan.name}')} AS SELECT * FROM read_parquet('{literal}')")
+    con.execute(f"CREATE {_kind(plan)} {quoted(f'staged_{plan.name}')} AS SELECT * FROM read_parquet('{literal}')")
+
+
+def unstage(con: duckdb.DuckDBPyConnection, plan: TablePlan, work: Path) -> None:
+    """Removes what `stage` has made."""
+    con.execute(f"DROP {_kind(plan)} {quoted(f'staged_{plan.name}')}")
+    (work / f"{plan.name}.parquet").unlink()
+
+
+def _kind(plan: TablePlan) -> str:
+    # Each query of one column of a view looks at all its columns (25 ms for 2,000), of a table it does not (1.5 ms).
+    return "TABLE" if len(plan.columns) > WIDE_COLUMNS else "VIEW"
