@@ -74,6 +74,21 @@ CREATE MATERIALIZED VIEW early AS SELECT id AS sale, at FROM sale WHERE id = 1;
         (REFERRED, {"city": 2, "capital": 1, "visit": 1}, [("city", "without the rows of its inheritance children")]),
         (VIEWED, {"sale": 2}, [("late", "a view", "--views late"), ("early", "a materialized view", "--views early")]),
         (
+            "CREATE EXTENSION postgres_fdw;\nCREATE SERVER far FOREIGN DATA WRAPPER postgres_fdw;\n"
+            "CREATE FOREIGN TABLE away (id int) SERVER far;\nCREATE TABLE sale (id int PRIMARY KEY, at date);\n"
+            "INSERT INTO sale VALUES (1, '2020-01-01')",
+            {"sale": 1},
+            [("away: not imported", "a foreign table", "--views away")],
+        ),
+        (
+            PARTITIONED
+            + "CREATE TABLE note (id int, at timestamp, FOREIGN KEY (id, at) REFERENCES sale_old (id, at));\n"
+            "INSERT INTO note VALUES (1, '2020-01-02');\n"
+            "ALTER TABLE sale_new_0 ADD FOREIGN KEY (id) REFERENCES customer NOT VALID",
+            {"customer": 10, "note": 1, "sale": 60},
+            [("sale: the foreign keys that only its partition sale_new_0 declares are not followed",)],
+        ),
+        (
             "CREATE EXTENSION IF NOT EXISTS pg_stat_statements;\nCREATE TABLE sale (id int PRIMARY KEY, at date);\n"
             "INSERT INTO sale VALUES (1, '2020-01-01')",
             {"sale": 1},
