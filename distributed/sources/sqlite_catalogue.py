@@ -120,7 +120,7 @@ def _declared(name: str, declared: str) -> SqlColumn:
         return replace(column, kind="integer")
     if re.search(r"CHAR|CLOB|TEXT|STRING|JSON|UUID|ENUM|^TIME$", sql_type):
         return replace(column, kind="text")
-    if re.search(r"REAL|FLOA|DOUB|NUM|DEC|MONEY", sql_type):
+    if re.search(r"REAL|FLOA|DOUBLE|NUM|DEC|MONEY", sql_type):
         return replace(column, kind="float")
     return column
 
