@@ -183,17 +183,21 @@ def propose_schema(config: ImportConfig, progress: Progress | None = print) -> P
     declared = read_schema_file(config.schema_file) if config.schema_file else {}
     source = _source(config, declared)
 
+    notes: list[str] = []
+
     def read() -> Proposal:
+        notes.clear()
         with source:
             schemas = declared_schemas(config, source, declared)
-            proposal = propose(config, source, schemas)
+            proposal = propose(config, source, schemas, notes)
+            notes[:0] = source.notes()
             chosen = [name for name in schemas if name in (config.chosen_tables or schemas)]
             with replace_file(target) as path:
                 path.write_text(proposal_file(proposal, chosen, source.display), encoding="utf-8")
         return proposal
 
     proposal = read_whole(read, say)
-    for line in proposal_lines(proposal):
+    for line in [*notes, *proposal_lines(proposal)]:
         say(line)
     return proposal
 

@@ -74,8 +74,13 @@ def declared_schemas(
     return with_declared(schemas, declared, config.chosen_tables)
 
 
-def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTable]) -> Proposal:
+def propose(
+    config: ImportConfig, source: Source, schemas: Mapping[str, SourceTable], notes: list[str] | None = None
+) -> Proposal:
     """Returns what is proposed for the tables that the options choose, without the columns that they leave out.
+
+    Args:
+        notes: Gets a line for each decision on how values are read; an import has these lines itself.
 
     Raises:
         ImportRefused: An option names what is not there, or rows cannot be read.
@@ -105,6 +110,8 @@ def propose(config: ImportConfig, source: Source, schemas: Mapping[str, SourceTa
                 con.execute(f"CREATE TABLE {relation} AS SELECT {selected} FROM {columns.relation(plan, staged)}")
                 unstage(con, plan, Path(folder))
                 typed[name] = TypedRows(schema=schema, relation=relation, kinds=columns.kinds)
+                if notes is not None:
+                    notes += columns.lines(name)
         refusals.refuse()
         return infer(con, typed)
 

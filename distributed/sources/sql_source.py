@@ -176,6 +176,8 @@ class SqlSource:
             ConnectionDropped: The server is gone in the middle.
         """
         table = self._tables[plan.name]
+        for counted in [key for key in self._nulls if key[0] == plan.name]:  # --accept reads a table twice
+            del self._nulls[counted]
         columns = [table.columns[name] for name in plan.columns]
         stream = RowStream(self._connection, table, columns, self.batch_rows)
         try:

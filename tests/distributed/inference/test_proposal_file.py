@@ -70,6 +70,13 @@ def test_a_proposal_writes_nothing_but_its_file(tmp_path: Path) -> None:
     assert len(list((tmp_path / "in").iterdir())) == len(COMPOSITE)
 
 
+def test_how_values_were_read_is_said_with_the_proposal(tmp_path: Path) -> None:
+    rows = [(i, "NA" if i == 3 else 1.5 * i, day(i)) for i in range(40)]
+    folder, lines = write_csv(tmp_path / "in", {"sales": ("sale_id amount at", rows)}), []
+    propose_schema(ImportConfig(source=str(folder), propose=tmp_path / "s.yaml"), lines.append)
+    assert "sales.amount: 1 values count as null: 'NA' (1)" in lines
+
+
 def test_likely_keys_are_listed_and_not_taken(tmp_path: Path) -> None:
     lines = accepted(write_csv(tmp_path / "in", with_orphans(2)), tmp_path / "out")
     (line,) = [line for line in lines if "foreign key visits.patient_id" in line and line.startswith("not taken")]
