@@ -14,7 +14,6 @@ import tyro
 
 from distributed.schema.refusals import ImportRefused, Refusals
 from distributed.selection.entity_sample import EntitySample
-from distributed.sources.duckdb_source import is_duckdb
 from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
 
@@ -116,7 +115,7 @@ class ImportConfig:
             refusals.problems.append(
                 "--append adds to a whole import, and --sample-entities takes a part; give one of them"
             )
-        if (self.schemas or self.views) and "://" not in self.source and not is_duckdb(self.source):
+        if (self.schemas or self.views) and "://" not in self.source and not _is_duckdb(self.source):
             refusals.problems.append("--schemas and --views are for SQL databases; a folder of files has neither")
         refusals.refuse()
 
@@ -144,3 +143,9 @@ def _moment(option: str, text: str) -> datetime:
     if moment.tzinfo is not None:
         raise ImportRefused(f"{option} {text}: expected UTC without an offset")
     return moment
+
+
+def _is_duckdb(source: str) -> bool:
+    from distributed.sources.duckdb_source import is_duckdb  # brings RelBench, which options need not wait for
+
+    return is_duckdb(source)
