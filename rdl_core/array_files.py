@@ -6,7 +6,6 @@ A file that is written takes no memory of the process, as a map of it would.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -52,15 +51,11 @@ class ArrayWriter:
             data, at = data[written:], at + written
 
 
-def read_blocks(path: Path, block_rows: int) -> Iterator[tuple[int, NDArray]]:
-    """Yields (first row, rows) of an array on the disk, `block_rows` at a time, read and not mapped."""
-    mapped = np.load(path, mmap_mode="r") if path.stat().st_size > 4096 else np.load(path)
-    shape, dtype = mapped.shape, mapped.dtype
-    header = path.stat().st_size - mapped.nbytes
-    del mapped
-    row_items = int(np.prod(shape[1:], dtype=np.int64))
+def read_rows(path: Path, begin: int, end: int) -> NDArray:
+    """Returns the rows [begin, end) of an array on the disk, read and not mapped."""
     with path.open("rb") as file:
-        file.seek(header)
-        for begin in range(0, shape[0], block_rows):
-            num_rows = min(block_rows, shape[0] - begin)
-            yield begin, np.fromfile(file, dtype, num_rows * row_items).reshape(num_rows, *shape[1:])
+        np.lib.format.read_magic(file)
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+        row_items = int(np.prod(shape[1:], dtype=np.int64))
+        file.seek(begin * row_items * dtype.itemsize, os.SEEK_CUR)
+        return np.fromfile(file, dtype, (end - begin) * row_items).reshape(end - begin, *shape[1:])

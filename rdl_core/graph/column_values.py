@@ -69,9 +69,9 @@ def column_of(values: pa.ChunkedArray) -> ColumnValues:
     return collect(values.iterchunks(), values.type, len(values))
 
 
-def read_column(path: Path, name: str) -> ColumnValues:
-    """Returns a column of a Parquet file."""
-    with pq.ParquetFile(path, memory_map=False, pre_buffer=False) as file:
+def read_column(path: Path, name: str, metadata: pq.FileMetaData | None = None) -> ColumnValues:
+    """Returns a column of a Parquet file, whose metadata may be known."""
+    with pq.ParquetFile(path, metadata=metadata, memory_map=False, pre_buffer=False) as file:
         kind = file.schema_arrow.field(name).type
         return collect(read_batches(file, name), kind, file.metadata.num_rows)
 

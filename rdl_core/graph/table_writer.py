@@ -7,6 +7,7 @@ the cells of a row, which lie together on the disk, are brought together block b
 from __future__ import annotations
 
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Executor, Future, wait
@@ -18,13 +19,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rdl_core.array_files import ArrayWriter, read_blocks
+from rdl_core.array_files import ArrayWriter, read_rows
 from rdl_core.database.table_settings import StypeName
 from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, read_column
 from rdl_core.graph.features import BLOCK, CellEncoder, column_donors, donor_arrays, encode_lists, vectors_of
 from rdl_core.graph.schema import ColumnSchema, fit_column
 from rdl_core.graph.text_embedding import CHUNK_TEXTS, KeptTexts, chunks_of
 
+_JOINED_BYTES = 4 << 20
 _CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
     "numerical": (np.float32, ()),
     "categorical": (np.int32, ()),
@@ -82,7 +84,8 @@ class TableWriter:
         self.earlier, self.num_earlier = earlier, num_earlier
         self.path, self.table, self.visible, self.folder = path, table, visible, folder
         self.texts, self.threads, self.given, self.advance = texts, threads, given, advance
-        names = [name for name in pq.read_schema(path).names if name not in keys]
+        self.metadata = pq.read_metadata(path)
+        names = [name for name in self.metadata.schema.to_arrow_schema().names if name not in keys]
         self.names = [*(given or ()), *(name for name in names if name not in (given or ()))]
         self.unknown_values: dict[str, int] = {}
         self.known_by_cutoff, self.stypes = known_by_cutoff or {}, stypes or {}
@@ -126,7 +129,7 @@ class TableWriter:
 
     def _write_column(self, position: int) -> _WrittenColumn | str:
         name = self.names[position]
-        values = read_column(self.path, name)
+        values = read_column(self.path, name, self.metadata)
         schema = self._schema(name, values)
         if isinstance(schema, str):
             self.advance(len(values) / len(self.names))
@@ -219,8 +222,11 @@ class TableWriter:
             paths[0].rename(target)
             return
         dtype, shape = _CELLS[name]
-        with ArrayWriter(target, dtype, (len(self.visible), len(paths), *shape)) as file:
-            for blocks in zip(*(read_blocks(path, BATCH_ROWS) for path in paths), strict=True):
-                file.write(blocks[0][0], np.concatenate([rows for _, rows in blocks], axis=1))
+        num_rows = len(self.visible)
+        block_rows = max(1, _JOINED_BYTES // (len(paths) * np.dtype(dtype).itemsize * math.prod(shape)))
+        with ArrayWriter(target, dtype, (num_rows, len(paths), *shape)) as file:
+            for begin in range(0, num_rows, block_rows):
+                end = min(begin + block_rows, num_rows)
+                file.write(begin, np.concatenate([read_rows(path, begin, end) for path in paths], axis=1))
         for path in paths:
             path.unlink()
