@@ -6,6 +6,7 @@ A file that is written takes no memory of the process, as a map of it would.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
@@ -59,3 +60,10 @@ def read_rows(path: Path, begin: int, end: int) -> NDArray:
         row_items = int(np.prod(shape[1:], dtype=np.int64))
         file.seek(begin * row_items * dtype.itemsize, os.SEEK_CUR)
         return np.fromfile(file, dtype, (end - begin) * row_items).reshape(end - begin, *shape[1:])
+
+
+def read_blocks(path: Path, block_rows: int) -> Iterator[tuple[int, NDArray]]:
+    """Yields (first row, rows) of an array on the disk, `block_rows` at a time."""
+    num_rows = np.load(path, mmap_mode="r" if path.stat().st_size > 4096 else None).shape[0]
+    for begin in range(0, num_rows, block_rows):
+        yield begin, read_rows(path, begin, min(begin + block_rows, num_rows))

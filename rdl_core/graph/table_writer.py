@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from rdl_core.array_files import ArrayWriter, read_rows
+from rdl_core.array_files import ArrayWriter, read_blocks, read_rows
 from rdl_core.database.table_settings import StypeName
 from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, read_column
 from rdl_core.graph.features import BLOCK, CellEncoder, column_donors, donor_arrays, encode_lists, vectors_of
