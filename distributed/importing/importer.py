@@ -50,7 +50,7 @@ from distributed.importing.report import (
     table_report,
     write_import_json,
 )
-from distributed.importing.staging import stage, unstage
+from distributed.importing.staging import stage, typed_in_blocks, unstage
 from distributed.importing.tasks import (
     check_task_tables,
     notes_on_reserved_names,
@@ -398,6 +398,7 @@ def _typed(
         columns = columns.with_time(time_col, expression)
         notes.append(key_time_note(plan, key, time_col))
     notes += columns.lines(plan.name)
+    staged, columns = typed_in_blocks(con, plan, staged, columns)
     return TypedTable(plan=plan, staged=staged, columns=columns, time_col=time_col)
 
 
