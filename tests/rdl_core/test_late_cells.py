@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from torch_frame import TensorFrame
 
 from rdl_core.batches.hetero_data import to_hetero_data
 from rdl_core.batches.pretraining_batch import collate
 from rdl_core.batches.row_source import ShardedRows
 from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
+from rdl_core.config.presets import paper
 from rdl_core.database.dataset import open_dataset
 from rdl_core.database.table_settings import TableSettings, write_table_settings
 from rdl_core.graph.feature_rows import distinct_rows
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
+from rdl_core.pretraining import pretrain_here
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.share import GraphShare, Ownership, ownership
 from rdl_core.sampling.temporal_sampling import TemporalSampling
@@ -201,3 +205,16 @@ def test_shares_send_the_same_cells(clean: Store, num_shares: int) -> None:
         if graph is clean.graph:
             expected, expected_exported = batch.frames["orders"], exported
     assert same(expected, batch.frames["orders"]) and all(map(same, expected_exported, exported))
+
+
+def test_a_pretrained_model_is_the_same_whatever_becomes_known_after_the_cutoff(clean: Store, tmp_path: Path) -> None:
+    sampling = HGSamplingConfig(seed_table="orders", seeds_per_sample=8, rows_per_hop=8)
+    base = paper().pretraining
+    backbone = dataclasses.replace(base.backbone, channels=16)
+    config = dataclasses.replace(base, sampling=sampling, backbone=backbone, max_steps=2, validation_samples=1)
+    weights = []
+    for store in (clean, store_of(tmp_path, plant_from_day=CUTOFF_DAY + 1)):
+        model, _ = pretrain_here(store, config)
+        weights.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        assert all(torch.isfinite(tensor).all() for tensor in weights[-1].values())  # nulls are no numbers
+    assert all(torch.equal(weights[1][name], tensor) for name, tensor in weights[0].items())
