@@ -29,7 +29,7 @@ MIN_TIMES = 5
 MIN_DIFFERENCE = 0.25
 MIN_STANDARD_ERRORS = 6.0
 MAX_OLD_SHARE = 0.05
-COLUMNS_AT_A_TIME = 200
+COLUMNS_AT_A_TIME = 50
 
 _STATE_NAME = re.compile(
     r"(^|_)(status|state|stage|phase|outcome|result|resolution|resolved|paid|shipped|delivered|closed|returned|cancel[a-z]*|"
