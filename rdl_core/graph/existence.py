@@ -50,7 +50,7 @@ def existence_times(
     if timeless == "first_reference":
         unknown = date_by_parents(num_rows, parents, times)
         _date_the_unknown(unknown, parents, times)
-        _date_by_reference(num_rows, parents, times)
+        date_by_reference(num_rows, parents, times)
         date_by_parents(num_rows, parents, times)
     return {t: times[t] if t in times else np.full(n, ALWAYS, dtype=np.int64) for t, n in num_rows.items()}
 
@@ -125,7 +125,7 @@ def _first_reference(table: str, num_rows: int, parents: Parents, times: Times) 
     return first
 
 
-def _date_by_reference(num_rows: Mapping[str, int], parents: Parents, times: Times) -> None:
+def date_by_reference(num_rows: Mapping[str, int], parents: Parents, times: Times) -> None:
     """Dates the tables that dated tables refer to, transitively."""
     reached: set[str] = set()
     while True:

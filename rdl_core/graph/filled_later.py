@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.database.table_settings import TableSettings
-from rdl_core.graph.existence import Parents, Times, date_by_parents
+from rdl_core.graph.existence import Parents, Times, date_by_parents, date_by_reference
 from rdl_core.graph.reg import EdgeType
 from rdl_core.timestamps import NO_TIME
 
@@ -98,11 +98,23 @@ def late_keys(
         for table in sorted({e[0] for e in rest} & {e[2] for e in rest} - set(own_times)):
             found |= {k.edge_type: k for k in _of_table(table, num_rows, rest, own_times, settings[table])}
         new = {e: k for e, k in found.items() if k.is_left_out}
-        left_out |= new
+        left_out |= _not_misled(new, rest, own_times)
         if not new:  # without those keys, other rows have other dates, by which more may be found
             break
     keys = found | left_out
     return [keys[e] for e in parents if e in keys]
+
+
+def _not_misled(found: dict[EdgeType, LateKey], parents: Parents, own_times: Times) -> dict[EdgeType, LateKey]:
+    """Returns the keys to tables with times of their own; without any, those whose parents' dates rest on no other of these keys; else all.
+
+    A card whose customer exists from his last order on only has no late key itself: the customer's is.
+    """
+    misled = {e[0] for e in found}
+    while more := {e[0] for e in parents if e[2] in misled} - misled - set(own_times):
+        misled |= more
+    surest = {e: key for e, key in found.items() if e[2] in own_times}
+    return surest or {e: key for e, key in found.items() if e[2] not in misled} or found
 
 
 def _of_table(
@@ -111,6 +123,8 @@ def _of_table(
     """Compares the parents of a table's rows with the rows that refer to them, which are dated without the table."""
     times = dict(own_times)
     date_by_parents(num_rows, {e: p for e, p in parents.items() if e[0] != table}, times)
+    # A card that neither has a time nor a dated parent is there by its first order, and so is its customer.
+    date_by_reference(num_rows, {e: p for e, p in parents.items() if table not in (e[0], e[2])}, times)
     keys = [e for e in parents if e[0] == table and e[2] in times and e[1] not in settings.known_with_row]
     if not keys:
         return []

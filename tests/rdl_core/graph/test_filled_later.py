@@ -75,6 +75,22 @@ def test_a_key_through_a_table_that_both_date_is_found() -> None:
     assert key.edge_type == LAST and key.is_left_out
 
 
+@pytest.mark.parametrize("has_both", [False, True])
+def test_a_key_through_a_table_without_any_time_is_found_and_that_tables_own_key_is_kept(has_both: bool) -> None:
+    # Orders are of a card, cards of a customer, who knows his last order: it is the customer's key that came later, not the card's.
+    rows = {"customers": 1, "cards": 1, "orders": 2}
+    of_card = ("cards", "last_order", "orders")
+    parents = {
+        ("cards", "customer", "customers"): np.array([0], np.int32),
+        LAST: np.array([1], np.int32),
+        ("orders", "card", "cards"): np.array([0, 0], np.int32),
+    } | ({of_card: np.array([1], np.int32)} if has_both else {})
+    times = {"orders": np.array([3, 9])}
+    late = [LAST, *([of_card] if has_both else [])]
+    assert [key.edge_type for key in found(rows, parents, times)] == late
+    assert {key.edge_type for key in found(rows, dict(reversed(parents.items())), times)} == set(late)
+
+
 def test_settings_decide_against_the_times() -> None:
     rows, parents, times = shop([0, 1, 0], [2, 1])
     assert found(rows, parents, times, customers=TableSettings(known_with_row=("last_order",))) == []
