@@ -31,7 +31,9 @@ from distributed.schema.table_plan import TablePlan
 from rdl_core.database.table_settings import TableSettings
 from rdl_core.graph.existence import existence_rules
 
-_TIME_NAME = re.compile(r"(?i:date|time|(?:_|^)(?:at|on|ts|dt|day|when)$)|(?<=[a-z])(?:At|On)$")
+_TIME_NAME = re.compile(
+    r"(?i:date|time|year|month|season|quarter|week|epoch|unix|(?:_|^)(?:at|on|ts|dt|day|when)$)|(?<=[a-z])(?:At|On)$"
+)
 
 
 def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:
@@ -107,7 +109,7 @@ def _attributes_of_times(
 def with_weak_time(plan: TablePlan, columns: TypedColumns) -> tuple[str | None, TypedColumns]:
     """Returns the time column and the columns of a table without any other time, of which one column is of years or months; else None.
 
-    Rows dated by the first moment of their year are rows seen too early by months, and rows without a time are seen always.
+    Rows without a time are seen always. A year or a month is its last moment, so that no row is seen before it happened.
     """
     later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from}
     weak = [column for column in columns.weak_times if column not in later and not _is_birthday(column)]
@@ -184,7 +186,7 @@ def _like_times(table: OrderedTable) -> dict[str, str]:
             found[column] = (
                 "a birthday" if _is_birthday(column) else "a key" if column in table.plan.key_cols else "times"
             )
-        elif _TIME_NAME.search(column) and kind in ("text", "integer"):
+        elif _TIME_NAME.search(column) and kind in ("text", "integer", "float") and not _is_birthday(column):
             found[column] = f"{kind}, not times"
     return found
 

@@ -30,7 +30,7 @@ from distributed.schema.refusals import ImportRefused
 from distributed.schema.source_table import Kind
 
 _BOOLEANS = (("true", "false"), ("yes", "no"), ("t", "f"), ("y", "n"))
-_DIGIT = matched(r"(?s)[^\d]{0,12}\d.{0,40}", lambda text: text)
+_DIGIT = matched(r"(?s)[^\d]{0,20}\d.{0,70}", lambda text: text)
 
 
 def column_type(column: StagedColumn, kind: Kind, *, declares_types: bool) -> ColumnType:
@@ -64,19 +64,26 @@ def _of_values(column: StagedColumn, kind: Kind) -> ColumnType:
 
 
 def _like_dates(column: StagedColumn) -> tuple[str, ...]:
-    """Returns the note on integers that are all days written as digits, in a column that is not named like a time."""
+    """Returns the note on integers that can all be times written as digits, in a column that is not named like a time."""
     least, most = first_row(column.con, f"SELECT min({column.sql}), max({column.sql}) FROM {column.staged}") or (
         None,
         None,
     )
-    for reading in (epochs.YYYYMMDD, epochs.YYYYMMDDHHMMSS):
+    for reading in (
+        epochs.YYYYMMDD,
+        epochs.YYYYMMDDHHMMSS,
+        epochs.UNIX_S,
+        epochs.UNIX_MS,
+        epochs.UNIX_US,
+        epochs.UNIX_NS,
+    ):
         if least is None or least < reading.first or most > reading.last:
             continue
         value = reading.time(epochs.of_integers("v"))
         total, days = column.counts("v", value)
         if days == total:
             return (
-                f"{column.label}: all {total:,} numbers could be dates ({reading.name}); they are read as numbers, since the name says "
+                f"{column.label}: all {total:,} numbers could be times ({reading.name}); they are read as numbers, since the name says "
                 f"nothing of time; --time-cols {column.plan.name} {column.name} reads them as the times of the rows",
             )
     return ()
@@ -161,7 +168,10 @@ def _declared_text(column: StagedColumn) -> ColumnType:
         return ready
     total, found = counts(column, TEXT_TIMES)
     chosen = fitting(column, TEXT_TIMES, found, total)
-    return time_type(column, chosen) if chosen else _text(column, *near_times(column, TEXT_TIMES, found, total))
+    if chosen is not None:
+        return time_type(column, chosen)
+    unread = _unread_dates(column, total, may_refuse=max(found) < REFUSED_SHARE * total)
+    return _text(column, *(near_times(column, TEXT_TIMES, found, total) or unread))
 
 
 def _any_text(column: StagedColumn) -> ColumnType:
@@ -180,6 +190,8 @@ def _any_text(column: StagedColumn) -> ColumnType:
     if wholes == total:
         return _exact_text(column, wholes - integers)
     if wholes + codes == total:
+        if epochs.says_date(column.name) and column.counts(times.UNSEPARATED.value("v")) == (total,):
+            column.refuse_unsaid(total, total, f"dates ({times.UNSEPARATED.name})", '"%d%m%Y"')
         return _text(column)
     if column.plan.schema.declared.decimal == ",":  # so that 1.234 is no float
         marked = _separated(column, list(column.counts(*(n.value("v") for n in numbers.SEPARATED))), total)
@@ -264,7 +276,8 @@ def _other_notations(column: StagedColumn, floats: int, codes: int) -> ColumnTyp
         return number
     if short_years >= REFUSED_SHARE * total:
         column.refuse_unsaid(short_years, total, "dates with years of two digits", '"%d/%m/%y"')
-    notes = near_times(column, TEXT_TIMES, found, total)
+    unread = _unread_dates(column, total, may_refuse=max(found) < REFUSED_SHARE * total)
+    notes = near_times(column, TEXT_TIMES, found, total) or unread
     best = max([floats, *separated])
     if amounts >= REFUSED_SHARE * total and amounts > best:
         column.refuse_unsaid(
@@ -279,6 +292,27 @@ def _other_notations(column: StagedColumn, floats: int, codes: int) -> ColumnTyp
             f"{column.label}: {max(best, amounts):,} of {total:,} values are numbers, the others are not; it stays text",
         )
     return _text(column, *notes)
+
+
+def _unread_dates(column: StagedColumn, total: int, *, may_refuse: bool) -> tuple[str, ...]:
+    """Returns the note on text that a reader takes for months or quarters, in a notation that is not read by itself.
+
+    Raises:
+        ImportRefused: Nearly all values are days, in a notation that is not read by itself, or in several.
+    """
+    day = matched(times.UNREAD_DATE_PATTERN, lambda text: text)("v")
+    coarse = matched(times.COARSE_PATTERN, lambda text: text)("v")
+    days, coarse_days = column.counts(day, coarse)
+    if may_refuse and days >= REFUSED_SHARE * total:
+        what = "dates in a notation of their own, or in several"
+        column.refuse_unsaid(days, total, what, '"%d-%b-%y %H:%M"', condition=f"{day} IS NOT NULL")
+    number, what = max((coarse_days, "months, quarters or weeks"), (days, "dates"))
+    if number < NOTED_SHARE * total:
+        return ()
+    return (
+        f"{column.label}: {number:,} of {total:,} values look like {what}, in a notation that is not read by itself; it stays text, and "
+        f'`formats: {{{column.name}: "%m/%Y"}}` or the like in the schema file, under {column.plan.name}, reads it as times',
+    )
 
 
 def _with_decimal_comma(column: StagedColumn, total: int) -> ColumnType | None:

@@ -10,7 +10,7 @@ import duckdb
 
 from distributed.notations import epochs, numbers
 from distributed.notations.column import ColumnType, StagedColumn
-from distributed.notations.notation import Sql, first_of
+from distributed.notations.notation import Notation, Sql, first_of
 from distributed.notations.null_values import literal, spelled_null
 from distributed.notations.times import CERTAIN, DAY_FIRST, MONTH_FIRST, YEAR_MONTH, declared_time
 from distributed.schema.refusals import ImportRefused
@@ -66,11 +66,14 @@ def _value(column: StagedColumn, kind: Kind, declared: str) -> tuple[Sql, Kind, 
     make = {"integer": epochs.of_integers, "float": epochs.of_floats}.get(kind, epochs.of_text)
     if declared in _READINGS:
         reading = _READINGS[declared]
-        return (lambda text: reading.unbounded(make(text))), "timestamp", reading.name
+        return (
+            (lambda text: reading.unbounded(make(text))),
+            "timestamp",
+            ", ".join(filter(None, (reading.name, reading.caution))),
+        )
     if kind in ("integer", "float"):
         if "%" in declared:
-            notation = declared_time(declared)
-            _check_format(column, declared)
+            notation = _checked_time(column, declared)
             return (
                 (lambda number: notation.value(f"CAST({make(number).integer} AS VARCHAR)")),
                 "timestamp",
@@ -90,12 +93,18 @@ def _value(column: StagedColumn, kind: Kind, declared: str) -> tuple[Sql, Kind, 
             f'{column.where}: no format {declared!r}; expected a strptime format such as "%d/%m/%Y", or one of '
             f"{sorted({'text', 'iso', *_NUMBERS, *_READINGS} - {''})}"
         )
-    _check_format(column, declared)
-    return declared_time(declared).value, "timestamp", f"times of format {declared!r}"
+    notation = _checked_time(column, declared)
+    return notation.value, "timestamp", f"times of {notation.name}"
 
 
-def _check_format(column: StagedColumn, declared: str) -> None:
+def _checked_time(column: StagedColumn, declared: str) -> Notation:
     try:
-        column.con.execute(f"SELECT try_strptime('', {literal(declared)})").fetchall()
+        column.con.execute(f"SELECT epoch_us(try_strptime('', {literal(declared)}))").fetchall()
+        return declared_time(declared)
     except duckdb.Error as error:
         raise ImportRefused(f"{column.where}: format {declared!r}: {error}; expected a strptime format") from error
+    except ValueError as error:
+        raise ImportRefused(
+            f"{column.where}: {error}, so that its values are no times of the calendar; keep the column as text by "
+            f"`formats: {{{column.name}: text}}`, or leave it out by {column.exclude}"
+        ) from error

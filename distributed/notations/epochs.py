@@ -2,6 +2,8 @@
 
 Every reading has a range of numbers that give a time of 1990 to 2100 (dates written as digits: 1900 to 2100), and the ranges do not overlap, but for
 six digits, which may be YYYYMM or YYMMDD; those are refused where both fit. So a whole column has one reading or none.
+
+A year or a month is read as its last moment: a row that is dated by its first one would be seen before it happened.
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ class Reading:
         value: From the SQL of the integer to the SQL of its time.
         fraction: From the SQL of the float to the SQL of its time, where fractions have a meaning.
         caution: What a reader of the report must know.
-        is_weak: Whether numbers of the range are common among numbers that are no times.
     """
 
     name: str
@@ -43,7 +44,6 @@ class Reading:
     value: Sql
     fraction: Sql | None = None
     caution: str = ""
-    is_weak: bool = False
 
     def time(self, number: Number) -> str:
         """Returns the SQL of the time, null where the number is out of range or no such date."""
@@ -71,12 +71,16 @@ def _digits(strptime_format: str, width: int) -> Sql:
     return value
 
 
+def ends_of(unit: str, start: str) -> str:
+    """Returns the SQL of the last microsecond of a `month` or a `year` that begins at `start`."""
+    return f"({start} + INTERVAL 1 {unit} - INTERVAL 1 MICROSECOND)"
+
+
 def _days(origin: float) -> Sql:
     """Returns the SQL of days since `origin`, the day number of 1970-01-01, to milliseconds."""
     return lambda days: f"make_timestamp(CAST(round((CAST({days} AS DOUBLE) - {origin}) * 86400000) AS BIGINT) * 1000)"
 
 
-_EARLY = "; a row counts as known from that first moment, so give it a later time if it sums up the {}"
 UNIX_S = Reading(
     name="UNIX seconds", declared="unix_s", first=_FIRST_S, last=_LAST_S, value=_unix(10**6),
     fraction=lambda number: f"make_timestamp(CAST(round({number} * 1000000) AS BIGINT))",
@@ -102,12 +106,12 @@ YYYYMMDDHHMMSS = Reading(
     value=_digits("%Y%m%d%H%M%S", 14),
 )  # fmt: skip
 YYYYMM = Reading(
-    name="YYYYMM", declared="%Y%m", first=190001, last=210012, value=_digits("%Y%m", 6), is_weak=True,
-    caution="taken as the first moment of the month" + _EARLY.format("month"),
+    name="YYYYMM", declared="%Y%m", first=190001, last=210012, value=lambda integer: ends_of("month", _digits("%Y%m", 6)(integer)),
+    caution="taken as the last moment of the month, so that no row is seen before it happened",
 )  # fmt: skip
 YYYY = Reading(
-    name="years", declared="%Y", first=1900, last=2100, value=_digits("%Y", 4), is_weak=True,
-    caution="taken as the first moment of the year" + _EARLY.format("year"),
+    name="years", declared="%Y", first=1900, last=2100, value=lambda integer: ends_of("year", _digits("%Y", 4)(integer)),
+    caution="taken as the last moment of the year, so that no row is seen before it happened",
 )  # fmt: skip
 JULIAN_DAYS = Reading(
     name="Julian days",
@@ -136,11 +140,14 @@ DECLARED_ONLY = (YYMMDD, UNIX_DAYS)
 
 _TIME_WORDS = {
     "at", "on", "date", "datetime", "time", "timestamp", "ts", "dt", "day", "created", "updated", "modified", "epoch", "since",
-    "until", "when", "expires", "expiry", "due", "start", "end", "begin", "seen", "born", "birthday",
+    "until", "when", "expires", "expiry", "due", "start", "end", "begin", "seen", "born", "birthday", "unix", "datum", "fecha",
 }  # fmt: skip
-_DATE_WORDS = {"date", "datetime", "day", "dt", "at", "on", "timestamp"}
+_DATE_WORDS = {"date", "datetime", "day", "dt", "at", "on", "timestamp", "datum", "fecha"}
 _MONTH_WORDS = {"month", "yearmonth", "yyyymm", "ym", "period", "date"}
-_YEAR_WORDS = {"year", "yr", "season"}
+_YEAR_WORDS = {"year", "yr", "yyyy"}
+_PLAIN_WORDS = {"calendar", "report", "reporting", "reported", "observation", "obs", "data", "survey", "census"}
+"""What may stand beside a year or a month that dates its row; a `model_year` or a `birth_year` does not, and a season or a fiscal year ends at
+another time than its year."""
 
 
 def words_of(column: str) -> set[str]:
@@ -161,9 +168,16 @@ def by_name(column: str) -> tuple[Reading, ...]:
     return (UNIX_S, UNIX_MS, UNIX_US, UNIX_NS, YYYYMMDD, YYYYMMDDHHMM, YYYYMMDDHHMMSS, *days)
 
 
+def says_date(column: str) -> bool:
+    """Returns whether a column's name says that it holds dates, whatever its numbers are."""
+    return bool(words_of(column) & {"date", "datetime", "dt", "datum", "fecha"})
+
+
 def weak_by_name(column: str) -> tuple[Reading, ...]:
     """Returns the readings by which a column of numbers is a row's time if nothing else in its table is one."""
     words = words_of(column)
+    if words - _YEAR_WORDS - _MONTH_WORDS - _PLAIN_WORDS:
+        return ()
     return (*((YYYY,) if words & _YEAR_WORDS else ()), *((YYYYMM,) if words & _MONTH_WORDS else ()))
 
 

@@ -16,7 +16,7 @@ INFINITY = r"(?i)[+-]?inf(inity)?"
 PLAIN = r"[+-]?((0|[1-9]\d*)([.]\d*)?|[.]\d+)([eE][+-]?\d+)?"
 DECORATED = (
     r"(?i)[(]?[+-]?\s?([$€£¥₹₽₩]|us[$]|r[$]|usd|eur|gbp|jpy|chf|nok|sek|dkk|kr[.]?|zł|kč)?\s?[+-]?"
-    r"\d[\d.,' ]*\s?([$€£¥₹₽₩%]|usd|eur|gbp|jpy|chf|nok|sek|dkk|kr[.]?|zł|kč|,-)?[)]?-?"
+    r"(\d{1,3}([.,' ]\d{3})+|\d+)([.,]\d+)?\s?([$€£¥₹₽₩%]|usd|eur|gbp|jpy|chf|nok|sek|dkk|kr[.]?|zł|kč|,-)?[)]?-?"
 )
 """Amounts with a currency, percentages, and negative amounts in parentheses."""
 MAX_EXACT = 2**53

@@ -215,14 +215,20 @@ def named_time_type(column: StagedColumn, staged_as: str) -> ColumnType | None:
     candidates = of_digits(epochs.by_name(column.name), staged_as)
     if not candidates:
         return None
-    total, found = counts(column, candidates)
+    declared_only = of_digits(epochs.DECLARED_ONLY if epochs.says_date(column.name) else (), staged_as)
+    together = Candidate(name="times", value=first_of(*(candidate.value for candidate in candidates)))
+    total, (*found, in_any) = counts(column, (*candidates, *declared_only, together))
     if total == 0:
         return None
-    chosen = fitting(column, candidates, found, total)
+    chosen = fitting(column, candidates, found[: len(candidates)], total)
     if chosen is not None:
         return time_type(column, chosen)
+    for candidate, number in zip(declared_only, found[len(candidates) :], strict=True):
+        if number == total:
+            what = f"what may be times ({candidate.name})"
+            column.refuse_unsaid(total, total, what, f'"{candidate.declared}"')
     best = max(range(len(candidates)), key=lambda position: found[position])
-    if found[best] >= REFUSED_SHARE * total:
+    if in_any >= REFUSED_SHARE * total:  # of one reading or, as seconds among milliseconds, of several
         column.refuse_misfits(
             candidates[best].value("v"), f"times ({candidates[best].name})", found[best], total,
             notation=f'"{candidates[best].declared}"',

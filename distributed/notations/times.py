@@ -6,6 +6,9 @@ some day is larger than 12. Years of two digits are read only by a declared form
 
 from __future__ import annotations
 
+import re
+
+from distributed.notations.epochs import ends_of
 from distributed.notations.notation import Notation, Sql, first_of, matched
 
 _OFFSET = r"( ?(Z|UTC|GMT|[+-]\d{2}(:?\d{2})?))?"
@@ -96,19 +99,60 @@ MONTH_FIRST = Notation(
 YEAR_MONTH = Notation(
     name="YYYY-MM",
     kind="timestamp",
-    value=matched(r"\d{4}[/-]\d{2}", lambda text: f"try_strptime(regexp_replace({text}, '/', '-'), '%Y-%m')"),
+    value=matched(
+        r"\d{4}[/-]\d{2}", lambda text: ends_of("month", f"try_strptime(regexp_replace({text}, '/', '-'), '%Y-%m')")
+    ),
 )
 CERTAIN = (ISO, YEAR_FIRST, MONTH_NAMES, COMPACT)
 """Notations that have one reading; a column may mix them."""
 SHORT_YEAR_PATTERN = r"\d{1,2}[/.-]\d{1,2}[/.-]\d{2}" + _TIME
 
+_MONTH_STEM = (
+    r"(?i:jan|ene|gen|feb|fév|fev|mar|mär|maa|mrt|apr|avr|abr|may|mai|mei|mag|maj|jun|jui|giu|jul|lug|aug|aoû|ago|sep|set|oct|okt|ott|out|"
+    r"nov|dec|déc|dez|dic)\pL{0,7}[.]?"
+)
+_DAY_NUMBER = r"\d{1,2}(?:st|nd|rd|th|[.])?"
+_SHAPES = (
+    r"\d{4}[-/.–年 ]\d{1,2}[-/.–月 ]\d{1,2}日?",
+    r"\d{1,2}[-/.–]\d{1,2}[-/.–]\d{4}",
+    rf"(?:\pL{{2,10}}[.,]* +)?{_DAY_NUMBER}[ ./-]*{_MONTH_STEM}[ ,./-]*(?:\d{{4}}|'?\d{{2}})",
+    rf"(?:\pL{{2,10}}[.,]* +)?{_MONTH_STEM}[ -]+{_DAY_NUMBER},?[ -]+(?:\d{{4}}|'?\d{{2}})",
+)
+UNREAD_DATE_PATTERN = (
+    rf"['\"]?(?:{'|'.join(_SHAPES)})(?:[ T,:–-]*\d{{1,2}}([:.h]\d{{2}}| ?[AaPp][.]?[Mm])[^\n]{{0,60}})?['\"]?"
+    r"|(?:19|20)\d{6}[ T_-]?\d{2}:?\d{2}[^\n]{0,40}|/Date\(-?\d+([+-]\d{4})?\)/"
+)
+"""The pattern of a text that is a day to a reader, in whatever notation."""
+COARSE_PATTERN = (
+    rf"(?:0?[1-9]|1[0-2])[/.-](?:19|20)\d{{2}}|{_MONTH_STEM}[ ,./-]*(?:(?:19|20)\d{{2}}|'?\d{{2}})"
+    r"|(?:19|20)\d{2}[ /-]?[QqWwHh]\d{1,2}(-\d)?|[QqHh][1-4][ /-]?(?:19|20)\d{2}|(?:19|20)\d{2}-[0-3]\d{2}"
+)
+"""The pattern of a text that is a month, a quarter, a week or a numbered day to a reader."""
+UNSEPARATED = Notation(
+    name="DDMMYYYY or MMDDYYYY", kind="timestamp",
+    value=matched(r"\d{8}", lambda text: f"coalesce(try_strptime({text}, '%d%m%Y'), try_strptime({text}, '%m%d%Y'))"),
+)  # fmt: skip
+
 
 def declared_time(strptime_format: str) -> Notation:
-    """Returns the notation of a strptime format, of which an offset (%z) moves the time to UTC."""
+    """Returns the notation of a strptime format, of which an offset (%z) moves the time to UTC; without a day it is the end of the month or year.
+
+    Raises:
+        ValueError: The format has no year.
+    """
     literal = strptime_format.replace("'", "''")
+    directives = set(re.findall(r"%-?(.)", strptime_format.replace("%%", "")))
+    if not directives & set("YyGcxs"):
+        raise ValueError(f"format {strptime_format!r} has no year")
+    unit = "" if directives & set("dejcxsUWVuw") else "month" if directives & set("mbBh") else "year"
+
+    def value(text: str) -> str:
+        moment = f"make_timestamp(epoch_us(try_strptime({text}, '{literal}')))"
+        return ends_of(unit, moment) if unit else moment
+
     return Notation(
-        name=f"format {strptime_format!r}",
+        name=f"format {strptime_format!r}" + (f", taken as the last moment of the {unit}" if unit else ""),
         kind="timestamp",
-        value=lambda text: f"make_timestamp(epoch_us(try_strptime({text}, '{literal}')))",
+        value=value,
         declared=strptime_format,
     )

@@ -23,8 +23,8 @@ READINGS: list[tuple[str, list[Any], list[datetime]]] = [
     ("YYYYMMDD", [f"{day:%Y%m%d}" for day in MIDNIGHTS], MIDNIGHTS),
     ("YYYYMMDDhhmm", [f"{day:%Y%m%d%H%M}" for day in DAYS], DAYS),
     ("YYYYMMDDhhmmss", [f"{day:%Y%m%d%H%M%S}" for day in DAYS], DAYS),
-    ("YYYYMM", ["202311", "202402"], [datetime(2023, 11, 1), datetime(2024, 2, 1)]),
-    ("years", ["2023", "2024"], [datetime(2023, 1, 1), datetime(2024, 1, 1)]),
+    ("YYYYMM", ["202311", "202402"], [datetime(2023, 11, 30, 23, 59, 59), datetime(2024, 2, 29, 23, 59, 59)]),
+    ("years", ["2023", "2024"], [datetime(2023, 12, 31, 23, 59, 59), datetime(2024, 12, 31, 23, 59, 59)]),
     ("Julian days", [(unix_us(day) / 86_400e6) + 2440587.5 for day in DAYS], DAYS),
     ("serial days of Excel", [(day - EXCEL_DAY_0) / timedelta(days=1) for day in DAYS], DAYS),
     ("serial days of Excel", [(day - EXCEL_DAY_0).days for day in MIDNIGHTS], MIDNIGHTS),
@@ -94,22 +94,53 @@ def test_digits_that_look_like_days_but_are_not_named_so_are_said() -> None:
     for kind in ("text", "integer"):
         found, lines = typed([20240102, 20240103], "d", kind=kind)
         assert any(
-            "t.d: all 2 numbers could be dates (YYYYMMDD)" in line and "--time-cols t d" in line for line in lines
+            "t.d: all 2 numbers could be times (YYYYMMDD)" in line and "--time-cols t d" in line for line in lines
         )
         assert found == [20240102, 20240103]
 
 
 def test_years_are_a_rows_time_only_for_want_of_another_and_it_is_said(tmp_path: Path) -> None:
     script = "CREATE TABLE t (id INTEGER PRIMARY KEY, year INTEGER{}); INSERT INTO t VALUES (1, 2020{}), (2, 2021{})"
-    times = {"val_timestamp": "2020-06-01", "test_timestamp": "2020-07-01"}
+    times = {"val_timestamp": "2021-01-01", "test_timestamp": "2021-07-01"}
     lines = run(sqlite_file(tmp_path / "t.db", script.format("", "", "")), tmp_path / "out", **times)
     assert any(
         line.startswith("t.year: nothing else is a time here, so the rows are dated by these years") for line in lines
     )
-    assert column(tmp_path / "out", "t", "year") == [datetime(2020, 1, 1), datetime(2021, 1, 1)]
+    assert column(tmp_path / "out", "t", "year") == [
+        datetime(2020, 12, 31, 23, 59, 59, 999999),
+        datetime(2021, 12, 31, 23, 59, 59, 999999),
+    ]
     other = script.format(", at DATE", ", '2020-03-03'", ", '2020-04-04'")
     run(sqlite_file(tmp_path / "o.db", other), tmp_path / "other", **times)
     assert column(tmp_path / "other", "t", "year") == [2020, 2021]
+
+
+@pytest.mark.parametrize("name", ["model_year", "birth_year", "year_built", "season", "fiscal_year"])
+def test_a_year_that_is_not_plainly_the_rows_own_dates_no_row(tmp_path: Path, name: str) -> None:
+    script = f"""CREATE TABLE t (id INTEGER PRIMARY KEY, {name} INTEGER); INSERT INTO t VALUES (1, 2020), (2, 2021);
+        CREATE TABLE u (id INTEGER PRIMARY KEY, at DATE); INSERT INTO u VALUES (1, '2020-01-01'), (2, '2020-02-01');"""
+    lines = run(sqlite_file(tmp_path / "t.db", script), tmp_path / "out")
+    assert column(tmp_path / "out", "t", name) == [2020, 2021]
+    assert any(line.startswith("t: no time column; its rows exist from: always there") for line in lines)
+    assert "birth" in name or any(f"not taken for its time: {name} (integer, not times)" in line for line in lines)
+
+
+def test_digits_that_are_dates_in_a_notation_to_be_said_are_refused_where_the_name_says_date() -> None:
+    for values, declared in (
+        (["240102", "240113"], "%y%m%d"),
+        (["02012024", "13012024"], "%d%m%Y"),
+        (["19724", "19735"], "unix_days"),
+    ):
+        with pytest.raises(
+            ImportRefused, match=rf"table 't', column 'date', row 0 .*formats: {{date: \"{declared}\"}}"
+        ):
+            typed(values, "date")
+        assert typed(values, "date", formats={"date": declared})[0] == [datetime(2024, 1, 2), datetime(2024, 1, 13)]
+
+
+def test_seconds_among_milliseconds_are_refused_in_a_column_named_like_a_time() -> None:
+    with pytest.raises(ImportRefused, match=r"row 2 of the source.*is none of the times \(UNIX seconds\) that 2 of 4"):
+        typed([unix_us(day) // unit for day, unit in zip(DAYS, (10**6, 10**6, 1000, 1000), strict=False)], "ts")
 
 
 @pytest.mark.parametrize("kind", ["integer", "float"])

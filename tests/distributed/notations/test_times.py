@@ -7,6 +7,7 @@ from datetime import datetime
 import pytest
 
 from distributed.schema.refusals import ImportRefused
+from distributed.schema.source_table import TextTypes
 from tests.distributed.notations.small_columns import DAYS, typed
 
 FORMATS = [
@@ -98,6 +99,67 @@ def test_text_that_is_nearly_times_is_never_demoted_in_silence() -> None:
     values, lines = typed(["a", "b", *times[:3]])
     assert "t.x: 3 of 5 values are times, the others are not; it stays text" in lines
     assert values == ["a", "b", *times[:3]]
+
+
+@pytest.mark.parametrize(
+    "strftime_format",
+    [
+        "%d-%b-%y",
+        "%Y-%m-%d %H:%M:%S CET",
+        "%Y-%m-%dT%H:%M:%S+01:00[Europe/Berlin]",
+        "%a %b %d %Y %H:%M:%S GMT+0100 (Central European Standard Time)",
+        "%Y-%m-%d-%H.%M.%S.000000",
+        "%Y%m%d %H:%M:%S",
+        "%d.%m.%Y %H:%M Uhr",
+        "%d. Januar %Y",
+        "%d/%m/%Y %I%p",
+        "%Y年%m月%d日",
+        "'%Y-%m-%d",
+    ],
+)
+@pytest.mark.parametrize("text_types", ["all", "declared"])
+def test_dates_in_a_notation_of_their_own_are_refused(strftime_format: str, text_types: TextTypes) -> None:
+    values = [f"{day:{strftime_format}}" for day in DAYS[:20]]
+    with pytest.raises(
+        ImportRefused, match=r"table 't', column 'x', row 0 .*20 of 20 values are dates in a notation of"
+    ):
+        typed(values, text_types=text_types)
+    assert typed(values, formats={"x": "text"})[0] == values
+
+
+def test_dates_in_two_notations_are_refused() -> None:
+    values = [*(f"{day:%Y-%m-%d}" for day in DAYS[:10]), *(f"{day:%d/%m/%Y}" for day in DAYS[10:20])]
+    with pytest.raises(ImportRefused, match=r"20 of 20 values are dates in a notation of their own, or in several"):
+        typed(values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["12 Main St", "2024-01-02_report.pdf", "Model 2024", "1.2.3", "192.168.0.17", "2024-01-02: the customer called"],
+)
+def test_text_with_numbers_is_not_taken_for_dates(text: str) -> None:
+    assert typed([text] * 5) == ([text] * 5, [])
+
+
+@pytest.mark.parametrize("text", ["01/2024", "Jan 2024", "2024-W05", "2024Q1"])
+def test_months_weeks_and_quarters_that_are_not_read_are_said(text: str) -> None:
+    values, lines = typed([text] * 5)
+    assert values == [text] * 5
+    assert any(line.startswith("t.x: 5 of 5 values look like months, quarters or weeks") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "declared"), [("2024-02", None), ("202402", "%Y%m"), ("02/2024", "%m/%Y"), ("Feb 2024", "%b %Y")]
+)
+def test_a_month_is_its_last_moment_so_that_no_row_is_seen_before_it_happened(text: str, declared: str | None) -> None:
+    values, lines = typed([text], is_time=True, formats={"x": declared} if declared else {})
+    assert values == [datetime(2024, 2, 29, 23, 59, 59, 999_999)]
+    assert any("last moment of the month" in line for line in lines)
+
+
+def test_a_declared_format_without_a_year_is_refused() -> None:
+    with pytest.raises(ImportRefused, match=r"column 'x': format '%H:%M' has no year.*formats: {x: text}"):
+        typed(["05:00", "06:00"], formats={"x": "%H:%M"})
 
 
 def test_text_that_is_nearly_times_stays_text_where_the_schema_file_says_so() -> None:
