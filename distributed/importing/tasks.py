@@ -158,8 +158,17 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path, span: TimeSpa
             raise
         raise ImportRefused(
             f"task file {path.name}: RelBench refuses the task: {error} Change timedelta or the timestamps"
+            + _latest_test_timestamp(manifest, span)
         ) from error
     return num_rows
+
+
+def _latest_test_timestamp(manifest: TaskManifest, span: TimeSpan) -> str:
+    """Returns what the rows allow, as the end of a refusal; "" for a task that does not look ahead."""
+    if manifest.timedelta is None or span.first is None or span.last is None:
+        return ""
+    latest = pd.Timestamp(span.last) - pd.Timedelta(manifest.timedelta)
+    return f": rows are from {span.first} to {span.last}, so --test-timestamp at most {str(latest)!r} for {manifest.timedelta}"
 
 
 class _SpannedDatabase(Database):

@@ -55,6 +55,17 @@ def test_task_labels_are_relbenchs_own(tmp_path: Path) -> None:
     assert val["busy"] == [int(sum(d < 4 for d in days) > 1), int(sum(d >= 4 for d in days) > 1)] and val["a"] == [0, 1]
 
 
+def test_a_test_timestamp_too_late_for_its_labels_is_refused_with_the_latest_that_is_not(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "busy.yaml").write_text(TASK)
+    source = sqlite_file(tmp_path / "daily.db", DAILY)
+    options = {"tasks": tmp_path / "tasks", "val_timestamp": "2020-02-01"}
+    with pytest.raises(ImportRefused, match=r"--test-timestamp at most '[^']+' for 5 days") as refused:
+        run(source, tmp_path / "out", test_timestamp="2020-12-30", **options)
+    latest = str(refused.value).split("at most '")[1].split("'")[0]
+    run(source, tmp_path / "out", test_timestamp=latest, **options)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
