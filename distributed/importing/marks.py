@@ -19,6 +19,8 @@ from distributed.schema.duckdb_sql import quoted
 
 GAP_YEARS = 10
 """Rows that are so far from the others, without any between, are named."""
+_MARK_DAYS, _MARK_SHARE = 10, 0.01
+"""Rows on more days than so many, and more than such a share of all, are no marks, however far they are: a history may have a gap."""
 _MIN_SHARE = 0.5
 """The rows that are meant are at least so many of all; else there is no telling which are."""
 
@@ -34,9 +36,11 @@ class TimeSpan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Year:
-    """The rows of one year, of one table or of all."""
+    """The rows of one year of one table, and on how many days they are."""
 
+    table: str
     number: int
+    days: int
     first: datetime
     last: datetime
 
@@ -51,7 +55,11 @@ def time_span(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable
     main = sizes.index(max(sizes))
     if sizes[main] < _MIN_SHARE * sum(sizes):
         return TimeSpan(first=groups[0][0].first, last=max(year.last for year in groups[-1]))
-    first, last = groups[main][0].first, max(year.last for year in groups[main])
+    least = _MARK_SHARE * sum(sizes)
+    meant = [group for group, size in zip(groups, sizes, strict=True) if size > least and _days(group) > _MARK_DAYS]
+    meant.append(groups[main])
+    first = min(group[0].first for group in meant)
+    last = max(year.last for group in meant for year in group)
     notes = [note for name in years for note in _notes(con, ordered[name], years[name], first, last)]
     return TimeSpan(first=first, last=last, notes=tuple(notes))
 
@@ -59,9 +67,18 @@ def time_span(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable
 def _years(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> list[_Year]:
     column, rows = quoted(str(table.time_col)), quoted(f"ordered_{table.plan.name}")
     found = con.execute(
-        f"SELECT count(*), min({column}), max({column}) FROM {rows} WHERE {column} IS NOT NULL GROUP BY year({column}) ORDER BY 2"
+        f"SELECT count(*), count(DISTINCT CAST({column} AS DATE)), min({column}), max({column}) FROM {rows} WHERE {column} IS NOT NULL "
+        f"GROUP BY year({column}) ORDER BY 3"
     ).fetchall()
-    return [_Year(number=number, first=first, last=last) for number, first, last in found]
+    return [
+        _Year(table=table.plan.name, number=number, days=days, first=first, last=last)
+        for number, days, first, last in found
+    ]
+
+
+def _days(group: Sequence[_Year]) -> int:
+    """Returns the number of days on which the table with the most of them has rows."""
+    return max(sum(year.days for year in group if year.table == table) for table in {year.table for year in group})
 
 
 def _groups(years: Sequence[_Year]) -> list[list[_Year]]:

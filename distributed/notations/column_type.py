@@ -53,6 +53,8 @@ def _of_values(column: StagedColumn, kind: Kind) -> ColumnType:
     plain = ColumnType(expression=column.sql, kind=kind)
     if kind not in ("integer", "float"):
         return plain
+    if kind == "float" and not column.is_time:
+        plain = _real(column)
     if column.is_time:
         return declared_time_type(column, kind)
     if column.is_key:
@@ -60,7 +62,28 @@ def _of_values(column: StagedColumn, kind: Kind) -> ColumnType:
     named = named_time_type(column, kind)
     if named is not None:
         return named
-    return replace(plain, weak_time=weak_time(column, kind), notes=_like_dates(column) if kind == "integer" else ())
+    return replace(
+        plain, weak_time=weak_time(column, kind), notes=_like_dates(column) if kind == "integer" else plain.notes
+    )
+
+
+def _real(column: StagedColumn) -> ColumnType:
+    """Floats of a source with types: NaN is null, infinities and numbers beyond what a float can tell apart are said."""
+    nan, infinite, large = column.counts(
+        "CASE WHEN isnan(v) THEN 1 END",
+        "CASE WHEN isinf(v) THEN 1 END",
+        f"CASE WHEN isfinite(v) AND abs(v) >= {numbers.MAX_EXACT} THEN 1 END",
+    )
+    notes = []
+    if infinite:
+        notes.append(f"{column.label}: {infinite:,} values are infinite; materialize takes them as null")
+    if large:
+        notes.append(
+            f"{column.label}: {large:,} numbers are 2^53 or more, where a float does not tell neighbouring integers apart; were they "
+            "ids, write them as integers or text at the source"
+        )
+    value = f"CASE WHEN isnan({column.sql}) THEN NULL ELSE {column.sql} END" if nan else column.sql
+    return ColumnType(expression=value, kind="float", notes=tuple(notes), nulls={"NaN": nan} if nan else {})
 
 
 def _like_dates(column: StagedColumn) -> tuple[str, ...]:
@@ -74,8 +97,6 @@ def _like_dates(column: StagedColumn) -> tuple[str, ...]:
         epochs.YYYYMMDDHHMMSS,
         epochs.UNIX_S,
         epochs.UNIX_MS,
-        epochs.UNIX_US,
-        epochs.UNIX_NS,
     ):
         if least is None or least < reading.first or most > reading.last:
             continue
@@ -137,7 +158,7 @@ def _key(column: StagedColumn) -> ColumnType:
     """Keys are integers if all of them are, else text."""
     digits = matched(numbers.WHOLE, lambda text: text)("v")
     fraction = matched(r"-?\d+[.]0*", lambda text: text)("v")
-    rounded = f"CASE WHEN {fraction} IS NOT NULL AND abs(TRY_CAST(v AS DOUBLE)) > {numbers.MAX_EXACT} THEN 1 END"
+    rounded = f"CASE WHEN {fraction} IS NOT NULL AND abs(TRY_CAST(v AS DOUBLE)) >= {numbers.MAX_EXACT} THEN 1 END"
     total, fit, wholes, num_rounded = column.counts("v", numbers.INTEGERS_AS_FLOATS.value("v"), digits, rounded)
     if num_rounded:
         row = column.examples(f"{rounded} IS NOT NULL")[0]
@@ -202,7 +223,11 @@ def _any_text(column: StagedColumn) -> ColumnType:
     if floats == total:
         if column.is_key_part and column.counts(numbers.INTEGERS_AS_FLOATS.value("v")) == (total,):
             return _as(column, numbers.INTEGERS_AS_FLOATS)  # 7.0 beside a 7 of the parent
-        return named_time_type(column, "text") or _floats(column, infinite)
+        if column.plan.schema.declared.decimal == ",":
+            pointed = "v IS NOT NULL AND contains(v, '.')"
+            what = 'numbers with a decimal point, though the schema file says `decimal: ","`'
+            column.refuse_unsaid(floats, total, what, "number", condition=pointed)
+        return named_time_type(column, "text") or _exact_wholes(column, total) or _floats(column, infinite)
     if iso == total:
         return iso_type(column) or _text(column)
     if 2 * total > 2 * promising:
@@ -221,10 +246,20 @@ def _integers(column: StagedColumn) -> ColumnType:
     return replace(plain, weak_time=weak_time(column, "text"), notes=_like_dates(relation))
 
 
+def _exact_wholes(column: StagedColumn, total: int) -> ColumnType | None:
+    """Integers written as 1234567890123456789.0, of which some are too large for a float."""
+    whole = numbers.INTEGERS_AS_FLOATS.value("v")
+    fit, large = column.counts(whole, f"CASE WHEN abs({whole}) >= {numbers.MAX_EXACT} THEN 1 END")
+    if fit < total or not large:
+        return None
+    note = f"{column.label}: read as integers, since floats would lose the last digits of {large:,} values"
+    return _as(column, numbers.INTEGERS_AS_FLOATS, note, reading=numbers.INTEGERS_AS_FLOATS.name)
+
+
 def _floats(column: StagedColumn, infinite: int) -> ColumnType:
     whole = matched(numbers.WHOLE, lambda text: text)("v")
     (large,) = column.counts(
-        f"CASE WHEN {whole} IS NOT NULL AND abs(TRY_CAST(v AS DOUBLE)) > {numbers.MAX_EXACT} THEN 1 END"
+        f"CASE WHEN {whole} IS NOT NULL AND abs(TRY_CAST(v AS DOUBLE)) >= {numbers.MAX_EXACT} THEN 1 END"
     )
     notes = []
     if infinite:
@@ -281,7 +316,7 @@ def _other_notations(column: StagedColumn, floats: int, codes: int) -> ColumnTyp
     best = max([floats, *separated])
     if amounts >= REFUSED_SHARE * total and amounts > best:
         column.refuse_unsaid(
-            amounts, total, "numbers with a currency, a percent sign or another addition", None,
+            amounts, total, "numbers with a currency, a percent sign, two decimal marks or another addition", None,
             condition=f"{decorated} IS NOT NULL AND ({numbers.FLOATS.value('v')}) IS NULL",
         )  # fmt: skip
     if best >= REFUSED_SHARE * total and not codes:
@@ -302,7 +337,10 @@ def _unread_dates(column: StagedColumn, total: int, *, may_refuse: bool) -> tupl
     """
     day = matched(times.UNREAD_DATE_PATTERN, lambda text: text)("v")
     coarse = matched(times.COARSE_PATTERN, lambda text: text)("v")
-    days, coarse_days = column.counts(day, coarse)
+    clock = matched(times.CLOCK_PATTERN, lambda text: text)("v")
+    days, coarse_days, clocks = column.counts(day, coarse, clock)
+    if clocks >= NOTED_SHARE * total:
+        return (f"{column.label}: {clocks:,} of {total:,} values are times of day, which stay text",)
     if may_refuse and days >= REFUSED_SHARE * total:
         what = "dates in a notation of their own, or in several"
         column.refuse_unsaid(days, total, what, '"%d-%b-%y %H:%M"', condition=f"{day} IS NOT NULL")

@@ -15,12 +15,12 @@ CODE = r"-?0\d+|[+]\d{7,}"
 INFINITY = r"(?i)[+-]?inf(inity)?"
 PLAIN = r"[+-]?((0|[1-9]\d*)([.]\d*)?|[.]\d+)([eE][+-]?\d+)?"
 DECORATED = (
-    r"(?i)[(]?[+-]?\s?([$€£¥₹₽₩]|us[$]|r[$]|usd|eur|gbp|jpy|chf|nok|sek|dkk|kr[.]?|zł|kč)?\s?[+-]?"
+    r"(?i)[(]?[+−–-]?\s?([$€£¥₹₽₩]|us[$]|r[$]|usd|eur|gbp|jpy|chf|nok|sek|dkk|kr[.]?|zł|kč)?\s?[+-]?"
     r"(\d{1,3}([.,' ]\d{3})+|\d+)([.,]\d+)?\s?([$€£¥₹₽₩%]|usd|eur|gbp|jpy|chf|nok|sek|dkk|kr[.]?|zł|kč|,-)?[)]?-?"
 )
 """Amounts with a currency, percentages, and negative amounts in parentheses."""
 MAX_EXACT = 2**53
-"""Integers up to here are exact as floats."""
+"""From here on a float may stand for another integer than was written."""
 
 
 def _integer(text: str) -> str:

@@ -185,8 +185,9 @@ def _refuse_no_time(
     best = max(range(len(candidates)), key=lambda position: found[position])
     if 0 < found[best] < total:
         candidate = candidates[best]
+        notation = '"%d/%m/%Y %H:%M"' if candidate.declared in ("", "iso") else f'"{candidate.declared}"'
         what = "times (ISO 8601 or alike)" if candidate is CERTAIN_TEXT else f"times ({candidate.name})"
-        column.refuse_misfits(candidate.value("v"), what, found[best], total, notation='"%d/%m/%Y %H:%M"')
+        column.refuse_misfits(candidate.value("v"), what, found[best], total, notation=notation)
     looks_like = [(reading.name, reading.declared) for reading in epochs.DECLARED_ONLY]
     hints = of_digits(epochs.DECLARED_ONLY, staged_as)
     numbers = column.counts(*(hint.value("v") for hint in hints), *([SHORT_YEARS("v")] if text else []))

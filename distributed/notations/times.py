@@ -128,6 +128,7 @@ COARSE_PATTERN = (
     r"|(?:19|20)\d{2}[ /-]?[QqWwHh]\d{1,2}(-\d)?|[QqHh][1-4][ /-]?(?:19|20)\d{2}|(?:19|20)\d{2}-[0-3]\d{2}"
 )
 """The pattern of a text that is a month, a quarter, a week or a numbered day to a reader."""
+CLOCK_PATTERN = rf"{_CLOCK}|{_CLOCK_12}"
 UNSEPARATED = Notation(
     name="DDMMYYYY or MMDDYYYY", kind="timestamp",
     value=matched(r"\d{8}", lambda text: f"coalesce(try_strptime({text}, '%d%m%Y'), try_strptime({text}, '%m%d%Y'))"),

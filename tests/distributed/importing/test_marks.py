@@ -78,3 +78,11 @@ def imported_again(path: Path) -> list[str]:
     """The same with a row of eight years before."""
     (path / "again").mkdir()
     return imported(path / "again", "2016-01-01")
+
+
+def test_a_history_before_a_long_gap_is_no_mark_and_a_mark_before_it_is(tmp_path: Path) -> None:
+    days = ["1900-01-01", *(f"{1950 + i}-01-01" for i in range(40)), *(f"{day:%Y-%m-%d}" for day in DAYS)]
+    write_csv(tmp_path / "in", "t", list(enumerate(days)), "id,x")
+    lines = imported_folder(tmp_path, val_timestamp="1980-01-01", test_timestamp="2024-03-01")
+    (line,) = [line for line in lines if "a mark for 'unknown'?" in line]
+    assert line.startswith("t.x: 1 rows at 1900-01-01, 50 years before all others")

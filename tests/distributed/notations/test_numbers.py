@@ -132,3 +132,39 @@ def test_na_is_a_text_key_where_a_parent_has_it_and_null_where_none_has(tmp_path
     lines = imported_folder(tmp_path, "a: {pkey: id}\nt: {pkey: id, fkeys: {a: a}}\n")
     assert column(tmp_path / "out", "t", "a") == [0, None]
     assert "t.a: 1 keys are 'None', which no parent is, and count as null" in lines
+
+
+def test_long_integers_with_a_point_stay_exact_and_beside_fractions_are_said() -> None:
+    values, lines = typed(["1234567890123456789.0", "1234567890123456790.0"])
+    assert values == [1234567890123456789, 1234567890123456790]
+    assert any("floats would lose the last digits of 2 values" in line for line in lines)
+    assert any("1 integers beyond 2^53" in line for line in typed(["9007199254740993", "0.5"])[1])
+    with pytest.raises(ImportRefused, match="was a float when it was written"):
+        typed(["9007199254740993.0"], key="x")
+
+
+def test_points_where_the_schema_file_says_comma_are_refused() -> None:
+    with pytest.raises(
+        ImportRefused, match=r"column 'x', row 0 .*numbers with a decimal point, though the schema file"
+    ):
+        typed(["0.5", "1.5"], decimal=",")
+    assert typed(["0.5", "1.5"], decimal=",", formats={"x": "number"})[0] == [0.5, 1.5]
+
+
+def test_floats_of_parquet_count_nan_as_null_and_say_what_is_infinite_or_inexact() -> None:
+    values, lines = typed([float("nan"), float("inf"), 2.0**60, 1.5], kind="float", text_types="declared")
+    assert values == [None, float("inf"), 2.0**60, 1.5]
+    assert "t.x: 1 values count as null: 'NaN' (1)" in lines
+    assert any("1 values are infinite" in line for line in lines) and any(
+        "1 numbers are 2^53" in line for line in lines
+    )
+
+
+def test_times_of_day_are_said_to_stay_text() -> None:
+    assert typed(["05:00", "17:30"])[1] == ["t.x: 2 of 2 values are times of day, which stay text"]
+
+
+@pytest.mark.parametrize("values", [["−1", "−2"], ["1,5", "1.5"]])
+def test_numbers_with_another_minus_or_two_decimal_marks_are_refused(values: list[str]) -> None:
+    with pytest.raises(ImportRefused, match="column 'x', row 0 .*2 of 2 values are numbers with a currency"):
+        typed(values)
