@@ -18,6 +18,7 @@ from distributed.import_report.report import ColumnReport, ImportReport, LaterTi
 from distributed.importing.keys import KeyCounts, OrderedTable
 from distributed.schema.refusals import ImportRefused
 from rdl_core.config import decode
+from rdl_core.problems import numbered
 
 
 def table_report(
@@ -109,10 +110,9 @@ def refuse_doubts(report: ImportReport) -> None:
             problems += [f"table {name!r}, column {column!r}: {spelled} would be read as null"] if spelled else []
     problems += report.warnings
     if problems:
-        raise ImportRefused(
-            *problems,
-            "--strict refuses all of these; correct the source, leave columns out by --exclude, or import without --strict",
-        )
+        # One problem, so that its remedy stands above the list, which is cut after the first ten.
+        headline = "--strict refuses what follows; correct the source, leave columns out by --exclude, or import without --strict"
+        raise ImportRefused(numbered(problems, headline))
 
 
 def read_report(out: Path, identity: Mapping[str, Any]) -> ImportReport:

@@ -49,3 +49,10 @@ def test_what_is_otherwise_said_is_refused_by_name_and_leaves_nothing(tmp_path: 
         import_database(config(source, tmp_path / "out", **OPTIONS), None)
     assert named in str(refused.value) and "--strict" in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_remedy_is_said_however_many_doubts_there_are(tmp_path: Path) -> None:
+    keys = ", ".join(f"k{number} INTEGER REFERENCES buyer(id)" for number in range(12))
+    script = f"{CLEAN}; CREATE TABLE visit (no INTEGER PRIMARY KEY, {keys}); INSERT INTO visit (no) VALUES (1)"
+    with pytest.raises(ImportRefused, match=r"import without --strict\n1\. (.|\n)*\.\.\. and 2 more"):
+        import_database(config(sqlite_file(tmp_path / "s.db", script), tmp_path / "out", **OPTIONS), None)
