@@ -39,10 +39,10 @@ from distributed.importing.inferred_schema import (
     settled,
     unlinked_tables,
 )
-from distributed.importing.key_times import key_time_note, key_times, time_beside_key
+from distributed.importing.key_times import key_time_note, key_times, marks_note, time_beside_key
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import check_settings, settings_of, with_late_keys
-from distributed.importing.marks import time_span
+from distributed.importing.marks import notes_on_marked_cells, time_span
 from distributed.importing.report import (
     read_report,
     refuse_doubts,
@@ -248,6 +248,7 @@ def _import(
         notes += notes_on_times(
             con, ordered, span, val_timestamp=config.val_timestamp, test_timestamp=config.test_timestamp
         )
+        notes += notes_on_marked_cells(con, ordered)
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
         proposal, unlinked = unlinked_tables(con, ordered, inferred.proposal)
     shutil.rmtree(work)
@@ -397,6 +398,8 @@ def _typed(
         expression, key, time_col = of_keys[time_col], time_col, time_beside_key(plan, time_col)
         columns = columns.with_time(time_col, expression)
         notes.append(key_time_note(plan, key, time_col))
+        if (marks := marks_note(con, plan, rows, key, expression)) is not None:
+            notes.append(marks)
     notes += columns.lines(plan.name)
     staged, columns = typed_in_blocks(con, plan, staged, columns)
     return TypedTable(plan=plan, staged=staged, columns=columns, time_col=time_col)

@@ -4,7 +4,9 @@ RelBench's time column is a column of timestamps, while a key becomes row number
 is, and as a time in a column of its own beside it.
 
 A key column holds dates if each of its values is a timestamp, a text in ISO 8601, or a day written as YYYYMMDD; the last only in a column whose name,
-or the name of the table that it leads to, speaks of days, since eight digits may be any number.
+or the name of the table that it leads to, speaks of days, since eight digits may be any number. A text may also be in another notation of days
+that reads each value. Up to three values that are no dates, such as -1 and 99991231 for "unknown", in at most a tenth of the rows, are marks: their
+rows have no time.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from collections.abc import Mapping
 
 import duckdb
 
+from distributed.notations.times import CERTAIN, DAY_FIRST, MONTH_FIRST
 from distributed.schema.duckdb_sql import first_row, quoted
 from distributed.schema.source_table import Kind
 from distributed.schema.table_plan import TablePlan
@@ -22,6 +25,7 @@ _ISO = r"\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:\d
 _DAY_NAME = re.compile(
     r"date|day|calendar|time|(?:^|_)(?:cal|dt|dim_d)(?:_|$)|datum|tag(?:_|$)|fecha|jour", re.IGNORECASE
 )
+_MAX_MARKS, _LEAST_SHARE = 3, 0.9
 _DAY = r"(19|20)\d{2}(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])"
 
 
@@ -36,12 +40,36 @@ def key_times(
     columns = [*(plan.pkey_cols if len(plan.pkey_cols) == 1 else ()), *of_links]
     found = {}
     for column in dict.fromkeys(columns):
-        for time in _readings(plan, column, quoted(column), kinds[column]):
-            counts = first_row(con, f"SELECT count({quoted(column)}), count({time}) FROM {rows}")
-            if counts is not None and counts[0] == counts[1] > 0:
-                found[column] = time
-                break
+        readings = _readings(plan, column, quoted(column), kinds[column])
+        fitting = [time for time in readings if _reads(con, rows, column, time)]
+        if readings and not fitting and kinds[column] == "text":
+            either = [notation.value(quoted(column)) for notation in (DAY_FIRST, MONTH_FIRST)]
+            fitting = [time for time in either if _reads(con, rows, column, time)]
+            fitting = fitting if len(fitting) == 1 else []  # where both read all, nobody chooses
+        if fitting:
+            found[column] = fitting[0]
     return found
+
+
+def _reads(con: duckdb.DuckDBPyConnection, rows: str, column: str, time: str) -> bool:
+    """Returns whether each value is a time, a few marks for "unknown" left aside."""
+    key = quoted(column)
+    counts = first_row(
+        con, f"SELECT count({key}), count({time}), count(DISTINCT {key}) FILTER ({time} IS NULL) FROM {rows}"
+    )
+    return counts is not None and counts[1] > 0 and counts[2] <= _MAX_MARKS and counts[1] >= _LEAST_SHARE * counts[0]
+
+
+def marks_note(con: duckdb.DuckDBPyConnection, plan: TablePlan, rows: str, column: str, time: str) -> str | None:
+    """Returns the line on values of a key that are no dates, whose rows have no time; None where there are none."""
+    key = quoted(column)
+    found = con.execute(
+        f"SELECT CAST({key} AS VARCHAR), count(*) FROM {rows} WHERE {key} IS NOT NULL AND {time} IS NULL GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    values = ", ".join(f"{value!r} ({number:,})" for value, number in found)
+    return (
+        f"{plan.name}.{column}: {values} are no dates: their rows have no time, and are never seen" if found else None
+    )
 
 
 def time_beside_key(plan: TablePlan, column: str) -> str:
@@ -70,7 +98,7 @@ def _readings(plan: TablePlan, column: str, expression: str, kind: Kind) -> list
     parents = [link.parent for link in plan.links if link.columns == (column,)]
     named = any(_DAY_NAME.search(name) for name in (column, *(parents or [plan.name])))
     if kind == "text":
-        return [iso, *([day] if named else [])]
+        return [iso, *([day] if named else []), *(notation.value(expression) for notation in CERTAIN)]
     return [day] if kind == "integer" and named else []
 
 

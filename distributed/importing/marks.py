@@ -22,7 +22,7 @@ GAP_YEARS = 10
 _MARK_DAYS, _MARK_SHARE = 10, 0.01
 """Rows on more days than so many, and more than such a share of all, are no marks, however far they are: a history may have a gap."""
 _MIN_SHARE = 0.5
-"""The rows that are meant are at least so many of all; else there is no telling which are."""
+"""The days of the rows that are meant are at least so many of all; else there is no telling which are. A mark is one day, of however many rows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,21 +51,61 @@ def time_span(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable
     groups = _groups(sorted((year for of_table in years.values() for year in of_table), key=lambda year: year.first))
     if not groups:
         return TimeSpan()
-    sizes = [sum(year.number for year in group) for group in groups]
-    main = sizes.index(max(sizes))
-    if sizes[main] < _MIN_SHARE * sum(sizes):
+    edges = _meant(groups)
+    if edges is None:
         return TimeSpan(first=groups[0][0].first, last=max(year.last for year in groups[-1]))
-    least = _MARK_SHARE * sum(sizes)
-    meant = [group for group, size in zip(groups, sizes, strict=True) if size > least and _days(group) > _MARK_DAYS]
-    meant.append(groups[main])
-    first = min(group[0].first for group in meant)
-    last = max(year.last for group in meant for year in group)
+    first, last = edges
     notes = [note for name in years for note in _notes(con, ordered[name], years[name], first, last)]
     return TimeSpan(first=first, last=last, notes=tuple(notes))
 
 
-def _years(con: duckdb.DuckDBPyConnection, table: OrderedTable) -> list[_Year]:
-    column, rows = quoted(str(table.time_col)), quoted(f"ordered_{table.plan.name}")
+def notes_on_marked_cells(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable]) -> list[str]:
+    """Returns a note on every other column of times with marks: 1900-01-01 as the time from which a cell is known says that it always was."""
+    notes = []
+    for table in ordered.values():
+        schema = table.plan.schema
+        for column, kind in table.kinds.items():
+            if kind != "timestamp" or column == table.time_col or column in table.plan.key_cols:
+                continue
+            years = _years(con, table, column)
+            edges = _meant(_groups(years))
+            if edges is None:
+                continue
+            cells = sorted(cell for cell, time in schema.known_from.items() if time == column)
+            before, after = "the cells hold these times like any other", "the cells hold these times like any other"
+            if cells:
+                before = f"{', '.join(cells)} counts as known to every seed in these rows, which leaks what was filled in later"
+                after = f"{', '.join(cells)} is never known in these rows"
+            if column == schema.valid_to:
+                before, after = "these versions are over before everything else, so no seed sees them", ""
+            nulls = "counts them as null"
+            if cells:
+                nulls += " (never known)"
+            notes += _notes_of(con, table, column, years, *edges, before=before, after=after, nulls=nulls)
+    return notes
+
+
+def _meant(groups: Sequence[Sequence[_Year]]) -> tuple[datetime, datetime] | None:
+    """Returns the first and the last time that are no marks; None where it is not clear which are.
+
+    The group on the most days is meant, of the most rows where they are on equally many, and every other that is too large for a mark.
+    """
+    if not groups:
+        return None
+    sizes = [(_days(group), sum(year.number for year in group)) for group in groups]
+    largest, num_rows = max(sizes), sum(rows for _, rows in sizes)
+    if largest[0] < _MIN_SHARE * sum(days for days, _ in sizes) or sizes.count(largest) > 1:
+        return None
+    meant = [
+        group
+        for group, (days, rows) in zip(groups, sizes, strict=True)
+        if (days, rows) == largest or (days > _MARK_DAYS and rows > _MARK_SHARE * num_rows)
+    ]
+    return min(group[0].first for group in meant), max(year.last for group in meant for year in group)
+
+
+def _years(con: duckdb.DuckDBPyConnection, table: OrderedTable, time_col: str | None = None) -> list[_Year]:
+    column, rows = quoted(time_col or str(table.time_col)), quoted(f"ordered_{table.plan.name}")
     found = con.execute(
         f"SELECT count(*), count(DISTINCT CAST({column} AS DATE)), min({column}), max({column}) FROM {rows} WHERE {column} IS NOT NULL "
         f"GROUP BY year({column}) ORDER BY 3"
@@ -96,28 +136,47 @@ def _groups(years: Sequence[_Year]) -> list[list[_Year]]:
 def _notes(
     con: duckdb.DuckDBPyConnection, table: OrderedTable, years: Sequence[_Year], first: datetime, last: datetime
 ) -> list[str]:
+    before = (
+        f"they count as there before everything else, so every seed sees them; seed times of tasks start at {first}"
+    )
+    after = f"no seed ever sees them; seed times of tasks end with {last}"
+    nulls = "counts them as null (rows without a time are never seen)"
+    column = str(table.time_col)
+    return _notes_of(con, table, column, years, first, last, before=before, after=after, nulls=nulls)
+
+
+def _notes_of(
+    con: duckdb.DuckDBPyConnection,
+    table: OrderedTable,
+    column: str,
+    years: Sequence[_Year],
+    first: datetime,
+    last: datetime,
+    *,
+    before: str,
+    after: str,
+    nulls: str,
+) -> list[str]:
+    """Returns a note on the times before `first` and one on those after `last`, with what they do; a side where they do nothing has none."""
     notes = []
-    for condition, edge, side in (("<", first, "before"), (">", last, "after")):
+    for condition, edge, side, effect in (("<", first, "before", before), (">", last, "after", after)):
         outside = [year for year in years if (year.last < first if side == "before" else year.first > last)]
-        if not outside:
+        if not outside or not effect:
             continue
         number = sum(year.number for year in outside)
         near = max(year.last for year in outside) if side == "before" else min(year.first for year in outside)
         gap_years = abs((edge - near).days) // 365
-        name, column = table.plan.name, str(table.time_col)
+        name = table.plan.name
         days = con.execute(
             f"SELECT CAST({quoted(column)} AS DATE)::VARCHAR, count(*) FROM {quoted(f'ordered_{name}')} "
             f"WHERE {quoted(column)} {condition} TIMESTAMP '{edge}' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT 3"
         ).fetchall()
         option = " ".join(shlex.quote(f"{name}.{column}={day}") for day, _ in days)
-        effect = (
-            f"they count as there before everything else, so every seed sees them; seed times of tasks start at {first}"
-            if side == "before"
-            else f"no seed ever sees them; seed times of tasks end with {last}"
-        )
+        remedy = f"--null-values {option} {nulls}"
+        if column not in table.plan.columns:  # the time of a key (key_times.py)
+            remedy = f"correct these keys in the source, or name another time (--time-cols {name} COLUMN)"
         notes.append(
             f"{name}.{column}: {number:,} rows at {', '.join(day for day, _ in days)}{' ...' if number > sum(n for _, n in days) else ''}, "
-            f"{gap_years} years {side} all others: a mark for 'unknown'? {effect}; --null-values {option} counts them as null "
-            "(rows without a time are never seen)"
+            f"{gap_years} years {side} all others: a mark for 'unknown'? {effect}; {remedy}"
         )
     return notes

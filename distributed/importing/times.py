@@ -32,8 +32,9 @@ from rdl_core.database.table_settings import TableSettings
 from rdl_core.graph.existence import existence_rules
 
 _TIME_NAME = re.compile(
-    r"(?i:date|time|year|month|season|quarter|week|epoch|unix|(?:_|^)(?:at|on|ts|dt|day|when)$)|(?<=[a-z])(?:At|On)$"
+    r"(?i:date|time|year|month|season|quarter|week|epoch|unix|(?:_|^)(?:at|on|ts|dt|day|when|hour|period)$)|(?<=[a-z])(?:At|On)$"
 )
+_OF_LATER = re.compile(r"(?i:last|latest|recent|final|next)(?![a-z])")
 
 
 def check_time_cols(time_cols: Mapping[str, str] | None, plans: Mapping[str, TablePlan]) -> None:
@@ -79,6 +80,7 @@ def time_candidates(
     """
     if plan.pkey_cols and plan.pkey_cols[0] in of_keys:
         return [plan.pkey_cols[0]]
+    of_keys = {key: time for key, time in of_keys.items() if not (_is_birthday(key) or _OF_LATER.match(key))}
     times = _attributes_of_times(con, plan, rows, kinds)
     if len(times) != 1:
         return times or list(of_keys)
@@ -112,6 +114,12 @@ def with_weak_time(plan: TablePlan, columns: TypedColumns) -> tuple[str | None, 
     Rows without a time are seen always. A year or a month is its last moment, so that no row is seen before it happened.
     """
     later = plan.key_cols | {plan.schema.valid_to, *plan.schema.known_from}
+    parts = {
+        part: [c for c, kind in columns.kinds.items() if c.casefold() == part and kind == "integer" and c not in later]
+        for part in ("year", "month", "day")
+    }
+    if len(parts["year"]) == len(parts["month"]) == 1:
+        return _with_time_of_parts(plan, columns, [found[0] for found in parts.values() if len(found) == 1])
     weak = [column for column in columns.weak_times if column not in later and not _is_birthday(column)]
     if len(weak) != 1:
         return None, columns
@@ -120,6 +128,25 @@ def with_weak_time(plan: TablePlan, columns: TypedColumns) -> tuple[str | None, 
     note = f"{plan.name}.{column}: nothing else is a time here, so the rows are dated by these {what}"
     found = replace(columns.columns[column], expression=expression, kind="timestamp", reading=what.split(" taken")[0])
     return column, replace(columns, columns={**columns.columns, column: replace(found, notes=(*found.notes, note))})
+
+
+def _with_time_of_parts(plan: TablePlan, columns: TypedColumns, parts: list[str]) -> tuple[str, TypedColumns]:
+    """Returns the time of columns of years, months and perhaps days, and the columns with it: the year alone would date rows months too early."""
+    taken, name = (
+        {column.casefold() for column in (*plan.columns, *(link.out_column for link in plan.links))},
+        "_".join(parts),
+    )
+    while name.casefold() in taken:
+        name += "_"
+    numbers = [f"CAST({quoted(part)} AS BIGINT)" for part in parts] + ["1"] * (3 - len(parts))
+    note = (
+        f"{plan.name}: nothing else is a time here, so the rows are dated by {' and '.join(parts)} together, written beside them as {name!r}"
+        + ("" if len(parts) == 3 else "; a row counts as known from the first moment of its month")
+        + "; where they are no date, the row has no time and is never seen"
+    )
+    found = columns.columns[parts[0]]
+    columns = replace(columns, columns={**columns.columns, parts[0]: replace(found, notes=(*found.notes, note))})
+    return name, columns.with_time(name, f"TRY(CAST(make_date({', '.join(numbers)}) AS TIMESTAMP))")
 
 
 def _is_birthday(column: str) -> bool:

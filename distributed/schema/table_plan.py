@@ -213,6 +213,15 @@ def _links(
 
 
 def _link(schema: SourceTable, parent: SourceTable, fkey: ForeignKey, taken: list[str]) -> Link:
+    if len(fkey.columns) != len(
+        fkey.parent_columns
+    ):  # SQLite: `REFERENCES parent`, which means its primary key, whatever that is
+        key = "+".join(fkey.columns)
+        raise ImportRefused(
+            f"table {schema.name!r}, column {key!r}: refers to the primary key of {fkey.parent!r}, which has "
+            f"{list(fkey.parent_columns) or 'none'}; expected as many columns as {list(fkey.columns)}; declare the primary key "
+            f"of {fkey.parent!r} in the source, or leave the key out by {exclude_option(f'{schema.name}.{key}')}"
+        )
     for column, parent_column in zip(fkey.columns, fkey.parent_columns, strict=True):
         if parent_column not in parent.columns:
             key = exclude_option(f"{schema.name}.{'+'.join(fkey.columns)}")

@@ -92,29 +92,27 @@ def late_keys(
     found: dict[EdgeType, LateKey] = {}
     while True:
         rest = {e: p for e, p in parents.items() if e not in left_out}
+        found = {}
         if not may_be_filled_later(rest, own_times):
             break
-        found = {}
         for table in sorted({e[0] for e in rest} & {e[2] for e in rest} - set(own_times)):
             found |= {k.edge_type: k for k in _of_table(table, num_rows, rest, own_times, settings[table])}
         new = {e: k for e, k in found.items() if k.is_left_out}
-        left_out |= _not_misled(new, rest, own_times)
+        left_out |= _rarest(new, num_rows, rest)
         if not new:  # without those keys, other rows have other dates, by which more may be found
             break
     keys = found | left_out
     return [keys[e] for e in parents if e in keys]
 
 
-def _not_misled(found: dict[EdgeType, LateKey], parents: Parents, own_times: Times) -> dict[EdgeType, LateKey]:
-    """Returns the keys to tables with times of their own; without any, those whose parents' dates rest on no other of these keys; else all.
+def _rarest(found: dict[EdgeType, LateKey], num_rows: Mapping[str, int], parents: Parents) -> dict[EdgeType, LateKey]:
+    """Returns the keys that refer to the smallest share of their parent's rows; the others are looked at again without these.
 
-    A card whose customer exists from his last order on only has no late key itself: the customer's is.
+    One late key dates rows too late, by which others seem late: a card's customer, if he exists from his last order on. Which of the two it is
+    is in no time; but each customer has a card, while few orders are the last.
     """
-    misled = {e[0] for e in found}
-    while more := {e[0] for e in parents if e[2] in misled} - misled - set(own_times):
-        misled |= more
-    surest = {e: key for e, key in found.items() if e[2] in own_times}
-    return surest or {e: key for e, key in found.items() if e[2] not in misled} or found
+    shares = {e: len(np.unique(parents[e][parents[e] >= 0])) / max(num_rows[e[2]], 1) for e in found}
+    return {e: key for e, key in found.items() if shares[e] == min(shares.values())}
 
 
 def _of_table(

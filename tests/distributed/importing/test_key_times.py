@@ -263,3 +263,67 @@ def test_keys_that_are_known_with_their_row_are_left_alone(tmp_path: Path, scrip
     _, lines = import_sqlite(tmp_path, script)
     assert not [line for line in lines if "filled in later" in line]
     assert not (tmp_path / "out" / "settings.yaml").exists()
+
+
+@pytest.mark.parametrize("notation", ["%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d"])
+def test_a_calendar_in_another_notation_gives_time_too(tmp_path: Path, notation: str) -> None:
+    import_star(tmp_path, STAR, notation)
+    assert times(tmp_path, "calendar") == DAYS
+    assert times(tmp_path, "sales") == sorted(day for _, _, day in SALES)
+
+
+def test_an_unknown_member_of_a_calendar_has_no_time_and_is_said(tmp_path: Path) -> None:
+    source = tmp_path / "x.db"
+    days = ", ".join(f"({day:%Y%m%d})" for day in DAYS)
+    sales = ", ".join(f"({i}, {-1 if i == 7 else f'{day:%Y%m%d}'})" for i, _, day in SALES)
+    url = sqlite_file(
+        source,
+        f"CREATE TABLE calendar (date_key INTEGER PRIMARY KEY); INSERT INTO calendar VALUES {days}, (-1); "
+        "CREATE TABLE sales (id INTEGER PRIMARY KEY, date_key INTEGER REFERENCES calendar); "
+        f"INSERT INTO sales VALUES {sales};",
+    )
+    lines: list[str] = []
+    config = ImportConfig(
+        source=url, out=tmp_path / "out", name="star", val_timestamp="2024-01-25", test_timestamp="2024-02-01"
+    )
+    import_database(config, lines.append)
+    assert "sales.date_key: '-1' (1) are no dates: their rows have no time, and are never seen" in lines
+    table = pq.read_table(tmp_path / "out" / "db" / "sales.parquet")
+    assert table["date_key_time"].null_count == 1
+    assert table["date_key_time"].to_pylist()[0].date() == min(day for i, _, day in SALES if i != 7)
+
+
+@pytest.mark.parametrize("key", ["birth_date", "last_visit"])
+def test_a_birthday_or_the_last_of_something_dates_no_row_as_a_key(tmp_path: Path, key: str) -> None:
+    days = ", ".join(f"('{day}')" for day in DAYS)
+    visits = ", ".join(f"({i}, {i % 2}, '{day}')" for i, day in enumerate(DAYS))
+    url = sqlite_file(
+        tmp_path / "x.db",
+        f"CREATE TABLE calendar (date DATE PRIMARY KEY); INSERT INTO calendar VALUES {days}; "
+        f"CREATE TABLE patients (id INTEGER PRIMARY KEY, {key} DATE REFERENCES calendar); "
+        f"INSERT INTO patients VALUES (0, '{DAYS[30]}'), (1, '{DAYS[35]}'); "
+        "CREATE TABLE visits (id INTEGER PRIMARY KEY, patient INTEGER REFERENCES patients, at DATE); "
+        f"INSERT INTO visits VALUES {visits};",
+    )
+    config = ImportConfig(
+        source=url, out=tmp_path / "out", name="clinic", val_timestamp="2024-01-25", test_timestamp="2024-02-01"
+    )
+    report = import_database(config, None)
+    assert report.tables["patients"].time_col is None
+    assert any(note.startswith(f"patients.{key}: in 2 of 2 rows") for note in report.notes)
+
+
+def test_columns_of_years_months_and_days_are_one_time(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    source.mkdir()
+    rows = [f"{i},{day.year},{day.month},{day.day}" for i, day in enumerate(DAYS)]
+    (source / "visits.csv").write_text("\n".join(["id,year,month,day", *rows]))
+    (tmp_path / "schema.yaml").write_text("visits: {pkey: id}\n")
+    lines: list[str] = []
+    config = ImportConfig(
+        source=str(source), out=tmp_path / "out", name="clinic", val_timestamp="2024-01-25", test_timestamp="2024-02-01",
+        schema_file=tmp_path / "schema.yaml",
+    )  # fmt: skip
+    import_database(config, lines.append)
+    assert times(tmp_path, "visits") == DAYS
+    assert any("dated by year and month and day together" in line for line in lines)

@@ -86,3 +86,28 @@ def test_a_history_before_a_long_gap_is_no_mark_and_a_mark_before_it_is(tmp_path
     lines = imported_folder(tmp_path, val_timestamp="1980-01-01", test_timestamp="2024-03-01")
     (line,) = [line for line in lines if "a mark for 'unknown'?" in line]
     assert line.startswith("t.x: 1 rows at 1900-01-01, 50 years before all others")
+
+
+def test_a_mark_of_most_rows_is_still_the_mark_since_it_is_one_day(tmp_path: Path) -> None:
+    days = ["1900-01-01"] * 150 + [f"{day:%Y-%m-%d}" for day in DAYS[:100]]
+    write_csv(tmp_path / "in", "t", list(enumerate(days)), "id,x")
+    lines = imported_folder(tmp_path, **TIMES)
+    assert any("150 rows at 1900-01-01" in line and "--null-values t.x=1900-01-01 counts" in line for line in lines)
+    assert not any("after all others" in line for line in lines)
+
+
+@pytest.mark.parametrize(("mark", "said"), [("1900-01-01", "which leaks"), ("2099-12-31", "never known")])
+def test_a_mark_in_the_time_from_which_a_cell_is_known_is_named(tmp_path: Path, mark: str, said: str) -> None:
+    rows = [(i, f"{day:%Y-%m-%d}", mark if i == 7 else f"{day:%Y-%m-%d}", "done") for i, day in enumerate(DAYS)]
+    write_csv(tmp_path / "in", "t", rows, "id,x,closed_at,status")
+    lines = imported_folder(tmp_path, "t: {pkey: id, time_col: x, known_from: {status: closed_at}}", **TIMES)
+    (line,) = [line for line in lines if "a mark for 'unknown'?" in line]
+    assert line.startswith(f"t.closed_at: 1 rows at {mark}, ") and "status" in line and said in line
+    assert f"--null-values t.closed_at={mark}" in line
+
+
+def test_an_open_end_of_versions_is_no_mark(tmp_path: Path) -> None:
+    rows = [(i, f"{day:%Y-%m-%d}", "2099-12-31" if i % 2 else f"{DAYS[-1]:%Y-%m-%d}") for i, day in enumerate(DAYS)]
+    write_csv(tmp_path / "in", "t", rows, "id,x,ends")
+    lines = imported_folder(tmp_path, "t: {pkey: id, valid_from: x, valid_to: ends}", **TIMES)
+    assert not any("mark for" in line for line in lines)

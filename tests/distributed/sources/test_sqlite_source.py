@@ -196,3 +196,14 @@ def test_what_sqlite_does_not_have_is_refused(tmp_path: Path, options: dict[str,
     source = sqlite_file(tmp_path / "x.db", SALES + "CREATE VIEW late AS SELECT * FROM sale")
     with pytest.raises(ImportRefused, match=message):
         delivered(source, **options)
+
+
+def test_a_reference_to_the_key_of_a_table_without_one_is_refused_by_name(tmp_path: Path) -> None:
+    source = sqlite_file(
+        tmp_path / "x.db",
+        "CREATE TABLE a (id INTEGER); CREATE TABLE b (id INTEGER PRIMARY KEY, a REFERENCES a, at DATE)",
+    )
+    with pytest.raises(
+        ImportRefused, match="table 'b', column 'a': .*primary key of 'a', which has none.*--exclude b.a"
+    ):
+        delivered(source)
