@@ -1,7 +1,8 @@
 """Rows per table over time, as counts, and as a picture for the page.
 
-The time axis is common to all tables: from the first to the last rows' times, the outermost thousandth of a table's rows left out, since one row of
-the year 1900 would press all others together; the validation and test timestamps lie within it. What is outside is counted. One pass per table.
+The time axis is common to all tables: from the first to the last rows' times, the outermost thousandth of a table's rows left out where they
+would lengthen it by more than a tenth, since one row of the year 1900 would press all others together; the validation and test timestamps lie within
+it. What is outside is counted. One pass per table.
 """
 
 from __future__ import annotations
@@ -25,13 +26,18 @@ def count_rows_over_time(tables: FolderTables) -> RowsOverTime | None:
         if (time := tables.time(name)) is not None
     }
     ends: list[int] = []
+    extremes: list[int] = []
     for name, second in seconds.items():
-        low, high = tables.one(
-            f"SELECT quantile_disc({second}, 0.001), quantile_disc({second}, 0.999) FROM {view(name)}"
+        low, high, least, most = tables.one(
+            f"SELECT quantile_disc({second}, 0.001), quantile_disc({second}, 0.999), min({second}), max({second}) FROM {view(name)}"
         )
         ends += [] if low is None else [low, high]
+        extremes += [] if low is None else [least, most]
     if not ends:
         return None
+    first, last = min(*ends, *marks), max(*ends, *marks)
+    margin = (last - first) // 10
+    ends += [end for end in extremes if first - margin <= end <= last + margin]
     start = min(*ends, *marks)
     width = max(1, -(-(max(*ends, *marks) + 1 - start) // NUM_BINS))
     counts: dict[str, tuple[int, ...]] = {}

@@ -41,6 +41,11 @@ def test_every_row_is_in_the_span_of_its_time(tmp_path: Path) -> None:
     assert sum(rows.counts["loans"]) + rows.num_outside["loans"] == len(tables["loans"])
 
 
+def test_the_first_and_last_rows_are_on_the_axis_where_they_are_near_the_others(tmp_path: Path) -> None:
+    rows = counted(tmp_path / "in", library())
+    assert rows is not None and set(rows.num_outside.values()) == {0}
+
+
 def test_one_row_of_long_ago_does_not_press_the_others_together(tmp_path: Path) -> None:
     tables = library()
     tables["loans"].loc[0, "at"] = pd.Timestamp("1900-01-01")
