@@ -194,7 +194,7 @@ def _score(seeds: Seeds, values: NDArray[np.int64], chosen: NDArray[np.bool_]) -
     if len(label) < MIN_LABELS or not 0 < half.sum() < len(half) or len(np.unique(codes)) < 2:
         return None
     if seeds.task.task_type == TaskType.REGRESSION.value:
-        if len(np.unique(entity)) < 2 * MIN_ENTITIES_PER_CLASS or np.ptp(label) == 0:
+        if len(np.unique(entity)) < 2 * MIN_ENTITIES_PER_CLASS or not np.isfinite(label).all() or np.ptp(label) == 0:
             return None
         guess = _means(codes, label, half)
         return float(1 - np.square(label - guess).sum() / np.square(label - label.mean()).sum())

@@ -56,6 +56,7 @@ def refuse_orphans(
     notation = _notation(con, table, parent, link) if are_most else None
     if dangling == "null" and notation is None and orphans.num_lost < orphans.num_given:
         return
+    notation = notation or _notation(con, table, parent, link)
     plan = table.plan
     key = [name for name in plan.order_cols if plan.schema.pkey][:3]
     columns = [quoted(column) for column in link.columns]
@@ -80,7 +81,7 @@ def _remedy(
     *,
     are_most: bool,
 ) -> str:
-    if not are_most:
+    if not are_most and notation is None:
         return "Add the parents, or pass --dangling null to import these keys as null"
     leave_out = f"leave the key out: {exclude_option(f'{table.plan.name}.{link.shown}')}"
     odd = _first_odd_value(con, table, parent, link)

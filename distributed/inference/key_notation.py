@@ -23,6 +23,21 @@ class _Step:
 
 _STEPS = (
     _Step(
+        name="invisible characters",
+        sql="regexp_replace(nfc_normalize({v}), '[\\x{{200B}}-\\x{{200D}}\\x{{2060}}\\x{{FEFF}}]', '', 'g')",
+        remedy="write both columns without them, and accents in one form (Unicode NFC)",
+    ),
+    _Step(
+        name="Excel's formulas around the values",
+        sql="regexp_replace({v}, '^=\"(.*)\"$', '\\1')",
+        remedy="take the formulas away",
+    ),
+    _Step(
+        name="braces around the values",
+        sql="regexp_replace({v}, '^[{{(\\[](.*)[}})\\]]$', '\\1')",
+        remedy="take the braces away",
+    ),
+    _Step(
         name="spaces around the values",
         sql="trim({v}, ' ' || chr(9) || chr(10) || chr(13) || chr(160))",
         remedy="take the spaces away",

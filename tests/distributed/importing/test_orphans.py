@@ -40,6 +40,9 @@ def refusal(folder: Path, **options: object) -> str:
         ("quotes", [f"c{key}" for key in KEYS], [f"'c{key}'" for key in KEYS]),
         ("prefix", [f"C-{key}" for key in KEYS], KEYS),
         ("hyphens", [f"no-{key}-x" for key in KEYS], [f"no{key}x" for key in KEYS]),
+        ("braces", [f"c{key}" for key in KEYS], [f"{{c{key}}}" for key in KEYS]),
+        ("invisible characters", [f"c{key}" for key in KEYS], [f"\u200bc{key}" for key in KEYS]),
+        ("invisible characters", [f"\u00e9{key}" for key in KEYS], [f"e\u0301{key}" for key in KEYS]),
         ("thousands", [f"{key}000" for key in KEYS], [f'"{key},000"' for key in KEYS]),
     ],
 )
@@ -52,6 +55,12 @@ def test_the_notation_is_named_and_not_to_null_them(
         assert "table 'orders', column 'customer_id'" in message and name in message
         assert "written alike" in message and "Remedy" in message
         assert "--dangling" not in message
+
+
+def test_a_notation_of_less_than_half_is_named_as_well(tmp_path: Path) -> None:
+    source(tmp_path, [f"ab{key}" for key in KEYS], [f"AB{key}" for key in KEYS[:10]] + [f"ab{key}" for key in KEYS])
+    message = refusal(tmp_path)
+    assert "upper and lower case" in message and "--dangling" not in message
 
 
 def test_two_notations_at_once_are_both_named_and_others_are_not(tmp_path: Path) -> None:
