@@ -4,14 +4,16 @@ In: paths, and what the schema file says of delimiter and encoding. Out: the col
 inferred later over all rows. Promises: a field that Arrow would read as something else than what stands there is refused with file, row and remedy:
 rows with more or fewer fields than the header, quotes that are not closed (they swallow the rows after them), bytes that are no text in the
 encoding. A delimiter other than the comma is taken only if it is the only one that fits the first rows, and is said. Cost: one pass; files whose
-fields hold line breaks are read a second time, in Python, for their quotes.
+fields hold line breaks, or quotes where none belongs, are read a second time, in Python, for their quotes.
 """
 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -49,11 +51,16 @@ class CsvTable:
     def __init__(self, name: str, paths: Sequence[Path], declared: DeclaredTable) -> None:
         self.name, self.paths = name, tuple(paths)
         self.notes: list[str] = []
-        self._encoding = {path: self._encoding_of(path, declared.encoding) for path in paths}
+        self._encoding: dict[Path, str] = {}
         self._headers: dict[Path, list[str]] = {}
-        self.delimiter = declared.delimiter or self._detected(paths[0])
+        self.delimiter = declared.delimiter or ""
         for path in paths:
-            self._headers[path] = self._header(path)
+            try:
+                self._encoding[path] = self._encoding_of(path, declared.encoding)
+                self.delimiter = self.delimiter or self._detected(path)
+                self._headers[path] = self._header(path)
+            except (pa.ArrowException, OSError) as error:
+                raise ImportRefused(f"{self._where(path)}: {error}; write the file anew") from error
         self.columns = [column for column in self._headers[paths[0]] if column]
         for path, header in self._headers.items():
             if {column for column in header if column} != set(self.columns):
@@ -79,17 +86,18 @@ class CsvTable:
             ImportRefused: A file is no CSV of its header's width, in its encoding.
         """
         for path in self.paths:
-            has_line_breaks = False
+            must_check = False
             positions = [self._headers[path].index(column) for column in kinds]
             try:
                 for batch in self._open(path):
                     # Arrow ends a quoted field that nothing ends at the end of the file, without a word.
-                    has_line_breaks = has_line_breaks or any(_has_line_break(column) for column in batch.columns)
+                    must_check = must_check or any(_has_line_break(column) for column in batch.columns)
                     yield pa.RecordBatch.from_arrays([batch.column(i) for i in positions], names=list(kinds))
-                if has_line_breaks:
+                if must_check or self._has_odd_quotes(path):
                     self._refuse_bad_rows(path)
             except (pa.ArrowException, UnicodeError, OSError) as error:
-                self._refuse_bad_rows(path)
+                with contextlib.suppress(OSError):  # of a compressed file, which is told below
+                    self._refuse_bad_rows(path)
                 hint = f"; a row may take {_BLOCK_BYTES >> 20} MiB" if "straddling" in str(error) else ""
                 raise ImportRefused(f"{self._where(path)}: {error}{hint}; correct or write the file anew") from error
 
@@ -196,6 +204,19 @@ class CsvTable:
             rows = (row for row in csv.reader(file, delimiter=self.delimiter) if row)
             return next(rows, None) is not None and next(rows, None) is not None
 
+    def _has_odd_quotes(self, path: Path) -> bool:
+        """Returns whether text may follow a closing quote, as in "5\\" pipe": Arrow drops such quotes without a word."""
+        delimiter = re.escape(self.delimiter)
+        outside, inside = f"{delimiter}\r\n", f'{delimiter}\r\n"'
+        odd = re.compile(f'(?<=[^{inside}])"(?:"")*(?=[^{inside}])|(?<=[{outside}])(?:"")+(?=[^{inside}])')
+        with self._text(path, "surrogateescape") as file:
+            end = ""
+            while text := file.read(_SAMPLE_CHARACTERS):
+                if ('"' in text or '"' in end) and odd.search(end + text):
+                    return True
+                end = text[-64:]
+        return False
+
     def _refuse_bad_rows(self, path: Path) -> None:
         """Refuses the first row that is no row of this file's width and encoding; returns if there is none."""
         where, width = self._where(path), len(self._headers.get(path, ()))
@@ -211,7 +232,7 @@ class CsvTable:
                 except csv.Error as error:
                     raise ImportRefused(
                         f"{where}, row {row_number + 1} (from line {begin} on): {error}: a quote is not closed, or text follows "
-                        'a closing one; close it, and write quotes within a field twice ("")'
+                        'a closing one; close it, and write quotes within a field twice (""), not as \\"'
                     ) from error
                 if row is None:
                     return

@@ -7,6 +7,7 @@ batch.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -117,6 +118,12 @@ class ParquetTable:
             raise ImportRefused(f"{self._where(part)}: {error}; expected a Parquet file; write it anew") from error
         if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
             raise ImportRefused(f"{self._where(part)}: several columns are named {twice[0]!r}; rename all but one")
+        if lost := _unwritten_index(schema) - set(schema.names):
+            index = sorted(lost)[0]
+            raise ImportRefused(
+                f"{self._where(part)}: pandas' index {index!r} is in the file's metadata only, without its values; write the file anew with "
+                "it as a column: reset_index()"
+            )
         return schema
 
     def _settle(self, column: str, types: Mapping[Part, pa.DataType]) -> None:
@@ -205,6 +212,12 @@ class ParquetTable:
                     f"{values[row].as_py()!r:.80}; correct the value, or leave the column out by {option}"
                 ) from error
         return pa.RecordBatch.from_arrays(columns, names=list(kinds))
+
+
+def _unwritten_index(schema: pa.Schema) -> set[str]:
+    """Returns the names of the indices that pandas has not written, since they only count: RangeIndex."""
+    index = json.loads((schema.metadata or {}).get(b"pandas", b"{}")).get("index_columns", [])
+    return {level["name"] for level in index if isinstance(level, dict) and level.get("name")}
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

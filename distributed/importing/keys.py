@@ -37,7 +37,7 @@ _FIRST_NS, _LAST_NS = -(2**63) // 1000 + 1, (2**63 - 1) // 1000  # in microsecon
 
 @dataclass(frozen=True, kw_only=True)
 class OrderedTable:
-    """A table in the work database, `plan.row_col` its final row number.
+    """A table in the work database, `plan.row_col` its final row number, `plan.row_source_col` that in the source, which messages name.
 
     Args:
         time_out: The time column's name in the folder.
@@ -86,7 +86,7 @@ def order_table(con: duckdb.DuckDBPyConnection, table: TypedTable) -> OrderedTab
     # Sorted first, numbered then: a window over an order would hold the table in memory, while a sort spills.
     con.execute(
         f"CREATE TABLE {name} AS SELECT *, row_number() OVER () - 1 AS {quoted(plan.row_col)} FROM ("
-        f"SELECT * EXCLUDE {quoted(plan.row_source_col)} FROM {table.rows} ORDER BY {by})"
+        f"SELECT * FROM {table.rows} ORDER BY {by})"
     )
     (num_rows,) = first_row(con, f"SELECT count(*) FROM {name}") or (0,)
     if plan.pkey_cols:
@@ -144,7 +144,9 @@ def write_table(
     relation = quoted(f"ordered_{plan.name}")
     rows = con.sql(f"SELECT {columns} FROM {relation} o {' '.join(joins)} ORDER BY o.{row}")
     out_names = [str(table.time_out) if name == table.time_col else name for name in names]
-    _write(rows, out_names, folder / "db" / f"{plan.name}.parquet", plan)
+    times = _Nanoseconds()
+    _write(rows, out_names, folder / "db" / f"{plan.name}.parquet", times)
+    times.refuse(con, plan, dict(zip(out_names, names, strict=True)))
     if plan.pkey_cols:
         parts = [quoted(column) for column in plan.pkey_cols]
         key = parts[0] if len(parts) == 1 else f"struct_pack({', '.join(f'{part} := {part}' for part in parts)})"
@@ -195,18 +197,19 @@ def _count(
 def _refuse_bad_key(
     con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[str, ...], *, may_be_null: bool
 ) -> None:
-    name, row_col = quoted(f"ordered_{plan.name}"), quoted(plan.row_col)
+    name, row_col = quoted(f"ordered_{plan.name}"), quoted(plan.row_source_col)
     for column in columns:
         null = first_row(con, f"SELECT {row_col} FROM {name} WHERE {quoted(column)} IS NULL ORDER BY {row_col} LIMIT 1")
         if null and not may_be_null:
             raise ImportRefused(
-                f"table {plan.name!r}, key column {column!r}, row {null[0]}: null; give every row a key"
+                f"table {plan.name!r}, key column {column!r}, row {null[0]} of the source: null; give every row a key, or "
+                f"leave the column out by {exclude_option(f'{plan.name}.{column}')}"
             )
     _refuse_repeated(con, plan, columns)
 
 
 def _refuse_repeated(con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: tuple[str, ...]) -> None:
-    row_col = quoted(plan.row_col)
+    row_col = quoted(plan.row_source_col)
     keys = ", ".join(quoted(column) for column in columns)
     not_null = " AND ".join(f"{quoted(column)} IS NOT NULL" for column in columns)
     twice = first_row(
@@ -216,7 +219,7 @@ def _refuse_repeated(con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: t
     )
     if twice:
         raise ImportRefused(
-            f"table {plan.name!r}, key {columns}, rows {twice[0]} and {twice[1]}: {twice[3:]} comes {twice[2]} times; "
+            f"table {plan.name!r}, key {columns}, rows {twice[0]} and {twice[1]} of the source: {twice[3:]} comes {twice[2]} times; "
             "expected unique values; remove the repeated rows, or declare another key"
         )
 
@@ -224,30 +227,39 @@ def _refuse_repeated(con: duckdb.DuckDBPyConnection, plan: TablePlan, columns: t
 class _Nanoseconds:
     """Casts the times of row groups, which come in order, to timestamp[ns], the unit of RelBench's own folders; collects what does not fit."""
 
-    def __init__(self, plan: TablePlan) -> None:
-        self.plan, self.refusals = plan, Refusals()
-        self._refused: set[str] = set()
+    def __init__(self) -> None:
+        self.misfits: dict[str, tuple[int, str]] = {}
+        """Row number and day of the first time of a column that is out of range."""
 
     def cast(self, group: pa.Table, begin: int) -> pa.Table:
         """Returns a row group, from row `begin` on, with its times as timestamp[ns]; a column with times out of its range is refused at the end."""
         for position, column in enumerate(group.columns):
             name = group.column_names[position]
-            if not pa.types.is_timestamp(column.type) or name in self._refused:
+            if not pa.types.is_timestamp(column.type) or name in self.misfits:
                 continue
             us = column.cast(pa.int64())
             outside = pc.fill_null(pc.or_(pc.less(us, _FIRST_NS), pc.greater(us, _LAST_NS)), False)
             if not pc.any(outside).as_py():
                 group = group.set_column(position, name, column.cast(pa.timestamp("ns")))
                 continue
-            self._refused.add(name)
             row = pc.index(outside, True).as_py()
             day = pc.strftime(column.slice(row, 1), "%Y-%m-%d")[0].as_py()
-            self.refusals.problems.append(
-                f"table {self.plan.name!r}, column {name!r}, row {begin + row}: expected a time in the years 1677 to 2262 "
-                f"(timestamp[ns]), got {day}; correct it, count it as null by --null-values "
-                f"{shlex.quote(f'{self.plan.name}.{name}={day}')}, or leave the column out by {exclude_option(f'{self.plan.name}.{name}')}"
-            )
+            self.misfits[name] = begin + row, day
         return group
+
+    def refuse(self, con: duckdb.DuckDBPyConnection, plan: TablePlan, names: Mapping[str, str]) -> None:
+        """Refuses the times that do not fit, by their rows in the source and its `names` of the columns."""
+        refusals = Refusals()
+        for out_name, (number, day) in self.misfits.items():
+            name = names[out_name]
+            rows = f"FROM {quoted(f'ordered_{plan.name}')} WHERE {quoted(plan.row_col)} = {number}"
+            (row,) = first_row(con, f"SELECT {quoted(plan.row_source_col)} {rows}") or (number,)
+            refusals.problems.append(
+                f"table {plan.name!r}, column {name!r}, row {row} of the source: expected a time in the years 1677 to 2262 "
+                f"(timestamp[ns]), got {day}; correct it, count it as null by --null-values "
+                f"{shlex.quote(f'{plan.name}.{name}={day}')}, or leave the column out by {exclude_option(f'{plan.name}.{name}')}"
+            )
+        refusals.refuse()
 
 
 def _queryable(time_col: str, plan: TablePlan) -> str:
@@ -260,16 +272,12 @@ def _queryable(time_col: str, plan: TablePlan) -> str:
     return name
 
 
-def _write(rows: duckdb.DuckDBPyRelation, names: list[str], path: Path, plan: TablePlan | None) -> None:
+def _write(rows: duckdb.DuckDBPyRelation, names: list[str], path: Path, times: _Nanoseconds | None) -> None:
     """Writes a query's rows, which are never in memory all at once, as Parquet in row groups of a fixed size.
 
     Args:
-        plan: The plan of the table whose times become timestamp[ns]; None for keys, which stay as they are.
-
-    Raises:
-        ImportRefused: A time does not fit timestamp[ns].
+        times: Makes times timestamp[ns], and collects those that do not fit; None for keys, which stay as they are.
     """
-    times = None if plan is None else _Nanoseconds(plan)
     writer: pq.ParquetWriter | None = None
     num_rows = 0
     try:
@@ -278,12 +286,10 @@ def _write(rows: duckdb.DuckDBPyRelation, names: list[str], path: Path, plan: Ta
             if times is not None:
                 group = times.cast(group, num_rows)
             num_rows += len(group)
-            if times is not None and times.refusals.problems:
+            if times is not None and times.misfits:
                 continue  # the other columns' faults are told, too
             writer = writer or pq.ParquetWriter(path, group.schema, compression="zstd")
             writer.write_table(group, row_group_size=ROW_GROUP_ROWS)
     finally:
         if writer is not None:
             writer.close()
-    if times is not None:
-        times.refusals.refuse()

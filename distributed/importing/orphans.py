@@ -60,13 +60,13 @@ def refuse_orphans(
     plan = table.plan
     key = [name for name in plan.order_cols if plan.schema.pkey][:3]
     columns = [quoted(column) for column in link.columns]
-    row_col = f"o.{quoted(plan.row_col)}"
+    row_col = f"o.{quoted(plan.row_source_col)}"
     shown = ", ".join([row_col, *(f"o.{name}" for name in [*columns, *map(quoted, key)])])
     row = first_row(con, f"SELECT {shown} {orphans.lost} ORDER BY {row_col} LIMIT 1")
     assert row is not None  # num_lost > 0
     value, of_row = row[1 : 1 + len(columns)], dict(zip(key, row[1 + len(columns) :], strict=True))
     raise ImportRefused(
-        f"table {plan.name!r}, column {link.shown!r}, row {row[0]} ({of_row}): value "
+        f"table {plan.name!r}, column {link.shown!r}, row {row[0]} of the source ({of_row}): value "
         f"{value[0] if len(value) == 1 else value!r} is no {link.parent}.{'+'.join(link.parent_columns)}; {orphans.num_lost} of "
         f"{table.num_rows} rows refer to a missing parent. {_remedy(con, table, parent, link, notation, are_most=are_most)}"
     )
@@ -115,14 +115,14 @@ def _first_odd_value(con: duckdb.DuckDBPyConnection, table: OrderedTable, parent
     for column, parent_column in zip(link.columns, link.parent_columns, strict=True):
         if (table.kinds[column], parent.kinds[parent_column]) != ("text", "integer"):
             continue
-        name, row_col = quoted(column), quoted(table.plan.row_col)
+        name, row_col = quoted(column), quoted(table.plan.row_source_col)
         is_odd = f"NOT regexp_full_match(trim({name}), '[+-]?\\d+([.]0*)?')"
         relation = quoted(f"ordered_{table.plan.name}")
         found = first_row(con, f"SELECT count(*) FILTER ({is_odd}), count({name}) FROM {relation}")
         row = first_row(con, f"SELECT {row_col}, {name} FROM {relation} WHERE {is_odd} ORDER BY {row_col} LIMIT 1")
         if found and row and 2 * found[0] < found[1]:
             return (
-                f" Column {column!r} is text because of {found[0]:,} of its values, the first in row {row[0]}: {row[1]!r:.80}, "
+                f" Column {column!r} is text because of {found[0]:,} of its values, the first in row {row[0]} of the source: {row[1]!r:.80}, "
                 "which is no whole number (`null_values` in the schema file takes further spellings of null)."
             )
     return ""

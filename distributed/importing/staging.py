@@ -1,6 +1,6 @@
 """The rows of a source as Parquet files, read as the source delivers them; what they mean is settled later.
 
-In: a source and the plan of one table. Out: a file and a view of it in DuckDB, rows numbered as in the source. Memory: one batch.
+In: a source and the plan of one table. Out: a file and a view of it in DuckDB, rows numbered as in the source; NaN is no time. Memory: one batch.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from distributed.notations.epochs import by_name
 from distributed.notations.types import TypedColumns
 from distributed.schema.duckdb_sql import quoted
 from distributed.schema.table_plan import TablePlan
@@ -31,11 +33,22 @@ def stage(con: duckdb.DuckDBPyConnection, source: Source, plan: TablePlan, work:
     with pq.ParquetWriter(path, schema.append(pa.field(plan.row_source_col, pa.int64())), compression="zstd") as writer:
         for batch in source.batches(plan):
             rows = pa.array(range(num_rows, num_rows + len(batch)), pa.int64())
-            writer.write_batch(batch.append_column(plan.row_source_col, rows))
+            writer.write_batch(_without_nan(batch, plan).append_column(plan.row_source_col, rows))
             num_rows += len(batch)
     # DuckDB takes no parameters in CREATE VIEW, so the path is quoted by hand.
     literal = str(path).replace("'", "''")
     con.execute(f"CREATE {_kind(plan)} {quoted(f'staged_{plan.name}')} AS SELECT * FROM read_parquet('{literal}')")
+
+
+def _without_nan(batch: pa.RecordBatch, plan: TablePlan) -> pa.RecordBatch:
+    """Returns the batch with null for NaN in what may be times as numbers; of other numbers, NaN is counted as null later."""
+    declared = {plan.schema.time_col, plan.schema.valid_from, plan.schema.valid_to}
+    for position, field in enumerate(batch.schema):
+        may_be_time = field.name in declared or bool(by_name(field.name))
+        if may_be_time and pa.types.is_floating(field.type) and pc.any(pc.is_nan(batch.column(position))).as_py():
+            values = batch.column(position)
+            batch = batch.set_column(position, field, pc.if_else(pc.is_nan(values), None, values))
+    return batch
 
 
 def unstage(con: duckdb.DuckDBPyConnection, plan: TablePlan, work: Path) -> None:

@@ -78,16 +78,18 @@ def ends_of(unit: str, start: str) -> str:
 
 def _days(origin: float) -> Sql:
     """Returns the SQL of days since `origin`, the day number of 1970-01-01, to milliseconds."""
-    return lambda days: f"make_timestamp(CAST(round((CAST({days} AS DOUBLE) - {origin}) * 86400000) AS BIGINT) * 1000)"
+    return lambda days: (
+        f"make_timestamp(TRY_CAST(round((CAST({days} AS DOUBLE) - {origin}) * 86400000) AS BIGINT) * 1000)"
+    )
 
 
 UNIX_S = Reading(
     name="UNIX seconds", declared="unix_s", first=_FIRST_S, last=_LAST_S, value=_unix(10**6),
-    fraction=lambda number: f"make_timestamp(CAST(round({number} * 1000000) AS BIGINT))",
+    fraction=lambda number: f"make_timestamp(TRY_CAST(round({number} * 1000000) AS BIGINT))",
 )  # fmt: skip
 UNIX_MS = Reading(
     name="UNIX milliseconds", declared="unix_ms", first=_FIRST_S * 10**3, last=_LAST_S * 10**3, value=_unix(10**3),
-    fraction=lambda number: f"make_timestamp(CAST(round({number} * 1000) AS BIGINT))",
+    fraction=lambda number: f"make_timestamp(TRY_CAST(round({number} * 1000) AS BIGINT))",
 )  # fmt: skip
 UNIX_US = Reading(
     name="UNIX microseconds", declared="unix_us", first=_FIRST_S * 10**6, last=_LAST_S * 10**6, value=_unix(1)
@@ -188,7 +190,7 @@ def of_integers(column: str) -> Number:
 
 def of_floats(column: str) -> Number:
     """Returns a column of floats as a number."""
-    whole = f"CASE WHEN {column} = trunc({column}) AND abs({column}) < 9e18 THEN CAST({column} AS BIGINT) END"
+    whole = f"CASE WHEN {column} = trunc({column}) AND abs({column}) < 9e18 THEN TRY_CAST({column} AS BIGINT) END"
     return Number(integer=whole, float=column)
 
 

@@ -212,3 +212,23 @@ def test_a_spoiled_file_is_read_as_python_reads_it_or_refused(tmp_path: Path) ->
         assert found == [[row[i] for i, name in enumerate(header) if name] for row in rows], content
         num_read += 1
     assert num_read > 100
+
+
+@pytest.mark.parametrize("field", [r'"5\" pipe"', '"a"b', '""a', r'"say \"hi\""'])
+def test_a_quote_that_is_no_csv_is_refused_and_never_dropped(tmp_path: Path, field: str) -> None:
+    (tmp_path / "orders.csv").write_text(f"id,note\n1,fine\n2,{field}\n3,fine\n")
+    with pytest.raises(ImportRefused, match=r"orders.csv, row 1 .*a quote is not closed, or text follows"):
+        read(tmp_path / "orders.csv")
+
+
+def test_quotes_within_a_field_stay(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text('id,note\n1,5" pipe\n2,"a ""b"" c"\n3,"x,""y"" z"\n')
+    assert read(tmp_path / "orders.csv")[0]["note"] == ['5" pipe', 'a "b" c', 'x,"y" z']
+
+
+def test_a_compressed_file_that_is_cut_names_its_table(tmp_path: Path) -> None:
+    whole = gzip.compress(b"id,note\n" + b"".join(b"%d,%d\n" % (i, i * i) for i in range(9_000)))
+    for content in (whole[:-200], b"id,note\n1,2\n"):
+        (tmp_path / "orders.csv.gz").write_bytes(content)
+        with pytest.raises(ImportRefused, match=r"table 'orders', file orders.csv.gz: .*write the file anew"):
+            read(tmp_path / "orders.csv.gz")

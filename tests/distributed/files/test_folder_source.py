@@ -68,5 +68,5 @@ def test_bad_folders_are_named(tmp_path: Path) -> None:
             run(str(source), tmp_path / "out", schema_file=tmp_path / "schema.yaml")
     (tmp_path / "schema.yaml").write_text(SCHEMA)
     (source / "a.csv").write_text("id,zip\n9,1\n9,2\n10,3\n")
-    with pytest.raises(ImportRefused, match=r"'a', key \('id',\), rows 0 and 1: \(9,\) comes 2 times"):
+    with pytest.raises(ImportRefused, match=r"'a', key \('id',\), rows 0 and 1 of the source: \(9,\) comes 2 times"):
         run(str(source), tmp_path / "out", schema_file=tmp_path / "schema.yaml")

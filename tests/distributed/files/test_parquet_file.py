@@ -97,7 +97,7 @@ ATTRIBUTES: list[tuple[pa.Array, list[Any]]] = [
     (pa.array([["a", "b"], [], None]), [["a", "b"], [], None]),
     (pa.array([[1, 2], [], None], pa.large_list(pa.int16())), [["1", "2"], [], None]),
     (pa.array([D("1.5"), None, D("-2")], pa.decimal256(40, 3)), [1.5, None, -2.0]),
-    (pa.array([1.5, NAN, None], pa.float16()), [1.5, NAN, None]),
+    (pa.array([1.5, NAN, None], pa.float16()), [1.5, None, None]),
     (pa.array([datetime.time(1, 0, 0, 500_000), None, datetime.time(0)]), [3600.5, None, 0.0]),
     (pa.array([1500, None, 0], pa.duration("ms")), [1.5, None, 0.0]),
     (pa.array([TIME, None, TIME], pa.timestamp("s", "Asia/Tokyo")), [pd.Timestamp("2020-01-01 12:00"), None] * 2),
@@ -273,3 +273,24 @@ def test_a_file_of_any_name_is_a_table(tmp_path: Path) -> None:
     (tmp_path / "schema.yaml").write_text(json.dumps({stem: {"pkey": "id"} for stem in stems}))
     run(str(folder), tmp_path / "out", schema_file=tmp_path / "schema.yaml")
     assert [len(column(tmp_path / "out", stem, "id")) for stem in stems] == list(range(1, len(stems) + 1))
+
+
+def test_a_float_that_is_not_there_is_no_time_of_a_row(tmp_path: Path) -> None:
+    seconds = [1_577_836_800.0, NAN, 1_577_923_200.0]
+    imported(tmp_path, "a: {pkey: id, time_col: at}", a=pa.table({"id": [1, 2, 3], "at": seconds}))
+    day = datetime.datetime(2020, 1, 1)
+    assert column(tmp_path / "out", "a", "at") == [day, day.replace(day=2), None]
+
+
+def test_an_index_that_pandas_has_not_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pd.DataFrame({"x": [1, 2]}, index=pd.RangeIndex(1, 3, name="id")).to_parquet(tmp_path / "in" / "a.parquet")
+    with pytest.raises(
+        ImportRefused, match=r"'a', file a.parquet: pandas' index 'id' is in the file's metadata only.*reset_index"
+    ):
+        imported(tmp_path, "a: {pkey: id}")
+
+
+def test_infinite_numbers_of_a_typed_source_are_said(tmp_path: Path) -> None:
+    lines = imported(tmp_path, "a: {pkey: id}", a=pa.table({"id": [1, 2], "x": [1.0, float("inf")]}))
+    assert "a.x: 1 values are infinite; materialize takes them as null" in lines

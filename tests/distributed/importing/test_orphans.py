@@ -72,7 +72,9 @@ def test_two_notations_at_once_are_both_named_and_others_are_not(tmp_path: Path)
 
 def test_the_value_that_turns_a_key_to_text_is_named(tmp_path: Path) -> None:
     source(tmp_path, KEYS, [f"{key}.0" for key in KEYS[:-1]] + ["unknown"])
-    assert "text because of 1 of its values, the first in row 19: 'unknown'" in refusal(tmp_path)
+    assert f"text because of 1 of its values, the first in row {len(KEYS) - 1} of the source: 'unknown'" in refusal(
+        tmp_path
+    )
 
 
 def test_a_notation_that_makes_two_keys_one_is_no_candidate(tmp_path: Path) -> None:
