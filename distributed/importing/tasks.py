@@ -135,13 +135,15 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path, span: TimeSpa
     shutil.copyfile(path, folder / "manifest.yaml")
     num_rows = {}
     try:
-        task = relbench.load_dataset(dataset).load_task(manifest.name, regenerate=True)
+        folder_of_data = relbench.load_dataset(dataset)
+        bounds = _bounds(folder_of_data.val_timestamp, folder_of_data.test_timestamp)
+        task = folder_of_data.load_task(manifest.name, regenerate=True)
         db = _SpannedDatabase(task.get_db(upto_test_timestamp=False), span)
         for split in SPLITS:
             table = task.get_table(split, mask_input_cols=False, db=db)
-            num_rows[split] = _write_split(
-                table, manifest, f"task file {path.name}, {split}", folder / f"{split}.parquet"
-            )
+            where = f"task file {path.name}, {split}"
+            num_rows[split] = _write_split(table, manifest, where, folder / f"{split}.parquet")
+            _check_seeds(table.df, manifest, where, *bounds[split])
     except duckdb.Error as error:
         raise ImportRefused(f"task file {path.name}: DuckDB refuses the SQL:\n{error}") from error
     except KeyError as error:
@@ -161,6 +163,44 @@ def _write_task(path: Path, manifest: TaskManifest, dataset: Path, span: TimeSpa
             + _latest_test_timestamp(manifest, span)
         ) from error
     return num_rows
+
+
+def _bounds(val: pd.Timestamp, test: pd.Timestamp) -> dict[str, tuple[pd.Timestamp | None, pd.Timestamp | None]]:
+    """Returns per split the earliest time of a label, and the latest end of the window that it looks into."""
+    return {"train": (None, val), "val": (val, test), "test": (test, None)}
+
+
+def _check_seeds(
+    frame: pd.DataFrame, manifest: TaskManifest, where: str, first: pd.Timestamp | None, last: pd.Timestamp | None
+) -> None:
+    """Refuses labels whose times the SQL has moved out of their split, and several labels of one entity at one time.
+
+    Raises:
+        ImportRefused: A window reaches into the next split, which would train on what is validated, or an entity has two labels.
+    """
+    times = pd.to_datetime(frame[manifest.time_col])
+    ends = times + pd.Timedelta(manifest.timedelta or 0)
+    outside = pd.Series(False, index=frame.index)
+    if first is not None:
+        outside |= times < first
+    if last is not None and manifest.timedelta is not None:
+        outside |= ends > last
+    if outside.any():
+        row = int(outside.to_numpy().argmax())
+        raise ImportRefused(
+            f"{where}, row {row}: the label of {times.iloc[row]} looks to {ends.iloc[row]}; expected times from {first or 'the first row'} "
+            f"and windows that end by {last or 'the last row'}. The SQL must give each label the timestamp that it was asked for; "
+            f"{int(outside.sum()):,} of {len(frame):,} rows are outside"
+        )
+    if manifest.entity_col is None:
+        return
+    twice = frame.duplicated([manifest.time_col, manifest.entity_col], keep=False)
+    if twice.any():
+        row = int(twice.to_numpy().argmax())
+        raise ImportRefused(
+            f"{where}, row {row}: {manifest.entity_col} {frame[manifest.entity_col].iloc[row]} has several labels at {times.iloc[row]}; expected one "
+            f"per entity and time; GROUP BY both in the SQL ({int(twice.sum()):,} of {len(frame):,} rows)"
+        )
 
 
 def _latest_test_timestamp(manifest: TaskManifest, span: TimeSpan) -> str:

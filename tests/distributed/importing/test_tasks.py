@@ -89,3 +89,30 @@ def test_bad_tasks_are_named(tmp_path: Path, old: str, new: str, message: str) -
     with pytest.raises(ImportRefused, match=message):
         run(source, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
+
+
+@pytest.mark.parametrize(
+    ("select", "named"),
+    [
+        ("SELECT t.timestamp + INTERVAL '20 days' AS timestamp", "train, row .*looks to .*2020-02-01"),
+        ("SELECT t.timestamp - INTERVAL '9 days' AS timestamp", "val, row 0: .*expected times from 2020-02-01"),
+    ],
+)
+def test_sql_that_moves_labels_into_another_split_is_refused(tmp_path: Path, select: str, named: str) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "busy.yaml").write_text(TASK.replace("SELECT t.timestamp", select))
+    source = sqlite_file(tmp_path / "daily.db", DAILY)
+    options = {"tasks": tmp_path / "tasks", "val_timestamp": "2020-02-01", "test_timestamp": "2020-02-10"}
+    with pytest.raises(ImportRefused, match=named):
+        import_database(config(source, tmp_path / "out", **options), None)
+
+
+def test_several_labels_of_one_entity_at_one_time_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "busy.yaml").write_text(
+        TASK.replace("GROUP BY t.timestamp, b.a", "GROUP BY t.timestamp, b.a, b.no")
+    )
+    source = sqlite_file(tmp_path / "daily.db", DAILY)
+    options = {"tasks": tmp_path / "tasks", "val_timestamp": "2020-02-01", "test_timestamp": "2020-02-10"}
+    with pytest.raises(ImportRefused, match="train, row 0: a 0 has several labels at .*GROUP BY both"):
+        import_database(config(source, tmp_path / "out", **options), None)
