@@ -237,7 +237,7 @@ def test_the_graph_names_rows_and_times_per_table() -> None:
     assert [graph.node_types[t] for t in graph.parent_type] == [e[2] for e in graph.edge_types]
     assert graph.parent.dtype == graph.children.dtype == np.int32
     of_no_expiry = {"expiry"}  # kept only where a row has an end
-        assert set(graph.arrays()) == set(vars(graph)) - {"node_types", "edge_types", "cutoff_s"} - of_no_expiry
+    assert set(graph.arrays()) == set(vars(graph)) - {"node_types", "edge_types", "cutoff_s"} - of_no_expiry
 
 
 def test_a_database_without_any_foreign_key_is_a_graph_without_edges() -> None:
