@@ -29,6 +29,8 @@ from distributed.schema.source_table import Kind, SourceTable
 DELIMITERS = (",", ";", "\t", "|")
 _BLOCK_BYTES = 1 << 24
 """A row must fit into one block."""
+_VALUE = re.compile(r"[+-]?\d+([.,]\d+)?|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
+"""A number or a day: hardly the name of a column."""
 _SAMPLE_CHARACTERS = 1 << 16
 _SAMPLE_ROWS = 100
 _MARKS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16", codecs.BOM_UTF8: "utf-8-sig"}
@@ -192,6 +194,11 @@ class CsvTable:
             self.notes.append(
                 f"{self.name}: column {number} of {path.name} has no name (pandas writes its index so) and is left out; to keep "
                 "it, name it in the file"
+            )
+        if values := [name for name in named if _VALUE.fullmatch(name.strip())]:
+            self.notes.append(
+                f"{self.name}: the first line of {path.name} is taken for its header, though {len(values)} of its "
+                f"{len(named)} names look like values, such as {values[0]!r}; if the file has no header, write one into it"
             )
         return header
 

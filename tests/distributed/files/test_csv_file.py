@@ -232,3 +232,20 @@ def test_a_compressed_file_that_is_cut_names_its_table(tmp_path: Path) -> None:
         (tmp_path / "orders.csv.gz").write_bytes(content)
         with pytest.raises(ImportRefused, match=r"table 'orders', file orders.csv.gz: .*write the file anew"):
             read(tmp_path / "orders.csv.gz")
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("1,2023-01-01 00:00:00,Brno", "2 of its 3 names look like values, such as '1'"),
+        ("id,2019,2020", "2 of its 3"),
+        ("id,at,town2", ""),
+    ],
+)
+def test_a_first_line_that_looks_like_a_row_is_said_to_be_taken_for_the_header(
+    tmp_path: Path, header: str, said: str
+) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text(f"{header}\n2,2023-01-02,Most\n")
+    _, notes = read(path)
+    assert any(said in note for note in notes) if said else not notes
