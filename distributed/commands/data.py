@@ -17,16 +17,16 @@ def run_import(options: Import) -> dict[str, Any]:
     from distributed.importing.importer import import_database, propose_schema
     from distributed.sources.credentials import without_credentials
 
-    config = ImportConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(ImportConfig)})
+    config = ImportConfig(**{f.name: getattr(options, f.name) for f in dataclasses.fields(ImportConfig)}).named()
     settings = {**dataclasses.asdict(config), "source": without_credentials(config.source)}
-    named = str(options.propose or options.out)
+    named = str(config.propose or config.out)
     run = open_run_folder(options.runs_dir, options.run_name, "import", named, settings)
     if config.propose is not None:
         proposal = propose_schema(config, progress=say)
         say(f"{config.propose}: written; read it, change it, then import with --schema-file {config.propose}")
         return run.finish({"schema_file": str(config.propose), "proposal": dataclasses.asdict(proposal)})
     report = import_database(config, progress=say)
-    return run.finish({"out": str(options.out), **report.as_json()})
+    return run.finish({"out": str(config.out), **report.as_json()})
 
 
 def run_materialize(options: Materialize) -> dict[str, Any]:

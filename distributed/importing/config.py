@@ -5,7 +5,7 @@ Dates and combinations that mean nothing are refused here, before a source is op
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -24,9 +24,9 @@ class ImportConfig:
     source: str
     """SQLAlchemy URL (sqlite:///shop.db, postgresql+psycopg://user@host/db), a DuckDB file, or a folder of CSV/Parquet files."""
     out: Path | None = None
-    """Folder to write; it must not exist, unless it is this very import. Only --propose needs none."""
+    """Folder to write; it must not exist, unless it is this very import. With --accept, the default is data/NAME; --propose needs none."""
     name: str | None = None
-    """Name of the database. Only --propose needs none."""
+    """Name of the database. With --accept, the default is the source's; --propose needs none."""
     val_timestamp: str | None = None
     """Validation cutoff (ISO 8601, UTC): statistics and pretraining see rows up to it. With --accept, the default is where 80 % of the rows in time
     are before it."""
@@ -76,6 +76,17 @@ class ImportConfig:
     gone is said. The source must hold the earlier rows, too."""
     batch_rows: tyro.conf.Suppress[int] = 50_000
 
+    def named(self) -> ImportConfig:
+        """Returns the import with the name and folder that --accept may leave open: the source's name, or None if it has none, and data/NAME."""
+        if not self.accept or (self.name is not None and self.out is not None):
+            return self
+        path = self.source.partition("?")[0]
+        found = path.rpartition("/")[2] if "://" in path else Path(path).resolve().name
+        name = self.name or Path(found).stem
+        if not is_file_name(name):
+            return self
+        return replace(self, name=name, out=self.out or Path("data") / name)
+
     @property
     def chosen_tables(self) -> tuple[str, ...] | None:
         """The tables to import, None for all: those that are named, views too."""
@@ -86,8 +97,9 @@ class ImportConfig:
         if self.propose is not None and self.accept:
             refusals.problems.append("--propose only writes a schema file, --accept imports; give one of them")
         if self.propose is None:
-            given = {"--out": self.out, "--name": self.name}
+            given: dict[str, object] = {"--name": self.named().name} if self.accept and self.name is None else {}
             if not self.accept:
+                given = {"--out": self.out, "--name": self.name}
                 given |= {"--val-timestamp": self.val_timestamp, "--test-timestamp": self.test_timestamp}
             if missing := [option for option, value in given.items() if value is None]:
                 may_be_inferred = [option for option in missing if "timestamp" in option]

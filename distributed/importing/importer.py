@@ -104,6 +104,7 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
         FileExistsError: `config.out` exists and is not this import.
     """
     start_s = time.perf_counter()
+    config = config.named()
     say = progress or (lambda line: None)
     refusals, tasks = Refusals(), {}
     declared: dict[str, DeclaredTable] | None = None

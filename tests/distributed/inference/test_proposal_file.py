@@ -91,5 +91,26 @@ def test_what_is_given_is_not_proposed_and_timestamps_without_times_are_asked_fo
         accepted(folder, tmp_path / "out")
     with pytest.raises(ImportRefused, match="--val-timestamp and --test-timestamp: not given"):
         ImportConfig(source=str(folder), out=tmp_path / "out", name="x")
-    with pytest.raises(ImportRefused, match="--out and --name: not given"):
-        ImportConfig(source=str(folder), accept=True)
+    with pytest.raises(ImportRefused, match="--out and --name and --val-timestamp and"):
+        ImportConfig(source=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("files/my clinic", "my clinic"),
+        ("sqlite:///some/shop.db", "shop"),
+        ("postgresql+psycopg://me:secret@host:5432/crm?sslmode=require", "crm"),
+        ("store.duckdb", "store"),
+    ],
+)
+def test_accept_alone_names_the_database_as_its_source_is_and_writes_below_data(source: str, name: str) -> None:
+    found = ImportConfig(source=source, accept=True).named()
+    assert (found.name, found.out) == (name, Path("data") / name)
+    assert ImportConfig(source=source, accept=True, name="x").named().out == Path("data/x")
+    assert ImportConfig(source=source, accept=True, out=Path("y")).named().out == Path("y")
+
+
+def test_a_source_without_a_name_is_asked_for_one() -> None:
+    with pytest.raises(ImportRefused, match="--name: not given"):
+        ImportConfig(source="postgresql://host/", accept=True)
