@@ -121,16 +121,18 @@ def _of_table(
     """Compares the parents of a table's rows with the rows that refer to them, which are dated without the table."""
     times = dict(own_times)
     date_by_parents(num_rows, {e: p for e, p in parents.items() if e[0] != table}, times)
-    # A card that neither has a time nor a dated parent is there by its first order, and so is its customer.
-    date_by_reference(num_rows, {e: p for e, p in parents.items() if table not in (e[0], e[2])}, times)
+    # A card that neither has a time nor a dated parent is there by its first order, and so is its customer. That is no sooner than it came to be,
+    # so it tells when a row was there by, and never that a parent came later.
+    there_by = dict(times)
+    date_by_reference(num_rows, {e: p for e, p in parents.items() if table not in (e[0], e[2])}, there_by)
     keys = [e for e in parents if e[0] == table and e[2] in times and e[1] not in settings.known_with_row]
     if not keys:
         return []
     first = np.full(num_rows[table], NO_TIME, dtype=np.int64)
     for edge_type, parent in parents.items():
-        if edge_type[2] == table and edge_type[0] in times:
+        if edge_type[2] == table and edge_type[0] in there_by:
             known = parent >= 0
-            np.minimum.at(first, parent[known], _end_of_day(times[edge_type[0]])[known])
+            np.minimum.at(first, parent[known], _end_of_day(there_by[edge_type[0]])[known])
     late = []
     for edge_type in keys:
         parent = parents[edge_type]

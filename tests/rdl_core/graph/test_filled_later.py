@@ -142,3 +142,17 @@ def test_the_last_order_tells_no_sample_that_it_is_the_last(tmp_path: Path, told
     # The detector has power: with the links shown, they do differ.
     kept = TableSettings(known_with_row=("last_order",))
     assert samples("c", [27, 28, 29], customers=kept) != samples("d", [15, 28, 17], customers=kept)
+
+
+def test_a_first_reference_never_tells_that_a_parent_came_later() -> None:
+    num_rows = {"category": 3, "team": 3, "match": 3, "line": 3}
+    parents = {
+        ("team", "category", "category"): np.array([0, 1, 2], np.int32),
+        ("match", "team", "team"): np.array([0, 1, 2], np.int32),
+        ("line", "category", "category"): np.array(
+            [0, 1, 2], np.int32
+        ),  # long after the teams of these categories played
+    }
+    day = 86_400 + 1
+    own = {"match": np.array([1, 2, 3]) * day, "line": np.array([100, 101, 102]) * day}
+    assert found(num_rows, parents, own) == []
