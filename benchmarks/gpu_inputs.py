@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
+from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import PretrainingConfig, TemporalSamplingConfig
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.here import local_sampler
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import TaskBatch, collate_trees
 
 
 def subgraphs_of(store: Store, config: PretrainingConfig, samples: Iterable[int]) -> list[Subgraph]:
@@ -35,7 +35,7 @@ def batch_of(
     return collate(subgraphs, cursors, store.graph, store.features, config.corruption, seed=0, loss=config.loss)
 
 
-def task_batch(store: Store, num_seeds: int, num_neighbors: tuple[int, ...], number: int = 0) -> TaskBatch:
+def task_batch(store: Store, num_seeds: int, num_neighbors: tuple[int, ...], number: int = 0) -> TreeBatch:
     """Returns trees of random rows of the table with the most children, asked about at random times before the cutoff.
 
     Args:

@@ -13,12 +13,12 @@ from torch_frame import TensorFrame
 
 from benchmarks.training_step.plain_model import PlainModel
 from rdl_core.batches.pretraining_batch import PretrainingBatch
+from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.config import BackboneConfig, PretrainingConfig
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.tasks.batch import TaskBatch
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class PeerFinetuning(torch.nn.Module):
         super().__init__()
         self.model, self.head = PlainModel(store, config), torch.nn.Linear(config.channels, 1)
 
-    def forward(self, batch: TaskBatch) -> Tensor:
+    def forward(self, batch: TreeBatch) -> Tensor:
         """Returns predictions: [seeds]."""
         frames = {t: frame[batch.index[t]] for t, frame in batch.frames.items()}
         h = self.model(frames, indices_of(batch.edges), batch.age_days)

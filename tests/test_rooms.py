@@ -16,12 +16,13 @@ PACKAGES = ("rdl_core", "distributed", "tune")
 CORE_FLOORS = (
     ("config",),
     ("",),
-    ("database", "kernels"),
+    ("database", "kernels", "heads"),
     ("graph",),
+    ("statistics",),
     ("sampling",),
     ("batches",),
     ("model",),
-    ("contrast",),
+    ("contrast", "future"),
     ("pretraining",),
     ("tasks",),
 )

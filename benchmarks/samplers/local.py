@@ -19,7 +19,7 @@ from rdl_core.database import load_task
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import read_split
+from rdl_core.tasks.labels import read_split
 
 PEER_SUBGRAPHS, BATCH_SEEDS = 5, 512
 """Subgraphs of the peer in a round (tens of milliseconds each); seeds of a temporal batch."""

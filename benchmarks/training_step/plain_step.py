@@ -14,12 +14,12 @@ from torch import Tensor
 from torch_frame import TensorFrame, stype
 from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 
+from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.config import PretrainingConfig
 from rdl_core.contrast import ThreeLevelLoss
 from rdl_core.graph.reg import reverse
 from rdl_core.graph.store import Store
 from rdl_core.sampling.subgraph import Subgraph
-from rdl_core.tasks.batch import TaskBatch
 
 
 class PlainPretraining(torch.nn.Module):
@@ -92,7 +92,7 @@ class PlainFinetuning(torch.nn.Module):
         super().__init__()
         self.model, self.head = model, head
 
-    def forward(self, batch: TaskBatch) -> Tensor:
+    def forward(self, batch: TreeBatch) -> Tensor:
         """Predictions: [seeds]."""
         frames = {t: frame[batch.index[t]] for t, frame in batch.frames.items()}
         edges = {e: some.edge_index for e, some in batch.edges[-1].items()}

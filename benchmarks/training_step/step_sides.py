@@ -12,6 +12,7 @@ from plain_model import PlainModel
 from plain_step import PlainFinetuning, PlainPretraining
 
 from rdl_core.batches.pretraining_batch import collate
+from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig, ResNetRows, RowsKind, paper
 from rdl_core.database import load_task, open_dataset
@@ -23,7 +24,7 @@ from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import TaskBatch, collate_trees, read_split
+from rdl_core.tasks.labels import read_split
 from rdl_core.tasks.model import TaskModel
 
 CURSOR = (0, 0)
@@ -131,7 +132,7 @@ class Clock:
         self.seconds[part], self._last = now - self._last, now
 
 
-def task_batch(store: Store, data: Path, task_name: str, number: int) -> TaskBatch:
+def task_batch(store: Store, data: Path, task_name: str, number: int) -> TreeBatch:
     """Batch `number` of 512 training seeds with 128 and 64 neighbours."""
     settings, task = paper().finetuning, load_task(open_dataset(data), task_name)
     split = read_split(task, "train", "rolling", store.test_timestamp_s)
@@ -149,7 +150,7 @@ def finetuning_sides(store: Store, rows: RowsKind) -> dict[str, torch.nn.Module]
     return {"ours": ours.train(), "plain": plain.train()}
 
 
-def finetuning_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: TaskBatch) -> None:
+def finetuning_step(model: torch.nn.Module, optimizer: torch.optim.Optimizer, batch: TreeBatch) -> None:
     optimizer.zero_grad(set_to_none=True)
     target = torch.linspace(-1, 1, batch.num_seeds)
     (model(batch) - target).abs().mean().backward()

@@ -6,6 +6,7 @@ Loads no torch, so that a command line can be described and refused at once.
 from rdl_core.config.corruption import CorruptionConfig
 from rdl_core.config.decoding import changed, checked, decode
 from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime, check_arm
+from rdl_core.config.future import FutureConfig
 from rdl_core.config.loss import LossConfig
 from rdl_core.config.model import (
     AggregationConfig,
@@ -23,6 +24,7 @@ from rdl_core.config.model import (
 from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust
 from rdl_core.config.pretraining import Precision, PretrainingConfig
 from rdl_core.config.sampling import HGSamplingConfig, TemporalSamplingConfig
+from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
 from rdl_core.config.store import StoreConfig
 
 __all__ = [
@@ -31,9 +33,11 @@ __all__ = [
     "AggregationKind",
     "Arm",
     "BackboneConfig",
+    "ColumnsConfig",
     "CorruptionConfig",
     "FTTransformerRows",
     "FinetuningConfig",
+    "FutureConfig",
     "HGSamplingConfig",
     "LinearRows",
     "LossConfig",
@@ -46,6 +50,7 @@ __all__ = [
     "ResNetRows",
     "RowsConfig",
     "RowsKind",
+    "StatisticsConfig",
     "StoreConfig",
     "SumAggregation",
     "TemporalSamplingConfig",

@@ -23,14 +23,15 @@ from sklearn.metrics import mean_absolute_error
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
 from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, permuted, stream
-from rdl_core.tasks.batch import TaskBatch, metric_name
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
+from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
 
 
@@ -253,7 +254,7 @@ class Finetuning:
         order = stream(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch)
         return permuted(np.arange(batch * size, (batch + 1) * size), num_rows, order), epoch
 
-    def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TaskBatch | Tensor:
+    def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TreeBatch | Tensor:
         self.on_batch()
         if self.arm == "frozen":
             return self.inputs.vectors(self.model, split, rows)

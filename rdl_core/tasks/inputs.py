@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from relbench.base import EntityTask
 from torch import Tensor
 
+from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import FinetuningConfig, Regime
 from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import Split, TaskBatch, collate_trees, read_split
+from rdl_core.tasks.labels import Split, read_split
 from rdl_core.tasks.model import TaskModel
 
 SPLITS = ("train", "val", "test")
@@ -47,7 +48,7 @@ class TaskInputs:
             self._splits[name] = read_split(self.task, name, self.regime, self.store.test_timestamp_s)
         return self._splits[name]
 
-    def trees(self, split: str, rows: NDArray[np.int64], epoch: int | None = None) -> TaskBatch:
+    def trees(self, split: str, rows: NDArray[np.int64], epoch: int | None = None) -> TreeBatch:
         """Trees of rows of a split in an epoch; None: those of evaluation."""
         seeds = self.split(split)
         epoch = EVALUATION_EPOCH + SPLITS.index(split) if epoch is None else epoch

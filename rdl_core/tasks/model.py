@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding
 
+from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.model.backbone import RelationalEncoder
-from rdl_core.tasks.batch import TaskBatch
 
 
 class TaskModel(torch.nn.Module):
@@ -28,7 +28,7 @@ class TaskModel(torch.nn.Module):
             torch.nn.Linear(head_channels, 1),
         )
 
-    def embed(self, batch: TaskBatch) -> Tensor:
+    def embed(self, batch: TreeBatch) -> Tensor:
         """Returns vectors of the seeds: [seeds, channels]."""
         nodes = {t: embedding(batch.index[t], x) for t, x in self.encoder.encode_rows(batch.frames).items()}
         for table, encoded in self.encoder.encode_ages(batch.distinct_age_days).items():
@@ -36,7 +36,7 @@ class TaskModel(torch.nn.Module):
         h = self.encoder.propagate(nodes, batch.edges, batch.num_nodes_per_hop)
         return h[batch.entity_table][: batch.num_seeds]
 
-    def forward(self, batch: TaskBatch | Tensor) -> Tensor:
+    def forward(self, batch: TreeBatch | Tensor) -> Tensor:
         """Predictions in the head's unit (logit, or standardised target): [seeds]. Takes trees or vectors from `embed`."""
         h = batch if isinstance(batch, Tensor) else self.embed(batch)
         return self.head(h).squeeze(1)

@@ -15,6 +15,7 @@ from torch_frame import TensorFrame
 from rdl_core.batches.hetero_data import to_hetero_data
 from rdl_core.batches.pretraining_batch import collate
 from rdl_core.batches.row_source import ShardedRows
+from rdl_core.batches.tree_batch import collate_trees
 from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
 from rdl_core.config.presets import paper
 from rdl_core.database.dataset import open_dataset
@@ -26,7 +27,6 @@ from rdl_core.pretraining import pretrain_here
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.share import GraphShare, Ownership, ownership
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import collate_trees
 from tests.bits import frame_bytes
 from tests.nasty_database import write_database
 

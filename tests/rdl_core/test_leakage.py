@@ -24,6 +24,7 @@ from torch_frame import TensorFrame, stype
 
 from rdl_core.batches.edges import Edges
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
+from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
@@ -31,7 +32,7 @@ from rdl_core.graph.reg import RelationalEntityGraph
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
-from rdl_core.tasks.batch import TaskBatch, collate_trees, read_split
+from rdl_core.tasks.labels import read_split
 from tests.bits import frame_bytes
 from tests.nasty_database import TEST, TRAIN_SEEDS, VAL, write_database, write_nasty_database
 
@@ -125,13 +126,13 @@ def task_trees(graph: RelationalEntityGraph, table: str, entities: list[int], be
     return [TemporalSampling(graph, c, seed=0).sample(table, rows, bounds, epoch=0) for c in configs]
 
 
-def task_batches(store: Store, table: str, entities: list[int], before_s: int) -> list[TaskBatch]:
+def task_batches(store: Store, table: str, entities: list[int], before_s: int) -> list[TreeBatch]:
     times = np.full(len(entities), before_s)
     trees = task_trees(store.graph, table, entities, before_s)
     return [collate_trees(t, times, store.graph, store.features) for t in trees]
 
 
-def largest_number(batch: PretrainingBatch | TaskBatch) -> float:
+def largest_number(batch: PretrainingBatch | TreeBatch) -> float:
     numbers = [f.feat_dict[stype.numerical] for f in batch.frames.values() if stype.numerical in f.feat_dict]
     return max(float(x.max()) for x in numbers if x.numel())
 
@@ -233,7 +234,7 @@ def write_mutated(folder: Path, graph: RelationalEntityGraph, before_s: int, kep
     return folder
 
 
-def batch_bytes(batch: PretrainingBatch | TaskBatch) -> dict[str, object]:
+def batch_bytes(batch: PretrainingBatch | TreeBatch) -> dict[str, object]:
     """Every field bit for bit."""
     return {name: value_bytes(value) for name, value in vars(batch).items()}
 

@@ -11,6 +11,7 @@ from torch_geometric.nn import HeteroConv, MaxAggregation, SAGEConv
 
 from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.pretraining_batch import collate
+from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import (
     AggregationConfig,
     BackboneConfig,
@@ -31,7 +32,6 @@ from rdl_core.model.dropout import KeyedDropout
 from rdl_core.model.message_passing import RelationalLayer
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import TaskBatch, collate_trees
 from rdl_core.tasks.model import TaskModel
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,10 +102,10 @@ def test_a_layer_without_any_edge_is_finite_in_value_and_gradient(aggregation: A
 
 
 @pytest.fixture(scope="module")
-def trees(nasty_store: Store) -> dict[int, TaskBatch]:
+def trees(nasty_store: Store) -> dict[int, TreeBatch]:
     """Batches of trees by number of hops: four teams at two times."""
     entities, before_s = np.tile([0, 3, 6, 11], 2), np.repeat([1_583_020_800, 1_606_780_800], 4)
-    batches: dict[int, TaskBatch] = {}
+    batches: dict[int, TreeBatch] = {}
     for hops in (1, 2, 3, 4):
         sampling = TemporalSampling(
             nasty_store.graph, TemporalSamplingConfig(num_neighbors=(4, 3, 2, 2)[:hops]), seed=0
@@ -127,7 +127,7 @@ def relational_encoder(
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
 def test_trimming_by_hops_leaves_the_seed_vectors_as_they_are(
-    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, layers: int, aggregation: AggregationConfig
+    nasty_store: Store, trees: dict[int, TreeBatch], hops: int, layers: int, aggregation: AggregationConfig
 ) -> None:
     encoder, batch = relational_encoder(nasty_store, layers=layers, aggregation=aggregation), trees[hops]
     x = {t: v[batch.index[t]] for t, v in encoder.encode_rows(batch.frames).items()}
@@ -137,7 +137,7 @@ def test_trimming_by_hops_leaves_the_seed_vectors_as_they_are(
     torch.testing.assert_close(trimmed["teams"], whole["teams"][:8], rtol=0, atol=1e-12)
 
 
-def test_every_hop_that_a_layer_reaches_matters(nasty_store: Store, trees: dict[int, TaskBatch]) -> None:
+def test_every_hop_that_a_layer_reaches_matters(nasty_store: Store, trees: dict[int, TreeBatch]) -> None:
     shallow, deep = trees[1], trees[2]
     encoder = relational_encoder(nasty_store, layers=2)
     x = {t: v[deep.index[t]] for t, v in encoder.encode_rows(deep.frames).items()}
@@ -249,7 +249,7 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
 @pytest.mark.parametrize("hops", [1, 2, 3])
 @pytest.mark.parametrize("aggregation", AGGREGATIONS, ids=lambda a: a.kind)
 def test_distinct_rows_and_ages_give_what_nodes_of_their_own_give(
-    nasty_store: Store, trees: dict[int, TaskBatch], hops: int, aggregation: AggregationConfig
+    nasty_store: Store, trees: dict[int, TreeBatch], hops: int, aggregation: AggregationConfig
 ) -> None:
     """Fine-tuning's way, in value and gradient, against every node with a vector of its own and no trimming."""
     encoder, batch = relational_encoder(nasty_store, layers=2, aggregation=aggregation), trees[hops]

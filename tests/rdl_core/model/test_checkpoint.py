@@ -16,6 +16,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 import rdl_core.model.checkpoint
+from rdl_core.batches.tree_batch import collate_trees
 from rdl_core.config import ResNetRows, StoreConfig, TemporalSamplingConfig, robust
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.schema import Schema
@@ -24,7 +25,6 @@ from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import collate_trees
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from relbench.base import EntityTask
 from relbench.load import RelBenchDataset
 from sklearn.metrics import mean_absolute_error, roc_auc_score
 
+from rdl_core.batches.tree_batch import collate_trees
 from rdl_core.config import (
     Arm,
     BackboneConfig,
@@ -30,9 +31,9 @@ from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.batch import collate_trees, read_split
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
+from rdl_core.tasks.labels import read_split
 from tests.nasty_database import write_nasty_database
 from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 

@@ -1,7 +1,6 @@
-"""Labels of an entity task, and batches of their temporal neighbourhoods.
+"""Trees of (entity, time) questions as the tensors that a model reads: cells of distinct rows, ages at the question, edges by hop.
 
-Promises: seed times are rounded down and row times up (timestamps.py), so "strictly before" holds in whole seconds; the two regimes differ only in
-the bound: `rolling` sees what exists before the seed's own time, `snapshot` the same of a database cut at the test timestamp.
+Promise: a cell that is known from the question's time on, or later, is null.
 """
 
 from __future__ import annotations
@@ -13,66 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from relbench.base import EntityTask, TaskType
 from torch import Tensor
 from torch_frame import TensorFrame
 
 from rdl_core.batches.edges import Edges, edges_within_hops
 from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
 from rdl_core.batches.transfer import frames_on_device, on_device
-from rdl_core.config import Regime
 from rdl_core.graph.feature_rows import cells_of, distinct_rows
 from rdl_core.graph.features import TableFeatures
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
 from rdl_core.sampling.temporal_sampling import TemporalSubgraph
-from rdl_core.timestamps import series_to_unix_seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Split:
-    """Seeds and labels of one split.
-
-    Args:
-        entities: int64 [seeds], rows of the entity table.
-        time_s: int64 [seeds], UNIX seconds.
-        before_s: int64 [seeds], what a tree may hold exists strictly before.
-        target: float64 [seeds].
-    """
-
-    entities: NDArray[np.int64]
-    time_s: NDArray[np.int64]
-    before_s: NDArray[np.int64]
-    target: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.entities)
-
-
-def read_split(task: EntityTask, split: str, regime: Regime, test_timestamp_s: int) -> Split:
-    """Seeds and labels of "train", "val" or "test".
-
-    Args:
-        regime: "rolling" or "snapshot".
-        test_timestamp_s: UNIX seconds; rows up to it (inclusive) are the snapshot.
-    """
-    frame = task.get_table(split, mask_input_cols=False).df
-    time_s = series_to_unix_seconds(frame[task.time_col])
-    before_s = time_s if regime == "rolling" else np.minimum(time_s, test_timestamp_s + 1)
-    return Split(
-        entities=frame[task.entity_col].to_numpy().astype(np.int64),
-        time_s=time_s,
-        before_s=before_s,
-        target=frame[task.target_col].to_numpy().astype(np.float64),
-    )
-
-
-def metric_name(task: EntityTask) -> str:
-    """The metric that selects and is reported: "roc_auc" (higher is better) or "mae" (lower is better)."""
-    return "roc_auc" if task.task_type == TaskType.BINARY_CLASSIFICATION else "mae"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskBatch:
+class TreeBatch:
     """Trees with the cells of their distinct rows.
 
     Args:
@@ -99,7 +52,7 @@ class TaskBatch:
         """Per table with a time column float [nodes]."""
         return {t: ages[self.age_index[t]] for t, ages in self.distinct_age_days.items()}
 
-    def to(self, device: torch.device) -> TaskBatch:
+    def to(self, device: torch.device) -> TreeBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
@@ -114,7 +67,7 @@ def collate_trees(
     features: Mapping[str, TableFeatures],
     *,
     before_s: NDArray[np.int64] | None = None,
-) -> TaskBatch:
+) -> TreeBatch:
     """The batch of these trees.
 
     Args:
@@ -134,7 +87,7 @@ def collate_trees(
     for table in trees.rows:
         if features[table].has_late_cells:
             cells[table], index[table] = _late_rows(trees, table, features[table], before_s)
-    return TaskBatch(
+    return TreeBatch(
         frames={t: features[t].gather(rows) for t, rows in cells.items()},
         index={t: torch.from_numpy(i) for t, i in index.items()},
         distinct_age_days={t: torch.from_numpy(values) for t, (values, _) in distinct.items()},

@@ -12,11 +12,12 @@ from relbench.load import RelBenchDataset
 from torch import Tensor
 from torch_frame import stype
 
+from rdl_core.batches.tree_batch import collate_trees
 from rdl_core.config import TemporalSamplingConfig
 from rdl_core.database import load_task
 from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_sampling import TemporalSampling, TemporalSubgraph
-from rdl_core.tasks.batch import Split, collate_trees, metric_name, read_split
+from rdl_core.tasks.labels import Split, metric_name, read_split
 
 SPLITS = ("train", "val", "test")
 TASKS = ("team-wins", "team-points")
