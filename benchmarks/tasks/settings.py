@@ -1,0 +1,80 @@
+"""Complete configurations of a measurement, by name: settings.yaml has them.
+
+    NAME:
+      preset: robust                   what is not named below
+      pretraining: {...}               only what changes, nested as PretrainingConfig is
+      finetuning: {...}                likewise, of FinetuningConfig
+      network_train_rows: 20000        the networks learn from so many of the train labels at most; heads on columns take all
+      excluded_targets: {DATABASE/TASK: [table.column, ...]}   of which the future level asks nothing when it pretrains for that task
+
+Promises: a name stands for one configuration, which every result holds in full; a result whose configuration is another than its setting's is refused
+(result_file.py), so a changed setting needs a new name. Whatever a random seed decides follows from the run's seed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import PositiveInt
+
+from distributed.runs.preset_file import read_yaml
+from rdl_core.config import PRESETS, FinetuningConfig, PretrainingConfig, changed, checked
+
+SETTINGS = Path(__file__).with_name("settings.yaml")
+
+
+@checked
+class Setting:
+    """All that decides a run besides database, task, regime, arm, head, share of the labels and seed.
+
+    Args:
+        name: The name, which results carry.
+        preset: The built-in preset that it starts from.
+        pretraining, finetuning: Settings of the networks.
+        network_train_rows: Most train labels of a network. None: all.
+        excluded_targets: By "database/task", tables or columns of which the future level asks nothing when it pretrains for that task.
+    """
+
+    name: str
+    preset: str
+    pretraining: PretrainingConfig
+    finetuning: FinetuningConfig
+    network_train_rows: PositiveInt | None = None
+    excluded_targets: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+
+    def of_seed(self, seed: int) -> Setting:
+        """Returns the setting with this random seed everywhere."""
+        return dataclasses.replace(
+            self,
+            pretraining=dataclasses.replace(self.pretraining, seed=seed),
+            finetuning=dataclasses.replace(self.finetuning, seed=seed),
+        )
+
+
+def read_setting(name: str, path: Path = SETTINGS) -> Setting:
+    """Returns the setting of this name.
+
+    Raises:
+        ValueError: There is none, or it says what no configuration has; the error names the field.
+    """
+    settings = read_yaml(path) or {}
+    if name not in settings:
+        raise ValueError(f"--setting is {name!r}; {path.name} has {', '.join(settings)}")
+    return make_setting(name, settings[name])
+
+
+def make_setting(name: str, changes: Mapping[str, Any]) -> Setting:
+    """Returns the setting that a mapping describes, as settings.yaml holds it.
+
+    Raises:
+        ValueError: Naming the field.
+    """
+    preset = changes.get("preset", "robust")
+    if preset not in PRESETS:
+        raise ValueError(f"{name}.preset is {preset!r}; it should be {' or '.join(PRESETS)}")
+    base = PRESETS[preset]()
+    setting = Setting(name=name, preset=preset, pretraining=base.pretraining, finetuning=base.finetuning)
+    return changed(setting, {**changes, "preset": preset}, name)
