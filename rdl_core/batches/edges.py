@@ -34,6 +34,8 @@ class Edges:
         each: int64 [edges + 1], 0, 1, ...
         age_days: float32 [edges], age of the source row relative to the question (fine-tuning: the seed's time; pretraining: the newest row
             of the sample); None where the source table has no time.
+        is_newest_first: Whether each target's edges are known to be in the order of their sources' times, the most recent first.
+        is_single: Whether no target has more than one edge.
     """
 
     source: Tensor
@@ -45,6 +47,8 @@ class Edges:
     source_ptr: Tensor
     each: Tensor
     age_days: Tensor | None = None
+    is_newest_first: bool = False
+    is_single: bool = False
 
     @property
     def num_targets(self) -> int:
@@ -56,9 +60,15 @@ class Edges:
         """PyG's form: int64 [2, edges] of (source, target)."""
         return torch.stack([self.source, self.target])
 
-    def sum_sources(self, x: Tensor) -> Tensor:
-        """Sums of the sources' rows per target: [targets, channels] from [sources, channels]."""
-        return sum_rows(x, self.source, self.row_ptr, self.target_by_source, self.source_ptr)
+    @property
+    def rank(self) -> Tensor:
+        """Each edge's place among those of its target: int64 [edges], 0 for the first."""
+        return self.each[:-1] - self.row_ptr[self.target]
+
+    def sum_sources(self, x: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Sums of the sources' rows per target: [targets, channels] from [sources, channels]; weights [edges] are constants."""
+        both = (None, None) if weights is None else (weights, weights[self.edge_by_source])
+        return sum_rows(x, self.source, self.row_ptr, self.target_by_source, self.source_ptr, both)
 
     def sum_edges(self, messages: Tensor) -> Tensor:
         """Sums of the edges' rows per target: [targets, channels] from [edges, channels]."""
@@ -72,6 +82,15 @@ class Edges:
         """The row of each edge's target: [edges, channels] from [targets, channels]."""
         return sum_rows(x, self.target, self.each, self.each[:-1], self.row_ptr)
 
+    def largest(self, messages: Tensor) -> Tensor:
+        """The largest of the edges' rows per target and channel, 0 where there is none: [targets, channels] from [edges, channels].
+
+        Its gradient is shared evenly among equal ones: neither way depends on the order of additions, on whatever device.
+        """
+        index = self.target.unsqueeze(1).expand_as(messages)
+        zeros = messages.new_zeros(self.num_targets, messages.shape[1])
+        return zeros.scatter_reduce(0, index, messages, "amax", include_self=False)
+
     def softmax(self, scores: Tensor) -> Tensor:
         """Softmax over the edges of each target: [edges, heads] from [edges, heads]."""
         return softmax_rows(scores, self.target, self.row_ptr, self.each)
@@ -83,13 +102,16 @@ def make_edges(
     num_sources: int,
     num_targets: int,
     age_days: NDArray[np.float32] | None = None,
+    dates: tuple[NDArray[np.int64], NDArray[np.integer]] | None = None,
 ) -> Edges:
     """Returns the edges of these ends.
 
     Args:
-        source, target: [edges], in any order; the order within a target is kept.
+        source, target: [edges], in any order; the order within a target is kept, unless there are `dates`.
         num_sources, num_targets: Nodes of the two tables.
         age_days: float32 [sources], or None.
+        dates: The sources' times [sources] and what orders those of one time [sources], their rows: each target's edges are put in this order, the
+            most recent first.
 
     Raises:
         IndexError: An end is not one of the nodes.
@@ -99,9 +121,12 @@ def make_edges(
             raise IndexError(f"{name} nodes must be 0 to {size - 1}, got {ends.min()} to {ends.max()}")
     order, row_ptr = counting_sort(target, num_targets)
     source, target = source[order].astype(np.int64), target[order].astype(np.int64)
+    if dates is not None:
+        sort_newest_first(source, row_ptr, *dates)
     by_source, source_ptr = counting_sort(source, num_sources)
     ages = None if age_days is None else torch.from_numpy(age_days[source])
-    degree = np.maximum(np.diff(row_ptr), 1).astype(np.float32)[:, None]
+    num_edges = np.diff(row_ptr)
+    degree = np.maximum(num_edges, 1).astype(np.float32)[:, None]
     as_tensor = torch.from_numpy
     return Edges(
         source=as_tensor(source),
@@ -113,6 +138,8 @@ def make_edges(
         source_ptr=as_tensor(source_ptr),
         each=torch.arange(len(source) + 1),
         age_days=ages,
+        is_newest_first=dates is not None,
+        is_single=bool(num_edges.max(initial=0) <= 1),
     )
 
 
@@ -121,6 +148,7 @@ def edges_within_hops(
     num_nodes_per_hop: Mapping[str, Sequence[int]],
     num_edges_per_hop: Mapping[EdgeType, Sequence[int]],
     ages: Mapping[str, NDArray[np.float32]],
+    dates: Mapping[str, tuple[NDArray[np.int64], NDArray[np.integer]]] | None = None,
 ) -> tuple[dict[EdgeType, Edges], ...]:
     """Returns what each layer needs of trees: item k has the edges whose targets lie within the first k hops (item 0: the seeds only).
 
@@ -131,6 +159,7 @@ def edges_within_hops(
         num_nodes_per_hop: Per table [hops + 1] counts.
         num_edges_per_hop: Per directed edge type [hops] counts.
         ages: Per table with a time column float32 [nodes], in days.
+        dates: Per table the times and rows of its nodes, [nodes] each, for edges in the order of time (see `make_edges`).
     """
     nodes = {t: np.cumsum([*n, 0]).tolist() for t, n in num_nodes_per_hop.items()}
     items = []
@@ -140,9 +169,29 @@ def edges_within_hops(
             source, _, target = edge_type
             near = index[:, : sum(num_edges_per_hop[edge_type][: hops + 1])]
             sizes = nodes[source][hops + 1], nodes[target][hops]
-            item[edge_type] = make_edges(near[0], near[1], *sizes, ages.get(source))
+            dated = None if dates is None else dates[source]
+            item[edge_type] = make_edges(near[0], near[1], *sizes, ages.get(source), dated)
         items.append(item)
     return tuple(items)
+
+
+@njit(cache=True, nogil=True)
+def sort_newest_first(source, row_ptr, time, row):  # type: ignore[no-untyped-def]
+    """Puts the sources within each segment of `row_ptr` in the order of (time, row), the largest first."""
+    for segment in range(len(row_ptr) - 1):
+        begin, end = row_ptr[segment], row_ptr[segment + 1]
+        # The sampler's lists are mostly in ascending order: sorted so by insertion, which costs one pass then, and turned round.
+        for i in range(begin + 1, end):
+            moved, place = source[i], i
+            while place > begin:
+                before = source[place - 1]
+                if time[before] < time[moved] or (time[before] == time[moved] and row[before] <= row[moved]):
+                    break
+                source[place] = before
+                place -= 1
+            source[place] = moved
+        for i in range((end - begin) // 2):
+            source[begin + i], source[end - 1 - i] = source[end - 1 - i], source[begin + i]
 
 
 @njit(cache=True, nogil=True)

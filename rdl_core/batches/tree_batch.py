@@ -36,6 +36,10 @@ class TreeBatch:
         edges: What each layer needs, see `edges_within_hops`; the last item has all edges.
         num_nodes_per_hop: Per table [hops + 1] counts.
         entity_table: Table of the seeds, its first `num_seeds` nodes.
+        statistics: Per table that keys lead to, statistics of its nodes' children before the seeds' bounds, float32 [nodes, width], NaN where
+            undefined; None: the backbone reads none.
+        columns: Columns of the seeds, float32 [seeds, width], NaN where undefined; None: the backbone reads none.
+        dropout_keys: int64 [seeds], which decide the masks of dropout in what the seeds alone pass through; None: the global generator does.
     """
 
     frames: dict[str, TensorFrame]
@@ -46,6 +50,9 @@ class TreeBatch:
     num_nodes_per_hop: dict[str, list[int]]
     entity_table: str
     num_seeds: int
+    statistics: dict[str, Tensor] | None = None
+    columns: Tensor | None = None
+    dropout_keys: Tensor | None = None
 
     @property
     def age_days(self) -> dict[str, Tensor]:
@@ -56,7 +63,8 @@ class TreeBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        parts: dict[str, Any] = {n: getattr(self, n) for n in ("index", "distinct_age_days", "age_index", "edges")}
+        names = ("index", "distinct_age_days", "age_index", "edges", "statistics", "columns", "dropout_keys")
+        parts: dict[str, Any] = {n: getattr(self, n) for n in names}
         return replace(self, frames=frames_on_device(self.frames, device), **on_device(parts, device))
 
 

@@ -19,6 +19,7 @@ from rdl_core.config.model import (
     RowsConfig,
     RowsKind,
     SumAggregation,
+    TemporalKernelsAggregation,
     TimeAttentionAggregation,
 )
 from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust
@@ -53,6 +54,7 @@ __all__ = [
     "StatisticsConfig",
     "StoreConfig",
     "SumAggregation",
+    "TemporalKernelsAggregation",
     "TemporalSamplingConfig",
     "TimeAttentionAggregation",
     "changed",

@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, PositiveInt
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from rdl_core.config.decoding import checked
+from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rdl_core.model.aggregation import Aggregation
 
 RowsKind = Literal["linear", "resnet", "ft_transformer"]
-AggregationKind = Literal["sum", "mean", "time_attention"]
+AggregationKind = Literal["sum", "mean", "time_attention", "temporal_kernels"]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 FT_TRANSFORMER_HEADS = 8
 """Attention heads that PyTorch Frame's FTTransformer has."""
@@ -75,7 +76,7 @@ class SumAggregation:
     """The sum of the vectors of a row's neighbours along one key (paper)."""
 
     kind: Literal["sum"] = "sum"
-    """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
+    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
 
     def build(self, channels: int) -> Aggregation:
         """Returns the module of one edge type."""
@@ -89,7 +90,7 @@ class MeanAggregation:
     """The mean of the vectors of a row's neighbours along one key."""
 
     kind: Literal["mean"] = "mean"
-    """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
+    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
 
     def build(self, channels: int) -> Aggregation:
         """Returns the module of one edge type."""
@@ -103,7 +104,7 @@ class TimeAttentionAggregation:
     """Attention over the neighbours along one key, which knows how old each is."""
 
     kind: Literal["time_attention"] = "time_attention"
-    """How neighbours are aggregated: 'sum', 'mean' or 'time_attention'."""
+    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
     heads: PositiveInt = 4
     """Attention heads; they divide the channels."""
 
@@ -114,7 +115,23 @@ class TimeAttentionAggregation:
         return TimeAttention(channels, self.heads)
 
 
-AggregationConfig = SumAggregation | MeanAggregation | TimeAttentionAggregation
+@checked
+class TemporalKernelsAggregation:
+    """Several views of the neighbours along one key, the most recent first: the latest, means that decay with the rank, the mean and the maximum."""
+
+    kind: Literal["temporal_kernels"] = "temporal_kernels"
+    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
+    half_lives: tuple[PositiveFloat, ...] = (1.0, 4.0)
+    """Ranks after which a neighbour's weight has halved, one decaying mean each."""
+
+    def build(self, channels: int) -> Aggregation:
+        """Returns the module of one edge type."""
+        from rdl_core.model.aggregation import TemporalKernels  # noqa: PLC0415
+
+        return TemporalKernels(channels, self.half_lives)
+
+
+AggregationConfig = SumAggregation | MeanAggregation | TimeAttentionAggregation | TemporalKernelsAggregation
 
 
 def _by_name(*kinds: Any) -> Callable[[Any], Any]:
@@ -135,14 +152,18 @@ class BackboneConfig:
 
     channels: Annotated[int, Field(ge=2, multiple_of=2)] = 128
     """Length of every vector (even)."""
-    num_layers: PositiveInt = 2
-    """GraphSAGE layers (paper: 2 or 3)."""
+    num_layers: NonNegativeInt = 2
+    """Layers of message passing (paper: 2 or 3). 0: a row knows of others by `statistics` and `columns` alone."""
     aggregation: Annotated[
         AggregationConfig,
         Field(discriminator="kind"),
-        BeforeValidator(_by_name(SumAggregation, MeanAggregation, TimeAttentionAggregation)),
+        BeforeValidator(
+            _by_name(SumAggregation, MeanAggregation, TimeAttentionAggregation, TemporalKernelsAggregation)
+        ),
     ] = MeanAggregation()
     """How the neighbours of a row along one key are aggregated."""
+    residual: bool = False
+    """Whether a layer adds to a row's vector what it makes of it, before the norm, or takes its place (GraphSAGE)."""
     age_scale: Literal["days", "log_days"] = "log_days"
     """The form in which relative time encodes a row's age: 'days' (RelBench), or 'log_days', which tells yesterday from last week and two years
     from three, but not every day from the next."""
@@ -150,6 +171,15 @@ class BackboneConfig:
         RowsConfig, Field(discriminator="kind"), BeforeValidator(_by_name(LinearRows, ResNetRows, FTTransformerRows))
     ] = ResNetRows(dropout=0.2)
     """How a row becomes a vector."""
+    statistics: StatisticsConfig | None = None
+    """Exact statistics of each row's children before the question, an input of every node of a question's tree. None: no such input. Contrastive
+    pretraining reads none: they would tell which links it hides."""
+    columns: ColumnsConfig | None = None
+    """Columns composed along key paths, beside the vector of the row that a question is about. None: no such input."""
+    columns_channels: PositiveInt = 128
+    """Hidden channels of what reads those columns."""
+    columns_dropout: Dropout = 0.2
+    """Probability that one of these hidden channels is dropped in training."""
 
     def __post_init__(self) -> None:
         if self.aggregation.kind == "time_attention" and self.channels % self.aggregation.heads:
@@ -160,6 +190,11 @@ class BackboneConfig:
             raise ValueError(
                 f"BackboneConfig.channels is {self.channels}; with rows='ft_transformer' it should be a multiple of {FT_TRANSFORMER_HEADS}"
             )
+
+    @property
+    def newest_first(self) -> bool:
+        """Whether the aggregation reads the neighbours in the order of time, the most recent first."""
+        return self.aggregation.kind == "temporal_kernels"
 
     def of_kind(self, *, rows: RowsKind | None = None, aggregation: AggregationKind | None = None) -> BackboneConfig:
         """Returns the backbone with rows and aggregation of these kinds; a kind that it already has keeps its settings."""

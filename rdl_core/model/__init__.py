@@ -1,6 +1,6 @@
 """Cells to row vectors to messages: the backbone, its parts that can be exchanged (row encoders, aggregations), and its checkpoints."""
 
-from rdl_core.model.aggregation import Aggregation, Mean, Sum, TimeAttention
+from rdl_core.model.aggregation import Aggregation, Mean, Sum, TemporalKernels, TimeAttention
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, from_pretrained, save_pretrained
 from rdl_core.model.message_passing import RelationalLayer
@@ -16,6 +16,7 @@ __all__ = [
     "RelationalEncoder",
     "RelationalLayer",
     "Sum",
+    "TemporalKernels",
     "TimeAttention",
     "from_pretrained",
     "make_row_encoder",

@@ -5,8 +5,11 @@ A new aggregation is a class here or elsewhere, under autograd, and a frozen dat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from rdl_core.batches.edges import Edges
 from rdl_core.model.positional_encoding import PositionalEncoding
@@ -57,6 +60,45 @@ class Mean(Sum):
     def forward(self, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
         """Returns [targets, channels]; see `Aggregation`."""
         return super().forward(source, target, edges) / edges.degree.to(source.dtype)
+
+
+class TemporalKernels(Aggregation):
+    """A linear map of several views of the neighbours, the most recent first: the latest, means that decay with the rank, the mean, the maximum.
+
+    Args:
+        channels: Length of all vectors.
+        half_lives: Ranks after which a neighbour's weight has halved, one decaying mean each.
+    """
+
+    def __init__(self, channels: int, half_lives: Sequence[float]) -> None:
+        super().__init__()
+        self.channels, self.half_lives = channels, tuple(half_lives)
+        self.linear = Linear((3 + len(self.half_lives)) * channels, channels, bias=False)
+
+    def forward(self, source: Tensor, target: Tensor, edges: Edges) -> Tensor:
+        """Returns [targets, channels]; see `Aggregation`.
+
+        Raises:
+            ValueError: A target has several neighbours whose order is not known to be that of time.
+        """
+        if edges.is_single:  # all views of one neighbour are the neighbour itself
+            weight = self.linear.weight.unflatten(1, (-1, self.channels)).sum(1)
+            return edges.sum_sources(linear(source, weight).to(source.dtype))
+        if not edges.is_newest_first:
+            raise ValueError(
+                "temporal kernels need edges in the order of time; make the batch with newest_first=config.newest_first"
+            )
+        views = [edges.sum_sources(source, weights) for weights in self.weights(edges, source.dtype)]
+        return self.linear(torch.cat([*views, edges.largest(edges.of_sources(source))], dim=1))
+
+    def weights(self, edges: Edges, dtype: torch.dtype) -> list[Tensor]:
+        """Returns [edges] for each view but the maximum; those of a target sum to 1."""
+        rank, degree = edges.rank.to(dtype), edges.degree.to(dtype).squeeze(1)
+        weights = [(rank == 0).to(dtype)]
+        for half_life in self.half_lives:
+            total = (1 - torch.exp2(-degree / half_life)) / (1 - 2 ** (-1 / half_life))
+            weights.append(torch.exp2(-rank / half_life) / total[edges.target])
+        return [*weights, (1 / degree)[edges.target]]
 
 
 class TimeAttention(Aggregation):

@@ -12,9 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding
 from torch_frame import TensorFrame
 
 from rdl_core.batches.edges import Edges
+from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.config import BackboneConfig
 from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.schema import Schema, TableSchema
@@ -22,6 +24,7 @@ from rdl_core.model.aggregation import LOG_AGE_FACTOR, Linear
 from rdl_core.model.dropout import KeyedDropout, replace_dropout
 from rdl_core.model.message_passing import RelationalLayer
 from rdl_core.model.positional_encoding import PositionalEncoding
+from rdl_core.model.question_inputs import NodeStatistics, WideColumns
 
 MAX_DROPOUTS = 1 << 16
 """Dropout modules per table's row encoder."""
@@ -36,6 +39,8 @@ class RelationalEncoder(torch.nn.Module):
         config: Size and form.
         row_encoder: Makes another row encoder of a table than `config.rows` does, given schema and channels (row_encoder.py).
         aggregation: Makes another aggregation of an edge type than `config.aggregation` does, given channels (aggregation.py).
+        widths: Number of inputs per table, {"statistics": ..., "columns": ...}, of nodes and of seeds (question_inputs.py); tables that are not
+            named have none.
     """
 
     def __init__(
@@ -46,6 +51,7 @@ class RelationalEncoder(torch.nn.Module):
         *,
         row_encoder: Callable[[TableSchema, int], torch.nn.Module] | None = None,
         aggregation: Callable[[int], torch.nn.Module] | None = None,
+        widths: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -62,9 +68,42 @@ class RelationalEncoder(torch.nn.Module):
         self.time_encoding = PositionalEncoding(config.channels)
         self.time_maps = torch.nn.ModuleList(Linear(config.channels, config.channels) for _ in self.timed_tables)
         self.layers = torch.nn.ModuleList(
-            RelationalLayer(self.tables, directed, config.channels, aggregation or config.aggregation.build)
+            RelationalLayer(
+                self.tables,
+                directed,
+                config.channels,
+                aggregation or config.aggregation.build,
+                residual=config.residual,
+            )
             for _ in range(config.num_layers)
         )
+        # Names of tables may hold what a module's name may not; their numbers are the keys.
+        self.statistics = torch.nn.ModuleDict()
+        self.columns = torch.nn.ModuleDict()
+        for table, width in (widths or {}).get("statistics", {}).items():
+            self.statistics[self._key(table)] = NodeStatistics(width, config.channels)
+        for table, width in (widths or {}).get("columns", {}).items():
+            self.add_columns(table, width)
+
+    def _key(self, table: str) -> str:
+        return str(self.tables.index(table))
+
+    def add_columns(self, table: str, width: int) -> WideColumns:
+        """Makes and returns what reads the columns of seeds of a table."""
+        config, number = self.config, self.tables.index(table)
+        made = WideColumns(width, config.channels, config.columns_channels, config.columns_dropout, number)
+        self.columns[self._key(table)] = made
+        return made
+
+    @property
+    def tables_with_statistics(self) -> tuple[str, ...]:
+        """Tables of whose nodes statistics are read."""
+        return tuple(t for t in self.tables if self._key(t) in self.statistics)
+
+    @property
+    def tables_with_columns(self) -> tuple[str, ...]:
+        """Tables of whose seeds columns are read."""
+        return tuple(t for t in self.tables if self._key(t) in self.columns)
 
     def forward(
         self,
@@ -83,6 +122,36 @@ class RelationalEncoder(torch.nn.Module):
         """
         x_dict = self.encode_rows(frames, dropout_keys)
         return self.propagate(x_dict if age_days is None else self.add_relative_time(x_dict, age_days), edges)
+
+    def embed(self, batch: TreeBatch) -> Tensor:
+        """Returns vectors of the seeds of trees: [seeds, channels].
+
+        Raises:
+            ValueError: The batch lacks inputs that the backbone reads, or has some that it does not.
+        """
+        self._check_inputs(batch)
+        nodes = {t: embedding(batch.index[t], x) for t, x in self.encode_rows(batch.frames).items()}
+        for table, encoded in self.encode_ages(batch.distinct_age_days).items():
+            nodes[table] = nodes[table] + embedding(batch.age_index[table], encoded)
+        for table, statistics in (batch.statistics or {}).items():
+            nodes[table] = nodes[table] + self.statistics[self._key(table)](statistics).to(nodes[table].dtype)
+        h = self.propagate(nodes, batch.edges, batch.num_nodes_per_hop)[batch.entity_table][: batch.num_seeds]
+        if batch.columns is None:
+            return h
+        wide: Tensor = self.columns[self._key(batch.entity_table)](h, batch.columns, batch.dropout_keys)
+        return wide
+
+    def _check_inputs(self, batch: TreeBatch) -> None:
+        expected, found = sorted(self.tables_with_statistics), sorted(batch.statistics or {})
+        if expected != found:
+            raise ValueError(
+                f"the backbone reads statistics of {expected}, the batch has those of {found}; "
+                "give collate_trees the QuestionInputs of its configuration"
+            )
+        if (self.config.columns is None) != (batch.columns is None):
+            raise ValueError("the backbone's configuration and the batch differ in whether seeds have columns")
+        if batch.columns is not None and batch.entity_table not in self.tables_with_columns:
+            raise ValueError(f"the backbone reads no columns of {batch.entity_table!r}; add them by `add_columns`")
 
     def encode_rows(
         self, frames: Mapping[str, TensorFrame], dropout_keys: Mapping[str, Tensor] | None = None

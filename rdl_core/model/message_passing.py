@@ -2,6 +2,8 @@
 
     h_v = ReLU(LayerNorm(R x_v + b + sum over edge types e into v's table of aggregation_e(neighbours of v)))
 
+or, as a residual layer, h_v = LayerNorm(x_v + ReLU(R x_v + b + the same sum)).
+
 With sums or means this is PyG's HeteroConv of SAGEConv with sum over edge types, whose root matrices of a table's edge types are merged into one
 (their sum is all that counts).
 """
@@ -26,6 +28,7 @@ class RelationalLayer(torch.nn.Module):
         edge_types: Directed edge types (source, relation, target).
         channels: Length of all vectors.
         aggregation: Makes the `Aggregation` of one edge type, given channels.
+        residual: Whether new vectors are added to the old ones.
     """
 
     def __init__(
@@ -34,9 +37,11 @@ class RelationalLayer(torch.nn.Module):
         edge_types: Sequence[EdgeType],
         channels: int,
         aggregation: Callable[[int], torch.nn.Module],
+        *,
+        residual: bool = False,
     ) -> None:
         super().__init__()
-        self.tables, self.edge_types = tuple(tables), tuple(edge_types)
+        self.tables, self.edge_types, self.residual = tuple(tables), tuple(edge_types), residual
         self.root = torch.nn.ModuleList(Linear(channels, channels) for _ in tables)
         self.aggregations = torch.nn.ModuleList(aggregation(channels) for _ in edge_types)
         self.norm = torch.nn.ModuleList(torch.nn.LayerNorm(channels) for _ in tables)
@@ -56,4 +61,6 @@ class RelationalLayer(torch.nn.Module):
         for edge_type, aggregation in zip(self.edge_types, self.aggregations, strict=True):
             source, _, target = edge_type
             out[target] = out[target] + aggregation(x_dict[source], targets[target], edges[edge_type])
+        if self.residual:
+            return {t: norm(targets[t] + out[t].relu()) for t, norm in zip(self.tables, self.norm, strict=True)}
         return {t: norm(out[t]).relu() for t, norm in zip(self.tables, self.norm, strict=True)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import embedding
 
 from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.model.backbone import RelationalEncoder
@@ -30,11 +29,7 @@ class TaskModel(torch.nn.Module):
 
     def embed(self, batch: TreeBatch) -> Tensor:
         """Returns vectors of the seeds: [seeds, channels]."""
-        nodes = {t: embedding(batch.index[t], x) for t, x in self.encoder.encode_rows(batch.frames).items()}
-        for table, encoded in self.encoder.encode_ages(batch.distinct_age_days).items():
-            nodes[table] = nodes[table] + embedding(batch.age_index[table], encoded)
-        h = self.encoder.propagate(nodes, batch.edges, batch.num_nodes_per_hop)
-        return h[batch.entity_table][: batch.num_seeds]
+        return self.encoder.embed(batch)
 
     def forward(self, batch: TreeBatch | Tensor) -> Tensor:
         """Predictions in the head's unit (logit, or standardised target): [seeds]. Takes trees or vectors from `embed`."""

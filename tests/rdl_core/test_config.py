@@ -38,7 +38,7 @@ def loss_config(**changes: Any) -> LossConfig:
 REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
     (BackboneConfig, "channels", 7, "multiple of 2"),
     (BackboneConfig, "channels", 0, "greater than or equal to 2"),
-    (BackboneConfig, "num_layers", 0, "greater than 0"),
+    (BackboneConfig, "num_layers", -1, "greater than or equal to 0"),
     (BackboneConfig, "aggregation", "max", "'sum' or 'mean' or 'time_attention'"),
     (BackboneConfig, "rows", "mlp", "'linear' or 'resnet'"),
     (ResNetRows, "dropout", 1.0, "less than 1"),
