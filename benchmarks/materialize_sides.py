@@ -43,7 +43,7 @@ def peer(types: Path, data: Path) -> tuple[float, int]:
     from torch_frame import stype
     from torch_frame.config import TextEmbedderConfig
 
-    from rdl_core.graph.text_embedding import text_embedder
+    from rdl_core.text.text_embedding import text_embedder
 
     names = {"text": "text_embedded"}
     given = {

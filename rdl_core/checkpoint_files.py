@@ -14,7 +14,7 @@ from rdl_core.atomic_write import whole_folder
 from rdl_core.checksums import sha256_of
 from rdl_core.config import BackboneConfig, decode
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 _MADE_BY = {"pretrained": "`rdl pretrain`", "finetuned": "`rdl finetune`"}
 
 
@@ -39,7 +39,9 @@ def read_description(path: Path | str, *, kind: str | None = None) -> dict[str, 
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"checkpoint {path} has a damaged model.json: {error}") from error
     if version != FORMAT_VERSION:
-        raise ValueError(f"checkpoint {path} has format {version}, expected {FORMAT_VERSION}")
+        raise ValueError(
+            f"checkpoint {path} has format {version}, expected {FORMAT_VERSION}; train it again with this version"
+        )
     if kind is not None and found != kind:
         raise ValueError(f"checkpoint {path} is {found}, expected one that is {kind}; {_MADE_BY[kind]} makes one")
     return description

@@ -16,7 +16,7 @@ PACKAGES = ("rdl_core", "distributed", "tune")
 CORE_FLOORS = (
     ("config",),
     ("",),
-    ("database", "kernels", "heads"),
+    ("database", "text", "kernels", "heads"),
     ("graph",),
     ("statistics",),
     ("sampling",),

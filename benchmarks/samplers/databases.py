@@ -26,10 +26,11 @@ from numpy.typing import NDArray
 from rdl_core.config import StoreConfig
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.features import encode
+from rdl_core.graph.prefix_sums import write_prefix_sums
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
 from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.graph.store import Store, open_store, write_manifest
-from rdl_core.graph.text_embedding import text_embedder
+from rdl_core.text.text_embedding import text_embedder
 from rdl_core.timestamps import NO_TIME
 
 UNIT_ROWS = 20_000
@@ -110,10 +111,12 @@ def write_store(database: GeneratedDatabase, stores_dir: Path) -> Store:
     schema = Schema(
         database="generated-shop",
         cutoff_s=database.cutoff_s,
+        time_span_s=SPAN_S,
         text_embedder=StoreConfig().text_embedder,
         timeless_rows=StoreConfig().timeless_rows,
         tables=tables,
     )
+    write_prefix_sums(path, schema, database.graph.edge_types)
     about = {
         "config": dataclasses.asdict(StoreConfig()),
         "edge_types": [list(e) for e in database.graph.edge_types],

@@ -22,12 +22,12 @@ from torch_frame import TensorFrame, stype
 from torch_frame.data.multi_embedding_tensor import MultiEmbeddingTensor
 from torch_frame.data.multi_nested_tensor import MultiNestedTensor
 
-from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, column_of, counted
+from rdl_core.database.column_values import BATCH_ROWS, ColumnValues, column_of, counted
 from rdl_core.graph.feature_rows import late_positions
 from rdl_core.graph.reg import concatenate, offsets
 from rdl_core.graph.schema import ColumnSchema, TableSchema
-from rdl_core.graph.text_embedding import TextEmbedder
 from rdl_core.random_streams import PURPOSE_MARGINAL, numpy_generator
+from rdl_core.text.text_embedding import TextEmbedder
 from rdl_core.timestamps import NO_TIME
 
 MAX_DONORS = 10_000

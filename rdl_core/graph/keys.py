@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
-from rdl_core.graph.column_values import read_batches
+from rdl_core.database.column_values import read_batches
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import Schema
 from rdl_core.timestamps import to_unix_seconds

@@ -73,7 +73,7 @@ def known_digest(model: Schema) -> str:
         name: {key: table[key] for key in ("time_col", "fkey_col_to_pkey_table", "columns")}
         for name, table in whole["tables"].items()
     }
-    dumped = json.dumps([list(tables), tables, whole["text_embedder"], whole["timeless_rows"]])
+    dumped = json.dumps([list(tables), tables, whole["text_embedder"], whole["timeless_rows"], whole["time_span_s"]])
     return hashlib.sha256(dumped.encode()).hexdigest()
 
 

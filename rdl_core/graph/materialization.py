@@ -32,14 +32,15 @@ from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import TableSettings, read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.feature_rows import known_by_cutoff, late_times
-from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
+from rdl_core.graph.filled_later import SECONDS_PER_DAY, LateKey, declared_late_keys, late_keys
 from rdl_core.graph.keys import read_keys, read_times
 from rdl_core.graph.known_schema import check_known, known_digest, left_out_of
-from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph
-from rdl_core.graph.schema import Schema, TableSchema
+from rdl_core.graph.prefix_sums import write_prefix_sums
+from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph, concatenate
+from rdl_core.graph.schema import VALID_TO, Schema, TableSchema
 from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
 from rdl_core.graph.table_writer import TableWriter
-from rdl_core.graph.text_embedding import KeptTexts, TextEmbedder, text_embedder
+from rdl_core.text.text_embedding import KeptTexts, TextEmbedder, text_embedder
 from rdl_core.timestamps import seconds_of
 
 COLUMNS_BYTES = 1_500_000_000
@@ -96,7 +97,7 @@ def materialize(
     partial = path.with_name(f"{path.name}.partial-{platform.node()}-{os.getpid()}-{uuid.uuid4().hex[:12]}")
     encode = encode_tables or (lambda work: _encode_tables(dataset, config, work, model, workers, advance, earlier))
     try:
-        _write_store(partial, dataset, config, model, encode, progress)
+        _write_store(partial, dataset, config, model, encode, progress, workers)
         _take_place(partial, path)
         shutil.rmtree(path.with_name(f"{path.name}.texts"), ignore_errors=True)
     finally:
@@ -141,6 +142,7 @@ def _write_store(
     model: Schema | None,
     encode_tables: EncodeTables,
     progress: Callable[[str], None],
+    workers: int | None,
 ) -> None:
     (partial / "graph").mkdir(parents=True)
     graph, late = _build_topology(dataset, config, model)
@@ -153,6 +155,7 @@ def _write_store(
     for name, array in graph.arrays().items():
         np.save(partial / "graph" / f"{name}.npy", array)
     node_types, edge_types = graph.node_types, graph.edge_types
+    time_span_s = _time_span_s(graph) if model is None else model.time_span_s
     del graph  # topology and cells are not in memory at the same time
     tables = {}
     for table_schema in encode_tables(work):
@@ -167,11 +170,23 @@ def _write_store(
     schema = Schema(
         database=dataset.manifest.name,
         cutoff_s=cutoff_s,
+        time_span_s=time_span_s,
         text_embedder=config.text_embedder,
         timeless_rows=config.timeless_rows,
         tables={table: tables[table] for table in node_types},
     )
+    write_prefix_sums(partial, schema, edge_types, workers)
     _describe(partial, schema, edge_types, late, dataset, config)
+
+
+def _time_span_s(graph: RelationalEntityGraph) -> int:
+    """Returns the seconds from the 5 % quantile of row times up to the cutoff, of tables with a time column, to the cutoff; at least a day."""
+    dated = [t for t, has_time in zip(graph.node_types, graph.has_time_col, strict=True) if has_time]
+    times = concatenate([of[of <= graph.cutoff_s] for of in map(graph.table_time, dated)], np.int64)
+    if not len(times):
+        return SECONDS_PER_DAY
+    at = len(times) // 20
+    return max(graph.cutoff_s - int(np.partition(times, at)[at]), SECONDS_PER_DAY)
 
 
 def encode_table(
@@ -285,7 +300,7 @@ def _written(
         columns=columns,
         left_out=left_out
         | dict.fromkeys(excluded, "excluded by the settings")
-        | ({} if settings.valid_to is None else {settings.valid_to: "valid_to: it tells when a row ends"}),
+        | ({} if settings.valid_to is None else {settings.valid_to: VALID_TO}),
         unknown_values=writer.unknown_values,
         known_from=_late_columns(config, writer.table, spec, settings),
     )

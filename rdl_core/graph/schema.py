@@ -3,10 +3,12 @@
 Promises: nothing here depends on a row after the cutoff; the same rows give the same schema in any process (no sampling). A model keeps the
 schema that it was trained with, so that a category has one code for ever.
 
+A column's schema also says what exact statistics of it need (measures.py): whether its numbers are skewed, and whether it has nulls up to the cutoff.
+
 Rules (keys are no attributes; what a rule leaves out is listed in `left_out` with the reason):
   bool                                    categorical
   integer                                 categorical if its name says it is a code (statusId, country_code, type, ...) and it has at most
-                                          1,000 values, or if it has at most 10 values; else numerical
+                                          1,000 values; categorical and ordinal if it has at most 10 values; else numerical
   float, decimal, duration, time of day   numerical
   timestamp, date                         timestamp
   string                                  categorical if it has at most 1,000 values that occur 4 times on average, else text
@@ -19,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -28,14 +30,18 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from rdl_core.config import checked, decode
+from rdl_core.database.column_values import ColumnValues, column_of, is_number, is_string
 from rdl_core.database.table_settings import StypeName
-from rdl_core.graph.column_values import ColumnValues, column_of, is_number, is_string
 from rdl_core.timestamps import is_time
 
 MAX_CATEGORIES = 10_000
 MAX_STRING_CATEGORIES = 1_000
 MAX_SMALL_INTEGERS = 10
 MIN_ROWS_PER_CATEGORY = 4
+MIN_SKEWNESS = 2.0
+"""Numbers are skewed from this third standardised moment on, that of an exponential distribution."""
+VALID_TO = "valid_to: it tells when a row ends"
+"""Why the column that settings.yaml names as `valid_to` is no attribute: its table holds versions of rows."""
 CODE_NAME = re.compile(r"(?:^|_)(?:id|code|type|status|flag|kind)$|(?<=[a-z0-9])(?:Id|ID|Code|Type|Status|Flag|Kind)$")
 
 
@@ -46,7 +52,11 @@ class ColumnSchema:
     Args:
         name: Column name.
         stype: Semantic type; "text" is embedded when the store is written.
-        mean, std: Mean and standard deviation of the finite values of a numerical column (std 1.0 where it would be 0).
+        mean, std: Mean and standard deviation of the finite values of a numerical or ordinal column (std 1.0 where it would be 0).
+        is_ordinal: Whether the categories of a categorical column are integers that count or rank something, and no codes: each is a number, too.
+        is_skewed: Whether a numerical column's values lie so far from symmetric that their logarithms say more.
+        log_mean, log_std: Mean and standard deviation of a skewed column's signed logarithms, sign(x) log(1 + |x|).
+        has_nulls: Whether a cell is null, or a number not finite, up to the cutoff.
         categories: Values of a categorical or multicategorical column as strings, most frequent first, ties by value.
         oldest_s, median_s, newest_s: Times of a timestamp column, UNIX seconds.
         channels: Length of a vector of a text or embedding column.
@@ -56,6 +66,11 @@ class ColumnSchema:
     stype: StypeName
     mean: float = 0.0
     std: float = 1.0
+    is_ordinal: bool = False
+    is_skewed: bool = False
+    log_mean: float = 0.0
+    log_std: float = 1.0
+    has_nulls: bool = False
     categories: tuple[str, ...] = ()
     oldest_s: int = 0
     median_s: int = 0
@@ -84,13 +99,23 @@ class TableSchema:
     known_from: dict[str, str] = field(default_factory=dict)
     unknown_values: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def holds_versions(self) -> bool:
+        """Whether rows end at a time of their own (`valid_to`)."""
+        return VALID_TO in self.left_out.values()
+
 
 @checked
 class Schema:
-    """All tables of a database as seen up to `cutoff_s` (UNIX seconds, inclusive)."""
+    """All tables of a database as seen up to `cutoff_s` (UNIX seconds, inclusive).
+
+    Args:
+        time_span_s: Seconds of the past that the data covers: from the 5 % quantile of the row times up to the cutoff to the cutoff.
+    """
 
     database: str
     cutoff_s: int
+    time_span_s: int
     text_embedder: str
     timeless_rows: str
     tables: dict[str, TableSchema]
@@ -117,6 +142,10 @@ class Schema:
         if self.cutoff_s > other.cutoff_s:  # the model has seen rows that this store counts as the future
             ends = [np.datetime64(schema.cutoff_s, "s") for schema in (self, other)]
             lines.append(f"the model has seen rows up to {ends[0]}, after the cutoff of the store, {ends[1]}")
+        if self.time_span_s != other.time_span_s:
+            lines.append(
+                f"time_span_s, by which windows are scaled, is {self.time_span_s} in the model and {other.time_span_s} in the store"
+            )
         for name in sorted(set(self.tables) | set(other.tables)):
             mine, theirs = self.tables.get(name), other.tables.get(name)
             if mine is None or theirs is None:
@@ -176,9 +205,21 @@ def fit_column(
     Args:
         stype: The semantic type that settings.yaml gives, which fits the column; None: by the rules at the top of this file.
     """
-    kind, keep = values.type, visible & values.valid
+    keep = visible & values.valid
     if not keep.any():
         return "no value up to the cutoff"
+    schema = _fit_known(name, values, keep, stype)
+    if isinstance(schema, str):
+        return schema
+    num_known = int(keep.sum())
+    if schema.stype == "numerical" and not pa.types.is_integer(values.type):
+        num_known = int(np.isfinite(_array(values)[keep]).sum())
+    return replace(schema, has_nulls=num_known < int(visible.sum()))
+
+
+def _fit_known(name: str, values: ColumnValues, keep: NDArray[np.bool_], stype: StypeName | None) -> ColumnSchema | str:
+    """Fits a column on the rows of `keep`, which have a value."""
+    kind = values.type
     if stype == "numerical":
         return _fit_numerical(name, values, keep)
     if stype == "categorical":
@@ -212,9 +253,11 @@ def _categorical(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> Co
 
 def _fit_integer(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema | str:
     distinct, _ = values.counts(keep)
-    coded = CODE_NAME.search(name) is not None and len(distinct) <= MAX_STRING_CATEGORIES
-    if coded or len(distinct) <= MAX_SMALL_INTEGERS:
+    if CODE_NAME.search(name) is not None and len(distinct) <= MAX_STRING_CATEGORIES:
         return _categorical(name, values, keep)
+    if len(distinct) <= MAX_SMALL_INTEGERS:
+        mean, std = _moments(_array(values)[keep].astype(np.float64))
+        return replace(_categorical(name, values, keep), is_ordinal=True, mean=mean, std=std)
     return _fit_numerical(name, values, keep)
 
 
@@ -224,8 +267,31 @@ def _fit_numerical(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> 
         numbers = numbers[np.isfinite(numbers)]
     if len(numbers) == 0:
         return "no finite value up to the cutoff"
+    mean, std = _moments(numbers)
+    column = ColumnSchema(name=name, stype="numerical", mean=mean, std=std)
+    if abs(_third_moment(numbers, mean, std)) < MIN_SKEWNESS:
+        return column
+    log_mean, log_std = _moments(signed_log(numbers))
+    return replace(column, is_skewed=True, log_mean=log_mean, log_std=log_std)
+
+
+def _moments(numbers: NDArray[np.float64]) -> tuple[float, float]:
+    """Returns mean and standard deviation, 1.0 where that would be 0."""
     std = float(numbers.std())
-    return ColumnSchema(name=name, stype="numerical", mean=float(numbers.mean()), std=std if std > 0 else 1.0)
+    return float(numbers.mean()), std if std > 0 else 1.0
+
+
+def _third_moment(numbers: NDArray[np.float64], mean: float, std: float) -> float:
+    scaled = numbers - mean
+    scaled /= std
+    cubes = scaled * scaled
+    cubes *= scaled
+    return float(cubes.mean())
+
+
+def signed_log(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns sign(x) log(1 + |x|) of each number."""
+    return np.copysign(np.log1p(np.abs(numbers)), numbers)
 
 
 def _fit_string(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema:

@@ -3,6 +3,7 @@
     store.json                 format version, schema, how it was made, bytes and SHA-256 of each file, content hash of all that
     graph/<array>.npy          topology and times (reg.py)
     tables/<number>/<array>.npy  column blocks of the table of that number (features.py)
+    statistics/<number>.npy    running sums of the children's cells by the foreign key of that number (prefix_sums.py)
 
 Promises: a store is opened only if its format is this one; arrays are mapped, not read, and cannot be written. Statistics, vocabularies and donors
 come from rows up to the cutoff only; the store itself holds all rows, since a test row may see everything before its own time. materialization.py
@@ -12,6 +13,7 @@ makes it.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +24,11 @@ from numpy.typing import NDArray
 
 from rdl_core.checksums import content_hash, file_entries
 from rdl_core.graph.features import TableFeatures
-from rdl_core.graph.reg import RelationalEntityGraph
+from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, read_only
 from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.place import Place, RemotePlace, local_folder
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 NUM_TABLES_SHOWN = 5
 """The largest tables, in the text of a store."""
 
@@ -84,20 +86,25 @@ class Store:
     @cached_property
     def graph(self) -> RelationalEntityGraph:
         """Topology and times, memory-mapped."""
-        arrays = {p.stem: _mapped(p) for p in sorted((self.path / "graph").glob("*.npy"))}
-        keys = [tuple(e) for e in self.manifest["edge_types"]]
-        return RelationalEntityGraph(
-            node_types=tuple(self.schema.tables), edge_types=tuple(keys), cutoff_s=self.schema.cutoff_s, **arrays
-        )
+        return mapped_graph(self.path, self.schema, [tuple(e) for e in self.manifest["edge_types"]])
 
     @cached_property
     def features(self) -> dict[str, TableFeatures]:
         """Attribute cells per table, memory-mapped."""
-        folders = {t: self.path / "tables" / str(i) for i, t in enumerate(self.schema.tables)}
-        return {
-            table: TableFeatures(self.schema.tables[table], {p.stem: _mapped(p) for p in sorted(folder.glob("*.npy"))})
-            for table, folder in folders.items()
-        }
+        return mapped_features(self.path, self.schema)
+
+    def prefix_sums(self, edge_type: EdgeType) -> NDArray[np.float64]:
+        """Running sums of the measures of a key's children, memory-mapped: float64 [children, measures] (prefix_sums.py).
+
+        Raises:
+            KeyError: The key has none, since a table of it holds versions.
+        """
+        path = sums_file(self.path, self.graph.edge_types.index(edge_type))
+        if not path.exists():
+            raise KeyError(
+                f"key {'.'.join(edge_type[:2])} -> {edge_type[2]} has no running sums: a table of it holds versions (valid_to)"
+            )
+        return read_only(_mapped(path))
 
     def table_folder(self, table: str) -> Path:
         """Returns the folder of a table's arrays."""
@@ -134,6 +141,28 @@ def write_manifest(path: Path, about: dict[str, Any]) -> None:
     manifest = {"format_version": FORMAT_VERSION, **about, "files": file_entries(path)}
     text = json.dumps({"content_hash": content_hash(manifest), **manifest}, indent=1)
     (path / "store.json").write_text(text)
+
+
+def mapped_graph(path: Path, schema: Schema, edge_types: Sequence[EdgeType]) -> RelationalEntityGraph:
+    """Returns the graph in the folder of a store."""
+    arrays = {p.stem: _mapped(p) for p in sorted((path / "graph").glob("*.npy"))}
+    return RelationalEntityGraph(
+        node_types=tuple(schema.tables), edge_types=tuple(edge_types), cutoff_s=schema.cutoff_s, **arrays
+    )
+
+
+def mapped_features(path: Path, schema: Schema) -> dict[str, TableFeatures]:
+    """Returns the cells of each table in the folder of a store."""
+    folders = {t: path / "tables" / str(i) for i, t in enumerate(schema.tables)}
+    return {
+        table: TableFeatures(schema.tables[table], {p.stem: _mapped(p) for p in sorted(folder.glob("*.npy"))})
+        for table, folder in folders.items()
+    }
+
+
+def sums_file(path: Path, key_number: int) -> Path:
+    """Returns the file of a key's running sums in the folder of a store."""
+    return path / "statistics" / f"{key_number}.npy"
 
 
 def _shown_table(table: TableSchema) -> str:

@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from rdl_core.array_files import ArrayWriter, read_blocks, read_rows
+from rdl_core.database.column_values import BATCH_ROWS, ColumnValues, read_column
 from rdl_core.database.table_settings import StypeName
-from rdl_core.graph.column_values import BATCH_ROWS, ColumnValues, read_column
 from rdl_core.graph.features import BLOCK, CellEncoder, column_donors, donor_arrays, encode_lists, vectors_of
 from rdl_core.graph.schema import ColumnSchema, fit_column
-from rdl_core.graph.text_embedding import CHUNK_TEXTS, KeptTexts, chunks_of
+from rdl_core.text.text_embedding import CHUNK_TEXTS, KeptTexts, chunks_of
 
 _JOINED_BYTES = 4 << 20
 _CELLS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {

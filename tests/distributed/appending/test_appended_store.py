@@ -9,10 +9,11 @@ import pytest
 
 from distributed.importing.importer import import_database
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph import table_writer, text_embedding
+from rdl_core.graph import table_writer
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
-from rdl_core.graph.text_embedding import HashedNgramEmbedder
+from rdl_core.text import text_embedding
+from rdl_core.text.text_embedding import HashedNgramEmbedder
 from tests.distributed.appending.test_append import LATER, MONTH, SHOP, change
 from tests.distributed.importing.small_imports import config
 

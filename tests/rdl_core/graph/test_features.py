@@ -15,7 +15,7 @@ from torch_frame import TensorFrame, stype
 import rdl_core.graph.features as features_module
 from rdl_core.graph.features import TableFeatures, encode
 from rdl_core.graph.schema import TableSchema, fit_columns
-from rdl_core.graph.text_embedding import HashedNgramEmbedder
+from rdl_core.text.text_embedding import HashedNgramEmbedder
 
 EMBEDDER = HashedNgramEmbedder(16)
 UTC = datetime.timezone.utc  # noqa: UP017

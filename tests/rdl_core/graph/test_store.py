@@ -140,7 +140,7 @@ def test_another_format_version_is_refused(nasty_store: Store, tmp_path: Path) -
     shutil.copytree(nasty_store.path, tmp_path / "store")
     manifest = json.loads((tmp_path / "store" / "store.json").read_text())
     (tmp_path / "store" / "store.json").write_text(json.dumps({**manifest, "format_version": 0}))
-    with pytest.raises(ValueError, match="format 0, expected 3.*materialize again"):
+    with pytest.raises(ValueError, match="format 0, expected 4.*materialize again"):
         open_store(tmp_path / "store")
 
 

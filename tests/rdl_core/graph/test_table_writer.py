@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
 from rdl_core.array_files import ArrayWriter, read_rows
+from rdl_core.database import column_values
+from rdl_core.database.column_values import column_of, read_column
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph import column_values, features, text_embedding
-from rdl_core.graph.column_values import column_of, read_column
+from rdl_core.graph import features
 from rdl_core.graph.features import encode
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.schema import TableSchema, fit_columns
 from rdl_core.graph.store import Store
-from rdl_core.graph.text_embedding import HashedNgramEmbedder, KeptTexts
+from rdl_core.text import text_embedding
+from rdl_core.text.text_embedding import HashedNgramEmbedder, KeptTexts
 from tests.nasty_database import write_database, write_nasty_database
 
 

@@ -163,7 +163,12 @@ def test_tables_and_columns_may_have_any_name() -> None:
         for n in names
     }
     schema = Schema(
-        database="odd", cutoff_s=0, text_embedder="hashed-ngram:8", timeless_rows="first_reference", tables=tables
+        database="odd",
+        cutoff_s=0,
+        time_span_s=86_400,
+        text_embedder="hashed-ngram:8",
+        timeless_rows="first_reference",
+        tables=tables,
     )
     edge_types = tuple((a, "key.to x", b) for a, b in zip(names, names[1:], strict=False))
     config = BackboneConfig(channels=CHANNELS, rows=ResNetRows(num_layers=1))

@@ -168,7 +168,7 @@ def test_a_checkpoint_of_another_kind_is_refused(checkpoint: Checkpoint, tmp_pat
         from_pretrained(path, kind="finetuned")
 
 
-@pytest.mark.parametrize("text", ['{"kind": ', "[]", '{"format_version": 2}'])
+@pytest.mark.parametrize("text", ['{"kind": ', "[]", '{"format_version": 3}'])
 def test_a_damaged_description_is_refused(checkpoint: Checkpoint, tmp_path: Path, text: str) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
     (path / "model.json").write_text(text)
@@ -191,7 +191,7 @@ def test_a_checkpoint_of_another_format_is_refused(checkpoint: Checkpoint, tmp_p
     path = save_pretrained(tmp_path / "model", checkpoint)
     description = json.loads((path / "model.json").read_text())
     (path / "model.json").write_text(json.dumps({**description, "format_version": 99}))
-    with pytest.raises(ValueError, match="has format 99, expected 2"):
+    with pytest.raises(ValueError, match="has format 99, expected 3; train it again"):
         from_pretrained(path)
 
 

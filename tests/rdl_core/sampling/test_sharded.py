@@ -59,7 +59,9 @@ def bare_store(graph: RelationalEntityGraph) -> Store:
         )
         for t in graph.node_types
     }
-    schema = Schema(database="bare", cutoff_s=0, text_embedder="", timeless_rows="always", tables=tables)
+    schema = Schema(
+        database="bare", cutoff_s=0, time_span_s=86_400, text_embedder="", timeless_rows="always", tables=tables
+    )
     store = Store(Path("bare"), schema, {})
     store.__dict__.update(
         graph=graph, features={t: TableFeatures(tables[t], {}) for t in tables}

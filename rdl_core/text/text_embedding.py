@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rdl_core.ngram_hashing import hashed_ngrams
+from rdl_core.text.ngram_hashing import hashed_ngrams
 
 SENTENCE_TRANSFORMER_PREFIX = "sentence-transformers:"
 CHUNK_TEXTS = 4096

@@ -14,7 +14,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from rdl_core.config import StoreConfig
 from rdl_core.graph.materialization import materialize
-from rdl_core.graph.text_embedding import HashedNgramEmbedder, TextEmbedder, text_embedder
+from rdl_core.text.text_embedding import HashedNgramEmbedder, TextEmbedder, text_embedder
 
 TEXTS = ["Ferrari", "ferrari SpA", "McLaren", "žluťoučký kůň", "订单 🚚", "line\nbreak", "a"]
 
@@ -49,7 +49,7 @@ def test_hashed_vectors_depend_on_the_text_alone() -> None:
 
 def test_hashed_vectors_are_the_same_in_another_process() -> None:
     code = (
-        "import sys; from rdl_core.graph.text_embedding import text_embedder; "
+        "import sys; from rdl_core.text.text_embedding import text_embedder; "
         f"sys.stdout.buffer.write(text_embedder('hashed-ngram:32').embed({TEXTS!r}).tobytes())"
     )
     output = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
