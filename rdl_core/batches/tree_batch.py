@@ -39,7 +39,6 @@ class TreeBatch:
         statistics: Per table that keys lead to, statistics of its nodes' children before the seeds' bounds, float32 [nodes, width], NaN where
             undefined; None: the backbone reads none.
         columns: Columns of the seeds, float32 [seeds, width], NaN where undefined; None: the backbone reads none.
-        dropout_keys: int64 [seeds], which decide the masks of dropout in what the seeds alone pass through; None: the global generator does.
     """
 
     frames: dict[str, TensorFrame]
@@ -52,7 +51,6 @@ class TreeBatch:
     num_seeds: int
     statistics: dict[str, Tensor] | None = None
     columns: Tensor | None = None
-    dropout_keys: Tensor | None = None
 
     @property
     def age_days(self) -> dict[str, Tensor]:
@@ -63,7 +61,7 @@ class TreeBatch:
         """The batch on a device."""
         if device.type == "cpu":
             return self
-        names = ("index", "distinct_age_days", "age_index", "edges", "statistics", "columns", "dropout_keys")
+        names = ("index", "distinct_age_days", "age_index", "edges", "statistics", "columns")
         parts: dict[str, Any] = {n: getattr(self, n) for n in names}
         return replace(self, frames=frames_on_device(self.frames, device), **on_device(parts, device))
 

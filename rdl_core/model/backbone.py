@@ -123,14 +123,18 @@ class RelationalEncoder(torch.nn.Module):
         x_dict = self.encode_rows(frames, dropout_keys)
         return self.propagate(x_dict if age_days is None else self.add_relative_time(x_dict, age_days), edges)
 
-    def embed(self, batch: TreeBatch) -> Tensor:
+    def embed(self, batch: TreeBatch, dropout_keys: Mapping[str, Tensor] | None = None) -> Tensor:
         """Returns vectors of the seeds of trees: [seeds, channels].
+
+        Args:
+            batch: The trees.
+            dropout_keys: Int64 [distinct rows] per table, which decide the masks of all dropout; None: the global generator does.
 
         Raises:
             ValueError: The batch lacks inputs that the backbone reads, or has some that it does not.
         """
         self._check_inputs(batch)
-        nodes = {t: embedding(batch.index[t], x) for t, x in self.encode_rows(batch.frames).items()}
+        nodes = {t: embedding(batch.index[t], x) for t, x in self.encode_rows(batch.frames, dropout_keys).items()}
         for table, encoded in self.encode_ages(batch.distinct_age_days).items():
             nodes[table] = nodes[table] + embedding(batch.age_index[table], encoded)
         for table, statistics in (batch.statistics or {}).items():
@@ -138,7 +142,10 @@ class RelationalEncoder(torch.nn.Module):
         h = self.propagate(nodes, batch.edges, batch.num_nodes_per_hop)[batch.entity_table][: batch.num_seeds]
         if batch.columns is None:
             return h
-        wide: Tensor = self.columns[self._key(batch.entity_table)](h, batch.columns, batch.dropout_keys)
+        keys = None
+        if dropout_keys is not None:
+            keys = dropout_keys[batch.entity_table][batch.index[batch.entity_table][: batch.num_seeds]]
+        wide: Tensor = self.columns[self._key(batch.entity_table)](h, batch.columns, keys)
         return wide
 
     def _check_inputs(self, batch: TreeBatch) -> None:
