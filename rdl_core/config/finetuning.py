@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
 from rdl_core.config.decoding import checked
 from rdl_core.config.sampling import TemporalSamplingConfig
@@ -23,6 +23,8 @@ class FinetuningConfig:
     """Seeds per step over all workers (at least 2: the head has batch norm)."""
     learning_rate: PositiveFloat = 5e-3
     """Learning rate of Adam, for head and backbone."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Decoupled weight decay (AdamW) of all that learns. 0: Adam."""
     regression_loss: Literal["l1", "mse"] = "l1"
     """'l1' (the metric's own) or 'mse' (paper)."""
     max_steps: PositiveInt = 2000
@@ -39,8 +41,22 @@ class FinetuningConfig:
     """Exponential moving average of the weights, which is what is evaluated and kept. None: the weights themselves."""
     gradient_clip_norm: PositiveFloat | None = None
     """Largest norm of the gradient. None: no clipping."""
+    label_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the train labels that is learned from, drawn from the seed; validation and test stay whole."""
+    label_stride: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """Label replay: the task's SQL makes further train labels at seed times this share of the task's timedelta apart. None: only the task's own."""
+    refit: bool = False
+    """Once all is chosen on validation, train again, from the same start and for as many epochs, on every label whose window has closed by the test
+    timestamp, those of validation, too."""
     seed: int = 0
     """Random seed."""
+
+    def __post_init__(self) -> None:
+        if self.label_share < 1.0 and self.label_stride is not None:
+            raise ValueError(
+                f"FinetuningConfig.label_stride is {self.label_stride}; it should be None with label_share={self.label_share}: "
+                "label replay makes the labels that a run with few labels does without"
+            )
 
 
 def check_arm(arm: Arm, checkpoint: object) -> None:

@@ -1,7 +1,8 @@
 """Inputs of an entity task's model: the trees of its seeds or, with a frozen backbone, their vectors.
 
-Promises: a split's labels are read when they are first asked for; a seed's tree is a function of (seed, epoch, row of the label); a frozen
-backbone's vector of a seed is computed once, when it is first asked for.
+Promises: a split's labels are read when they are first asked for; a seed's tree is a function of (seed, epoch, number of the label); a frozen
+backbone's vector of a seed is computed once, when it is first asked for. "train" is what is learned from while validation decides, "refit" what is
+learned from afterwards (labels.py); "val" and "test" are whole.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import FinetuningConfig, Regime
 from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.labels import Split, read_split
+from rdl_core.tasks.labels import Split, read_closed, read_split, read_train
 from rdl_core.tasks.model import TaskModel
 
 SPLITS = ("train", "val", "test")
 EVALUATION_EPOCH = 1 << 40
-"""Trees of evaluation and of a frozen backbone belong to epochs from here on, one per split."""
+"""Trees of evaluation and of a frozen backbone belong to epochs from here on, one per split; those of "refit" to the same as those of "train"."""
 
 
 class TaskInputs:
@@ -36,24 +37,31 @@ class TaskInputs:
     def __init__(
         self, store: Store, task: EntityTask, regime: Regime, config: FinetuningConfig, device: torch.device
     ) -> None:
-        self.store, self.task, self.regime, self.device = store, task, regime, device
+        self.store, self.task, self.regime, self.config, self.device = store, task, regime, config, device
         self.sampling = TemporalSampling(store.graph, config.sampling, seed=config.seed)
         self._splits: dict[str, Split] = {}
         self._vectors: dict[str, Tensor] = {}
         self._has_vector: dict[str, NDArray[np.bool_]] = {}
 
     def split(self, name: str) -> Split:
-        """Seeds and labels of a split."""
+        """Seeds and labels of "train", "val", "test" or "refit"."""
         if name not in self._splits:
-            self._splits[name] = read_split(self.task, name, self.regime, self.store.test_timestamp_s)
+            of_task = self.task, self.regime, self.store.test_timestamp_s
+            if name == "train":
+                self._splits[name] = read_train(*of_task, self.config)
+            elif name == "refit":
+                self._splits[name] = read_closed(*of_task, self.config)
+            else:
+                self._splits[name] = read_split(self.task, name, *of_task[1:])
         return self._splits[name]
 
     def trees(self, split: str, rows: NDArray[np.int64], epoch: int | None = None) -> TreeBatch:
         """Trees of rows of a split in an epoch; None: those of evaluation."""
         seeds = self.split(split)
-        epoch = EVALUATION_EPOCH + SPLITS.index(split) if epoch is None else epoch
+        if epoch is None:
+            epoch = EVALUATION_EPOCH + SPLITS.index("train" if split == "refit" else split)
         trees = self.sampling.sample(
-            self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=rows
+            self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=seeds.numbers[rows]
         )
         before_s = seeds.before_s[rows]
         batch = collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features, before_s=before_s)
