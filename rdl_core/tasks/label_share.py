@@ -1,7 +1,8 @@
 """A task of which some train labels are kept: how good a model is with few labels.
 
-Promises: the rows that are kept are a function of (seed, number of rows), in the task's own order; fewer rows of the same seed are a part of more
-rows, so a curve over shares adds labels and takes none away; validation and test are the task's own. Every arm and head that is given the same task
+Promises: the rows that are kept are a function of (seed, labels), in the task's own order; fewer rows of the same seed are a part of more
+rows, so a curve over shares adds labels and takes none away (but for the one row that brings in a class that would be missing); validation and test
+are the task's own. Every arm and head that is given the same task
 and seed learns from the same labels.
 """
 
@@ -36,10 +37,12 @@ def with_label_share(task: EntityTask, share: float, seed: int, *, max_rows: int
     num_kept = min(num_rows, max_rows or num_rows)
     if num_kept == len(table.df):
         return task
-    rows = kept_rows(len(table.df), num_kept, seed)
+    is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
+    classes = table.df[task.target_col].to_numpy(dtype=np.float64) if is_binary else None
+    rows = kept_rows(len(table.df), num_kept, seed, classes)
     part = copy.copy(table)
     part.df = table.df.iloc[rows].reset_index(drop=True)
-    if task.task_type == TaskType.BINARY_CLASSIFICATION and part.df[task.target_col].nunique() < 2:
+    if is_binary and part.df[task.target_col].nunique() < 2:
         raise ValueError(
             f"task {task.name!r}: the {num_kept} train labels kept of {len(table.df)} are all of one class, expected both. "
             f"Remedy: a larger label share, or another seed than {seed}"
@@ -47,9 +50,19 @@ def with_label_share(task: EntityTask, share: float, seed: int, *, max_rows: int
     return cast("EntityTask", _WithTrainTable(task, part))
 
 
-def kept_rows(num_rows: int, num_kept: int, seed: int) -> NDArray[np.int64]:
-    """Returns which of `num_rows` rows are kept: int64 [num_kept], ascending."""
-    return np.sort(permuted(np.arange(num_kept), num_rows, stream(seed, PURPOSE_LABEL_SHARE)))
+def kept_rows(num_rows: int, num_kept: int, seed: int, classes: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Returns which of `num_rows` rows are kept: int64 [num_kept], ascending.
+
+    Args:
+        classes: float64 [num_rows], the labels of a binary task: where two rows or more would be of one class, the last gives its place to the first
+            of the other class.
+    """
+    order = permuted(np.arange(num_rows), num_rows, stream(seed, PURPOSE_LABEL_SHARE))
+    kept = order[:num_kept].copy()
+    if classes is not None and num_kept > 1:
+        for missing in np.setdiff1d(classes, classes[kept]):
+            kept[-1] = order[np.argmax(classes[order] == missing)]
+    return np.sort(kept)
 
 
 class _WithTrainTable:

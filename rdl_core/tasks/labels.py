@@ -17,7 +17,7 @@ from relbench.base import EntityTask, TaskType
 
 from rdl_core.config import FinetuningConfig, Regime
 from rdl_core.database.label_replay import further_labels
-from rdl_core.random_streams import PURPOSE_LABEL_SHARE, permuted, stream
+from rdl_core.tasks.label_share import kept_rows
 from rdl_core.timestamps import series_to_unix_seconds
 
 
@@ -78,7 +78,7 @@ def read_train(task: EntityTask, regime: Regime, test_timestamp_s: int, config: 
     """
     train = read_split(task, "train", regime, test_timestamp_s)
     if config.label_share < 1.0:
-        return train.rows(_kept_rows(train.target, _is_binary(task), config.label_share, config.seed))
+        return train.rows(_kept(task, train.target, config))
     return _with_replay(task, train, ("train",), regime, test_timestamp_s, config.label_stride)
 
 
@@ -102,9 +102,7 @@ def read_closed(task: EntityTask, regime: Regime, test_timestamp_s: int, config:
             "train labels again. Remedy: leave out --refit"
         )
     closed = val.rows(is_closed)
-    kept = np.arange(len(train))
-    if config.label_share < 1.0:
-        kept = _kept_rows(train.target, _is_binary(task), config.label_share, config.seed)
+    kept = np.arange(len(train)) if config.label_share == 1.0 else _kept(task, train.target, config)
     own = _joined([train.rows(kept), closed], numbers=np.concatenate([kept, len(train) + is_closed]))
     return _with_replay(task, own, ("train", "val"), regime, test_timestamp_s, config.label_stride)
 
@@ -130,15 +128,10 @@ def _split(task: EntityTask, frame: pd.DataFrame, regime: Regime, test_timestamp
     )
 
 
-def _kept_rows(target: NDArray[np.float64], is_binary: bool, share: float, seed: int) -> NDArray[np.int64]:
-    """Returns the rows of a share of the labels: int64 [kept], ascending."""
-    num_kept = min(len(target), max(2, int(np.ceil(round(share * len(target), 6)))))
-    order = permuted(np.arange(len(target)), len(target), stream(seed, PURPOSE_LABEL_SHARE))
-    kept = order[:num_kept]
-    if is_binary:
-        for missing in np.setdiff1d(target, target[kept]):
-            kept[-1] = order[np.argmax(target[order] == missing)]
-    return np.sort(kept)
+def _kept(task: EntityTask, target: NDArray[np.float64], config: FinetuningConfig) -> NDArray[np.int64]:
+    """Returns the train rows of the configured share: int64 [kept], ascending."""
+    num_kept = min(len(target), max(2, int(np.ceil(round(config.label_share * len(target), 6)))))
+    return kept_rows(len(target), num_kept, config.seed, target if _is_binary(task) else None)
 
 
 def _with_replay(
