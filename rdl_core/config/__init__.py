@@ -7,6 +7,7 @@ from rdl_core.config.corruption import CorruptionConfig
 from rdl_core.config.decoding import changed, checked, decode
 from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime, check_arm
 from rdl_core.config.future import FutureConfig
+from rdl_core.config.heads import HEADS, BoostingConfig, HeadName, HeadsConfig, LinearConfig
 from rdl_core.config.loss import LossConfig
 from rdl_core.config.model import (
     AggregationConfig,
@@ -29,17 +30,22 @@ from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
 from rdl_core.config.store import StoreConfig
 
 __all__ = [
+    "HEADS",
     "PRESETS",
     "AggregationConfig",
     "AggregationKind",
     "Arm",
     "BackboneConfig",
+    "BoostingConfig",
     "ColumnsConfig",
     "CorruptionConfig",
     "FTTransformerRows",
     "FinetuningConfig",
     "FutureConfig",
     "HGSamplingConfig",
+    "HeadName",
+    "HeadsConfig",
+    "LinearConfig",
     "LinearRows",
     "LossConfig",
     "MeanAggregation",

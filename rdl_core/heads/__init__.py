@@ -1,1 +1,28 @@
-"""Models on columns beside the network: linear, LightGBM, and a weighted blend, chosen on folds inside train."""
+"""Heads on columns: linear, LightGBM and blended models of arrays, all choices made on expanding windows inside train.
+
+Owns the promise that a choice never sees a label of its own fold's validation block, of a later time, or of a window that was still open. Knows
+neither databases nor torch.
+"""
+
+from rdl_core.heads.blend import blended, greedy_weights
+from rdl_core.heads.boosting import BoostingModel
+from rdl_core.heads.choice import Choice, Chooser, ColumnModels
+from rdl_core.heads.examples import Examples
+from rdl_core.heads.folds import Fold, expanding_folds
+from rdl_core.heads.linear import LinearModel
+from rdl_core.heads.score import fold_score, score
+
+__all__ = [
+    "BoostingModel",
+    "Choice",
+    "Chooser",
+    "ColumnModels",
+    "Examples",
+    "Fold",
+    "LinearModel",
+    "blended",
+    "expanding_folds",
+    "fold_score",
+    "greedy_weights",
+    "score",
+]
