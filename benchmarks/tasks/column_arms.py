@@ -15,8 +15,7 @@ from benchmarks.tasks.database import Database
 from benchmarks.tasks.outcome import Outcome, measure
 from benchmarks.tasks.settings import Setting
 from rdl_core.config import Regime
-from rdl_core.tasks.label_share import with_label_share
-from rdl_core.tasks.labels import metric_name, read_split
+from rdl_core.tasks.labels import metric_name, read_split, read_train
 
 
 def run_trivial(
@@ -24,13 +23,14 @@ def run_trivial(
 ) -> Outcome:
     """Predicts the mean (binary) or the median (regression) of the train labels for every row."""
     begun, metric = time.perf_counter(), metric_name(task)
-    part = with_label_share(task, label_share, setting.finetuning.seed)
-    train, val = (read_split(part, split, regime, database.store.test_timestamp_s) for split in ("train", "val"))
+    bound_s = database.store.test_timestamp_s
+    config = setting.of_labels(label_share, 0, is_network=False)
+    train, val = read_train(task, regime, bound_s, config), read_split(task, "val", regime, bound_s)
     constant = float(np.mean(train.target) if metric == "roc_auc" else np.median(train.target))
     outcome = {"metric": metric, "val": measure(metric, np.full(len(val), constant), val.target), "steps": 0}
     test, predictions = None, None
     if not val_only:
-        target = read_split(task, "test", regime, database.store.test_timestamp_s).target
+        target = read_split(task, "test", regime, bound_s).target
         predictions = np.full(len(target), constant)
         test = measure(metric, predictions, target)
     return Outcome(**outcome, test=test, predictions=predictions, seconds=time.perf_counter() - begun)  # type: ignore[arg-type]

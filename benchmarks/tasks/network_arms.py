@@ -19,7 +19,6 @@ from rdl_core.config import Arm, PretrainingConfig, Regime
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.tasks.downstream import as_deep_as
 from rdl_core.tasks.finetuning import Finetuning
-from rdl_core.tasks.label_share import with_label_share
 
 
 def run_network(
@@ -39,13 +38,14 @@ def run_network(
         arm: One of NETWORK_ARMS.
         val_only: Whether test is left alone.
     """
-    config = as_deep_as(setting.finetuning, setting.pretraining.backbone)
-    part = with_label_share(task, label_share, config.seed, max_rows=setting.network_train_rows)
+    num_train_rows = len(task.get_table("train", mask_input_cols=False).df)
+    config = setting.of_labels(label_share, num_train_rows, is_network=True)
+    config = as_deep_as(config, setting.pretraining.backbone)
     encoder = _backbone(database, task, setting, arm)
     torch.manual_seed(config.seed)  # the head starts alike in every arm
     trained_as: Arm = "frozen" if arm == "untrained" else arm  # type: ignore[assignment]
     begun = time.perf_counter()
-    run = Finetuning(database.store, part, encoder, trained_as, regime, config)
+    run = Finetuning(database.store, task, encoder, trained_as, regime, config)
     trained = run.train()
     predictions = None if val_only else run.predict(run.model, "test")
     return Outcome(

@@ -45,6 +45,16 @@ class Setting:
     network_train_rows: PositiveInt | None = None
     excluded_targets: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
+    def of_labels(self, share: float, num_train_rows: int, *, is_network: bool) -> FinetuningConfig:
+        """Returns the fine-tuning settings of a run with a share of the train labels.
+
+        A network gets at most `network_train_rows` of them. With a part of the labels nothing is replayed (`label_stride`).
+        """
+        if is_network and self.network_train_rows is not None:
+            share = min(share, self.network_train_rows / num_train_rows)
+        stride = self.finetuning.label_stride if share == 1.0 else None
+        return dataclasses.replace(self.finetuning, label_share=share, label_stride=stride)
+
     def of_seed(self, seed: int) -> Setting:
         """Returns the setting with this random seed everywhere."""
         return dataclasses.replace(

@@ -14,7 +14,8 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 from benchmarks.tasks.database import Database
 from benchmarks.tasks.result_file import Result, read_results, write_result
 from benchmarks.tasks.run import Measurement, recorded_command, run_missing
-from benchmarks.tasks.settings import Setting, make_setting, read_setting
+from benchmarks.tasks.settings import SETTINGS, Setting, make_setting, read_setting
+from distributed.runs.preset_file import read_yaml
 from tests.nasty_database import write_nasty_database
 from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 
@@ -153,9 +154,6 @@ def test_unknown_tasks_and_settings_are_named(database: Database, measurement: M
 
 
 def test_the_committed_settings_are_readable_and_differ() -> None:
-    from benchmarks.tasks.settings import SETTINGS
-    from distributed.runs.preset_file import read_yaml
-
     settings = [read_setting(name) for name in read_yaml(SETTINGS)]
     assert len({str(dataclasses.replace(setting, name="")) for setting in settings}) == len(settings)
 
