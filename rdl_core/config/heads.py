@@ -60,5 +60,5 @@ class HeadsConfig:
     """LightGBM."""
     blend_steps: PositiveInt = 25
     """Heads that the blend adds up greedily, with repetition; weights are multiples of one over as many."""
-    seed: int = 0
-    """Random seed of LightGBM."""
+    network_folds: PositiveInt = 2
+    """Newest folds on which the network is trained again, for as long as it was on train, so that the blend knows what it is worth."""

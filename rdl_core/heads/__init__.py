@@ -5,21 +5,25 @@ neither databases nor torch.
 """
 
 from rdl_core.heads.blend import blended, greedy_weights
-from rdl_core.heads.boosting import BoostingModel
-from rdl_core.heads.choice import Choice, Chooser, ColumnModels
+from rdl_core.heads.boosting import Boosting, BoostingModel, Trees
+from rdl_core.heads.choice import Blend, Chooser, Chosen, Head, Penalty
 from rdl_core.heads.examples import Examples
 from rdl_core.heads.folds import Fold, expanding_folds
 from rdl_core.heads.linear import LinearModel
 from rdl_core.heads.score import fold_score, score
 
 __all__ = [
+    "Blend",
+    "Boosting",
     "BoostingModel",
-    "Choice",
     "Chooser",
-    "ColumnModels",
+    "Chosen",
     "Examples",
     "Fold",
+    "Head",
     "LinearModel",
+    "Penalty",
+    "Trees",
     "blended",
     "expanding_folds",
     "fold_score",

@@ -43,12 +43,14 @@ class BoostingModel:
         booster: LightGBM's model; None: `constant` everywhere.
         trees: Its form; `rounds` trees predict.
         constant: The prediction without a booster.
+        boosting: What fitted it.
     """
 
     columns: NDArray[np.int64]
     booster: lightgbm.Booster | None
     trees: Trees
     constant: float
+    boosting: Boosting
 
     def predict(self, columns: NDArray[np.float32], rounds: int | None = None) -> NDArray[np.float64]:
         """Returns probabilities or values: float64 [rows].
@@ -61,6 +63,10 @@ class BoostingModel:
             return np.full(len(columns), self.constant)
         predicted = self.booster.predict(columns[:, self.columns], num_iteration=rounds or self.trees.rounds)
         return np.asarray(predicted, dtype=np.float64)
+
+    def refit(self, examples: Examples) -> BoostingModel:
+        """Returns a model of other rows: same columns, same form and number of trees."""
+        return self.boosting.fit(examples, self.columns, self.trees)
 
 
 class Boosting:
@@ -78,10 +84,10 @@ class Boosting:
     def fit(self, examples: Examples, columns: NDArray[np.int64], trees: Trees) -> BoostingModel:
         """Fits so many trees."""
         if (constant := _constant(examples, columns)) is not None:
-            return BoostingModel(columns, None, trees, constant)
+            return BoostingModel(columns, None, trees, constant, self)
         parameters = self._parameters(examples, trees.num_leaves)
         booster = lightgbm.train(parameters, _dataset(examples, columns, parameters), num_boost_round=trees.rounds)
-        return BoostingModel(columns, booster, trees, np.nan)
+        return BoostingModel(columns, booster, trees, np.nan, self)
 
     def fit_watching(
         self, examples: Examples, columns: NDArray[np.int64], num_leaves: int, validation: Examples
@@ -92,7 +98,7 @@ class Boosting:
             The model with its best number of trees, and the score on validation after each tree (higher is better): float64 [trees].
         """
         if (constant := _constant(examples, columns)) is not None:
-            return BoostingModel(columns, None, Trees(num_leaves, 1), constant), np.zeros(1)
+            return BoostingModel(columns, None, Trees(num_leaves, 1), constant, self), np.zeros(1)
         parameters = self._parameters(examples, num_leaves)
         train = _dataset(examples, columns, parameters)
         watched = _dataset(validation, columns, parameters, train)
@@ -108,7 +114,7 @@ class Boosting:
         )
         (curve,) = curves["valid_0"].values()
         scores = np.asarray(curve) if examples.is_binary else -np.asarray(curve)
-        return BoostingModel(columns, booster, Trees(num_leaves, int(scores.argmax()) + 1), np.nan), scores
+        return BoostingModel(columns, booster, Trees(num_leaves, int(scores.argmax()) + 1), np.nan, self), scores
 
     def gains(self, examples: Examples, columns: NDArray[np.int64], rounds: int) -> NDArray[np.float64]:
         """Returns the total gain of the splits of each of these columns in a fast boosting of them: float64 [columns].

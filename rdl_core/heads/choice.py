@@ -1,15 +1,14 @@
 """Columns, settings and weights of the heads, chosen on folds inside train; then the heads themselves, fitted with what was chosen.
 
-Promises: within a fold, columns are ranked, scaled and fitted on the fold's train rows alone; validation and test labels have no part in a choice. A
-refit changes nothing but the rows: same columns, settings, numbers of trees and weights.
+Promises: within a fold, columns are ranked, scaled and fitted on the fold's train rows alone; validation and test labels have no part in a choice.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,37 +17,57 @@ from rdl_core.config.heads import HeadsConfig
 from rdl_core.heads.blend import blended, greedy_weights
 from rdl_core.heads.boosting import Boosting, BoostingModel, Trees
 from rdl_core.heads.examples import Examples
-from rdl_core.heads.folds import Fold, expanding_folds
-from rdl_core.heads.linear import LinearModel, fit_linear
+from rdl_core.heads.folds import Fold
+from rdl_core.heads.linear import fit_linear
 from rdl_core.heads.score import fold_score
 from rdl_core.heads.selection import ranked_columns
 from rdl_core.problems import InputError
 
-Predictions = dict[str, NDArray[np.float64]]
+
+class Head(Protocol):
+    """A fitted head."""
+
+    def predict(self, columns: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Returns probabilities or values: float64 [rows]."""
+
+    def refit(self, examples: Examples) -> Head:
+        """Returns the head fitted on other rows, all that was chosen unchanged."""
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """Settings of a linear model: how many of the best columns it reads, and C."""
+
+    num_columns: int
+    inverse_regularization: float
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A head's settings, as folds chose them.
+
+    Args:
+        settings: `Penalty` of the linear model, `Trees` of LightGBM.
+        out_of_fold: float64 [rows of train], predictions of the validation rows of the folds; NaN elsewhere.
+    """
+
+    settings: Penalty | Trees
+    out_of_fold: NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
-    """What the folds decided.
+class Blend:
+    """A blend's weights, as folds chose them.
 
     Args:
-        linear: Number of columns and C of the linear model.
-        lightgbm: Form of the trees.
-        weights: Weight of each head in the blend.
-        fold_scores: Mean score of each head, and of "blend", on the folds (AUROC, or the negative mean absolute error).
-        num_folds: Folds that weights and scores are of.
+        weights: Of each head.
+        fold_scores: Mean score of each head and of "blend" on these folds (AUROC, or the negative mean absolute error).
+        num_folds: Folds on which all heads have predictions.
     """
 
-    linear: tuple[int, float]
-    lightgbm: Trees
     weights: Mapping[str, float]
     fold_scores: Mapping[str, float]
     num_folds: int
-
-    @property
-    def best(self) -> str:
-        """The best single head on the folds."""
-        return max(self.weights, key=lambda name: self.fold_scores[name])
 
 
 class Chooser:
@@ -56,44 +75,41 @@ class Chooser:
 
     Args:
         train: Labelled rows of train.
-        horizon_s: Seconds from a seed time to the end of its label's window.
+        folds: Expanding windows of them.
         config: Candidates.
+        seed: Random seed of LightGBM.
         num_threads: Threads of LightGBM.
-
-    Raises:
-        InputError: Train has no time by which earlier windows are closed.
     """
 
-    def __init__(self, train: Examples, horizon_s: int, config: HeadsConfig, *, num_threads: int) -> None:
-        self.train, self.config = train, config
-        self.boosting = Boosting(config.boosting, seed=config.seed, num_threads=num_threads)
-        self.folds = expanding_folds(
-            train.time_s,
-            train.target,
-            train.weights,
-            horizon_s=horizon_s,
-            num_folds=config.num_folds,
-            is_binary=train.is_binary,
-        )
+    def __init__(
+        self, train: Examples, folds: Sequence[Fold], config: HeadsConfig, *, seed: int, num_threads: int
+    ) -> None:
+        self.train, self.folds, self.config = train, folds, config
+        self.boosting = Boosting(config.boosting, seed=seed, num_threads=num_threads)
 
     @cached_property
     def rankings(self) -> list[NDArray[np.int64]]:
         """The columns of each fold, best first."""
         return [ranked_columns(self.train.rows(fold.train), self.boosting) for fold in self.folds]
 
-    def linear(self) -> tuple[tuple[int, float], NDArray[np.float64]]:
-        """Returns (number of columns, C) of the best linear model, and its out-of-fold predictions: float64 [rows], NaN elsewhere."""
-        predicted: dict[tuple[int, float], NDArray[np.float64]] = {}
+    @cached_property
+    def ranking(self) -> NDArray[np.int64]:
+        """The columns of train, best first."""
+        return ranked_columns(self.train, self.boosting)
+
+    def linear(self) -> Chosen:
+        """Chooses number of columns and C of the linear model."""
+        predicted: dict[Penalty, NDArray[np.float64]] = {}
         for number in self.config.linear.num_columns:
-            predicted |= {(number, c): self._nowhere() for c in self.config.linear.inverse_regularizations}
+            predicted |= {Penalty(number, c): self._nowhere() for c in self.config.linear.inverse_regularizations}
             for fold, ranking in zip(self.folds, self.rankings, strict=True):
                 for c, values in self._linear_of(fold, ranking, number).items():
-                    predicted[number, c][fold.validation] = values
-        best = max(predicted, key=lambda settings: self._score(predicted[settings]))
-        return best, predicted[best]
+                    predicted[Penalty(number, c)][fold.validation] = values
+        best = max(predicted, key=lambda penalty: self._score(predicted[penalty], self.folds))
+        return Chosen(best, predicted[best])
 
-    def lightgbm(self) -> tuple[Trees, NDArray[np.float64]]:
-        """Returns the best form of LightGBM, with the number of trees at which the folds' mean score is best, and its out-of-fold predictions."""
+    def lightgbm(self) -> Chosen:
+        """Chooses the leaves of LightGBM's trees, and their number: where the folds' mean score is best."""
         scores: dict[Trees, float] = {}
         models: dict[int, list[BoostingModel]] = {}
         sizes = [self.train.weights[fold.validation].sum() for fold in self.folds]
@@ -116,37 +132,37 @@ class Chooser:
         predicted = self._nowhere()
         for fold, model in zip(self.folds, models[best.num_leaves], strict=True):
             predicted[fold.validation] = model.predict(self.train.columns[fold.validation], best.rounds)
-        return best, predicted
+        return Chosen(best, predicted)
 
-    def choose(self, network: NDArray[np.float64] | None = None) -> Choice:
-        """Returns all choices.
+    def fit(self, chosen: Chosen) -> Head:
+        """Fits a head on all of train."""
+        if isinstance(chosen.settings, Trees):
+            return self.boosting.fit(self.train, self.ranking[: self.config.boosting.num_columns], chosen.settings)
+        penalty = chosen.settings
+        return fit_linear(self.train, self.ranking[: penalty.num_columns], [penalty.inverse_regularization])[0]
+
+    def blend(self, out_of_fold: Mapping[str, NDArray[np.float64]]) -> Blend:
+        """Chooses the weights of heads, on the folds whose validation rows all of them have predicted.
 
         Args:
-            network: Out-of-fold predictions of a network, float64 [rows of train], NaN where there are none: the blend is then weighted on the folds
-                whose validation rows all have one. None: the blend is of the linear model and LightGBM.
+            out_of_fold: Of each head float64 [rows of train], NaN where there is no prediction.
 
         Raises:
-            InputError: The network has predictions on no fold.
+            InputError: There is no such fold.
         """
-        linear, of_linear = self.linear()
-        trees, of_lightgbm = self.lightgbm()
-        predictions = {"linear": of_linear, "lightgbm": of_lightgbm}
-        if network is not None:
-            predictions = {"network": network} | predictions
-        folds = [
-            fold for fold in self.folds if all(np.isfinite(p[fold.validation]).all() for p in predictions.values())
-        ]
+        folds = [f for f in self.folds if all(np.isfinite(p[f.validation]).all() for p in out_of_fold.values())]
         if not folds:
             raise InputError(
-                f"the blend has out-of-fold predictions of the network on no fold; expected them on all validation rows of one of {len(self.folds)}"
+                f"blend of {', '.join(out_of_fold)}: expected out-of-fold predictions of each on all validation rows of one of "
+                f"{len(self.folds)} folds; there is no such fold"
             )
         train = self.train
         weights = greedy_weights(
-            predictions, folds, train.target, train.weights, is_binary=train.is_binary, steps=self.config.blend_steps
+            out_of_fold, folds, train.target, train.weights, is_binary=train.is_binary, steps=self.config.blend_steps
         )
-        scores = {name: self._score(values, folds) for name, values in predictions.items()}
-        scores["blend"] = self._score(blended(predictions, weights), folds)
-        return Choice(linear=linear, lightgbm=trees, weights=weights, fold_scores=scores, num_folds=len(folds))
+        scores = {name: self._score(values, folds) for name, values in out_of_fold.items()}
+        scores["blend"] = self._score(blended(out_of_fold, weights), folds)
+        return Blend(weights=weights, fold_scores=scores, num_folds=len(folds))
 
     def _linear_of(self, fold: Fold, ranking: NDArray[np.int64], num_columns: int) -> dict[float, NDArray[np.float64]]:
         """Predictions of the fold's validation rows for each C."""
@@ -158,45 +174,6 @@ class Chooser:
     def _nowhere(self) -> NDArray[np.float64]:
         return np.full(len(self.train), np.nan)
 
-    def _score(self, prediction: NDArray[np.float64], folds: list[Fold] | None = None) -> float:
+    def _score(self, prediction: NDArray[np.float64], folds: Sequence[Fold]) -> float:
         train = self.train
-        return fold_score(folds or self.folds, train.target, prediction, train.weights, is_binary=train.is_binary)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnModels:
-    """The two heads on columns, fitted as chosen.
-
-    Args:
-        linear, lightgbm: The models.
-        inverse_regularization: C of the linear model.
-        boosting: What fitted the trees.
-    """
-
-    linear: LinearModel
-    lightgbm: BoostingModel
-    inverse_regularization: float
-    boosting: Boosting
-
-    @classmethod
-    def fit(cls, train: Examples, choice: Choice, boosting: Boosting, num_columns: int) -> ColumnModels:
-        """Ranks the columns on train and fits both.
-
-        Args:
-            num_columns: Columns of LightGBM.
-        """
-        ranking = ranked_columns(train, boosting)
-        linear_columns, c = choice.linear
-        (linear,) = fit_linear(train, ranking[:linear_columns], [c])
-        trees = boosting.fit(train, ranking[:num_columns], choice.lightgbm)
-        return cls(linear=linear, lightgbm=trees, inverse_regularization=c, boosting=boosting)
-
-    def refit(self, labelled: Examples) -> ColumnModels:
-        """Returns the same heads fitted on other rows: same columns, settings and number of trees."""
-        (linear,) = fit_linear(labelled, self.linear.columns, [self.inverse_regularization])
-        trees = self.boosting.fit(labelled, self.lightgbm.columns, self.lightgbm.trees)
-        return dataclasses.replace(self, linear=linear, lightgbm=trees)
-
-    def predict(self, columns: NDArray[np.float32]) -> Predictions:
-        """Returns {"linear", "lightgbm"}: float64 [rows]."""
-        return {"linear": self.linear.predict(columns), "lightgbm": self.lightgbm.predict(columns)}
+        return fold_score(folds, train.target, prediction, train.weights, is_binary=train.is_binary)

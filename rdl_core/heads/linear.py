@@ -57,12 +57,14 @@ class LinearModel:
 
     Args:
         columns: int64 [k], the columns that it reads.
+        inverse_regularization: C.
         scaling: Their scaling.
         coefficients: float64 [k].
         intercept, unit, is_binary: See the file.
     """
 
     columns: NDArray[np.int64]
+    inverse_regularization: float
     scaling: RankGauss
     coefficients: Vector
     intercept: float
@@ -79,6 +81,10 @@ class LinearModel:
         if self.is_binary:
             return expit(z)
         return np.clip(self.unit.centre + self.unit.scale * z, self.unit.least, self.unit.greatest)
+
+    def refit(self, examples: Examples) -> LinearModel:
+        """Returns a model of other rows: same columns, same C."""
+        return fit_linear(examples, self.columns, [self.inverse_regularization])[0]
 
 
 def fit_linear(
@@ -97,7 +103,7 @@ def fit_linear(
     fitted = {}
     for c in sorted(set(inverse_regularizations)):
         coefficients, intercept = path.solve(c)
-        fitted[c] = LinearModel(columns, scaling, coefficients, intercept, unit, examples.is_binary)
+        fitted[c] = LinearModel(columns, c, scaling, coefficients, intercept, unit, examples.is_binary)
     return [fitted[c] for c in inverse_regularizations]
 
 

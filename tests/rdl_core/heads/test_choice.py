@@ -7,32 +7,36 @@ import dataclasses
 import numpy as np
 import pytest
 
-from rdl_core.heads import Choice, Chooser, ColumnModels, Examples, Fold, blended, fold_score, greedy_weights, score
+from rdl_core.heads import Chooser, Examples, Fold, Head, blended, expanding_folds, fold_score, greedy_weights, score
 from rdl_core.problems import InputError
 from tests.rdl_core.heads.planted_examples import HORIZON_S, SMALL, planted
 
 KINDS = pytest.mark.parametrize("is_binary", [True, False])
 
 
-def chooser(examples: Examples, **changes: object) -> Chooser:
-    return Chooser(examples, HORIZON_S, dataclasses.replace(SMALL, **changes), num_threads=1)  # type: ignore[arg-type]
+def chooser(examples: Examples) -> Chooser:
+    labels = (examples.time_s, examples.target, examples.weights)
+    folds = expanding_folds(*labels, horizon_s=HORIZON_S, num_folds=SMALL.num_folds, is_binary=examples.is_binary)
+    return Chooser(examples, folds, SMALL, seed=0, num_threads=1)
 
 
-def fitted(examples: Examples, choice: Choice) -> ColumnModels:
-    return ColumnModels.fit(examples, choice, chooser(examples).boosting, SMALL.boosting.num_columns)
+def fitted(made: Chooser) -> dict[str, Head]:
+    return {"linear": made.fit(made.linear()), "lightgbm": made.fit(made.lightgbm())}
 
 
 @KINDS
 def test_every_head_finds_the_planted_signal(is_binary: bool) -> None:
     train, new = planted(is_binary=is_binary), planted(is_binary=is_binary, seed=1)
-    choice = chooser(train).choose()
-    predictions = dict(fitted(train, choice).predict(new.columns))
-    predictions["blend"] = blended(predictions, choice.weights)
+    made = chooser(train)
+    chosen = {"linear": made.linear(), "lightgbm": made.lightgbm()}
+    blend = made.blend({name: one.out_of_fold for name, one in chosen.items()})
+    predictions = {name: made.fit(one).predict(new.columns) for name, one in chosen.items()}
+    predictions["blend"] = blended(predictions, blend.weights)
     guess = score(new.target, np.full(len(new), np.median(train.target)), new.weights, is_binary=is_binary)
     for name in ("linear", "lightgbm", "blend"):
         found = score(new.target, predictions[name], new.weights, is_binary=is_binary)
         assert found > 0.85 if is_binary else found > 0.6 * guess, name
-        assert choice.fold_scores[name] > (0.85 if is_binary else 0.6 * guess), name
+        assert blend.fold_scores[name] > (0.85 if is_binary else 0.6 * guess), name
 
 
 @KINDS
@@ -95,34 +99,36 @@ def test_a_network_takes_part_by_its_out_of_fold_predictions_on_the_folds_that_h
     perfect, useless = np.full(len(train), np.nan), np.full(len(train), np.nan)
     last = made.folds[-1].validation
     perfect[last], useless[last] = train.target[last], 0.5
-    choice = made.choose(perfect)
-    assert choice.num_folds == 1 < len(made.folds)
-    assert (choice.best, choice.weights["network"]) == ("network", 1.0)
-    assert made.choose(useless).weights["network"] < 0.2
-    with pytest.raises(InputError, match="out-of-fold predictions of the network on no fold"):
-        made.choose(np.full(len(train), np.nan))
+    of_linear = made.linear().out_of_fold
+    blend = made.blend({"network": perfect, "linear": of_linear})
+    assert blend.num_folds == 1 < len(made.folds)
+    assert blend.weights == {"network": 1.0, "linear": 0.0}
+    assert made.blend({"network": useless, "linear": of_linear}).weights["network"] < 0.2
+    with pytest.raises(InputError, match="blend of network, linear: expected out-of-fold predictions of each"):
+        made.blend({"network": np.full(len(train), np.nan), "linear": of_linear})
 
 
 @KINDS
 def test_a_refit_keeps_columns_settings_and_trees_and_learns_from_the_new_rows(is_binary: bool) -> None:
     train, later = planted(is_binary=is_binary), planted(is_binary=is_binary, seed=2)
-    models = fitted(train, chooser(train).choose())
-    again = models.refit(train.and_also(later))
-    for head in ("linear", "lightgbm"):
-        np.testing.assert_array_equal(getattr(models, head).columns, getattr(again, head).columns)
-    assert models.lightgbm.trees == again.lightgbm.trees
-    assert models.inverse_regularization == again.inverse_regularization
-    for name, predicted in models.predict(later.columns).items():
-        assert not np.allclose(predicted, again.predict(later.columns)[name])
-        np.testing.assert_array_equal(predicted, models.refit(train).predict(later.columns)[name])
+    for name, head in fitted(chooser(train)).items():
+        again, same = head.refit(train.and_also(later)), head.refit(train)
+        kept = ("columns", "inverse_regularization") if name == "linear" else ("columns", "trees")
+        for field in kept:
+            np.testing.assert_array_equal(getattr(head, field), getattr(again, field))
+        predicted = head.predict(later.columns)
+        assert not np.allclose(predicted, again.predict(later.columns))
+        np.testing.assert_array_equal(predicted, same.predict(later.columns))
 
 
 def test_the_same_rows_and_seed_give_the_same_choice_and_bits() -> None:
     train = planted(is_binary=True)
-    first, second = (chooser(train).choose() for _ in range(2))
-    assert first == second
-    one, two = (fitted(train, first).predict(train.columns) for _ in range(2))
-    assert all(np.array_equal(one[name], two[name]) for name in one)
+    one, two = (chooser(train) for _ in range(2))
+    for name in ("linear", "lightgbm"):
+        first, second = (getattr(made, name)() for made in (one, two))
+        assert first.settings == second.settings
+        np.testing.assert_array_equal(first.out_of_fold, second.out_of_fold)
+        np.testing.assert_array_equal(*(made.fit(first).predict(train.columns) for made in (one, two)))
 
 
 def test_weights_of_the_rows_decide() -> None:
@@ -132,18 +138,17 @@ def test_weights_of_the_rows_decide() -> None:
     target = np.where(liars, 1 - train.target, train.target)
     for heavy, expected in ((~liars, 0.85), (liars, 0.15)):
         examples = dataclasses.replace(train, target=target, weights=np.where(heavy, 1.0, 0.05))
-        for name, predicted in fitted(examples, chooser(examples).choose()).predict(train.columns).items():
-            reached = score(train.target, predicted, np.ones(600), is_binary=True)
+        for name, head in fitted(chooser(examples)).items():
+            reached = score(train.target, head.predict(train.columns), np.ones(600), is_binary=True)
             assert (reached > expected) == (expected > 0.5), name
 
 
 def test_bad_cells_and_few_rows_are_fitted_or_refused() -> None:
     train = planted(30, is_binary=True, num_times=3)
     train.columns[:, 0], train.columns[:, 1] = np.nan, 4.0
-    choice = chooser(train).choose()
-    assert all(np.isfinite(p).all() for p in fitted(train, choice).predict(train.columns).values())
+    assert all(np.isfinite(head.predict(train.columns)).all() for head in fitted(chooser(train)).values())
     nothing = dataclasses.replace(train, columns=np.ones((30, 4), np.float32))
-    assert all(np.ptp(p) == 0 for p in fitted(nothing, chooser(nothing).choose()).predict(train.columns).values())
+    assert all(np.ptp(head.predict(nothing.columns)) == 0 for head in fitted(chooser(nothing)).values())
     infinite = train.columns.copy()
     infinite[3, 5] = np.inf
     with pytest.raises(InputError, match="column 5 is infinite"):
