@@ -212,6 +212,13 @@ def _last(words: Sequence[str], option: str) -> str | None:
     return value
 
 
+def _is_flag_given(words: Sequence[str], option: str) -> bool:
+    """Whether the words name a flag, or its negative."""
+    before, _, name = option.rpartition(".")
+    negative = f"{before}.no-{name}" if before else f"--no-{name.removeprefix('--')}"
+    return any(word.replace("_", "-") in (option, negative) for word in words)
+
+
 def _with_short_options(options: Any, words: Sequence[str]) -> Any:
     """The options with configurations that have what short options name.
 
@@ -220,12 +227,15 @@ def _with_short_options(options: Any, words: Sequence[str]) -> Any:
     """
     configs: dict[str, Any] = {}
     for name, path in getattr(options, "SHORT", {}).items():
-        if (value := getattr(options, name)) is None:
-            continue
+        value = getattr(options, name)
         short, long = (f"--{text.replace('_', '-')}" for text in (name, path))
+        if value is None or isinstance(value, bool) and not _is_flag_given(words, short):
+            continue
         root, *below = path.split(".")
         config = configs.get(root, getattr(options, root))
-        if _last(words, long) is not None and (given := functools.reduce(getattr, below, config)) != value:
+        if (_last(words, long) is not None or _is_flag_given(words, long)) and (
+            given := functools.reduce(getattr, below, config)
+        ) != value:
             raise ValueError(f"{short} {value} and {long} {given} name one setting differently; give it once")
         change = functools.reduce(lambda inner, key: {key: inner}, reversed(below), value)
         try:

@@ -222,6 +222,9 @@ class Finetune(WorkerOptions):
         "learning_rate": "config.learning_rate",
         "validation_interval_steps": "config.validation_interval_steps",
         "max_steps": "config.max_steps",
+        "label_share": "config.label_share",
+        "label_stride": "config.label_stride",
+        "refit": "config.refit",
         "seed": "config.seed",
     }
 
@@ -251,6 +254,13 @@ class Finetune(WorkerOptions):
     """Learning rate of Adam. Default: the preset's (0.001; paper: 0.005)."""
     validation_interval_steps: int | None = None
     """Steps between validations. Default: the preset's (100)."""
+    label_share: float | None = None
+    """Share of the train labels to learn from, such as 0.1. Default: the preset's (1.0)."""
+    label_stride: float | None = None
+    """Label replay: run the task's SQL at further seed times, this share of its timedelta apart, such as 0.25. Default: the preset's (None)."""
+    refit: bool = False
+    """Train again at the end on every label whose window has closed, validation's too: test is reported before and after, the model saved is the
+    second."""
     config: FinetuningConfig
     """All settings of the run."""
     backbone: BackboneConfig
@@ -267,7 +277,13 @@ class Finetune(WorkerOptions):
             with suppress(OSError, ValueError):  # the command refuses it, after an arm that takes none
                 start = pretrained_backbone(Path(checkpoint))
         backbone = with_given_kinds(start, given, "--backbone")
-        return cls(task=tyro.MISSING, arm=tyro.MISSING, config=preset.finetuning, backbone=backbone)
+        return cls(
+            task=tyro.MISSING,
+            arm=tyro.MISSING,
+            refit=preset.finetuning.refit,
+            config=preset.finetuning,
+            backbone=backbone,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     for problem in require_measurable_labels(load_task(dataset, options.task)):
         say(f"warning: task {options.task}, {problem}; {problem.remedy}")
     from distributed.commands.report import seeds_summary, show_results
-    from distributed.training.finetune import FinetuneJob
+    from distributed.training.finetune import FinetuneJob, predictions_path
     from rdl_core.tasks.downstream import as_deep_as
 
     config = as_deep_as(options.config, backbone)
@@ -70,7 +70,10 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     ]
     results = [_result_of(job, folder, options.workers) for job, folder in zip(jobs, folders, strict=True)]
     show_results(results)
-    runs = [dataclasses.asdict(result) | {"checkpoint": job.out} for result, job in zip(results, jobs, strict=True)]
+    runs = [
+        dataclasses.asdict(result) | {"checkpoint": job.out, "predictions": str(predictions_path(str(job.out)))}
+        for result, job in zip(results, jobs, strict=True)
+    ]
     for one in runs:
         say(f"checkpoint {one['checkpoint']}")
     return run.finish(runs[0] if len(runs) == 1 else {"runs": runs, "summary": seeds_summary(results)})
@@ -93,7 +96,7 @@ def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | Non
 
 
 def run_evaluate(options: Evaluate) -> dict[str, Any]:
-    """Returns {"task", "regime", "metric", "val", "test"}."""
+    """Returns {"task", "regime", "metric", "val", "test"}; of a refitted model without "val", from which it has learned."""
     read_description(options.checkpoint, kind="finetuned")
     data, dataset = open_data(options)
     from distributed.training.evaluate import evaluate
@@ -102,7 +105,8 @@ def run_evaluate(options: Evaluate) -> dict[str, Any]:
     run = open_run(options, "evaluate", dataset, settings)
     store = open_store(options, dataset)
     result = evaluate(data, store.place, str(options.checkpoint), options.regime)
-    say(f"{result['task']} ({result['regime']}): val {_metrics(result['val'])}, test {_metrics(result['test'])}")
+    shown = ", ".join(f"{split} {_metrics(result[split])}" for split in ("val", "test") if split in result)
+    say(f"{result['task']} ({result['regime']}): {shown}")
     return run.finish(result)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -12,10 +13,12 @@ from rdl_core.graph.store import open_store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.place import Place
 from rdl_core.tasks.finetuning import Finetuning
+from rdl_core.tasks.target_scale import TargetScale
 
 
 def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
-    """Returns {"task", "arm", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint.
+    """Returns {"task", "arm", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint; without "val" of one that was refitted,
+    since it has learned from those labels.
 
     Args:
         data: Dataset folder, remote folder or hub name.
@@ -29,11 +32,14 @@ def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regim
     checkpoint, store = from_pretrained(checkpoint_path, kind="finetuned"), open_store(store_path)
     checkpoint.require_same_schema(store)
     about = checkpoint.about
-    config = decode(FinetuningConfig, about["finetuning"], f"{checkpoint_path}: finetuning")
+    trained = decode(FinetuningConfig, about["finetuning"], f"{checkpoint_path}: finetuning")
+    config = dataclasses.replace(trained, label_stride=None)  # nothing is learned here
     used_regime: Regime = regime or about["regime"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = load_task(open_dataset(data), about["task"])
     run = Finetuning(store, task, checkpoint.encoder(), about["arm"], used_regime, config, device=device)
     run.model.load_state_dict(checkpoint.weights)
-    metrics = {split: run.evaluate(run.model, split) for split in ("val", "test")}
+    if "target_scale" in about:  # not in a checkpoint of before there was a choice of labels: its are all of train's
+        run.scale = TargetScale(**about["target_scale"])
+    metrics = {split: run.evaluate(run.model, split) for split in (("test",) if trained.refit else ("val", "test"))}
     return {"task": about["task"], "arm": about["arm"], "regime": used_regime, "metric": run.metric, **metrics}

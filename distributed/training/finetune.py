@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from distributed.cluster.ray_internals import fit
 from distributed.cluster.session import start_ray
 from distributed.training.communicator import TorchCommunicator
 from distributed.training.trainer import BACKEND, MAX_FAILURES
+from rdl_core.atomic_write import replace_file
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime, check_arm
 from rdl_core.database import load_task, open_dataset
@@ -28,6 +30,7 @@ from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.place import Place
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
+from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class FinetuneJob:
         arm, regime, config: Settings of the run.
         checkpoint: Pretrained model; None for "scratch".
         backbone: Backbone of "scratch"; the other arms take the checkpoint's.
-        out: Folder that the fine-tuned model is written to, or None.
+        out: Folder that the fine-tuned model is written to, the predictions beside it, or None.
     """
 
     data: Place
@@ -56,6 +59,11 @@ class FinetuneJob:
 
     def __post_init__(self) -> None:
         check_arm(self.arm, self.checkpoint)
+
+
+def predictions_path(out: str) -> Path:
+    """Returns the file of predictions of a job whose model is at `out`."""
+    return Path(out).parent / FILE_NAME
 
 
 def make_finetuning(
@@ -121,6 +129,8 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
     if job.out is not None:
         with result.checkpoint.as_directory() as folder:
             save_pretrained(Path(job.out), from_pretrained(Path(folder) / "model"))
+            with replace_file(predictions_path(job.out)) as partial:
+                shutil.copyfile(Path(folder) / FILE_NAME, partial)
     return FinetuningResult(**result.metrics["result"])
 
 
@@ -171,12 +181,14 @@ def _finetune_worker(job: FinetuneJob) -> None:
 
 
 def _save(job: FinetuneJob, run: Finetuning, result: FinetuningResult, path: Path) -> None:
+    """Writes model and predictions; with refit, the model that was refitted."""
     about = {
         "task": job.task,
         "arm": job.arm,
         "regime": job.regime,
         "finetuning": dataclasses.asdict(job.config),
         "result": dataclasses.asdict(result),
+        "target_scale": dataclasses.asdict(run.scale),
         "store": run.store.content_hash,
     }
     checkpoint = Checkpoint(
@@ -188,3 +200,4 @@ def _save(job: FinetuneJob, run: Finetuning, result: FinetuningResult, path: Pat
         about=about,
     )
     save_pretrained(path, checkpoint)
+    write_predictions(predictions_path(str(path)), run.inputs, run.predictions)

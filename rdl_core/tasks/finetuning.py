@@ -2,8 +2,10 @@
 
 Promises
 - A tree holds rows strictly before its seed's time; early stopping and all choices use train and validation labels only; test labels are read
-  once, by task.evaluate, after the weights are chosen.
-- A seed's tree is a function of (seed, epoch, row of the label), so evaluation does not depend on workers or batches.
+  by task.evaluate only, after all training.
+- With `refit`, training is done again from the same first weights on every label whose window has closed by the test timestamp, for as many epochs
+  as the chosen weights had seen of train; nothing is chosen any more. `model` is that model then.
+- A seed's tree is a function of (seed, epoch, number of the label), so evaluation does not depend on workers or batches.
 - In the frozen arm each seed's tree is drawn once and its vector computed once, when it is first needed.
 - Same seed, same result; a step's batch is a function of (seed, step), shared among the workers.
 """
@@ -33,11 +35,16 @@ from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, permuted, stream
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
+from rdl_core.tasks.target_scale import TargetScale
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningResult:
-    """The result of one run; `val` and `test` are the metric that selects, `metrics` all metrics of task.evaluate."""
+    """The result of one run; `val` and `test` are the metric that selects, of the weights that validation chose; `metrics` all of task.evaluate.
+
+    Args:
+        test_refit, refit_steps: Of the model that was refitted, in `refit_steps` updates; None without `refit`.
+    """
 
     task: str
     arm: Arm
@@ -50,6 +57,8 @@ class FinetuningResult:
     steps: int
     best_step: int
     seconds: float
+    test_refit: float | None = None
+    refit_steps: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +106,7 @@ class Finetuning:
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
         target = self.inputs.split("train").target
-        # A head's first output is near 0, so 0 stands for the best constant: the median for L1, the mean for MSE.
-        centre = np.median if config.regression_loss == "l1" else np.mean
-        self.target_centre, self.target_std = (
-            (0.0, 1.0) if self.is_binary else (float(centre(target)), float(target.std()) or 1.0)
-        )
-        self.target_range = (float(target.min()), float(target.max()))
+        self.scale = TargetScale.of(target, is_binary=self.is_binary, loss=config.regression_loss)
         share = min(config.batch_size, len(target)) // self.communicator.world_size
         if share < 2:
             raise ValueError(
@@ -112,6 +116,10 @@ class Finetuning:
         self.model = TaskModel(encoder, config.head_channels).to(self.device)
         if arm == "frozen":
             encoder.requires_grad_(False)
+        self.predictions: dict[str, NDArray[np.float64]] = {}
+        """Per split that was predicted, "val", "test" and "test_refit", probabilities or targets in the order of the labels; filled by `run`."""
+        self._first_weights: dict[str, Tensor] = {}
+        self._wrapped: torch.nn.Module = self.model
 
     def run(
         self,
@@ -120,10 +128,15 @@ class Finetuning:
         on_step: Callable[[int, float], None] = lambda step, loss: None,
         on_validation: Callable[[int, float], None] = lambda step, metric: None,
     ) -> FinetuningResult:
-        """Trains and evaluates on validation and test; the arguments are those of `train`."""
+        """Trains, refits if that is asked for, and evaluates on validation and test; the arguments are those of `train`."""
         begun = time.perf_counter()
         trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
-        metrics = {split: self.evaluate(self.model, split) for split in ("val", "test")}
+        refit_steps = None
+        self.predictions = {split: self.predict(self.model, split) for split in ("val", "test")}
+        if self.config.refit:
+            refit_steps = self.refit(trained.best_step, on_step=on_step)
+            self.predictions["test_refit"] = self.predict(self.model, "test")
+        metrics = {name: self._metrics(name.removesuffix("_refit"), p) for name, p in self.predictions.items()}
         return FinetuningResult(
             task=self.task.name,
             arm=self.arm,
@@ -136,6 +149,8 @@ class Finetuning:
             steps=trained.steps,
             best_step=trained.best_step,
             seconds=time.perf_counter() - begun,
+            test_refit=metrics["test_refit"][self.metric] if self.config.refit else None,
+            refit_steps=refit_steps,
         )
 
     def train(
@@ -155,18 +170,14 @@ class Finetuning:
             FloatingPointError: No validation metric is finite.
         """
         begun = time.perf_counter()
-        torch.manual_seed(self.config.seed)  # dropout draws from the global generator
-        config, model = self.config, wrap(self.model)
-        optimizer = make_optimizer(model, config.learning_rate)
-        average = None
-        if config.ema_decay is not None:
-            average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+        config, self._wrapped = self.config, wrap(self.model)
+        if config.refit:
+            self._first_weights = copy.deepcopy(self.model.state_dict())
+        optimizer, average = self._begin()
         best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
         while step < config.max_steps:
-            loss = self._step(model, optimizer, step)
+            loss = self._step(optimizer, average, step, "train")
             step += 1
-            if average is not None:
-                average.update_parameters(self.model)
             on_step(step, loss)
             if step % config.validation_interval_steps and step < config.max_steps:
                 continue
@@ -186,6 +197,29 @@ class Finetuning:
         self.model.load_state_dict(best_weights)
         return Trained(val=best_val, steps=step, best_step=best_step)
 
+    def refit(self, best_step: int, *, on_step: Callable[[int, float], None] = lambda step, loss: None) -> int:
+        """Trains again after `train`, from the same start, on every label whose window has closed; leaves the last weights in `model`.
+
+        Args:
+            best_step: The step that validation chose. The labels are more now, so the steps are more in proportion: as many epochs.
+
+        Returns:
+            The number of updates.
+
+        Raises:
+            ValueError: No window of a validation label has closed by the test timestamp.
+        """
+        closed = self.inputs.split("refit")
+        self.model.load_state_dict(self._first_weights)
+        self.scale = TargetScale.of(closed.target, is_binary=self.is_binary, loss=self.config.regression_loss)
+        steps = max(1, round(best_step / self._steps_per_epoch("train") * self._steps_per_epoch("refit")))
+        optimizer, average = self._begin()
+        for step in range(steps):
+            on_step(step + 1, self._step(optimizer, average, step, "refit"))
+        if average is not None:
+            self.model.load_state_dict(average.module.state_dict())
+        return steps
+
     def predict(self, model: TaskModel, split: str) -> NDArray[np.float64]:
         """Returns probabilities (binary) or targets (regression) of a split: float64 [seeds]."""
         mine = np.arange(len(self.inputs.split(split)))[self.communicator.rank :: self.communicator.world_size]
@@ -199,9 +233,7 @@ class Finetuning:
         out = torch.empty(len(self.inputs.split(split)), dtype=torch.float64)
         for rank, share in enumerate(shares):
             out[rank :: self.communicator.world_size] = share.double().cpu()
-        if self.is_binary:
-            return out.sigmoid().numpy()
-        return (out * self.target_std + self.target_centre).clamp(*self.target_range).numpy()
+        return self.scale.prediction(out).numpy()
 
     def evaluate(self, model: TaskModel, split: str) -> dict[str, float]:
         """Returns the metrics of task.evaluate for the predictions of a split, with "mae" added for regression.
@@ -209,7 +241,9 @@ class Finetuning:
         Raises:
             FloatingPointError: A prediction is not finite.
         """
-        table, prediction = self.task.get_table(split, mask_input_cols=False), self.predict(model, split)
+        return self._metrics(split, self.predict(model, split))
+
+    def _metrics(self, split: str, prediction: NDArray[np.float64]) -> dict[str, float]:
         if not np.isfinite(prediction).all():
             raise FloatingPointError(
                 f"predictions for {self.task.name} ({split}) are not finite; lower the learning rate"
@@ -217,42 +251,59 @@ class Finetuning:
         if np.isnan(self.inputs.split(split).target).any():  # hidden labels: there is nothing to score against
             return {self.metric: float("nan")}
         metrics = list(self.task.metrics) + ([] if self.is_binary else [_mae])
+        table = self.task.get_table(split, mask_input_cols=False)
         named = self.task.evaluate(prediction, table, metrics=metrics)
         return {name.lstrip("_"): float(value) for name, value in named.items()}
 
-    def _step(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int) -> float:
-        rows, epoch = self._batch_rows(step)
+    def _begin(self) -> tuple[torch.optim.Optimizer, AveragedModel | None]:
+        """Returns optimizer and average of a training that begins; dropout draws from the global generator, which starts over."""
+        config = self.config
+        torch.manual_seed(config.seed)
+        optimizer = make_optimizer(self._wrapped, config.learning_rate, config.weight_decay)
+        if config.ema_decay is None:
+            return optimizer, None
+        return optimizer, AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+
+    def _step(self, optimizer: torch.optim.Optimizer, average: AveragedModel | None, step: int, learned: str) -> float:
+        """Updates the model by one batch of what is learned from, "train" or "refit"; returns the weighted mean of its losses."""
+        seeds, (rows, epoch) = self.inputs.split(learned), self._batch_rows(step, learned)
         mine = rows[self.communicator.rank :: self.communicator.world_size]
-        model.train()
+        self._wrapped.train()
         if self.arm == "frozen":
             self.model.encoder.eval()
-        inputs = self._inputs("train", mine, epoch=epoch)
-        target = torch.from_numpy(self.inputs.split("train").target[mine]).float().to(self.device)
+        inputs = self._inputs(learned, mine, epoch=epoch)
+        target, weights = (torch.from_numpy(x[mine]).float().to(self.device) for x in (seeds.target, seeds.weights))
+        total = float(seeds.weights[rows].sum())
         optimizer.zero_grad(set_to_none=True)
-        losses = self._losses(model(inputs), (target - self.target_centre) / self.target_std)
-        (losses.sum() / len(rows) * self.communicator.world_size).backward()
+        losses = self._losses(self._wrapped(inputs), self.scale.output(target)) * weights
+        (losses.sum() / total * self.communicator.world_size).backward()
         if self.config.gradient_clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), self.config.gradient_clip_norm)
+            torch.nn.utils.clip_grad_norm_(self._wrapped.parameters(), self.config.gradient_clip_norm)
         optimizer.step()
         if self.communicator.world_size > 1:
             # Each worker's batch norm saw its own share; with their mean, all evaluate the very model that is saved.
             for buffer in self.model.head.buffers():
                 if buffer.is_floating_point():
                     buffer.copy_(self.communicator.sum(buffer) / self.communicator.world_size)
-        return float(self.communicator.sum(losses.detach().sum().double())) / len(rows)
+        if average is not None:
+            average.update_parameters(self.model)
+        return float(self.communicator.sum(losses.detach().sum().double())) / total
 
     def _losses(self, prediction: Tensor, target: Tensor) -> Tensor:
         if self.is_binary:
             return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
         return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
 
-    def _batch_rows(self, step: int) -> tuple[NDArray[np.int64], int]:
-        """Returns the train rows of a step and its epoch: each epoch is a pass in another order; its partial last batch is left out."""
-        num_rows = len(self.inputs.split("train"))
+    def _batch_rows(self, step: int, learned: str) -> tuple[NDArray[np.int64], int]:
+        """Returns the rows of a step and its epoch: each epoch is a pass in another order; its partial last batch is left out."""
+        num_rows = len(self.inputs.split(learned))
         size = min(self.config.batch_size, num_rows)
-        epoch, batch = divmod(step, num_rows // size)
+        epoch, batch = divmod(step, self._steps_per_epoch(learned))
         order = stream(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch)
         return permuted(np.arange(batch * size, (batch + 1) * size), num_rows, order), epoch
+
+    def _steps_per_epoch(self, learned: str) -> int:
+        return max(1, len(self.inputs.split(learned)) // self.config.batch_size)
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TreeBatch | Tensor:
         self.on_batch()

@@ -174,7 +174,7 @@ def other(name: str, value: Any) -> tuple[list[str], Any]:
         "context-form": {"edge_types": "neighbours", "neighbours": "edge_types"}, "precision": "bfloat16", "seed-table": "match",
         "distribution": {"distinct": "frequency", "frequency": "distinct"}, "strategy": {"uniform": "recent", "recent": "uniform"},
         "regression-loss": {"l1": "mse", "mse": "l1"}, "validation-corruption": 0.5, "validation-seed": 3, "stop-below": 0.5,
-        "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2),
+        "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2), "label-stride": 0.5,
     }  # fmt: skip
     option, last = f"--{name}", name.split(".")[-1]
     if isinstance(value, bool):
@@ -343,7 +343,7 @@ def test_the_presets_values_in_the_help_are_the_presets(capsys: Captured, monkey
                     )
             else:
                 assert "the preset's" not in text
-        assert found == {"pretrain": 10, "finetune": 6}[command]
+        assert found == {"pretrain": 10, "finetune": 8}[command]
 
 
 def preset_value(config: Any, preset: str, option: str) -> Any:

@@ -184,8 +184,8 @@ def test_predictions_are_in_the_order_of_the_table(
         with torch.no_grad():
             out.append(run.model(batch).double())
     logits = torch.cat(out)
-    expected = logits.sigmoid() if name == WINS else logits * run.target_std + run.target_centre
-    expected = expected if name == WINS else expected.clamp(*run.target_range)
+    expected = logits.sigmoid() if name == WINS else logits * run.scale.std + run.scale.centre
+    expected = expected if name == WINS else expected.clamp(run.scale.lowest, run.scale.highest)
     np.testing.assert_allclose(run.predict(run.model, "val"), expected.numpy(), rtol=1e-4, atol=1e-5)
     assert expected.std() > 0
 
@@ -268,7 +268,7 @@ def test_an_epoch_takes_each_train_row_once(
     steps_per_epoch = max(1, 40 // batch_size)
     epochs = []
     for epoch in range(3):
-        drawn = [run._batch_rows(epoch * steps_per_epoch + step) for step in range(steps_per_epoch)]
+        drawn = [run._batch_rows(epoch * steps_per_epoch + step, "train") for step in range(steps_per_epoch)]
         assert [e for _, e in drawn] == [epoch] * steps_per_epoch
         rows = np.concatenate([r for r, _ in drawn])
         assert len(rows) == len(set(rows.tolist())) == 40 - left_out
