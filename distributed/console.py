@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from rdl_core.config import PRETRAINING_LEVELS
+
 console = Console(stderr=True)
 
 
@@ -34,6 +36,6 @@ def bar() -> Progress:
 
 
 def loss_text(metrics: Mapping[str, float]) -> str:
-    """Returns "row 0.510 link 0.620 context 0.600" of metrics with these names, whatever their prefix."""
+    """Returns "row 0.510 link 0.620 context 0.600 future 0.810", of the levels that there are, of metrics with these names, whatever their prefix."""
     names = {k.split("/")[-1]: v for k, v in metrics.items()}
-    return " ".join(f"{level} {names[level]:.3f}" for level in ("row", "link", "context") if level in names)
+    return " ".join(f"{level} {names[level]:.3f}" for level in PRETRAINING_LEVELS if level in names)

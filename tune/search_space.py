@@ -50,6 +50,8 @@ REFUSED = {
     "sampling": _OTHER_SAMPLES,
     "corruption.distribution": _OTHER_SAMPLES,
     "corruption.target_link_share": _OTHER_LOSS,
+    "levels": _OTHER_LOSS,
+    "future": _OTHER_LOSS,
     "loss.row_form": _OTHER_LOSS,
     "loss.link_matrix": _OTHER_LOSS,
     "loss.skip_edge_type_without_negative": _OTHER_LOSS,

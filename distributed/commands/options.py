@@ -34,6 +34,7 @@ from rdl_core.config import (
     BackboneConfig,
     FinetuningConfig,
     HGSamplingConfig,
+    Level,
     Precision,
     Preset,
     PresetName,
@@ -135,7 +136,7 @@ class Sample(SamplingOptions, StoreOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Pretrain(SamplingOptions, StoreOptions):
-    """Contrastive pretraining without labels, through Ray Data and Ray Train.
+    """Pretraining without labels, by contrast and by what comes next, through Ray Data and Ray Train.
 
     Every setting of the preset is an option, below as --config...; --rows and --aggregation choose which settings those parts have:
 
@@ -147,6 +148,7 @@ class Pretrain(SamplingOptions, StoreOptions):
         "rows": "config.backbone.rows",
         "num_layers": "config.backbone.num_layers",
         "aggregation": "config.backbone.aggregation",
+        "levels": "config.levels",
         "corruption": "config.corruption.probability",
         "samples_per_step": "config.samples_per_step",
         "max_negatives": "config.loss.max_negatives",
@@ -171,6 +173,8 @@ class Pretrain(SamplingOptions, StoreOptions):
     """GraphSAGE layers. Default: the preset's (2)."""
     aggregation: AggregationKind | None = None
     """How a row's neighbours are aggregated. Default: the preset's (mean; paper: sum)."""
+    levels: tuple[Level, ...] | None = None
+    """Levels of the loss: some of row, link, context (contrast) and future (what follows a time). Default: the preset's (row link context)."""
     corruption: float | None = None
     """Probability that a cell is replaced in the second view. Default: the preset's (0.4)."""
     samples_per_step: int | None = None

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from distributed.console import console, say
 from rdl_core.atomic_write import replace_file
-from rdl_core.contrast import LEVELS
+from rdl_core.config import PRETRAINING_LEVELS
 from rdl_core.graph.existence import existence_rules
 from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store
@@ -34,14 +34,16 @@ ARMS = ("scratch", "frozen", "finetuned")
 
 
 def draw_curves(state: TrainState, path: Path) -> Path:
-    """Draws loss per level (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
+    """Draws the loss per level that is on (1.0 is chance) and effective rank over the validations of a run, as a PNG."""
     steps = [entry["step"] for entry in state.history]
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
-    for level in LEVELS:
+    for level in PRETRAINING_LEVELS:
+        if not any(f"validation/{level}" in entry for entry in state.history):
+            continue
         losses = [entry.get(f"validation/{level}", math.nan) for entry in state.history]
         left.plot(steps, losses, marker=".", label=level)
     left.axhline(1.0, color="grey", linewidth=0.8, linestyle="--")
-    left.set(xlabel="step", ylabel="validation loss / chance", ylim=(0, None), title="three contrastive levels")
+    left.set(xlabel="step", ylabel="validation loss / chance", ylim=(0, None), title="levels of the loss")
     left.legend()
     right.plot(steps, [entry["effective_rank"] for entry in state.history], marker=".", color="black")
     right.set(xlabel="step", ylabel="effective rank", ylim=(0, None), title="collapse watch")
@@ -145,7 +147,7 @@ def seeds_summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:
 
 def level_losses(state: TrainState) -> dict[str, list[float]]:
     """Returns {level: [before the first update, final]} on validation, without levels that have no input."""
-    names = {level: f"validation/{level}" for level in LEVELS}
+    names = {level: f"validation/{level}" for level in PRETRAINING_LEVELS}
     return {
         level: [state.first[name], state.last[name]]
         for level, name in names.items()

@@ -24,7 +24,7 @@ from rdl_core.config.model import (
     TimeAttentionAggregation,
 )
 from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust
-from rdl_core.config.pretraining import Precision, PretrainingConfig
+from rdl_core.config.pretraining import PRETRAINING_LEVELS, Level, Precision, PretrainingConfig
 from rdl_core.config.sampling import HGSamplingConfig, TemporalSamplingConfig
 from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
 from rdl_core.config.store import StoreConfig
@@ -32,6 +32,7 @@ from rdl_core.config.store import StoreConfig
 __all__ = [
     "HEADS",
     "PRESETS",
+    "PRETRAINING_LEVELS",
     "AggregationConfig",
     "AggregationKind",
     "Arm",
@@ -45,6 +46,7 @@ __all__ = [
     "HGSamplingConfig",
     "HeadName",
     "HeadsConfig",
+    "Level",
     "LinearConfig",
     "LinearRows",
     "LossConfig",

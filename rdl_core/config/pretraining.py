@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from rdl_core.config.corruption import CorruptionConfig, Probability
 from rdl_core.config.decoding import checked
+from rdl_core.config.future import FutureConfig
 from rdl_core.config.loss import LossConfig
 from rdl_core.config.model import BackboneConfig
 from rdl_core.config.sampling import HGSamplingConfig
 
 Precision = Literal["float32", "bfloat16"]
+Level = Literal["row", "link", "context", "future"]
+PRETRAINING_LEVELS: tuple[Level, ...] = get_args(Level)
+"""All levels of the loss that there are, in the order in which they are shown."""
 
 
 @checked
@@ -23,8 +27,16 @@ class PretrainingConfig:
     """Form of a sample."""
     backbone: BackboneConfig = BackboneConfig()
     """The model."""
+    levels: Annotated[tuple[Level, ...], Field(min_length=1)] = ("row", "link", "context")
+    """Levels of the loss: 'row', 'link' and 'context' contrast rows, 'future' asks what follows a time. A level that is off costs nothing."""
     loss: LossConfig
-    """The three levels."""
+    """The three levels that contrast rows."""
+    future: FutureConfig = FutureConfig()
+    """The future level."""
+    balance: Literal["none", "gradient_norm"] = "none"
+    """Weights of the levels: 'none', all 1 (paper), or 'gradient_norm', such that their gradients on the backbone are equally long."""
+    balance_interval_steps: PositiveInt = 20
+    """Steps between measurements of the gradients' lengths."""
     corruption: CorruptionConfig = CorruptionConfig()
     """The second view and the hidden links."""
     samples_per_step: PositiveInt = 1
@@ -59,6 +71,10 @@ class PretrainingConfig:
     """The run ends when the mean validation loss of the levels is below (authors' script: 0.05). None: no limit."""
     seed: int = 0
     """Random seed."""
+
+    def __post_init__(self) -> None:
+        if len(set(self.levels)) < len(self.levels):
+            raise ValueError(f"PretrainingConfig.levels names a level twice: {', '.join(self.levels)}")
 
     @property
     def seed_of_validation(self) -> int:

@@ -23,7 +23,8 @@ LEVELS = ("row", "link", "context")
 class ThreeLevelLoss(Module):
     """Row, link and context level with their matrices.
 
-    Parameters are numbered in the order of tables and keys, as table names need not be valid parameter names.
+    A level that is not named is left out, with its matrices. Parameters are numbered in the order of tables and keys, as table names need not be
+    valid parameter names.
 
     Args:
         node_types: Tables.
@@ -31,20 +32,29 @@ class ThreeLevelLoss(Module):
             without any key have no context, hence no context matrix.
         channels: Length of all vectors.
         config: Form of each level.
+        levels: Some of LEVELS.
     """
 
     def __init__(
-        self, node_types: Sequence[str], edge_types: Sequence[EdgeType], channels: int, config: LossConfig
+        self,
+        node_types: Sequence[str],
+        edge_types: Sequence[EdgeType],
+        channels: int,
+        config: LossConfig,
+        levels: Sequence[str] = LEVELS,
     ) -> None:
         super().__init__()
         linked = [t for t in node_types if any(t in (child, parent) for child, _, parent in edge_types)]
         self.node_types, self.channels, self.config = tuple(node_types), channels, config
-        self.row = RowLevel(node_types, channels, config)
-        self.link = LinkLevel(edge_types, channels, config)
-        self.context = ContextLevel(linked, channels, config)
+        if "row" in levels:
+            self.row = RowLevel(node_types, channels, config)
+        if "link" in levels:
+            self.link = LinkLevel(edge_types, channels, config)
+        if "context" in levels:
+            self.context = ContextLevel(linked, channels, config)
 
     def forward(self, h: Rows, h_corrupted: Rows, layout: SampleLayout) -> dict[str, LossSum]:
-        """Returns a LossSum per level, over all tables or keys.
+        """Returns a LossSum per level that is on, over all tables or keys.
 
         Args:
             h, h_corrupted: [rows, channels] per table, clean and corrupted rows after message passing.

@@ -1,4 +1,4 @@
-"""Contrastive pretraining: one step, validation, and `fit`, the loop that every distributed run must equal.
+"""Pretraining: one step, validation, and `fit`, the loop that every distributed run must equal.
 
 Promises
 - A step is `samples_per_step` samples over all workers. The loss of a level is the sum of its inputs' losses over all workers, divided once by
@@ -19,15 +19,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
+from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch
 from rdl_core.batches.row_source import RowSource, mapped_rows
 from rdl_core.batches.transfer import on_device
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
-from rdl_core.contrast import LEVELS
+from rdl_core.future import FutureBatch
 from rdl_core.graph.store import Store
+from rdl_core.pretraining.model import PretrainingModel, unwrapped
 from rdl_core.pretraining.prefetch import made_of
 from rdl_core.pretraining.state import TrainState, with_samples
+from rdl_core.pretraining.step_input import StepInput, step_input
 from rdl_core.pretraining.validation import validation_loss
 from rdl_core.sampling.subgraph import Subgraph
 
@@ -39,38 +41,61 @@ Report = Callable[[TrainState, dict[str, float], bool], None]
 
 def train_step(
     model: torch.nn.Module,
-    batch: PretrainingBatch,
+    batch: PretrainingBatch | None,
     optimizer: torch.optim.Optimizer,
     communicator: Communicator,
     gradient_clip_norm: float | None = None,
     carried: Sequence[float] = (),
+    *,
+    questions: Sequence[FutureBatch] = (),
+    is_measured: bool = False,
 ) -> tuple[dict[str, float], list[float]]:
     """Makes one update; returns (the normalised loss per level that has an input, the sums of `carried`), both over all workers.
 
     The summed losses are divided by the count over all workers; DDP averages gradients over workers, hence the factor world_size: this is the
     one place of that scale. Counts, losses and `carried` ride in one collective between forward and backward pass; a step has no other but DDP's own,
-    since at each the workers wait for the slowest.
+    since at each the workers wait for the slowest. Where levels are balanced, a step that is measured has one more.
+
+    Args:
+        batch, questions: What the model's levels need; None and none for those that are off.
+        is_measured: Whether the levels' gradients are measured in this step, if they are balanced.
 
     Raises:
         FloatingPointError: The loss is not finite.
     """
     optimizer.zero_grad(set_to_none=True)
     numbers_of_worker = on_device(torch.tensor(carried, dtype=torch.float64), next(model.parameters()).device)
-    totals, counts, _ = model(batch)
-    mine = [torch.stack([one[level].detach() for level in LEVELS]).double() for one in (counts, totals)]
+    totals, counts, _ = model(batch, questions)
+    levels = tuple(totals)
+    mine = [torch.stack([one[level].detach() for level in levels]).double() for one in (counts, totals)]
     sums = communicator.sum(torch.cat([*mine, numbers_of_worker]))
-    loss = sum(totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(LEVELS))
-    assert isinstance(loss, Tensor)
+    means = {level: totals[level] / sums[i].clamp(min=1).to(totals[level].dtype) for i, level in enumerate(levels)}
+    loss = _weighted(means, unwrapped(model), communicator, is_measured=is_measured)
     (loss * communicator.world_size).backward()
     numbers = sums.tolist()  # of a GPU: after the backward pass is under way
-    parts = zip(LEVELS, numbers[: len(LEVELS)], numbers[len(LEVELS) : 2 * len(LEVELS)], strict=True)
+    parts = zip(levels, numbers[: len(levels)], numbers[len(levels) : 2 * len(levels)], strict=True)
     losses = {level: total / count for level, count, total in parts if count > 0}
     if not all(map(math.isfinite, losses.values())):
         raise FloatingPointError(f"pretraining loss is not finite: {losses}; lower the learning rate or clip gradients")
     if gradient_clip_norm is not None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), gradient_clip_norm)
     optimizer.step()
-    return losses, numbers[2 * len(LEVELS) :]
+    return losses, numbers[2 * len(levels) :]
+
+
+def _weighted(
+    means: Mapping[str, Tensor], model: PretrainingModel, communicator: Communicator, *, is_measured: bool
+) -> Tensor:
+    """Returns the sum of the levels' losses, each with its weight if they are balanced."""
+    balance = model.balance
+    if balance is None:
+        loss = sum(means.values())
+        assert isinstance(loss, Tensor)
+        return loss
+    if is_measured:
+        balance.measure(means, [p for p in model.encoder.parameters() if p.requires_grad], communicator)
+    weights = balance.weights.to(next(iter(means.values())).dtype)
+    return (weights * torch.stack([means[level] for level in balance.levels])).sum()
 
 
 def fit(
@@ -98,7 +123,8 @@ def fit(
         rows: Where times and cells are; by default the mapped store.
         state: To go on from; changed in place.
         on_report: Called after each validation; saves checkpoints.
-        on_step: Called after each update with the losses and counts of all workers, for progress.
+        on_step: Called after each update with the losses (and, where levels are balanced, their weights and gradient norms) and counts of all
+            workers, for progress.
         checkpoint_due: Asked on every worker before each update with its number, for after it; one that says yes is enough.
         on_checkpoint: Called on all workers at the same steps, when one was due and no validation is.
 
@@ -107,7 +133,7 @@ def fit(
         RuntimeError: The samples ended early, or one came twice.
     """
     communicator, state, rows = communicator or SingleProcess(), state or TrainState(), rows or mapped_rows(store)
-    device = next(model.parameters()).device
+    device, core = next(model.parameters()).device, unwrapped(model)
     model.train()
     if state.step == 0 and not state.first:
         metrics = validate(model, 0)
@@ -115,10 +141,10 @@ def fit(
         _note(state, metrics, config, on_report, communicator)
     begun, before = time.perf_counter(), state.seconds
 
-    def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[PretrainingBatch, NDArray[np.int64], list[Cursor]]:
+    def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[StepInput, NDArray[np.int64], list[Cursor]]:
         subgraphs, cursors = item
-        batch = collate(subgraphs, cursors, *rows(subgraphs), config.corruption, seed=config.seed, loss=config.loss)
-        return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
+        made = step_input(core, subgraphs, cursors, rows, config.corruption, config.loss, seed=config.seed)
+        return made.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
 
     batches = made_of(steps, ready, ahead=device.type == "cuda")
     while not state.finished:
@@ -128,7 +154,18 @@ def fit(
         batch, sampled, cursors = made
         # Whether a checkpoint is due after this step travels with the counts: workers agree on it without a collective of its own.
         carried = [*sampled.tolist(), checkpoint_due(state.step + 1)]
-        losses, sums = train_step(model, batch, optimizer, communicator, config.gradient_clip_norm, carried)
+        losses, sums = train_step(
+            model,
+            batch.contrast,
+            optimizer,
+            communicator,
+            config.gradient_clip_norm,
+            carried,
+            questions=batch.questions,
+            is_measured=state.step % config.balance_interval_steps == 0,
+        )
+        if core.balance is not None:
+            losses = losses | core.balance.figures()
         *totals, due = map(int, sums)
         state.step += 1
         state.seconds = before + time.perf_counter() - begun
@@ -168,8 +205,8 @@ def _note(
     on_report: Report,
     communicator: Communicator,
 ) -> None:
-    losses = [metrics[name] for level in LEVELS if (name := f"validation/{level}") in metrics]
-    loss = validation_loss(metrics)
+    losses = [metrics[name] for level in config.levels if (name := f"validation/{level}") in metrics]
+    loss = validation_loss(metrics, config.levels)
     is_best = loss < state.best_loss
     state.last = dict(metrics)
     state.history.append({"step": state.step, **metrics})

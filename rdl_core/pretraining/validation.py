@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
-from rdl_core.batches.pretraining_batch import Cursor, collate
+from rdl_core.batches.pretraining_batch import Cursor
 from rdl_core.batches.row_source import RowSource, mapped_rows
 from rdl_core.communicator import Communicator
-from rdl_core.config import PretrainingConfig
+from rdl_core.config import PRETRAINING_LEVELS, PretrainingConfig
 from rdl_core.contrast import LEVELS, effective_rank
 from rdl_core.graph.store import Store
+from rdl_core.pretraining.model import unwrapped
+from rdl_core.pretraining.step_input import step_input
 from rdl_core.sampling.hg_sampling import HGSampling
 
 VALIDATION_EPOCH = 1 << 40
 """Validation samples are those of epochs from this number on, which training never reaches."""
 LOSS_OF_CHANCE = 1.0
-"""Of a level: its logarithm's base is the number of candidates."""
+"""Of a level of contrast: its logarithm's base is the number of candidates. Of the future level: what the best constant answers come to."""
 
 
-def validation_loss(metrics: Mapping[str, float]) -> float:
-    """Returns the one figure by which validations are compared, the sum of the levels; one that is absent counts as chance: to lack it is no gain."""
-    return sum(metrics.get(f"validation/{level}", LOSS_OF_CHANCE) for level in LEVELS)
+def validation_loss(metrics: Mapping[str, float], levels: Sequence[str] = LEVELS) -> float:
+    """Returns the one figure by which validations are compared, the sum of the levels; one that is absent counts as chance: to lack it is no gain.
+
+    Args:
+        levels: Those that are on.
+    """
+    return sum(metrics.get(f"validation/{level}", LOSS_OF_CHANCE) for level in PRETRAINING_LEVELS if level in levels)
 
 
 class Validation:
@@ -61,35 +67,31 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: torch.nn.Module, step: int) -> dict[str, float]:
-        """Returns {"validation/row": ..., "validation/link": ..., "validation/context": ..., "effective_rank": ...}.
+        """Returns {"validation/row": ..., "validation/link": ..., and so on for each level that is on, "effective_rank": ...}.
 
-        A level without input is left out.
+        A level without input is left out. The effective rank is that of the seeds' vectors; without any level of contrast of the questions' rows.
         """
         model.eval()
-        device = next(model.parameters()).device
-        sums = torch.zeros(2, len(LEVELS), dtype=torch.float64, device=device)
+        device, core = next(model.parameters()).device, unwrapped(model)
+        levels, has_contrast = core.levels, core.has_contrast
+        sums = torch.zeros(2, len(levels), dtype=torch.float64, device=device)
         seed_rows = [torch.zeros(0, self.config.backbone.channels, device=device)]
         for epoch, sample in self.cursors(step)[self.communicator.rank :: self.communicator.world_size]:
-            subgraphs = self.sampler.sample(epoch, [sample])
-            cursors = [(epoch, sample)]
-            batch = collate(
-                subgraphs,
-                cursors,
-                *self.rows(subgraphs),
-                self.corruption,
-                seed=self.config.seed_of_validation,
-                loss=self.config.loss,
-            )
-            totals, counts, h = model(batch.to(device))
-            sums[0] += torch.stack([totals[level] for level in LEVELS]).double()
-            sums[1] += torch.stack([counts[level] for level in LEVELS]).double()
-            seed_rows.append(h[self.sampler.seeds.table])
+            subgraphs = self.sampler.sample(epoch, [sample]) if has_contrast else []
+            seed = self.config.seed_of_validation
+            made = step_input(
+                core, subgraphs, [(epoch, sample)], self.rows, self.corruption, self.config.loss, seed=seed
+            ).to(device)
+            totals, counts, h = model(made.contrast, made.questions)
+            sums[0] += torch.stack([totals[level] for level in levels]).double()
+            sums[1] += torch.stack([counts[level] for level in levels]).double()
+            seed_rows += [h[self.sampler.seeds.table]] if has_contrast else h.values()
         model.train()
         h = torch.cat(self.communicator.gather(torch.cat(seed_rows)))
         totals_all, counts_all = self.communicator.sum(sums)
         metrics = {
             f"validation/{level}": total / count
-            for level, total, count in zip(LEVELS, totals_all.tolist(), counts_all.tolist(), strict=True)
+            for level, total, count in zip(levels, totals_all.tolist(), counts_all.tolist(), strict=True)
             if count > 0
         }
         return {**metrics, "effective_rank": effective_rank(h)}

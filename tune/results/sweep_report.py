@@ -128,7 +128,7 @@ def commands_again(sweep: SweepResult, best: TrialRecord) -> list[str]:
 def _objective_text(sweep: SweepResult) -> str:
     at = "at corruption 0.4 on the same samples and draws for all trials"
     if not sweep.tasks:
-        return f"Loss: lowest validation loss, sum of the three levels (chance is 3), {at}."
+        return f"Loss: lowest validation loss, sum of the levels (chance is 1 of each), {at}."
     arm, regime = sweep.plan["downstream"]["arm"], sweep.plan["downstream"]["regime"]
     return (
         f"Objective: mean validation error of {', '.join(sweep.tasks)} ({arm}, {regime}): 1 - AUROC, or MAE over that of the train median; "

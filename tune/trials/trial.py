@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ def train_in_process(
     identity = run_identity(config, store.content_hash, None)
     if (checkpoint := newest_checkpoint(folder)) is not None:
         state, best = load_training(checkpoint, model, optimizer, identity)
-    report_missed(state, report)
+    report_missed(state, config.levels, report)
     validation = Validation(store, config, local_sampler(store, config, config.seed_of_validation), SingleProcess())
     downstream: Downstream | None = None
 
@@ -132,7 +132,7 @@ def train_in_process(
         if state.finished:  # the model comes first: a finished checkpoint is not trained again
             save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
         save_checkpoint(folder, model, best, optimizer, state, identity)
-        report(results_of(state)[-1])
+        report(results_of(state, config.levels)[-1])
 
     with ended_when_hung(folder / "hang.txt", job.hang_after_s) as alive:
         if job.downstream is not None:
@@ -159,7 +159,7 @@ def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report
     if (checkpoint := committed_checkpoint(folder / "train")) is not None:
         state = load_state(checkpoint)
         if not state.finished:  # the end is reported with the model
-            report_missed(state, report)
+            report_missed(state, config.levels, report)
     tracking = TrackingConfig(directory=str(folder), run_id="", name="", enabled=False)  # the driver tracks
     with ended_when_silent(folder, job.hang_after_s):
         done = pretrain(
@@ -171,7 +171,7 @@ def train_with_ray(store: Store, config: PretrainingConfig, folder: Path, report
             downstream=job.downstream,
             callbacks=[ReportToTune()],
         )
-    ray.tune.report(results_of(done.state)[-1])
+    ray.tune.report(results_of(done.state, config.levels)[-1])
 
 
 class ReportToTune(TuneReportCallback):
@@ -188,11 +188,11 @@ class ReportToTune(TuneReportCallback):
             super().after_report(run_context, metrics, checkpoint)
 
 
-def results_of(state: TrainState) -> list[dict[str, Any]]:
-    """Returns what Tune is told of each validation so far."""
+def results_of(state: TrainState, levels: Sequence[str]) -> list[dict[str, Any]]:
+    """Returns what Tune is told of each validation so far; `levels` are those that are on."""
     results, best = [], math.inf
     for entry in state.history:
-        best = min(best, validation_loss(entry))
+        best = min(best, validation_loss(entry, levels))
         last = entry is state.history[-1]
         results.append(
             {**entry, "best_loss": best, "seconds": state.seconds, "finished": state.finished if last else ""}
@@ -200,9 +200,9 @@ def results_of(state: TrainState) -> list[dict[str, Any]]:
     return results
 
 
-def report_missed(state: TrainState, report: ReportResult) -> None:
+def report_missed(state: TrainState, levels: Sequence[str], report: ReportResult) -> None:
     """Reports the validations that the checkpoint knows and the ledger does not."""
-    for result in results_of(state):
+    for result in results_of(state, levels):
         report(result)
 
 

@@ -32,7 +32,7 @@ def test_errors_of_our_code_are_no_machine_errors(error: Exception, expected: bo
 
 def test_tune_is_told_the_loss_that_the_run_chose_its_best_by_to_the_last_bit(nasty_store: Store) -> None:
     _, state = pretrain_here(nasty_store, small_base(8))
-    assert results_of(state)[-1]["best_loss"] == state.best_loss
+    assert results_of(state, LEVELS)[-1]["best_loss"] == state.best_loss
 
 
 def test_the_loss_of_whole_validations_is_their_plain_sum_to_the_last_bit() -> None:
@@ -44,5 +44,5 @@ def test_the_loss_of_whole_validations_is_their_plain_sum_to_the_last_bit() -> N
 
 def test_a_validation_that_lacks_a_level_does_not_look_better_to_tune() -> None:
     whole = {f"validation/{level}": 0.9 for level in LEVELS}
-    told = results_of(TrainState(history=[{"step": 1, **whole}, {"step": 2, "validation/row": 0.9}]))
+    told = results_of(TrainState(history=[{"step": 1, **whole}, {"step": 2, "validation/row": 0.9}]), LEVELS)
     assert [entry["best_loss"] for entry in told] == [sum(whole.values())] * 2
