@@ -7,7 +7,7 @@ neither databases nor torch.
 from rdl_core.heads.blend import blended, greedy_weights
 from rdl_core.heads.boosting import Boosting, BoostingModel, Trees
 from rdl_core.heads.choice import Blend, Chooser, Chosen, Head, Penalty
-from rdl_core.heads.examples import Examples
+from rdl_core.heads.examples import Examples, weighted_median
 from rdl_core.heads.folds import Fold, expanding_folds
 from rdl_core.heads.linear import LinearModel
 from rdl_core.heads.score import fold_score, score
@@ -29,4 +29,5 @@ __all__ = [
     "fold_score",
     "greedy_weights",
     "score",
+    "weighted_median",
 ]

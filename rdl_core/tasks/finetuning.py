@@ -5,6 +5,7 @@ Promises
   by task.evaluate only, after all training.
 - With `refit`, training is done again from the same first weights on every label whose window has closed by the test timestamp, for as many epochs
   as the chosen weights had seen of train; nothing is chosen any more. `model` is that model then.
+- With `folds`, training is done again likewise on the train rows of each, to predict its validation rows: what a blend weighs the network by.
 - A seed's tree is a function of (seed, epoch, number of the label), so evaluation does not depend on workers or batches.
 - In the frozen arm each seed's tree is drawn once and its vector computed once, when it is first needed.
 - Same seed, same result; a step's batch is a function of (seed, step), shared among the workers.
@@ -21,7 +22,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from relbench.base import EntityTask, TaskType
-from sklearn.metrics import mean_absolute_error
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -29,12 +29,14 @@ from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
+from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
 from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, permuted, stream
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
+from rdl_core.tasks.scoring import task_metrics
 from rdl_core.tasks.target_scale import TargetScale
 
 
@@ -106,7 +108,7 @@ class Finetuning:
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
         target = self.inputs.split("train").target
-        self.scale = TargetScale.of(target, is_binary=self.is_binary, loss=config.regression_loss)
+        self.scale = self._scale_of(target)
         share = min(config.batch_size, len(target)) // self.communicator.world_size
         if share < 2:
             raise ValueError(
@@ -117,26 +119,40 @@ class Finetuning:
         if arm == "frozen":
             encoder.requires_grad_(False)
         self.predictions: dict[str, NDArray[np.float64]] = {}
-        """Per split that was predicted, "val", "test" and "test_refit", probabilities or targets in the order of the labels; filled by `run`."""
+        """Per split that was predicted, "val", "test", "test_refit" and "out_of_fold" (rows of train, NaN where no fold validates), probabilities or
+        targets in the order of the labels; filled by `run`."""
         self._first_weights: dict[str, Tensor] = {}
         self._wrapped: torch.nn.Module = self.model
+        self._is_trained_again = config.refit
 
     def run(
         self,
         *,
+        folds: Sequence[Fold] = (),
         wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
         on_step: Callable[[int, float], None] = lambda step, loss: None,
         on_validation: Callable[[int, float], None] = lambda step, metric: None,
     ) -> FinetuningResult:
-        """Trains, refits if that is asked for, and evaluates on validation and test; the arguments are those of `train`."""
+        """Trains, refits if that is asked for, and evaluates on validation and test.
+
+        Args:
+            folds: Windows inside train on which the network is trained again, for `predictions["out_of_fold"]`.
+            wrap, on_step, on_validation: As of `train`.
+        """
         begun = time.perf_counter()
+        self._is_trained_again = bool(folds) or self.config.refit
         trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
         refit_steps = None
         self.predictions = {split: self.predict(self.model, split) for split in ("val", "test")}
+        out_of_fold = self.out_of_fold(folds, trained.best_step, on_step=on_step) if folds else None
         if self.config.refit:
             refit_steps = self.refit(trained.best_step, on_step=on_step)
             self.predictions["test_refit"] = self.predict(self.model, "test")
-        metrics = {name: self._metrics(name.removesuffix("_refit"), p) for name, p in self.predictions.items()}
+        metrics = {
+            name: task_metrics(self.task, name.removesuffix("_refit"), p) for name, p in self.predictions.items()
+        }
+        if out_of_fold is not None:
+            self.predictions["out_of_fold"] = out_of_fold
         return FinetuningResult(
             task=self.task.name,
             arm=self.arm,
@@ -171,7 +187,7 @@ class Finetuning:
         """
         begun = time.perf_counter()
         config, self._wrapped = self.config, wrap(self.model)
-        if config.refit:
+        if self._is_trained_again:
             self._first_weights = copy.deepcopy(self.model.state_dict())
         optimizer, average = self._begin()
         best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
@@ -209,28 +225,63 @@ class Finetuning:
         Raises:
             ValueError: No window of a validation label has closed by the test timestamp.
         """
-        closed = self.inputs.split("refit")
+        self.scale = self._scale_of(self.inputs.split("refit").target)
+        return self._train_again("refit", None, best_step, on_step)
+
+    def out_of_fold(
+        self,
+        folds: Sequence[Fold],
+        best_step: int,
+        *,
+        on_step: Callable[[int, float], None] = lambda step, loss: None,
+    ) -> NDArray[np.float64]:
+        """Trains again, from the same start and for as many epochs, on the train rows of each fold; `model` is left as it was.
+
+        Args:
+            folds: Windows inside the labels that are learned from. One whose rows are too few for batch norm is left out.
+            best_step: The step that validation chose.
+
+        Returns:
+            float64 [train], predictions of the validation rows of the folds; NaN elsewhere.
+        """
+        train, chosen, scale = self.inputs.split("train"), copy.deepcopy(self.model.state_dict()), self.scale
+        predicted = np.full(len(train), np.nan)
+        for fold in (fold for fold in folds if len(fold.train) >= 2 * self.communicator.world_size):
+            self.scale = self._scale_of(train.target[fold.train])
+            self._train_again("train", fold.train, best_step, on_step)
+            predicted[fold.validation] = self.predict(self.model, "train", fold.validation)
+        self.scale = scale
+        self.model.load_state_dict(chosen)
+        return predicted
+
+    def _train_again(
+        self, learned: str, part: NDArray[np.int64] | None, best_step: int, on_step: Callable[[int, float], None]
+    ) -> int:
+        """Trains from the first weights for as many epochs as the chosen weights had seen; returns the number of updates."""
         self.model.load_state_dict(self._first_weights)
-        self.scale = TargetScale.of(closed.target, is_binary=self.is_binary, loss=self.config.regression_loss)
-        steps = max(1, round(best_step / self._steps_per_epoch("train") * self._steps_per_epoch("refit")))
+        steps = max(1, round(best_step / self._steps_per_epoch("train") * self._steps_per_epoch(learned, part)))
         optimizer, average = self._begin()
         for step in range(steps):
-            on_step(step + 1, self._step(optimizer, average, step, "refit"))
+            on_step(step + 1, self._step(optimizer, average, step, learned, part))
         if average is not None:
             self.model.load_state_dict(average.module.state_dict())
         return steps
 
-    def predict(self, model: TaskModel, split: str) -> NDArray[np.float64]:
-        """Returns probabilities (binary) or targets (regression) of a split: float64 [seeds]."""
-        mine = np.arange(len(self.inputs.split(split)))[self.communicator.rank :: self.communicator.world_size]
+    def _scale_of(self, target: NDArray[np.float64]) -> TargetScale:
+        return TargetScale.of(target, is_binary=self.is_binary, loss=self.config.regression_loss)
+
+    def predict(self, model: TaskModel, split: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+        """Returns probabilities (binary) or targets (regression) of a split, or of some of its rows: float64 [seeds]."""
+        rows = np.arange(len(self.inputs.split(split))) if rows is None else rows
+        mine = rows[self.communicator.rank :: self.communicator.world_size]
         model.eval()
         parts = [torch.zeros(0, device=self.device)]
         with torch.no_grad():
-            for rows in _chunks(mine, self.config.batch_size):
-                parts.append(model(self._inputs(split, rows)))
+            for chunk in _chunks(mine, self.config.batch_size):
+                parts.append(model(self._inputs(split, chunk)))
         model.train()
         shares = self.communicator.gather(torch.cat(parts))
-        out = torch.empty(len(self.inputs.split(split)), dtype=torch.float64)
+        out = torch.empty(len(rows), dtype=torch.float64)
         for rank, share in enumerate(shares):
             out[rank :: self.communicator.world_size] = share.double().cpu()
         return self.scale.prediction(out).numpy()
@@ -241,19 +292,7 @@ class Finetuning:
         Raises:
             FloatingPointError: A prediction is not finite.
         """
-        return self._metrics(split, self.predict(model, split))
-
-    def _metrics(self, split: str, prediction: NDArray[np.float64]) -> dict[str, float]:
-        if not np.isfinite(prediction).all():
-            raise FloatingPointError(
-                f"predictions for {self.task.name} ({split}) are not finite; lower the learning rate"
-            )
-        if np.isnan(self.inputs.split(split).target).any():  # hidden labels: there is nothing to score against
-            return {self.metric: float("nan")}
-        metrics = list(self.task.metrics) + ([] if self.is_binary else [_mae])
-        table = self.task.get_table(split, mask_input_cols=False)
-        named = self.task.evaluate(prediction, table, metrics=metrics)
-        return {name.lstrip("_"): float(value) for name, value in named.items()}
+        return task_metrics(self.task, split, self.predict(model, split))
 
     def _begin(self) -> tuple[torch.optim.Optimizer, AveragedModel | None]:
         """Returns optimizer and average of a training that begins; dropout draws from the global generator, which starts over."""
@@ -264,9 +303,19 @@ class Finetuning:
             return optimizer, None
         return optimizer, AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
 
-    def _step(self, optimizer: torch.optim.Optimizer, average: AveragedModel | None, step: int, learned: str) -> float:
-        """Updates the model by one batch of what is learned from, "train" or "refit"; returns the weighted mean of its losses."""
-        seeds, (rows, epoch) = self.inputs.split(learned), self._batch_rows(step, learned)
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        average: AveragedModel | None,
+        step: int,
+        learned: str,
+        part: NDArray[np.int64] | None = None,
+    ) -> float:
+        """Updates the model by one batch of what is learned from, "train" or "refit", or of a part of its rows.
+
+        Returns the weighted mean of the losses.
+        """
+        seeds, (rows, epoch) = self.inputs.split(learned), self._batch_rows(step, learned, part)
         mine = rows[self.communicator.rank :: self.communicator.world_size]
         self._wrapped.train()
         if self.arm == "frozen":
@@ -294,16 +343,22 @@ class Finetuning:
             return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
         return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
 
-    def _batch_rows(self, step: int, learned: str) -> tuple[NDArray[np.int64], int]:
+    def _batch_rows(
+        self, step: int, learned: str, part: NDArray[np.int64] | None = None
+    ) -> tuple[NDArray[np.int64], int]:
         """Returns the rows of a step and its epoch: each epoch is a pass in another order; its partial last batch is left out."""
-        num_rows = len(self.inputs.split(learned))
+        num_rows = self._num_rows(learned, part)
         size = min(self.config.batch_size, num_rows)
-        epoch, batch = divmod(step, self._steps_per_epoch(learned))
+        epoch, batch = divmod(step, self._steps_per_epoch(learned, part))
         order = stream(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch)
-        return permuted(np.arange(batch * size, (batch + 1) * size), num_rows, order), epoch
+        places = permuted(np.arange(batch * size, (batch + 1) * size), num_rows, order)
+        return places if part is None else part[places], epoch
 
-    def _steps_per_epoch(self, learned: str) -> int:
-        return max(1, len(self.inputs.split(learned)) // self.config.batch_size)
+    def _steps_per_epoch(self, learned: str, part: NDArray[np.int64] | None = None) -> int:
+        return max(1, self._num_rows(learned, part) // self.config.batch_size)
+
+    def _num_rows(self, learned: str, part: NDArray[np.int64] | None) -> int:
+        return len(self.inputs.split(learned) if part is None else part)
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TreeBatch | Tensor:
         self.on_batch()
@@ -317,10 +372,6 @@ class Finetuning:
         # Every worker must stop at the same step, so the mean of their clocks decides.
         seconds = float(self.communicator.sum(torch.tensor(time.perf_counter() - begun, dtype=torch.float64)))
         return seconds / self.communicator.world_size >= self.config.max_hours * 3600
-
-
-def _mae(true: NDArray, pred: NDArray) -> float:
-    return float(mean_absolute_error(true, pred))
 
 
 def _chunks(rows: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:

@@ -1,10 +1,10 @@
 """Predictions of a run as a Parquet file: what blends and paired comparisons start from.
 
-    split         "val", "test" or, of the refitted model, "test_refit"
+    split         "val", "test" or, of the refitted model, "test_refit"; "out_of_fold": of the labels of train by models of earlier windows
     entity        row of the entity table
     source_key    the entity's key in the source, where the import has kept it (keys/<table>.parquet)
     time          the seed time, UTC, in seconds
-    prediction    probability of a binary task, else target
+    prediction    probability of a binary task, else target; null where no fold validates
 
 Promises: the rows of a split are in the order of the task's labels, all of them; no label is in the file.
 """
@@ -24,23 +24,32 @@ from rdl_core.atomic_write import replace_file
 from rdl_core.tasks.inputs import TaskInputs
 
 FILE_NAME = "predictions.parquet"
+LABELS_OF = {"test_refit": "test", "out_of_fold": "train"}
 
 
 def write_predictions(path: Path, inputs: TaskInputs, predictions: Mapping[str, NDArray[np.float64]]) -> Path:
     """Writes the predictions of a run, float64 [seeds] per split; returns the path."""
     parts = []
     for split, prediction in predictions.items():
-        seeds = inputs.split(split.removesuffix("_refit"))
+        seeds = inputs.split(LABELS_OF.get(split, split))
         columns = {"split": pa.array([split] * len(seeds)), "entity": pa.array(seeds.entities)}
         keys = _source_keys(inputs.task)
         if keys is not None:
             columns["source_key"] = keys.take(columns["entity"])
         columns["time"] = pa.array(seeds.time_s).cast(pa.timestamp("s", "UTC"))
-        columns["prediction"] = pa.array(prediction)
+        columns["prediction"] = pa.array(prediction, from_pandas=True)
         parts.append(pa.table(columns))
     with replace_file(path) as partial:
         pq.write_table(pa.concat_tables(parts), partial, compression="zstd")
     return path
+
+
+def read_predictions(path: Path) -> dict[str, NDArray[np.float64]]:
+    """Returns the predictions of a file by split: float64 [seeds], NaN for null."""
+    table = pq.read_table(path, columns=["split", "prediction"])
+    splits = table["split"].to_numpy()
+    predictions = table["prediction"].to_numpy().astype(np.float64)
+    return {split: predictions[splits == split] for split in dict.fromkeys(splits.tolist())}
 
 
 def _source_keys(task: EntityTask) -> pa.ChunkedArray | None:

@@ -29,11 +29,13 @@ from rdl_core.config import (
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
+from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
 from rdl_core.tasks.labels import read_split
+from rdl_core.tasks.prediction_file import read_predictions, write_predictions
 from tests.nasty_database import write_nasty_database
 from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 
@@ -331,3 +333,46 @@ def test_a_model_predicts_the_same_of_its_old_rows_read_by_its_schema_and_of_tho
         again.model.load_state_dict(run.model.state_dict())
         np.testing.assert_allclose(again.predict(again.model, "val"), expected, rtol=0, atol=1e-6)
     assert np.std(expected) > 1e-3
+
+
+@pytest.mark.parametrize("arm", ["scratch", "frozen"])
+def test_out_of_fold_predictions_know_the_labels_of_their_folds_train_rows_alone_and_leave_the_model_as_it_was(
+    nasty_store: Store, tasks: dict[str, EntityTask], arm: Arm
+) -> None:
+    folds = [
+        Fold(train=np.arange(10), validation=np.arange(20, 30)),
+        Fold(train=np.arange(20), validation=np.arange(30, 40)),
+    ]
+    settings: dict[str, Any] = {"max_steps": 4, "validation_interval_steps": 4}
+    plain = make(nasty_store, tasks[POINTS], arm, **settings)
+    plain.run()
+    runs = [make(nasty_store, tasks[POINTS], arm, **settings) for _ in range(2)]
+    runs[1].inputs.split("train").target[20:] += 1e3
+    for run in runs:
+        run.run(folds=folds)
+    one, other = (run.predictions["out_of_fold"] for run in runs)
+    assert np.isnan(one[:20]).all() and np.isfinite(one[20:]).all()
+    np.testing.assert_array_equal(one[20:30], other[20:30])
+    np.testing.assert_array_equal(one[30:], other[30:])
+    assert np.ptp(one[20:]) > 0
+    assert all(torch.equal(w, runs[0].model.state_dict()[n]) for n, w in plain.model.state_dict().items())
+    for split in ("val", "test"):
+        np.testing.assert_array_equal(plain.predictions[split], runs[0].predictions[split])
+        assert not np.array_equal(runs[0].predictions[split], runs[1].predictions[split])
+
+
+def test_a_fold_too_small_for_batch_norm_has_no_predictions_and_files_keep_that(
+    nasty_store: Store, tasks: dict[str, EntityTask], tmp_path: Path
+) -> None:
+    run = make(nasty_store, tasks[WINS], "frozen")
+    run.run(
+        folds=[
+            Fold(train=np.arange(1), validation=np.arange(10, 20)),
+            Fold(train=np.arange(9), validation=np.arange(20, 30)),
+        ]
+    )
+    assert np.flatnonzero(np.isfinite(run.predictions["out_of_fold"])).tolist() == list(range(20, 30))
+    read = read_predictions(write_predictions(tmp_path / "predictions.parquet", run.inputs, run.predictions))
+    assert list(read) == ["val", "test", "out_of_fold"]
+    for split, predicted in run.predictions.items():
+        np.testing.assert_array_equal(read[split], predicted)
