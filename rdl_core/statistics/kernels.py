@@ -39,8 +39,9 @@ def _earlier(time_s, seconds):  # type: ignore[no-untyped-def]
 
 
 @kernel_part
-def _write_means(out, first, at, end, sums, unknown, mean, std):  # type: ignore[no-untyped-def]
-    """Writes the mean of each measure over the children in [at, end) of a parent whose own begin at `first`; NaN where none is known."""
+def _write_means(out, i, place, first, at, end, sums, unknown, mean, std):  # type: ignore[no-untyped-def]
+    """Writes, into row i from `place` on, the mean of each measure over the children in [at, end) of a parent whose own begin at `first`; NaN where
+    none is known."""
     for j in range(sums.shape[1]):
         total, number = 0.0, float(end - at)
         if end > at:
@@ -52,29 +53,30 @@ def _write_means(out, first, at, end, sums, unknown, mean, std):  # type: ignore
                 number -= sums[end - 1, u]
                 if at > first:
                     number += sums[at - 1, u]
-        out[j] = total / number * std[j] + mean[j] if number > 0 else np.nan
+        out[i, place + j] = total / number * std[j] + mean[j] if number > 0 else np.nan
 
 
 @kernel_part
-def _write_times(out, children, times, first, end, before_s, raw):  # type: ignore[no-untyped-def]
-    """Writes the NUM_TIME_COLUMNS of the children in [first, end), which are before a time; NaN where there are too few, or one is there ALWAYS."""
+def _write_times(out, i, children, times, first, end, before_s, raw):  # type: ignore[no-untyped-def]
+    """Writes the NUM_TIME_COLUMNS of the children in [first, end), all before a time, into row i; NaN where too few, or one there ALWAYS."""
     number = end - first
-    out[0] = number if raw else np.log1p(number)
-    out[1:NUM_TIME_COLUMNS] = np.nan
+    out[i, 0] = number if raw else np.log1p(number)
+    for j in range(1, NUM_TIME_COLUMNS):
+        out[i, j] = np.nan
     if number == 0 or times[children[end - 1]] == ALWAYS:
         return
     last = float(times[children[end - 1]])
     since_last = (float(before_s) - last) / DAY_S
-    out[1] = since_last if raw else np.log1p(since_last)
+    out[i, 1] = since_last if raw else np.log1p(since_last)
     if times[children[first]] != ALWAYS:
         since_first = (float(before_s) - float(times[children[first]])) / DAY_S
-        out[2] = since_first if raw else np.log1p(since_first)
+        out[i, 2] = since_first if raw else np.log1p(since_first)
         if since_first > since_last:
             gaps = since_last * (number - 1) / (since_first - since_last)
-            out[4] = gaps if raw else min(max(np.log(gaps), -MAX_LOG_GAPS), MAX_LOG_GAPS)
+            out[i, 4] = gaps if raw else min(max(np.log(gaps), -MAX_LOG_GAPS), MAX_LOG_GAPS)
     if number > 1 and times[children[end - 2]] != ALWAYS:
         between = (last - float(times[children[end - 2]])) / DAY_S
-        out[3] = between if raw else np.log1p(between)
+        out[i, 3] = between if raw else np.log1p(between)
 
 
 @kernel
@@ -107,17 +109,17 @@ def fill_statistics(
     for i in range(len(parents)):
         first = indptr[parents[i]]
         end = _first_from(children, times, first, indptr[parents[i] + 1], before_s[i])
-        _write_times(out[i], children, times, first, end, before_s[i], raw)
+        _write_times(out, i, children, times, first, end, before_s[i], raw)
         place = NUM_TIME_COLUMNS
         for n in num_last:
-            _write_means(out[i, place : place + p], first, max(first, end - n), end, sums, unknown, mean, std)
+            _write_means(out, i, place, first, max(first, end - n), end, sums, unknown, mean, std)
             place += p
-        _write_means(out[i, place : place + p], first, first, end, sums, unknown, mean, std)
+        _write_means(out, i, place, first, first, end, sums, unknown, mean, std)
         place += p
         for window_s in windows_s:
             at = _first_from(children, times, first, end, _earlier(before_s[i], window_s))
             out[i, place] = end - at if raw else np.log1p(end - at)
-            _write_means(out[i, place + 1 : place + 1 + p], first, at, end, sums, unknown, mean, std)
+            _write_means(out, i, place + 1, first, at, end, sums, unknown, mean, std)
             place += 1 + p
 
 
@@ -142,7 +144,7 @@ def fill_window(
         at = _first_from(children, times, first, last, from_s[i])
         end = _first_from(children, times, at, last, until_s[i])
         counts[i] = end - at
-        _write_means(means[i], first, at, end, sums, unknown, mean, std)
+        _write_means(means, i, 0, first, at, end, sums, unknown, mean, std)
 
 
 @kernel

@@ -82,6 +82,7 @@ def test_statistics_are_the_model_s_and_not_those_of_the_new_rows(
         assert known.schema.tables[table].columns == nasty_store.schema.tables[table].columns
     assert fitted.schema.tables["order"].columns != nasty_store.schema.tables["order"].columns  # the cutoff has moved
     assert known.schema.cutoff_s == fitted.schema.cutoff_s > nasty_store.schema.cutoff_s
+    assert known.schema.time_span_s == nasty_store.schema.time_span_s < fitted.schema.time_span_s
     assert nasty_store.schema.differences(known.schema) == []
 
 

@@ -9,8 +9,10 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
+from relbench.load import RelBenchDataset
 
 from rdl_core.graph.schema import ColumnSchema, Schema, TableSchema, fit_columns
 from rdl_core.graph.store import Store
@@ -110,6 +112,56 @@ def test_numbers_are_described_by_their_finite_visible_values() -> None:
     column = fit([1.0, 3.0, np.inf, np.nan, None, 1e300], visible=[True] * 5 + [False])
     assert isinstance(column, ColumnSchema)
     assert (column.mean, column.std) == (2.0, 1.0)
+
+
+def test_small_integers_that_are_no_codes_are_ordinal_with_mean_and_deviation_of_the_visible() -> None:
+    column = fit([1, 1, 3, None, 9], "stars", visible=[True] * 4 + [False])
+    assert isinstance(column, ColumnSchema) and column.stype == "categorical" and column.is_ordinal
+    assert (column.mean, column.std) == (pytest.approx(5 / 3), pytest.approx(np.std([1, 1, 3])))
+    for name, values in (("statusId", [1, 1, 3]), ("flag", [True, False]), ("kind", ["1", "1", "1", "1"])):
+        other = fit(values, name)
+        assert isinstance(other, ColumnSchema) and other.stype == "categorical" and not other.is_ordinal
+
+
+def test_a_column_is_skewed_if_its_visible_numbers_are() -> None:
+    even, tail = [float(i) for i in range(20)], [float(10**i) for i in range(20)]
+    for values, visible, is_skewed in (
+        (even, 20, False),
+        (tail, 20, True),
+        (even + [1e9], 20, False),
+        (even + [1e9], 21, True),
+    ):
+        column = fit(values, visible=[i < visible for i in range(len(values))])
+        assert isinstance(column, ColumnSchema) and column.is_skewed == is_skewed
+        if is_skewed:
+            logs = [np.log1p(x) for x in values]
+            assert (column.log_mean, column.log_std) == (pytest.approx(np.mean(logs)), pytest.approx(np.std(logs)))
+
+
+@pytest.mark.parametrize("unknown", [None, np.nan, np.inf])
+def test_a_null_or_a_number_that_is_not_finite_counts_if_it_is_visible(unknown: float | None) -> None:
+    values = [1.0, 2.0, unknown]
+    seen, hidden = fit(values), fit(values, visible=[True, True, False])
+    assert isinstance(seen, ColumnSchema) and isinstance(hidden, ColumnSchema)
+    assert seen.has_nulls and not hidden.has_nulls
+
+
+def test_the_time_span_is_from_the_twentieth_part_of_visible_row_times_to_the_cutoff(
+    nasty_store: Store, nasty_dataset: RelBenchDataset
+) -> None:
+    cutoff_s = nasty_store.schema.cutoff_s
+    times = sorted(
+        int(time.timestamp())
+        for table, column in (
+            ("order", "placed_at"),
+            ("match", "played_at"),
+            ("goal", "scored_at"),
+            ("ticket", "sold_at"),
+        )
+        for time in pd.read_parquet(nasty_dataset.db_dir / f"{table}.parquet")[column].dropna()
+        if time.timestamp() <= cutoff_s
+    )
+    assert nasty_store.schema.time_span_s == cutoff_s - times[len(times) // 20]
 
 
 def test_a_constant_has_standard_deviation_one() -> None:
@@ -216,6 +268,10 @@ def test_differences_name_tables_columns_and_keys_and_nothing_else(nasty_store: 
     fewer = dataclasses.replace(schema, tables={t: s for t, s in schema.tables.items() if t != "goal"})
     assert schema.differences(fewer) == ["table goal: only in the model"]
     assert fewer.differences(schema) == ["table goal: only in the store"]
+    longer = dataclasses.replace(schema, time_span_s=2 * schema.time_span_s)
+    assert schema.differences(longer) == [
+        f"time_span_s, by which windows are scaled, is {schema.time_span_s} in the model and {longer.time_span_s} in the store"
+    ]
 
 
 def test_differences_see_another_order_of_columns(nasty_store: Store) -> None:
