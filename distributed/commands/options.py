@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import tyro
 
@@ -32,6 +32,7 @@ from rdl_core.config import (
     AggregationKind,
     Arm,
     BackboneConfig,
+    ColumnsConfig,
     FinetuningConfig,
     HGSamplingConfig,
     Level,
@@ -291,6 +292,32 @@ class Finetune(WorkerOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Features(StoreOptions):
+    """A task's columns from the schema alone, as one Parquet file: exact statistics of each entity's past, and of the rows that its keys lead to.
+
+    The file has the task's entity, time and target columns, `split`, and a column per feature, named in words:
+
+        mean of results.points over the last 4 via driverId
+        mean over the latest 16 order_lines via order_id of product_id's mean of reviews.stars over all via product_id
+
+    in the cells' own units; nothing at or after a row's time is in it. Give it to LightGBM, or to whatever you like:
+
+        rdl features --data shop --task customer-churn --out churn.parquet
+        rdl features --data shop --task customer-churn --out churn.parquet --split train val --columns.hops 2"""
+
+    task: str
+    """Name of a task of the database."""
+    out: Path
+    """Parquet file to write."""
+    split: tuple[Literal["train", "val", "test"], ...] = ("train", "val", "test")
+    """Splits whose rows are written."""
+    regime: Regime = "rolling"
+    """'rolling': a row sees everything before its own time; 'snapshot': of a database cut at the test timestamp."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """Which columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(StoreOptions):
     """A fine-tuned checkpoint scored by task.evaluate on validation and test."""
 
@@ -326,6 +353,7 @@ COMMANDS: dict[str, Command] = {
     "materialize": Command(options=Materialize, runner="distributed.commands.data:run_materialize"),
     "sample": Command(options=Sample, runner="distributed.commands.data:run_sample"),
     "pretrain": Command(options=Pretrain, runner="distributed.commands.pretrain:run_pretrain"),
+    "features": Command(options=Features, runner="distributed.commands.features:run_features"),
     "finetune": Command(options=Finetune, runner="distributed.commands.tasks:run_finetune"),
     "evaluate": Command(options=Evaluate, runner="distributed.commands.tasks:run_evaluate"),
     "status": Command(options=Status, runner="distributed.commands.pretrain:run_status_command"),

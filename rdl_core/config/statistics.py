@@ -26,8 +26,10 @@ class ColumnsConfig:
     """Columns of a row at a time: its cells and statistics, and those of rows that key paths lead to."""
 
     hops: PositiveInt | None = None
-    """Longest key path. None: as far as every table with a time can be reached from the row's table, at most 4."""
+    """Longest key path, with the key of the last row's statistics. None: one key more than the farthest table needs, at most 4."""
     num_children: PositiveInt = 16
     """Latest children over which the columns of a further hop are averaged."""
     statistics: StatisticsConfig = StatisticsConfig()
-    """Statistics of each row on the way."""
+    """Statistics of the row, of its parents and of theirs."""
+    further: StatisticsConfig = StatisticsConfig(num_last=(16,), window_shares=(1 / 64,))
+    """Statistics of its latest children and of the rows behind them: fewer, since they come by many more paths."""
