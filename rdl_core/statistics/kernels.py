@@ -1,8 +1,8 @@
 """The compiled loops of exact statistics: binary searches in the children of a row, sorted by (time, row), and differences of their running sums.
 
-Every function takes a key's `children` (rows in the graph's order), the `times` of the child table's rows, `indptr` (where each parent's children
-begin), and `sums`, float64 [children, measures] (prefix_sums.py). `unknown` holds, per measure, the number of the measure whose sum tells how many
-cells are unknown, or -1: a mean is over the known ones.
+Every function takes the graph's `children` (rows, of all keys) and `indptr`, where each parent's begin among them, the `times` of the child table's
+rows, and `sums`, float64 [children of the key, measures] (prefix_sums.py), whose first row is that of position `base`. `unknown` holds, per measure,
+the number of the measure whose sum tells how many cells are unknown, or -1: a mean is over the known ones.
 """
 
 from __future__ import annotations
@@ -87,6 +87,7 @@ def fill_statistics(
     children: NDArray[np.int32],
     times: NDArray[np.int64],
     indptr: NDArray[np.int64],
+    base: int,
     sums: NDArray[np.float64],
     unknown: NDArray[np.int64],
     mean: NDArray[np.float64],
@@ -112,14 +113,14 @@ def fill_statistics(
         _write_times(out, i, children, times, first, end, before_s[i], raw)
         place = NUM_TIME_COLUMNS
         for n in num_last:
-            _write_means(out, i, place, first, max(first, end - n), end, sums, unknown, mean, std)
+            _write_means(out, i, place, first - base, max(first, end - n) - base, end - base, sums, unknown, mean, std)
             place += p
-        _write_means(out, i, place, first, first, end, sums, unknown, mean, std)
+        _write_means(out, i, place, first - base, first - base, end - base, sums, unknown, mean, std)
         place += p
         for window_s in windows_s:
             at = _first_from(children, times, first, end, _earlier(before_s[i], window_s))
             out[i, place] = end - at if raw else np.log1p(end - at)
-            _write_means(out, i, place + 1, first, at, end, sums, unknown, mean, std)
+            _write_means(out, i, place + 1, first - base, at - base, end - base, sums, unknown, mean, std)
             place += 1 + p
 
 
@@ -133,6 +134,7 @@ def fill_window(
     children: NDArray[np.int32],
     times: NDArray[np.int64],
     indptr: NDArray[np.int64],
+    base: int,
     sums: NDArray[np.float64],
     unknown: NDArray[np.int64],
     mean: NDArray[np.float64],
@@ -144,7 +146,7 @@ def fill_window(
         at = _first_from(children, times, first, last, from_s[i])
         end = _first_from(children, times, at, last, until_s[i])
         counts[i] = end - at
-        _write_means(means, i, 0, first, at, end, sums, unknown, mean, std)
+        _write_means(means, i, 0, first - base, at - base, end - base, sums, unknown, mean, std)
 
 
 @kernel

@@ -31,6 +31,7 @@ class _Key:
     children: NDArray[np.int32]
     times: NDArray[np.int64]
     indptr: NDArray[np.int64]
+    base: int
     sums: NDArray[np.float64]
     unknown: NDArray[np.int64]
 
@@ -80,6 +81,7 @@ class KeyStatistics:
                 key.children,
                 key.times,
                 key.indptr,
+                key.base,
                 key.sums,
                 key.unknown,
                 *key.units(raw),
@@ -155,6 +157,7 @@ class KeyStatistics:
             key.children,
             key.times,
             key.indptr,
+            key.base,
             key.sums,
             key.unknown,
             *key.units(raw),
@@ -211,12 +214,12 @@ def _key(store: Store, edge_type: EdgeType) -> _Key:
     of_table = measures(store.schema.tables[edge_type[0]])
     missing = {m.column: i for i, m in enumerate(of_table) if m.kind == "missing"}
     unknown = [missing.get(m.column, -1) if m.kind in ("number", "log") else -1 for m in of_table]
-    first, end = graph.children_offset[k], graph.children_offset[k + 1]
     return _Key(
         measures=of_table,
-        children=graph.children[first:end],
+        children=graph.children,
         times=graph.table_time(edge_type[0]),
-        indptr=graph.children_indptr[graph.indptr_offset[k] : graph.indptr_offset[k + 1]] - first,
+        indptr=graph.children_indptr[graph.indptr_offset[k] : graph.indptr_offset[k + 1]],
+        base=int(graph.children_offset[k]),
         sums=store.prefix_sums(edge_type),
         unknown=np.array(unknown, np.int64),
     )
