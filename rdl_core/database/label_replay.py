@@ -47,7 +47,7 @@ def further_labels(task: EntityTask, stride: float, splits: Sequence[str] = ("tr
             times that it was not asked for.
     """
     columns = [task.time_col, task.entity_col, task.target_col]
-    own = pd.concat([task.get_table(split, mask_input_cols=False).df[columns] for split in splits], ignore_index=True)
+    own = pd.concat({split: task.get_table(split, mask_input_cols=False).df[columns] for split in splits})
     seeds = _seed_times(task, own[task.time_col], stride, splits)
     found = _run_sql(task, seeds)
     if missing := [column for column in columns if column not in found]:
@@ -82,6 +82,8 @@ def _run_sql(task: EntityTask, seeds: pd.DatetimeIndex) -> pd.DataFrame:
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as con:
         con.execute("SET threads = 1")
         con.execute("SET TimeZone = 'UTC'")
+        # Parquet's minima and maxima leave NaN out, from which DuckDB 2.0 concludes that a column has none, and drops isnan.
+        con.execute("SET disabled_optimizers = 'statistics_propagation'")
         con.execute(f"SET temp_directory = {_text(spill)}")
         con.register(SEED_TIMES, pd.DataFrame({"timestamp": seeds}))
         for table in task.dataset.manifest.tables:
@@ -116,7 +118,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, task: EntityTask, table: str) -
         if field.name in with_nulls:
             cells.append(f"CAST({name} AS DOUBLE) AS {name}")
         elif pa.types.is_floating(field.type):
-            cells.append(f"nullif({name}, 'NaN') AS {name}")
+            cells.append(f"CASE WHEN NOT isnan({name}) THEN {name} END AS {name}")
         else:
             cells.append(name)
     time_col, until = task.dataset.manifest.tables[table].time_col, task.dataset.test_timestamp
@@ -161,7 +163,7 @@ def _check_reproduced(task: EntityTask, found: pd.DataFrame, own: pd.DataFrame) 
     at = int(differs.argmax()) if differs.any() else num_both
     expected = _shown(task, ordered, at) if at < len(ordered) else "no further label"
     got = _shown(task, found, at) if at < len(found) else "no further label"
-    row = f" (row {ordered.index[at]} of the labels)" if at < len(ordered) else ""
+    row = " (labels of {}, row {})".format(*ordered.index[at]) if at < len(ordered) else ""
     raise _refused(
         task,
         expected=f"the SQL to give the task's own {len(ordered):,} labels at their {ordered[task.time_col].nunique():,} seed times; first "

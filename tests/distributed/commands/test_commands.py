@@ -603,6 +603,31 @@ def test_finetune_from_scratch_then_evaluate_gives_the_same_numbers(work: list[s
         assert result["test"] == scored["test"][result["metric"]]
 
 
+def test_a_refitted_model_is_what_is_saved_and_is_not_scored_on_validation_from_which_it_has_learned(
+    work: list[str], capsys: Captured
+) -> None:
+    arguments = ["finetune", *work, "--task", "team-points", "--arm", "scratch", *SHORT, "--label-share", "0.5"]
+    plain, refitted = done(capsys, *arguments), done(capsys, *arguments, "--refit")
+    assert (plain["test_refit"], plain["refit_steps"]) == (None, None)
+    assert (refitted["val"], refitted["test"]) == (plain["val"], plain["test"])
+    scored = done(capsys, "evaluate", *work, "--checkpoint", refitted["checkpoint"])
+    assert scored["test"] == refitted["metrics"]["test_refit"] != refitted["metrics"]["test"]
+    assert scored["test"]["mae"] == refitted["test_refit"]
+    assert "val" not in scored
+    found = [pq.read_table(result["predictions"])["split"].to_pylist() for result in (plain, refitted)]
+    assert [list(dict.fromkeys(splits)) for splits in found] == [["val", "test"], ["val", "test", "test_refit"]]
+
+
+def test_a_flag_and_its_setting_are_one(capsys: Captured) -> None:
+    words = ["finetune", "--task", "t", "--arm", "scratch"]
+    assert not parsed(*words).config.refit
+    assert parsed(*words, "--refit").config.refit
+    assert parsed(*words, "--config.refit").config.refit
+    assert parsed(*words, "--refit", "--config.refit").config.refit
+    text = refused_line(capsys, *words, "--no-refit", "--config.refit")
+    assert "--refit False and --config.refit True name one setting differently" in text
+
+
 def test_a_model_is_evaluated_on_next_month_s_data_read_by_its_schema(
     work: list[str], tmp_path: Path, capsys: Captured
 ) -> None:

@@ -189,6 +189,8 @@ def finetuning(store: Store, data: Path, task: str, communicator: Communicator, 
         validation_interval_steps=2,
         head_channels=8,
         ema_decay=0.9 if batch_norm else None,
+        label_share=1.0 if batch_norm else 0.7,
+        refit=not batch_norm,
     )
     torch.manual_seed(2)
     backbone = BackboneConfig(channels=8, rows=LinearRows())
