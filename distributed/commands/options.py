@@ -34,6 +34,8 @@ from rdl_core.config import (
     BackboneConfig,
     ColumnsConfig,
     FinetuningConfig,
+    HeadName,
+    HeadsConfig,
     HGSamplingConfig,
     Level,
     Precision,
@@ -218,7 +220,11 @@ class Finetune(WorkerOptions):
     Every setting is an option, below as --config... (the run) and --backbone... (the model of arm scratch):
 
         rdl finetune --data shop --task customer-churn --arm finetuned --checkpoint runs/pretrain-shop-1a2b3c4d/model
-        rdl finetune --data shop --task customer-churn --arm scratch --seeds 5 --config.sampling.num-neighbors 64 32"""
+        rdl finetune --data shop --task customer-churn --arm scratch --seeds 5 --config.sampling.num-neighbors 64 32
+
+    Beside the network, models of columns that are generated from the schema, and what is to be beaten:
+
+        rdl finetune --data shop --task customer-churn --arm scratch --heads network linear lightgbm blend --baseline"""
 
     SHORT: ClassVar[Mapping[str, str]] = {
         "rows": "backbone.rows",
@@ -266,13 +272,28 @@ class Finetune(WorkerOptions):
     refit: bool = False
     """Train again at the end on every label whose window has closed, validation's too: test is reported before and after, the model saved is the
     second."""
+    heads: tuple[HeadName, ...] = ("network",)
+    """What predicts, beside the network: 'linear' (L2-regularised, on the best generated columns), 'lightgbm' (on them) and 'blend' (all of these,
+    weighted). Their settings are chosen on windows of time inside train. A blend trains the network again on the newest windows."""
+    baseline: bool = False
+    """Show beside it what it must beat: a trivial prediction, and LightGBM on all generated columns as most people would fit it."""
     config: FinetuningConfig
     """All settings of the run."""
     backbone: BackboneConfig
     """The model of arm scratch."""
+    column_heads: HeadsConfig = HeadsConfig()
+    """Candidates of the heads on columns."""
+    columns: ColumnsConfig = ColumnsConfig()
+    """The generated columns."""
 
     def __post_init__(self) -> None:
         require_positive(self, "workers", "seeds")
+        if "network" not in self.heads:
+            raise ValueError(
+                f"--heads {' '.join(self.heads)} lacks network, which this command trains in any case: --heads network {' '.join(self.heads)}"
+            )
+        if len(set(self.heads)) < len(self.heads):
+            raise ValueError(f"--heads {' '.join(self.heads)} names a head twice")
 
     @classmethod
     def defaults(cls, given: Given) -> Finetune:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,34 @@ def show_results(results: Sequence[FinetuningResult]) -> None:
     console.print(table)
 
 
+def show_heads(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Prints one row per baseline and head: mean ± standard error over the runs' seeds, settings of one run; ◀ marks the best head on validation.
+
+    Args:
+        runs: Results of `finetune`, one per seed.
+    """
+    first = runs[0]
+    splits = [split for split in ("val", "test", "test_refit") if split in first["heads"]["network"]]
+    table = Table(
+        title=f"{first['task']}, {first['regime']}, heads beside the network", title_justify="left", box=SIMPLE_HEAD
+    )
+    for name in ("head", "metric", *(split.replace("_", ", ") for split in splits), "settings"):
+        table.add_column(
+            name, no_wrap=name != "settings", justify="left" if name in ("head", "metric", "settings") else "right"
+        )
+    sign = 1 if first["metric"] == "roc_auc" else -1
+    best = max(first["heads"], key=lambda head: sign * statistics.mean(run["heads"][head]["val"] for run in runs))
+    for kind in ("baselines", "heads"):
+        for name in first[kind]:
+            shown = f"baseline {name}" if kind == "baselines" else name
+            figures = [mean_and_error([run[kind][name][split] for run in runs]) for split in splits]
+            metric = f"{first['metric']} {'↑' if sign == 1 else '↓'}"
+            about = first["about"][shown] if len(runs) == 1 else ""
+            table.add_row(f"{shown} ◀" if kind == "heads" and name == best else shown, metric, *figures, about)
+        table.add_section()
+    console.print(table)
+
+
 def best_arm(results: Sequence[FinetuningResult]) -> str:
     """Returns the arm with the best mean validation metric of one task's runs."""
     sign = 1 if results[0].metric == "roc_auc" else -1
@@ -140,9 +168,24 @@ def seeds_summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:
     """Returns {"metric", "seeds", "val" and "test": {"mean", "standard_error"}} of one task and arm over its seeds."""
     summary: dict[str, Any] = {"metric": results[0].metric, "seeds": [result.seed for result in results]}
     for split in ("val", "test"):
-        values = [getattr(result, split) for result in results]
-        summary[split] = {"mean": statistics.mean(values), "standard_error": standard_error(values)}
+        summary[split] = _spread([getattr(result, split) for result in results])
     return summary
+
+
+def heads_summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns {"heads" and "baselines": {name: {split: {"mean", "standard_error"}}}} of several runs; nothing where only the network predicts."""
+    return {
+        kind: {
+            name: {split: _spread([run[kind][name][split] for run in runs]) for split in figures}
+            for name, figures in runs[0][kind].items()
+        }
+        for kind in ("heads", "baselines")
+        if kind in runs[0]
+    }
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": statistics.mean(values), "standard_error": standard_error(values)}
 
 
 def level_losses(state: TrainState) -> dict[str, list[float]]:

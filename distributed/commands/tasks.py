@@ -28,7 +28,8 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
 
     for problem in require_measurable_labels(load_task(dataset, options.task)):
         say(f"warning: task {options.task}, {problem}; {problem.remedy}")
-    from distributed.commands.report import seeds_summary, show_results
+    from distributed.commands.column_heads import HeadsBeside
+    from distributed.commands.report import heads_summary, seeds_summary, show_heads, show_results
     from distributed.training.finetune import FinetuneJob, predictions_path
     from rdl_core.tasks.downstream import as_deep_as
 
@@ -46,6 +47,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
         "checkpoint": weights,
         "finetuning": dataclasses.asdict(config),
         "backbone": dataclasses.asdict(backbone),
+        **heads_settings(options),
     }
     seeds = range(config.seed, config.seed + options.seeds)
     run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
@@ -53,6 +55,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
         say(f"run {run.name} is finished; nothing to do")
         return finished
     store = open_store(options, dataset)
+    beside = [HeadsBeside(options, store, dataset, dataclasses.replace(config, seed=seed)) for seed in seeds]
     folders = [run.folder / f"seed-{seed}" for seed in seeds] if len(seeds) > 1 else [run.folder]
     jobs = [
         FinetuneJob(
@@ -65,18 +68,37 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
             checkpoint=None if options.checkpoint is None else str(options.checkpoint),
             backbone=backbone,
             out=str(folder / "model"),
+            folds=heads.network_folds,
         )
-        for seed, folder in zip(seeds, folders, strict=True)
+        for seed, folder, heads in zip(seeds, folders, beside, strict=True)
     ]
     results = [_result_of(job, folder, options.workers) for job, folder in zip(jobs, folders, strict=True)]
     show_results(results)
     runs = [
-        dataclasses.asdict(result) | {"checkpoint": job.out, "predictions": str(predictions_path(str(job.out)))}
-        for result, job in zip(results, jobs, strict=True)
+        dataclasses.asdict(result)
+        | {"checkpoint": job.out, "predictions": str(predictions_path(str(job.out)))}
+        | heads.run(predictions_path(str(job.out)), folder)
+        for result, job, heads, folder in zip(results, jobs, beside, folders, strict=True)
     ]
+    if options.baseline or options.heads != ("network",):
+        show_heads(runs)
     for one in runs:
         say(f"checkpoint {one['checkpoint']}")
-    return run.finish(runs[0] if len(runs) == 1 else {"runs": runs, "summary": seeds_summary(results)})
+    if len(runs) == 1:
+        return run.finish(runs[0])
+    return run.finish({"runs": runs, "summary": seeds_summary(results) | heads_summary(runs)})
+
+
+def heads_settings(options: Finetune) -> dict[str, Any]:
+    """Returns what decides heads and baselines beside the network; nothing where there are none."""
+    if not options.baseline and options.heads == ("network",):
+        return {}
+    return {
+        "heads": options.heads,
+        "baseline": options.baseline,
+        "column_heads": dataclasses.asdict(options.column_heads),
+        "columns": dataclasses.asdict(options.columns),
+    }
 
 
 def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | None]:

@@ -26,6 +26,7 @@ from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime, check
 from rdl_core.database import load_task, open_dataset
 from rdl_core.database.label_checks import require_measurable_labels
 from rdl_core.graph.store import open_store
+from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.place import Place
@@ -45,6 +46,7 @@ class FinetuneJob:
         checkpoint: Pretrained model; None for "scratch".
         backbone: Backbone of "scratch"; the other arms take the checkpoint's.
         out: Folder that the fine-tuned model is written to, the predictions beside it, or None.
+        folds: Windows inside train whose validation rows are predicted, too, by networks trained on what came before.
     """
 
     data: Place
@@ -56,6 +58,7 @@ class FinetuneJob:
     checkpoint: str | None
     backbone: BackboneConfig
     out: str | None = None
+    folds: tuple[Fold, ...] = ()
 
     def __post_init__(self) -> None:
         check_arm(self.arm, self.checkpoint)
@@ -99,7 +102,7 @@ def run_job(
     torch.set_num_threads(1)  # as in every worker: a figure must not depend on a machine's cores
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = make_finetuning(job, device=device)
-    result = run.run(on_step=on_step, on_validation=on_validation)
+    result = run.run(folds=job.folds, on_step=on_step, on_validation=on_validation)
     if job.out is not None:
         _save(job, run, result, Path(job.out))
     return result
@@ -167,9 +170,10 @@ def _finetune_worker(job: FinetuneJob) -> None:
     communicator: Communicator = TorchCommunicator() if context.get_world_size() > 1 else SingleProcess()
     run = make_finetuning(job, communicator, ray.train.torch.get_device())
     result = run.run(
+        folds=job.folds,
         wrap=lambda model: ray.train.torch.prepare_model(
             model, parallel_strategy_kwargs={"find_unused_parameters": True}
-        )
+        ),
     )
     metrics: dict[str, Any] = {"result": dataclasses.asdict(result)}
     if context.get_world_rank() > 0:

@@ -22,6 +22,7 @@ from relbench.base import EntityTask
 
 from rdl_core.atomic_write import replace_file
 from rdl_core.tasks.inputs import TaskInputs
+from rdl_core.tasks.labels import Split
 
 FILE_NAME = "predictions.parquet"
 LABELS_OF = {"test_refit": "test", "out_of_fold": "train"}
@@ -29,16 +30,40 @@ LABELS_OF = {"test_refit": "test", "out_of_fold": "train"}
 
 def write_predictions(path: Path, inputs: TaskInputs, predictions: Mapping[str, NDArray[np.float64]]) -> Path:
     """Writes the predictions of a run, float64 [seeds] per split; returns the path."""
-    parts = []
-    for split, prediction in predictions.items():
-        seeds = inputs.split(LABELS_OF.get(split, split))
-        columns = {"split": pa.array([split] * len(seeds)), "entity": pa.array(seeds.entities)}
-        keys = _source_keys(inputs.task)
-        if keys is not None:
-            columns["source_key"] = keys.take(columns["entity"])
-        columns["time"] = pa.array(seeds.time_s).cast(pa.timestamp("s", "UTC"))
-        columns["prediction"] = pa.array(prediction, from_pandas=True)
-        parts.append(pa.table(columns))
+    keys = _source_keys(inputs.task)
+    parts = [_rows(split, inputs.split(LABELS_OF.get(split, split)), keys, p) for split, p in predictions.items()]
+    return _write(path, parts)
+
+
+def write_head_predictions(
+    path: Path,
+    task: EntityTask,
+    labels: Mapping[str, Split],
+    predictions: Mapping[str, Mapping[str, NDArray[np.float64]]],
+) -> Path:
+    """Writes the predictions of several heads, by head and split, with a column `head`; returns the path.
+
+    Args:
+        labels: The seeds of "val" and "test".
+    """
+    keys, parts = _source_keys(task), []
+    for head, of_head in predictions.items():
+        for split, prediction in of_head.items():
+            rows = _rows(split, labels[LABELS_OF.get(split, split)], keys, prediction)
+            parts.append(rows.append_column("head", pa.array([head] * len(prediction))))
+    return _write(path, parts)
+
+
+def _rows(split: str, seeds: Split, keys: pa.ChunkedArray | None, prediction: NDArray[np.float64]) -> pa.Table:
+    columns = {"split": pa.array([split] * len(seeds)), "entity": pa.array(seeds.entities)}
+    if keys is not None:
+        columns["source_key"] = keys.take(columns["entity"])
+    columns["time"] = pa.array(seeds.time_s).cast(pa.timestamp("s", "UTC"))
+    columns["prediction"] = pa.array(prediction, from_pandas=True)
+    return pa.table(columns)
+
+
+def _write(path: Path, parts: list[pa.Table]) -> Path:
     with replace_file(path) as partial:
         pq.write_table(pa.concat_tables(parts), partial, compression="zstd")
     return path
