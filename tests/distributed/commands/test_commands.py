@@ -304,12 +304,9 @@ def test_help_explains_every_option_of_a_command_with_its_default_and_none_that_
     made = options.defaults(lambda option: None) if hasattr(options, "defaults") else None
     names = set()
     for field in dataclasses.fields(options):
-        if (
-            made is not None
-            and dataclasses.is_dataclass(value := getattr(made, field.name))
-            and field.name != "workers"
-        ):
-            names |= {f"--{name}" for name, _ in leaves(value, field.name)}
+        value = field.default if made is None else getattr(made, field.name)
+        if dataclasses.is_dataclass(value) and field.name != "workers":
+            names |= {f"--{name}" for name, _ in leaves(value, field.name.replace("_", "-"))}
         elif field.name not in ("batch_rows", "run_folder"):
             names.add(f"--{field.name.replace('_', '-')}")
     positive = {name: text for name, text in explained.items() if not re.match(r"--([a-z.-]+\.)?no-", name)}
@@ -693,9 +690,8 @@ def test_several_seeds_are_run_and_summarised_and_go_on_where_they_were(work: li
     assert Path(result["run"]).name.startswith("finetune-nasty-team-points-scratch-")
     first, second = result["runs"]
     assert (first["seed"], second["seed"]) == (3, 4)
-    assert {k: v for k, v in second.items() if k not in ("seconds", "checkpoint")} == {
-        k: v for k, v in one.items() if k not in ("seconds", "checkpoint", "run")
-    }
+    own = ("seconds", "checkpoint", "predictions", "run")
+    assert {k: v for k, v in second.items() if k not in own} == {k: v for k, v in one.items() if k not in own}
     values = [first["test"], second["test"]]
     error = statistics.stdev(values) / 2**0.5
     assert result["summary"]["test"] == pytest.approx({"mean": statistics.mean(values), "standard_error": error})
