@@ -27,8 +27,8 @@ from rdl_core.database import load_task, open_dataset
 from rdl_core.database.label_checks import require_measurable_labels
 from rdl_core.graph.store import open_store
 from rdl_core.heads import Fold
-from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
+from rdl_core.model.fitting import new_encoder
 from rdl_core.place import Place
 from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
 from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
@@ -83,7 +83,7 @@ def make_finetuning(
     require_measurable_labels(task)
     torch.manual_seed(job.config.seed)
     if job.checkpoint is None:
-        encoder = RelationalEncoder(store.schema, store.graph.edge_types, job.backbone)
+        encoder = new_encoder(store, job.backbone)
     else:
         checkpoint = from_pretrained(job.checkpoint, kind="pretrained")
         checkpoint.require_same_schema(store)

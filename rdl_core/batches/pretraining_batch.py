@@ -82,6 +82,7 @@ def collate(
     *,
     seed: int,
     loss: LossConfig | None = None,
+    newest_first: bool = False,
 ) -> PretrainingBatch:
     """Returns the batch of these samples.
 
@@ -92,6 +93,7 @@ def collate(
         config: Corruption and hidden links.
         seed: Run seed.
         loss: Form of the losses; None: the batch serves the encoder alone and has no layout.
+        newest_first: Whether each row's edges are put in the order of their sources' times, as the backbone's configuration wants them.
     """
     rows = [s.rows for s in subgraphs]
     tables = graph.node_types
@@ -109,7 +111,7 @@ def collate(
     ages = _ages(rows, graph)
     return PretrainingBatch(
         frames=frames,
-        edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}, ages),
+        edges=_edges(links, targets, {t: int(first[t][-1]) for t in tables}, ages, _dates(rows, graph, newest_first)),
         links=links,
         targets=targets,
         sample=sample,
@@ -186,6 +188,7 @@ def _edges(
     targets: Mapping[EdgeType, Tensor] | None,
     num_rows: Mapping[str, int],
     ages: Mapping[str, NDArray[np.float32]],
+    dates: Mapping[str, tuple[NDArray[np.int64], NDArray[np.int64]]],
 ) -> dict[EdgeType, Edges]:
     edges = {}
     for edge_type, index in links.items():
@@ -195,9 +198,23 @@ def _edges(
             np.concatenate([ends, ends + num_rows[t]]) for t, ends in zip((child, parent), one_view, strict=True)
         )
         sizes = 2 * num_rows[child], 2 * num_rows[parent]
-        edges[edge_type] = make_edges(children, parents, *sizes, ages.get(child))
-        edges[reverse(edge_type)] = make_edges(parents, children, *sizes[::-1], ages.get(parent))
+        edges[edge_type] = make_edges(children, parents, *sizes, ages.get(child), dates.get(child))
+        edges[reverse(edge_type)] = make_edges(parents, children, *sizes[::-1], ages.get(parent), dates.get(parent))
     return edges
+
+
+def _dates(
+    rows: list[dict[str, NDArray]], graph: RowTopology, newest_first: bool
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns times and row numbers of both views, per table int64 [2 n] each; of no table where their order is not asked for."""
+    if not newest_first:
+        return {}
+    dates = {}
+    for table in graph.node_types:
+        numbers = np.concatenate([one[table] for one in rows]).astype(np.int64)
+        times = np.concatenate([graph.times_of(table, one[table]) for one in rows])
+        dates[table] = np.concatenate([times, times]), np.concatenate([numbers, numbers])
+    return dates
 
 
 def _ranks(sizes: list[int], seed: int, cursors: Sequence[Cursor], table: int) -> Tensor:

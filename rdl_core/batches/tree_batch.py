@@ -17,6 +17,7 @@ from torch_frame import TensorFrame
 
 from rdl_core.batches.edges import Edges, edges_within_hops
 from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
+from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.transfer import frames_on_device, on_device
 from rdl_core.graph.feature_rows import cells_of, distinct_rows
 from rdl_core.graph.features import TableFeatures
@@ -73,12 +74,16 @@ def collate_trees(
     features: Mapping[str, TableFeatures],
     *,
     before_s: NDArray[np.int64] | None = None,
+    inputs: QuestionInputs | None = None,
+    columns: NDArray[np.float32] | None = None,
 ) -> TreeBatch:
     """The batch of these trees.
 
     Args:
         time_s: int64 [seeds], the seeds' times, which ages are measured from.
         before_s: int64 [seeds], the seeds' bounds: a cell that is known from one of these times on, or later, is null; by default `time_s`.
+        inputs: What the backbone reads besides; None: neither statistics nor columns, and no order of time.
+        columns: float32 [seeds, width], the seeds' columns where they are at hand; None: they are computed, if the backbone reads any.
     """
     before_s = time_s if before_s is None else before_s
     ages: dict[str, NDArray[np.float32]] = {}
@@ -93,16 +98,35 @@ def collate_trees(
     for table in trees.rows:
         if features[table].has_late_cells:
             cells[table], index[table] = _late_rows(trees, table, features[table], before_s)
+    statistics = None
+    if inputs is not None:
+        statistics = inputs.statistics(trees, before_s)
+        if columns is None:
+            seeds = trees.rows[trees.entity_table][trees.index[trees.entity_table][: trees.num_seeds]]
+            columns = inputs.columns(trees.entity_table, seeds, before_s)
+    dates = _dates(trees, graph) if inputs is not None and inputs.config.newest_first else None
     return TreeBatch(
         frames={t: features[t].gather(rows) for t, rows in cells.items()},
         index={t: torch.from_numpy(i) for t, i in index.items()},
         distinct_age_days={t: torch.from_numpy(values) for t, (values, _) in distinct.items()},
         age_index={t: torch.from_numpy(index) for t, (_, index) in distinct.items()},
-        edges=edges_within_hops(trees.edges, trees.num_nodes_per_hop, trees.num_edges_per_hop, ages),
+        edges=edges_within_hops(trees.edges, trees.num_nodes_per_hop, trees.num_edges_per_hop, ages, dates),
         num_nodes_per_hop=trees.num_nodes_per_hop,
         entity_table=trees.entity_table,
         num_seeds=trees.num_seeds,
+        statistics=None if statistics is None else {t: torch.from_numpy(x) for t, x in statistics.items()},
+        columns=None if columns is None else torch.from_numpy(columns),
     )
+
+
+def _dates(
+    trees: TemporalSubgraph, graph: RelationalEntityGraph
+) -> dict[str, tuple[NDArray[np.int64], NDArray[np.int64]]]:
+    """Returns per table the times and rows of its nodes: int64 [nodes] each."""
+    return {
+        table: (graph.times_of(table, distinct)[trees.index[table]], distinct[trees.index[table]])
+        for table, distinct in trees.rows.items()
+    }
 
 
 def _late_rows(

@@ -37,6 +37,8 @@ class FinetuningConfig:
     """Validations without a new best of the task's metric before the run ends."""
     head_channels: PositiveInt = 128
     """Hidden channels of the head."""
+    head_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Probability that a hidden channel of the head is dropped in training."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Exponential moving average of the weights, which is what is evaluated and kept. None: the weights themselves."""
     gradient_clip_norm: PositiveFloat | None = None

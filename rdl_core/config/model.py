@@ -42,6 +42,8 @@ class LinearRows(_Rows):
 
     kind: Literal["linear"] = "linear"
     """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
+    rich_numbers: bool = False
+    """Whether small integers count as numbers beside categories, and skewed numbers as their logarithms, too."""
 
 
 @checked
@@ -54,6 +56,8 @@ class ResNetRows(_Rows):
     """Residual blocks."""
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training."""
+    rich_numbers: bool = False
+    """Whether small integers count as numbers beside categories, and skewed numbers as their logarithms, too."""
 
 
 @checked
@@ -66,6 +70,8 @@ class FTTransformerRows(_Rows):
     """Transformer layers."""
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training; attention weights are not."""
+    rich_numbers: bool = False
+    """Whether small integers count as numbers beside categories, and skewed numbers as their logarithms, too."""
 
 
 RowsConfig = LinearRows | ResNetRows | FTTransformerRows

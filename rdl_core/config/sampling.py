@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import PositiveInt
 
 from rdl_core.config.decoding import checked
 
@@ -39,8 +39,8 @@ class HGSamplingConfig:
 class TemporalSamplingConfig:
     """Depth and width of the tree of a task's entity."""
 
-    num_neighbors: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (128, 64)
-    """Children per row and key, hop by hop (as in PyG)."""
+    num_neighbors: tuple[PositiveInt, ...] = (128, 64)
+    """Children per row and key, hop by hop (as in PyG). None at all: the seeds alone, for a backbone without layers."""
     strategy: Literal["uniform", "recent"] = "uniform"
     """'uniform' (paper), or 'recent': the latest children first."""
     time_window_s: PositiveInt | None = None

@@ -83,7 +83,11 @@ class TemporalKernels(Aggregation):
         """
         if edges.is_single:  # all views of one neighbour are the neighbour itself
             weight = self.linear.weight.unflatten(1, (-1, self.channels)).sum(1)
-            return edges.sum_sources(linear(source, weight).to(source.dtype))
+            if not len(edges.source):  # zeros, with a gradient of zeros
+                return linear(source[:0], weight).to(source.dtype).sum(0).expand(edges.num_targets, -1)
+            if len(source) <= edges.num_targets:
+                return edges.sum_sources(linear(source, weight).to(source.dtype))
+            return linear(edges.sum_sources(source), weight).to(source.dtype)
         if not edges.is_newest_first:
             raise ValueError(
                 "temporal kernels need edges in the order of time; make the batch with newest_first=config.newest_first"

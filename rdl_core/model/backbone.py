@@ -39,8 +39,9 @@ class RelationalEncoder(torch.nn.Module):
         config: Size and form.
         row_encoder: Makes another row encoder of a table than `config.rows` does, given schema and channels (row_encoder.py).
         aggregation: Makes another aggregation of an edge type than `config.aggregation` does, given channels (aggregation.py).
-        widths: Number of inputs per table, {"statistics": ..., "columns": ...}, of nodes and of seeds (question_inputs.py); tables that are not
-            named have none.
+
+    What reads statistics and columns (question_inputs.py) is added per table, by `add_statistics` and `add_columns`: how many there are is known of
+    a store, or of weights.
     """
 
     def __init__(
@@ -51,7 +52,6 @@ class RelationalEncoder(torch.nn.Module):
         *,
         row_encoder: Callable[[TableSchema, int], torch.nn.Module] | None = None,
         aggregation: Callable[[int], torch.nn.Module] | None = None,
-        widths: Mapping[str, Mapping[str, int]] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -80,13 +80,15 @@ class RelationalEncoder(torch.nn.Module):
         # Names of tables may hold what a module's name may not; their numbers are the keys.
         self.statistics = torch.nn.ModuleDict()
         self.columns = torch.nn.ModuleDict()
-        for table, width in (widths or {}).get("statistics", {}).items():
-            self.statistics[self._key(table)] = NodeStatistics(width, config.channels)
-        for table, width in (widths or {}).get("columns", {}).items():
-            self.add_columns(table, width)
 
     def _key(self, table: str) -> str:
         return str(self.tables.index(table))
+
+    def add_statistics(self, table: str, width: int) -> NodeStatistics:
+        """Makes and returns what reads the statistics of nodes of a table."""
+        made = NodeStatistics(width, self.config.channels)
+        self.statistics[self._key(table)] = made
+        return made
 
     def add_columns(self, table: str, width: int) -> WideColumns:
         """Makes and returns what reads the columns of seeds of a table."""
@@ -95,15 +97,28 @@ class RelationalEncoder(torch.nn.Module):
         self.columns[self._key(table)] = made
         return made
 
-    @property
-    def tables_with_statistics(self) -> tuple[str, ...]:
-        """Tables of whose nodes statistics are read."""
-        return tuple(t for t in self.tables if self._key(t) in self.statistics)
+    def add_inputs_of(self, weights: Mapping[str, Tensor]) -> None:
+        """Makes what reads the statistics and columns that weights of a backbone are for."""
+        for name, mean in weights.items():
+            kind, _, rest = name.partition(".")
+            number, _, end = rest.partition(".")
+            if kind in ("statistics", "columns") and end == "standardized.mean":
+                add = self.add_statistics if kind == "statistics" else self.add_columns
+                add(self.tables[int(number)], len(mean))
 
     @property
-    def tables_with_columns(self) -> tuple[str, ...]:
-        """Tables of whose seeds columns are read."""
-        return tuple(t for t in self.tables if self._key(t) in self.columns)
+    def statistics_widths(self) -> dict[str, int]:
+        """Number of statistics per table of whose nodes any are read."""
+        return self._widths(self.statistics)
+
+    @property
+    def columns_widths(self) -> dict[str, int]:
+        """Number of columns per table of whose seeds any are read."""
+        return self._widths(self.columns)
+
+    def _widths(self, parts: torch.nn.ModuleDict) -> dict[str, int]:
+        read: dict[str, Any] = {t: parts[self._key(t)] for t in self.tables if self._key(t) in parts}
+        return {t: len(part.standardized.mean) for t, part in read.items()}
 
     def forward(
         self,
@@ -149,7 +164,7 @@ class RelationalEncoder(torch.nn.Module):
         return wide
 
     def _check_inputs(self, batch: TreeBatch) -> None:
-        expected, found = sorted(self.tables_with_statistics), sorted(batch.statistics or {})
+        expected, found = sorted(self.statistics_widths), sorted(batch.statistics or {})
         if expected != found:
             raise ValueError(
                 f"the backbone reads statistics of {expected}, the batch has those of {found}; "
@@ -157,7 +172,7 @@ class RelationalEncoder(torch.nn.Module):
             )
         if (self.config.columns is None) != (batch.columns is None):
             raise ValueError("the backbone's configuration and the batch differ in whether seeds have columns")
-        if batch.columns is not None and batch.entity_table not in self.tables_with_columns:
+        if batch.columns is not None and batch.entity_table not in self.columns_widths:
             raise ValueError(f"the backbone reads no columns of {batch.entity_table!r}; add them by `add_columns`")
 
     def encode_rows(

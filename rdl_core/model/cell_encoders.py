@@ -72,6 +72,20 @@ class NullableLinearEncoder(LinearEncoder):
         )
 
 
+class PlainEmbeddingEncoder(EmbeddingEncoder):
+    """PyTorch Frame's EmbeddingEncoder, which says its vectors."""
+
+    def vectors(self) -> Tensor:
+        """Returns the vector of each category of each column, null first: [1 + categories, channels]."""
+        weight: Tensor = self.emb.weight
+        return weight
+
+    def encode_forward(self, feat: Tensor, col_names: list[str] | None = None) -> Tensor:
+        """Returns cell vectors [rows, columns, channels] of codes [rows, columns], -1 for null."""
+        places = (feat + self.offset + 1).masked_fill(feat < 0, 0)
+        return embedding(places, self.vectors(), padding_idx=0)
+
+
 class NullableTimestampEncoder(TimestampEncoder):
     """PyTorch Frame's TimestampEncoder whose null cells give zero vectors; the original takes a null for the median time.
 
@@ -118,7 +132,7 @@ class NullableEmbeddingEncoder(LinearEmbeddingEncoder):
 
 STYPE_ENCODERS = {
     stype.numerical: NullableLinearEncoder,
-    stype.categorical: EmbeddingEncoder,
+    stype.categorical: PlainEmbeddingEncoder,
     stype.multicategorical: MultiCategoricalEmbeddingEncoder,
     stype.timestamp: NullableTimestampEncoder,
     stype.embedding: NullableEmbeddingEncoder,

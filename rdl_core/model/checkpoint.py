@@ -48,9 +48,9 @@ class Checkpoint:
     def encoder(self) -> RelationalEncoder:
         """The backbone with its weights."""
         encoder = RelationalEncoder(self.schema, self.edge_types, self.backbone)
-        encoder.load_state_dict(
-            {n.removeprefix("encoder."): w for n, w in self.weights.items() if n.startswith("encoder.")}
-        )
+        weights = {n.removeprefix("encoder."): w for n, w in self.weights.items() if n.startswith("encoder.")}
+        encoder.add_inputs_of(weights)
+        encoder.load_state_dict(weights)
         return encoder
 
     def require_same_schema(self, store: Store) -> None:

@@ -55,7 +55,7 @@ def folded_maps(encoder: StypeWiseFeatureEncoder, frame: TensorFrame, maps: Sequ
 def _of_categories(module: Any, feature: Tensor, columns: Sequence[Tensor]) -> Tensor:
     """Returns [rows, out of all maps]: each cell picks a row of its column's categories times the maps; null picks the zeros of row 0."""
     sizes = [len(statistics[StatType.COUNT][0]) for statistics in module.stats_list]
-    parts = module.emb.weight[1:].split(sizes)
+    parts = module.vectors()[1:].split(sizes)
     products = [torch.cat([e @ w.mT for e, w in zip(parts, of_map, strict=True)]) for of_map in columns]
     folded = pad(torch.cat(products, dim=1).to(columns[0].dtype), (0, 0, 1, 0))
     places = (feature + module.offset + 1).masked_fill(feature < 0, 0)

@@ -11,14 +11,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch_frame import TensorFrame
+from torch_frame import TensorFrame, stype
 from torch_frame.nn import FTTransformer, ResNet, StypeWiseFeatureEncoder
 
 from rdl_core.config import LinearRows, ResNetRows, RowsConfig
-from rdl_core.graph.features import col_names_dict
+from rdl_core.graph.features import STYPE, col_names_dict
 from rdl_core.graph.schema import TableSchema
 from rdl_core.model.cell_encoders import STYPE_ENCODERS, column_statistics
 from rdl_core.model.folded_cells import folded_maps
+from rdl_core.model.rich_numbers import RichEmbeddingEncoder, RichLinearEncoder
+
+RICH_ENCODERS = STYPE_ENCODERS | {stype.numerical: RichLinearEncoder, stype.categorical: RichEmbeddingEncoder}
+"""How cells become vectors with `rich_numbers`."""
 
 
 def make_row_encoder(schema: TableSchema, channels: int, config: RowsConfig) -> torch.nn.Module:
@@ -27,13 +31,15 @@ def make_row_encoder(schema: TableSchema, channels: int, config: RowsConfig) -> 
     Args:
         schema: The table.
         channels: Length of cell and row vectors.
-        config: Model, number of layers and dropout.
+        config: Model, number of layers, dropout, and what numbers say.
     """
     names = col_names_dict(schema)
     if not names:
         return ConstantRow(channels)
     statistics = {c.name: column_statistics(c) for c in schema.columns}
-    encoders: Any = {s: STYPE_ENCODERS[s]() for s in names}
+    encoders: Any = {s: (RICH_ENCODERS if config.rich_numbers else STYPE_ENCODERS)[s]() for s in names}
+    for kind in encoders:
+        encoders[kind].columns = tuple(c for c in schema.columns if STYPE[c.stype] == kind)
     if isinstance(config, LinearRows):
         return LinearRow(channels, statistics, names, encoders)
     if isinstance(config, ResNetRows):

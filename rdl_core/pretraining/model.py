@@ -15,9 +15,9 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.contrast import LEVELS, ThreeLevelLoss
 from rdl_core.future import FutureBatch, FutureLevel, FutureSource
 from rdl_core.graph.store import Store
-from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint
 from rdl_core.pretraining.balance import Balance
+from rdl_core.model.fitting import new_encoder
 from rdl_core.pretraining.state import TrainState
 
 
@@ -38,7 +38,7 @@ class PretrainingModel(torch.nn.Module):
         super().__init__()
         self.is_bfloat16 = config.precision == "bfloat16"
         edge_types = store.graph.edge_types
-        self.encoder = RelationalEncoder(store.schema, edge_types, config.backbone)
+        self.encoder = new_encoder(store, config.backbone)
         if config.compile:
             for layer in self.encoder.layers:
                 layer.compile(dynamic=True)

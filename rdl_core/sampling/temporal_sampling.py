@@ -85,7 +85,7 @@ class TemporalSampling:
             expiry=graph.expiry,
         )
         self._directed = [d for e in graph.edge_types for d in (e, reverse(e))]
-        self._num_neighbors = np.array(config.num_neighbors)
+        self._num_neighbors = np.array(config.num_neighbors, dtype=np.int64)
         self._idle: deque[Scratch] = deque()
 
     def sample(

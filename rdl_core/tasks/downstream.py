@@ -75,6 +75,10 @@ class DownstreamConfig:
 def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> FinetuningConfig:
     """Returns the config with trees as deep as the backbone has layers: cut, or each further hop half as wide as the one before."""
     wide = list(config.sampling.num_neighbors[: backbone.num_layers])
+    if backbone.num_layers and not wide:
+        raise ValueError(
+            f"trees without a neighbour are too shallow for a backbone of {backbone.num_layers} layers; set sampling.num_neighbors"
+        )
     while len(wide) < backbone.num_layers:
         wide.append(max(1, wide[-1] // 2))
     return dataclasses.replace(config, sampling=dataclasses.replace(config.sampling, num_neighbors=tuple(wide)))

@@ -31,6 +31,7 @@ from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.fitting import add_columns
 from rdl_core.optimizer import make_optimizer
 from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, permuted, stream
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
@@ -104,7 +105,7 @@ class Finetuning:
         self.store, self.task, self.arm, self.regime, self.config = store, task, arm, regime, config
         self.communicator = communicator or SingleProcess()
         self.device = device or torch.device("cpu")
-        self.inputs, self.on_batch = TaskInputs(store, task, regime, config, self.device), on_batch
+        self.inputs, self.on_batch = TaskInputs(store, task, regime, config, self.device, encoder.config), on_batch
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
         target = self.inputs.split("train").target
@@ -115,7 +116,16 @@ class Finetuning:
                 f"{len(target)} train rows in batches of {config.batch_size} leave {share} rows to each of "
                 f"{self.communicator.world_size} workers; batch norm needs 2. Remedy: fewer --workers"
             )
-        self.model = TaskModel(encoder, config.head_channels).to(self.device)
+        self.model = TaskModel(encoder, config.head_channels, config.head_dropout)
+        self.inputs.questions.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
+        if encoder.config.columns is not None and task.entity_table not in encoder.columns_widths:
+            if arm == "frozen":
+                raise ValueError(
+                    f"the checkpoint's backbone reads no columns of {task.entity_table!r}, which pretraining asked nothing about, so a frozen one "
+                    "has nothing to read. Remedy: --arm finetuned, or a backbone without columns"
+                )
+            add_columns(encoder, self.inputs.questions, task.entity_table)
+        self.model.to(self.device)
         if arm == "frozen":
             encoder.requires_grad_(False)
         self.predictions: dict[str, NDArray[np.float64]] = {}

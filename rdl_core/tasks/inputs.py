@@ -1,8 +1,8 @@
 """Inputs of an entity task's model: the trees of its seeds or, with a frozen backbone, their vectors.
 
 Promises: a split's labels are read when they are first asked for; a seed's tree is a function of (seed, epoch, number of the label); a frozen
-backbone's vector of a seed is computed once, when it is first asked for. "train" is what is learned from while validation decides, "refit" what is
-learned from afterwards (labels.py); "val" and "test" are whole.
+backbone's vector of a seed, and the columns that a backbone reads of it, are computed once, when they are first asked for. "train" is what is learned
+from while validation decides, "refit" what is learned from afterwards (labels.py); "val" and "test" are whole.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from relbench.base import EntityTask
 from torch import Tensor
 
+from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.tree_batch import TreeBatch, collate_trees
-from rdl_core.config import FinetuningConfig, Regime
+from rdl_core.config import BackboneConfig, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.labels import Split, read_closed, read_split, read_train
@@ -23,6 +24,8 @@ from rdl_core.tasks.model import TaskModel
 SPLITS = ("train", "val", "test")
 EVALUATION_EPOCH = 1 << 40
 """Trees of evaluation and of a frozen backbone belong to epochs from here on, one per split; those of "refit" to the same as those of "train"."""
+MAX_COLUMNS_BYTES = 1 << 31
+"""Columns of a split that take more are computed for each batch anew."""
 
 
 class TaskInputs:
@@ -32,13 +35,22 @@ class TaskInputs:
         store: An open store, made from the task's database.
         task, regime, config: Settings of the run.
         device: Where inputs are put.
+        backbone: What the model reads.
     """
 
     def __init__(
-        self, store: Store, task: EntityTask, regime: Regime, config: FinetuningConfig, device: torch.device
+        self,
+        store: Store,
+        task: EntityTask,
+        regime: Regime,
+        config: FinetuningConfig,
+        device: torch.device,
+        backbone: BackboneConfig,
     ) -> None:
         self.store, self.task, self.regime, self.config, self.device = store, task, regime, config, device
         self.sampling = TemporalSampling(store.graph, config.sampling, seed=config.seed)
+        self.questions = QuestionInputs(store, backbone)
+        self._columns: dict[str, NDArray[np.float32]] = {}
         self._splits: dict[str, Split] = {}
         self._vectors: dict[str, Tensor] = {}
         self._has_vector: dict[str, NDArray[np.bool_]] = {}
@@ -64,8 +76,28 @@ class TaskInputs:
             self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=seeds.numbers[rows]
         )
         before_s = seeds.before_s[rows]
-        batch = collate_trees(trees, seeds.time_s[rows], self.store.graph, self.store.features, before_s=before_s)
+        batch = collate_trees(
+            trees,
+            seeds.time_s[rows],
+            self.store.graph,
+            self.store.features,
+            before_s=before_s,
+            inputs=self.questions,
+            columns=self._columns_of(split, rows),
+        )
         return batch.to(self.device)
+
+    def _columns_of(self, split: str, rows: NDArray[np.int64]) -> NDArray[np.float32] | None:
+        """Returns the columns of rows of a split: float32 [rows, width], or None where the model reads none."""
+        seeds, table = self.split(split), self.task.entity_table
+        if 4 * len(seeds) * self.questions.columns_width(table) > MAX_COLUMNS_BYTES:
+            return self.questions.columns(table, seeds.entities[rows], seeds.before_s[rows])
+        if split not in self._columns:
+            columns = self.questions.columns(table, seeds.entities, seeds.before_s)
+            if columns is None:
+                return None
+            self._columns[split] = columns
+        return self._columns[split][rows]
 
     def vectors(self, model: TaskModel, split: str, rows: NDArray[np.int64]) -> Tensor:
         """Returns the vectors that a frozen backbone makes of rows of a split: [rows, channels]."""

@@ -49,7 +49,6 @@ REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
     (HGSamplingConfig, "rows_per_hop", 0, "greater than 0"),
     (HGSamplingConfig, "num_hops", 0, "greater than 0"),
     (HGSamplingConfig, "max_children", 0, "greater than 0"),
-    (TemporalSamplingConfig, "num_neighbors", (), "at least 1 item"),
     (lambda num_neighbors: TemporalSamplingConfig(num_neighbors=(4, num_neighbors)), "num_neighbors", 0, "greater than 0"),
     (TemporalSamplingConfig, "strategy", "first", "'uniform' or 'recent'"),
     (loss_config, "row_form", "paper", "equation"),

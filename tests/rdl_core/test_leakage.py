@@ -24,8 +24,18 @@ from torch_frame import TensorFrame, stype
 
 from rdl_core.batches.edges import Edges
 from rdl_core.batches.pretraining_batch import PretrainingBatch, collate
+from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.tree_batch import TreeBatch, collate_trees
-from rdl_core.config import CorruptionConfig, HGSamplingConfig, StoreConfig, TemporalSamplingConfig
+from rdl_core.config import (
+    BackboneConfig,
+    ColumnsConfig,
+    CorruptionConfig,
+    HGSamplingConfig,
+    StatisticsConfig,
+    StoreConfig,
+    TemporalKernelsAggregation,
+    TemporalSamplingConfig,
+)
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.reg import RelationalEntityGraph
@@ -40,6 +50,10 @@ LATE, LABEL = 1e3, 1e6
 CONFIGS = [
     CorruptionConfig(distribution=d, target_link_share=0.25, relative_time=True) for d in ("distinct", "frequency")
 ]
+
+READS_ALL = BackboneConfig(
+    aggregation=TemporalKernelsAggregation(), statistics=StatisticsConfig(), columns=ColumnsConfig()
+)
 
 
 def unix(time: datetime.datetime) -> int:
@@ -129,7 +143,8 @@ def task_trees(graph: RelationalEntityGraph, table: str, entities: list[int], be
 def task_batches(store: Store, table: str, entities: list[int], before_s: int) -> list[TreeBatch]:
     times = np.full(len(entities), before_s)
     trees = task_trees(store.graph, table, entities, before_s)
-    return [collate_trees(t, times, store.graph, store.features) for t in trees]
+    inputs = QuestionInputs(store, READS_ALL)
+    return [collate_trees(t, times, store.graph, store.features, inputs=inputs) for t in trees]
 
 
 def largest_number(batch: PretrainingBatch | TreeBatch) -> float:

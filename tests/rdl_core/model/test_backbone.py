@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from torch_geometric.nn import HeteroConv, MaxAggregation, SAGEConv
 
 from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.pretraining_batch import collate
+from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import (
     AggregationConfig,
@@ -21,6 +24,7 @@ from rdl_core.config import (
     MeanAggregation,
     ResNetRows,
     SumAggregation,
+    TemporalKernelsAggregation,
     TemporalSamplingConfig,
     TimeAttentionAggregation,
 )
@@ -49,7 +53,7 @@ DIRECTED: list[EdgeType] = [
 ]
 
 
-AGGREGATIONS = [SumAggregation(), MeanAggregation(), TimeAttentionAggregation(heads=2)]
+AGGREGATIONS = [SumAggregation(), MeanAggregation(), TimeAttentionAggregation(heads=2), TemporalKernelsAggregation()]
 
 
 def random_edges(seed: int) -> dict[EdgeType, Edges]:
@@ -59,7 +63,8 @@ def random_edges(seed: int) -> dict[EdgeType, Edges]:
         count = 0 if key == "unused" or "empty" in (source, target) else 12  # more than rows: repeated edges
         ends = [generator.integers(max(1, SIZES[t]), size=count) for t in (source, target)]
         ages = generator.uniform(0, 500, SIZES[source]).astype(np.float32) if source == "a" else None
-        edges[source, key, target] = make_edges(*ends, SIZES[source], SIZES[target], ages)
+        dates = generator.integers(4, size=SIZES[source]), np.arange(SIZES[source])
+        edges[source, key, target] = make_edges(*ends, SIZES[source], SIZES[target], ages, dates)
     return edges
 
 
@@ -111,7 +116,8 @@ def trees(nasty_store: Store) -> dict[int, TreeBatch]:
             nasty_store.graph, TemporalSamplingConfig(num_neighbors=(4, 3, 2, 2)[:hops]), seed=0
         )
         found = sampling.sample("teams", entities, before_s, epoch=0)
-        batches[hops] = collate_trees(found, before_s, nasty_store.graph, nasty_store.features)
+        inputs = QuestionInputs(nasty_store, BackboneConfig(aggregation=TemporalKernelsAggregation()))
+        batches[hops] = collate_trees(found, before_s, nasty_store.graph, nasty_store.features, inputs=inputs)
     return batches
 
 
@@ -230,7 +236,7 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
     subgraphs = sampler.sample(0, [0, 1])
     cursors = [(0, 0), (0, 1)]
     config = CorruptionConfig(probability=0.5, target_link_share=0.3, relative_time=True)
-    batch = collate(subgraphs, cursors, nasty_store.graph, nasty_store.features, config, seed=0)
+    batch = collate(subgraphs, cursors, nasty_store.graph, nasty_store.features, config, seed=0, newest_first=True)
     assert batch.age_days is not None
     encoder = relational_encoder(nasty_store, aggregation=aggregation)
     x = encoder.add_relative_time(encoder.encode_rows(batch.frames), batch.age_days)
@@ -245,7 +251,8 @@ def test_both_views_in_one_batch_equal_two_passes(nasty_store: Store, aggregatio
             index = both.edge_index
             mine = (index[0] >= rows[e[0]]) == bool(view)
             ends = (index[:, mine] - view * torch.tensor([[rows[e[0]]], [rows[e[2]]]])).numpy()
-            edges[e] = make_edges(*ends, rows[e[0]], rows[e[2]], ages[e[0]].numpy() if e[0] in ages else None)
+            one_view = make_edges(*ends, rows[e[0]], rows[e[2]], ages[e[0]].numpy() if e[0] in ages else None)
+            edges[e] = dataclasses.replace(one_view, is_newest_first=True)  # as they were in the batch
         alone = encoder.propagate(encoder.add_relative_time(alone, ages), edges)
         for table, h in together.items():
             torch.testing.assert_close(h[part[table]], alone[table], rtol=0, atol=1e-12)

@@ -198,7 +198,7 @@ def test_predictions_stay_in_range(nasty_store: Store, tasks: dict[str, EntityTa
         run = make(nasty_store, tasks[name])
         run.run()
         with torch.no_grad():
-            run.model.head[3].weight.mul_(100.0)
+            run.model.head[-1].weight.mul_(100.0)
         predicted = run.predict(run.model, split)
         assert predicted.shape == labels(tasks[name], split).shape
         assert low <= predicted.min()
@@ -308,7 +308,7 @@ def test_weights_that_are_not_finite_end_the_run_with_an_error(
 ) -> None:
     run = make(nasty_store, tasks[POINTS])
     with torch.no_grad():
-        run.model.head[3].bias.fill_(float("nan"))
+        run.model.head[-1].bias.fill_(float("nan"))
     with pytest.raises((FloatingPointError, ValueError), match="not finite|no finite|NaN"):
         run.run()
 
