@@ -117,14 +117,7 @@ class Finetuning:
                 f"{self.communicator.world_size} workers; batch norm needs 2. Remedy: fewer --workers"
             )
         self.model = TaskModel(encoder, config.head_channels, config.head_dropout)
-        self.inputs.questions.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
-        if encoder.config.columns is not None and task.entity_table not in encoder.columns_widths:
-            if arm == "frozen":
-                raise ValueError(
-                    f"the checkpoint's backbone reads no columns of {task.entity_table!r}, which pretraining asked nothing about, so a frozen one "
-                    "has nothing to read. Remedy: --arm finetuned, or a backbone without columns"
-                )
-            add_columns(encoder, self.inputs.questions, task.entity_table)
+        self._read_columns(encoder)
         self.model.to(self.device)
         if arm == "frozen":
             encoder.requires_grad_(False)
@@ -134,6 +127,24 @@ class Finetuning:
         self._first_weights: dict[str, Tensor] = {}
         self._wrapped: torch.nn.Module = self.model
         self._is_trained_again = config.refit
+
+    def _read_columns(self, encoder: RelationalEncoder) -> None:
+        """Lets the backbone read the columns of the task's entities, if it reads any of seeds.
+
+        Raises:
+            ValueError: The backbone reads others than the store has, or is frozen and was not pretrained on any.
+        """
+        table = self.task.entity_table
+        columns = {t: width for t, width in encoder.columns_widths.items() if t == table}
+        self.inputs.questions.require_same_widths(encoder.statistics_widths, columns)
+        if encoder.config.columns is None or columns:
+            return
+        if self.arm == "frozen":
+            raise ValueError(
+                f"the backbone was pretrained without columns of {table!r}, to which no key leads, so a frozen one cannot read them. "
+                "Remedy: --arm finetuned, or a backbone without columns"
+            )
+        add_columns(encoder, self.inputs.questions, table)
 
     def run(
         self,
