@@ -127,7 +127,7 @@ class TemporalKernelsAggregation:
 
     kind: Literal["temporal_kernels"] = "temporal_kernels"
     """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
-    half_lives: tuple[PositiveFloat, ...] = (1.0, 4.0)
+    half_lives: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = (1.0, 4.0)  # a list, where JSON is read
     """Ranks after which a neighbour's weight has halved, one decaying mean each."""
 
     def build(self, channels: int) -> Aggregation:
