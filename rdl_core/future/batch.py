@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 
 from rdl_core.batches.pretraining_batch import Cursor
+from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.transfer import on_device
 from rdl_core.batches.tree_batch import TreeBatch, collate_trees
-from rdl_core.config import FutureConfig
+from rdl_core.config import BackboneConfig, FutureConfig
 from rdl_core.future.answers import FutureAnswers
 from rdl_core.future.questions import Questions, QuestionSource
 from rdl_core.future.weighing import Weighing, weighing_of
@@ -66,13 +67,14 @@ class FutureSource:
     Args:
         store: Store of the run, mapped by this process.
         config: Questions of a sample.
+        backbone: What the backbone reads of a question.
 
     Raises:
         ValueError: There is nothing to ask.
     """
 
-    def __init__(self, store: Store, config: FutureConfig) -> None:
-        self.store, self.config = store, config
+    def __init__(self, store: Store, config: FutureConfig, backbone: BackboneConfig) -> None:
+        self.store, self.config, self.inputs = store, config, QuestionInputs(store, backbone)
         self.answers = FutureAnswers(store, config)
         self.questions = QuestionSource(store.graph, self.answers.edge_types, self.answers.windows_s)
         self.trees = TemporalSampling(store.graph, config.sampling, seed=0)
@@ -114,7 +116,7 @@ class FutureSource:
         """Returns the trees of questions, whose draws are those of `streams`."""
         numbers = fold_each(streams, np.arange(len(asked.rows))).view(np.int64)
         trees = self.trees.sample(asked.table, asked.rows, asked.time_s, epoch=0, numbers=numbers)
-        return collate_trees(trees, asked.time_s, self.store.graph, self.store.features)
+        return collate_trees(trees, asked.time_s, self.store.graph, self.store.features, inputs=self.inputs)
 
     def _weighing(self) -> dict[str, Weighing]:
         """Returns the scales of every table whose questions have an answer that varies."""

@@ -16,8 +16,8 @@ from rdl_core.contrast import LEVELS, ThreeLevelLoss
 from rdl_core.future import FutureBatch, FutureLevel, FutureSource
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import Checkpoint
-from rdl_core.pretraining.balance import Balance
 from rdl_core.model.fitting import new_encoder
+from rdl_core.pretraining.balance import Balance
 from rdl_core.pretraining.state import TrainState
 
 
@@ -44,10 +44,14 @@ class PretrainingModel(torch.nn.Module):
                 layer.compile(dynamic=True)
         # Unused without relative time. What learns gets a gradient in every step, so DDP need not look for what does not.
         self.encoder.time_maps.requires_grad_(config.corruption.relative_time or "future" in config.levels)
+        for questions_read in (self.encoder.statistics, self.encoder.columns):
+            questions_read.requires_grad_("future" in config.levels)
         channels, contrast = config.backbone.channels, [level for level in LEVELS if level in config.levels]
         self.has_contrast = bool(contrast)
         self.loss = ThreeLevelLoss(list(store.schema.tables), list(edge_types), channels, config.loss, contrast)
-        self.future = FutureLevel(FutureSource(store, config.future), channels) if "future" in config.levels else None
+        self.future: FutureLevel | None = None
+        if "future" in config.levels:
+            self.future = FutureLevel(FutureSource(store, config.future, config.backbone), channels)
         self.levels = (*contrast, *(["future"] if self.future is not None else []))
         self.balance = Balance(self.levels) if config.balance == "gradient_norm" else None
 

@@ -57,6 +57,9 @@ def step_input(
     """
     contrast = None
     if model.has_contrast:
-        contrast = collate(subgraphs, cursors, *rows(subgraphs), corruption, seed=seed, loss=loss)
+        newest_first = model.encoder.config.newest_first
+        contrast = collate(
+            subgraphs, cursors, *rows(subgraphs), corruption, seed=seed, loss=loss, newest_first=newest_first
+        )
     questions = () if model.future is None else model.future.source(cursors, seed=seed)
     return StepInput(contrast=contrast, questions=questions)

@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
-from rdl_core.config import FutureConfig
+from rdl_core.config import BackboneConfig, ColumnsConfig, FutureConfig, StatisticsConfig, TemporalKernelsAggregation
 from rdl_core.database.dataset import open_dataset
 from rdl_core.future import FutureAnswers, FutureSource, Questions, QuestionSource
 from rdl_core.graph.materialization import materialize
@@ -23,6 +23,9 @@ from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.store import Store
 from tests.nasty_database import TEST, VAL
 
+READS_ALL = BackboneConfig(
+    statistics=StatisticsConfig(), columns=ColumnsConfig(), aggregation=TemporalKernelsAggregation()
+)
 CONFIG = FutureConfig(questions_per_sample=64, window_shares=(1 / 16, 1 / 4))
 
 
@@ -145,7 +148,7 @@ def test_a_future_planted_after_the_cutoff_changes_no_batch(
     assert not np.array_equal(other.graph.table_time("match"), nasty_store.graph.table_time("match"))
     late = other.graph.table_time("match") > other.schema.cutoff_s
     assert late.sum() > 5 and TEST > VAL
-    sources = [FutureSource(store, CONFIG) for store in (nasty_store, other)]
+    sources = [FutureSource(store, CONFIG, READS_ALL) for store in (nasty_store, other)]
     assert sources[0].tables == sources[1].tables
     for sample in range(12):
         one, two = (source([(0, sample)], seed=0)[0] for source in sources)
@@ -155,12 +158,19 @@ def test_a_future_planted_after_the_cutoff_changes_no_batch(
         for table, frame in one.trees.frames.items():
             assert frame == two.trees.frames[table], table
             assert np.array_equal(one.trees.index[table], two.trees.index[table])
+        assert one.trees.statistics is not None
+        assert two.trees.statistics is not None
+        for table, statistics in one.trees.statistics.items():
+            assert np.array_equal(statistics, two.trees.statistics[table], equal_nan=True), table
+        assert one.trees.columns is not None
+        assert two.trees.columns is not None
+        assert np.array_equal(one.trees.columns, two.trees.columns, equal_nan=True)
         for table, ages in one.trees.distinct_age_days.items():
             assert np.array_equal(ages, two.trees.distinct_age_days[table])
 
 
 def test_a_tree_holds_only_rows_strictly_before_its_question(nasty_store: Store) -> None:
-    source = FutureSource(nasty_store, CONFIG)
+    source = FutureSource(nasty_store, CONFIG, READS_ALL)
     seen: NDArray[np.bool_] = np.zeros(0, bool)
     for table in source.tables:
         asked = asked_of(nasty_store, source.answers, table)

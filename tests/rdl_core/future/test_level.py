@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rdl_core.config import FutureConfig
+from rdl_core.config import BackboneConfig, FutureConfig
 from rdl_core.future import FutureLevel, FutureSource, Target
 from rdl_core.future.weighing import weighing_of
 from rdl_core.graph.store import Store
@@ -26,7 +26,7 @@ TARGETS = (
 
 @pytest.fixture(scope="module")
 def source(nasty_store: Store) -> FutureSource:
-    return FutureSource(nasty_store, CONFIG)
+    return FutureSource(nasty_store, CONFIG, BackboneConfig())
 
 
 def random_answers(number: int = 400) -> np.ndarray:
