@@ -17,6 +17,7 @@ from benchmarks.tasks.outcome import Outcome
 from benchmarks.tasks.settings import Setting
 from rdl_core.config import Arm, PretrainingConfig, Regime
 from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.fitting import new_encoder
 from rdl_core.tasks.downstream import as_deep_as
 from rdl_core.tasks.finetuning import Finetuning
 
@@ -71,5 +72,5 @@ def _backbone(database: Database, task: EntityTask, setting: Setting, arm: str) 
     if arm in ("scratch", "untrained"):
         torch.manual_seed(setting.finetuning.seed)
         store = database.store
-        return RelationalEncoder(store.schema, store.graph.edge_types, setting.pretraining.backbone)
+        return new_encoder(store, setting.pretraining.backbone)
     return database.pretrained(pretraining_for(setting, database.name, task.name)).encoder()
