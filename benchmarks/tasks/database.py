@@ -16,8 +16,9 @@ from pathlib import Path
 from relbench.base import EntityTask
 from relbench.manifest import TaskManifest
 
-import rdl_core
-from rdl_core.config import PretrainingConfig
+from benchmarks.tasks.remembered_columns import RememberedColumns
+from benchmarks.tasks.source import source_digest
+from rdl_core.config import ColumnsConfig, PretrainingConfig
 from rdl_core.database import load_task, open_dataset
 from rdl_core.database.tasks import SUPPORTED
 from rdl_core.graph.materialization import materialize
@@ -51,6 +52,14 @@ class Database:
         kinds = {folder.name: TaskManifest.load(folder / "manifest.yaml").task_type for folder in folders}
         return {name: load_task(self.dataset, name) for name, kind in kinds.items() if kind in SUPPORTED}
 
+    def num_train_rows(self, task: str) -> int:
+        """The number of train labels of a task."""
+        return len(self.tasks[task].get_table("train", mask_input_cols=False).df)
+
+    def columns(self, table: str, config: ColumnsConfig) -> RememberedColumns:
+        """Returns the columns of a table's rows, which are computed once."""
+        return RememberedColumns(self.store, table, config, self.work / "columns")
+
     def pretrained(self, config: PretrainingConfig) -> Checkpoint:
         """Returns the backbone of this configuration; trained once, and then read."""
         text = json.dumps([self.store.content_hash, dataclasses.asdict(config), source_digest()], sort_keys=True)
@@ -62,11 +71,3 @@ class Database:
         checkpoint = from_pretrained(path, kind="pretrained")
         checkpoint.require_same_schema(self.store)
         return checkpoint
-
-
-def source_digest() -> str:
-    """Returns a digest of the source of rdl_core."""
-    digest, folder = hashlib.sha256(), Path(rdl_core.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        digest.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()

@@ -1,12 +1,14 @@
-"""What one run finds, before it becomes a result: metrics, and predictions of the test split."""
+"""What one run finds, before it becomes results: metrics, and predictions of the test split."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import mean_absolute_error, roc_auc_score
+from relbench.base import EntityTask, Table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,22 +17,38 @@ class Outcome:
 
     Args:
         metric: "roc_auc" (higher is better) or "mae" (lower is better).
-        val, test: The metric; test is None where it was left alone.
-        predictions: Of the test rows in their order, float64 [rows], or None.
-        steps: Updates of a network, trees of LightGBM, or 0.
-        seconds: Training and prediction.
+        val, test: The metric.
+        predictions: Of the test rows in their order, float64 [rows].
+        steps: Updates of the network until it stopped; 0 without one.
+        seconds: Training, with its validations; of heads on columns, of all that were fitted together.
     """
 
     metric: str
     val: float
-    test: float | None
-    predictions: NDArray[np.float64] | None
+    test: float
+    predictions: NDArray[np.float64]
     steps: int
     seconds: float
 
 
-def measure(metric: str, prediction: NDArray[np.float64], target: NDArray[np.float64]) -> float:
-    """Returns "roc_auc" or "mae" of predictions, as RelBench's tasks measure them."""
-    if metric == "roc_auc":
-        return float(roc_auc_score(target, prediction))
-    return float(mean_absolute_error(target, prediction))
+Outcomes = Mapping[tuple[str, bool], Outcome]
+"""By (head, whether it was refitted on every closed label)."""
+
+
+class WithoutTest:
+    """A task whose test split is its validation split: what is given it cannot look at test."""
+
+    def __init__(self, task: EntityTask) -> None:
+        self._task = task
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def get_table(self, split: str, *arguments: Any, **named: Any) -> Table:
+        """Returns the table of a split; of "test", that of "val"."""
+        return self._task.get_table("val" if split == "test" else split, *arguments, **named)
+
+
+def without_test(task: EntityTask) -> EntityTask:
+    """Returns the task with its validation split as test."""
+    return cast("EntityTask", WithoutTest(task))

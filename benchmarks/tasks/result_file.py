@@ -26,7 +26,10 @@ from rdl_core.config import Regime, decode
 NETWORK_ARMS = ("scratch", "frozen", "finetuned", "untrained")
 ARMS = (*NETWORK_ARMS, "none")
 """Of a head that sees no network the arm is "none"; "untrained" is "frozen" with a fresh backbone, a control."""
-HEADS = ("network", "linear", "lightgbm", "blend", "trivial")
+HEADS = ("network", "linear", "lightgbm", "lightgbm_on_folds", "blend", "trivial")
+"""Of LightGBM there are the baseline, which sees all columns and stops early on validation, and the head chosen on folds inside train."""
+REFIT = "+refit"
+"""Ends the name of a setting where the model was fitted again on every closed label; one run gives both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +62,8 @@ class Result:
         val, test: The metric; test is None if only validation was looked at.
         metric: "roc_auc" or "mae".
         predictions: Of the test rows in their order, or None.
-        steps: Updates of the network, trees of LightGBM; 0 for what has neither.
-        seconds: Training and prediction, without pretraining and columns, which runs share.
+        steps: Updates of the network until it stopped; 0 without one.
+        seconds: Training, with its validations and without pretraining; of heads on columns, of all that were fitted together.
         config: The setting in full, with the seed of the run.
         commit: Of the source that ran, with "-dirty" if it had changes.
         command: The command line, folders of data by their names.
@@ -128,7 +131,7 @@ def require_same_setting(results: Sequence[Result], setting: Setting) -> None:
     Fields that the configuration had not when the result was written count as their defaults.
     """
     for result in results:
-        if result.key.setting != setting.name:
+        if result.key.setting.removesuffix(REFIT) != setting.name:
             continue
         made_with = decode(Setting, result.config, f"{result.key.file_name}: config")
         if made_with != setting.of_seed(result.key.seed):

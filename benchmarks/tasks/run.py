@@ -1,23 +1,25 @@
 """Runs what is missing of a measurement: databases x tasks x seeds x shares of the labels x arms and heads, under one setting.
 
     python -m benchmarks.tasks.run --data DATA [DATA ...] --setting NAME --seeds 0 1 2 --label-shares 1 0.1
-        --arms scratch frozen finetuned untrained none --heads network linear lightgbm blend trivial --out results
+        --arms scratch frozen finetuned untrained none --heads network linear lightgbm lightgbm_on_folds blend trivial --out results
 
 Each finished run becomes one JSON file of `--out` (result_file.py) at once, so an interrupted measurement goes on where it stopped; a file that is
-there is never run again, overwritten or dropped. Arms with a network have the heads "network" and "blend"; the arm "none", which sees no network,
-has "linear", "lightgbm", "blend" and "trivial"; of the pairs of `--arms` and `--heads`, those are run. Seeds are the outermost loop, so whatever was
-done first is complete for fewer seeds.
+there is never run again, overwritten or dropped. Of the pairs of `--arms` and `--heads`, those are run that exist: every arm with a network has the
+head "network" and "finetuned" has "blend", too; the arm "none", which sees no network, has the baselines "trivial" and "lightgbm" and the heads
+"linear", "lightgbm_on_folds" and "blend". Seeds are the outermost loop, so whatever was done first is complete for fewer seeds.
+
+Of a setting with `finetuning.refit`, each run gives a second file, whose setting ends in "+refit": the same fitted again on every closed label.
 
 The setting must be committed before a run that looks at test. `--val-only` looks at train and validation alone, for choosing, and wants a folder of
-its own. One thread; several processes may share `--out` and `--work` if their databases differ.
+its own, and refits nothing. One thread; several processes may share `--out` and `--work` if their databases differ.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,14 +27,15 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.tasks.column_arms import run_trivial
+from benchmarks.tasks.column_arms import BASELINES, NAMES, run_columns
 from benchmarks.tasks.database import Database
 from benchmarks.tasks.network_arms import run_network
-from benchmarks.tasks.outcome import Outcome
+from benchmarks.tasks.outcome import Outcomes, without_test
 from benchmarks.tasks.result_file import (
     ARMS,
     HEADS,
     NETWORK_ARMS,
+    REFIT,
     Result,
     RunKey,
     read_results,
@@ -40,11 +43,13 @@ from benchmarks.tasks.result_file import (
     write_result,
 )
 from benchmarks.tasks.settings import SETTINGS, Setting, read_setting
+from benchmarks.tasks.source import commit_of_source, is_committed
 from distributed.console import say
 from rdl_core.config import Regime
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-NETWORK_HEADS, COLUMN_HEADS = ("network",), ("trivial",)
+COLUMN_HEADS = (*BASELINES, *NAMES)
+BLENDED_ARM = "finetuned"
+"""The arm whose network is blended with the heads on columns; a blend trains the network again on each fold."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,67 +94,75 @@ def run_missing(databases: Sequence[Database], measurement: Measurement, say: Ca
         )
     done, commit = {result.key for result in there}, commit_of_source()
     missing = [(database, key) for database, key in wanted(databases, measurement) if key not in done]
-    for number, (database, key) in enumerate(missing):
-        outcome = run_one(database, key, measurement)
-        setting = measurement.setting.of_seed(key.seed)
-        result = Result(
-            key=key,
-            preset=setting.preset,
-            val=outcome.val,
-            test=outcome.test,
-            metric=outcome.metric,
-            predictions=None if outcome.predictions is None else tuple(outcome.predictions.tolist()),
-            steps=outcome.steps,
-            seconds=round(outcome.seconds, 1),
-            config=dataclasses.asdict(setting),
-            commit=commit,
-            command=measurement.command,
-        )
-        write_result(measurement.out, result)
-        say(f"{number + 1}/{len(missing)} {described(result)}")
+    groups = [list(group) for _, group in itertools.groupby(missing, key=_run_together)]
+    for number, group in enumerate(groups):
+        database, setting = group[0][0], measurement.setting.of_seed(group[0][1].seed)
+        outcomes = run_together(database, [key for _, key in group], measurement)
+        for _, key in group:
+            outcome = outcomes[key.head, key.setting.endswith(REFIT)]
+            result = Result(
+                key=key,
+                preset=setting.preset,
+                val=outcome.val,
+                test=None if measurement.val_only else outcome.test,
+                metric=outcome.metric,
+                predictions=None if measurement.val_only else tuple(outcome.predictions.tolist()),
+                steps=outcome.steps,
+                seconds=round(outcome.seconds, 1),
+                config=dataclasses.asdict(setting),
+                commit=commit,
+                command=measurement.command,
+            )
+            write_result(measurement.out, result)
+            say(f"{number + 1}/{len(groups)} {described(result)}")
     return len(missing)
 
 
 def wanted(databases: Sequence[Database], measurement: Measurement) -> Iterator[tuple[Database, RunKey]]:
-    """Yields all runs of a measurement, seed by seed."""
+    """Yields all runs of a measurement, seed by seed, those of one arm together."""
     for name in measurement.tasks or ():
         if not any(name in database.tasks for database in databases):
             known = ", ".join(task for database in databases for task in database.tasks)
             raise ValueError(f"--tasks has {name!r}; the databases have {known}")
-    pairs = [(arm, head) for arm in measurement.arms for head in measurement.heads if exists(arm, head)]
-    for seed in measurement.seeds:
-        for share in measurement.label_shares:
-            for database in databases:
-                for task in database.tasks:
-                    if measurement.tasks is not None and task not in measurement.tasks:
-                        continue
-                    for arm, head in pairs:
-                        yield (
-                            database,
-                            RunKey(
-                                setting=measurement.setting.name,
-                                database=database.name,
-                                task=task,
-                                regime=measurement.regime,
-                                arm=arm,
-                                head=head,
-                                label_share=float(share),
-                                seed=seed,
-                            ),
-                        )
+    names = [measurement.setting.name]
+    if measurement.setting.finetuning.refit and not measurement.val_only:
+        names.append(measurement.setting.name + REFIT)
+    for seed, share, database in itertools.product(measurement.seeds, measurement.label_shares, databases):
+        for task, arm, head, name in itertools.product(database.tasks, measurement.arms, measurement.heads, names):
+            if exists(arm, head) and (measurement.tasks is None or task in measurement.tasks):
+                key = RunKey(
+                    setting=name,
+                    database=database.name,
+                    task=task,
+                    regime=measurement.regime,
+                    arm=arm,
+                    head=head,
+                    label_share=float(share),
+                    seed=seed,
+                )
+                yield database, key
 
 
 def exists(arm: str, head: str) -> bool:
     """Whether an arm has a head."""
-    return head in (NETWORK_HEADS if arm in NETWORK_ARMS else COLUMN_HEADS)
+    if arm == "none":
+        return head in COLUMN_HEADS
+    return head == "network" or (arm == BLENDED_ARM and head == "blend")
 
 
-def run_one(database: Database, key: RunKey, measurement: Measurement) -> Outcome:
-    """Trains and evaluates one run."""
-    setting, task = measurement.setting.of_seed(key.seed), database.tasks[key.task]
-    if key.head == "network":
-        return run_network(database, task, setting, key.arm, key.regime, key.label_share, val_only=measurement.val_only)
-    return run_trivial(database, task, setting, key.regime, key.label_share, val_only=measurement.val_only)
+def run_together(database: Database, keys: Sequence[RunKey], measurement: Measurement) -> Outcomes:
+    """Trains and evaluates runs that differ in head and refit alone."""
+    key, setting = keys[0], measurement.setting.of_seed(keys[0].seed)
+    task, heads = database.tasks[key.task], {key.head for key in keys}
+    if measurement.val_only:
+        task, setting = without_test(task), setting.without_refit()
+    if key.arm in NETWORK_ARMS:
+        return run_network(database, task, setting, key.arm, key.regime, key.label_share, heads)
+    return run_columns(database, task, setting, key.regime, key.label_share, heads)
+
+
+def _run_together(item: tuple[Database, RunKey]) -> RunKey:
+    return dataclasses.replace(item[1], head="", setting="")
 
 
 def described(result: Result) -> str:
@@ -161,14 +174,9 @@ def described(result: Result) -> str:
     )
 
 
-def commit_of_source() -> str:
-    """Returns the commit of this source, with "-dirty" if tracked files have changes."""
-    return _git("rev-parse", "--short=12", "HEAD") + ("-dirty" if _git("status", "--porcelain", "-uno") else "")
-
-
 def require_committed_settings() -> None:
     """Raises ValueError if settings.yaml has changes that are not committed: a choice is written down before test is looked at."""
-    if _git("status", "--porcelain", "--", str(SETTINGS)):
+    if not is_committed(SETTINGS):
         raise ValueError(
             f"{SETTINGS.name} has changes that are not committed; a setting is committed before a run looks at test. "
             "Remedy: commit it, or choose with --val-only"
@@ -179,12 +187,6 @@ def recorded_command(arguments: Sequence[str]) -> str:
     """Returns the command line with absolute paths cut to their last names, so that results name no machine's folders."""
     words = [Path(word).name if Path(word).is_absolute() else word for word in arguments]
     return shlex.join(["python", "-m", "benchmarks.tasks.run", *words])
-
-
-def _git(*arguments: str) -> str:
-    return subprocess.run(
-        ["git", *arguments], cwd=REPOSITORY, check=True, capture_output=True, text=True
-    ).stdout.strip()
 
 
 def main() -> None:

@@ -4,6 +4,7 @@
       preset: robust                   what is not named below
       pretraining: {...}               only what changes, nested as PretrainingConfig is
       finetuning: {...}                likewise, of FinetuningConfig
+      columns: {...}, heads: {...}     of the heads on columns: ColumnsConfig and HeadsConfig
       network_train_rows: 20000        the networks learn from so many of the train labels at most; heads on columns take all
       excluded_targets: {DATABASE/TASK: [table.column, ...]}   of which the future level asks nothing when it pretrains for that task
 
@@ -21,7 +22,7 @@ from typing import Any
 from pydantic import PositiveInt
 
 from distributed.runs.preset_file import read_yaml
-from rdl_core.config import PRESETS, FinetuningConfig, PretrainingConfig, changed, checked
+from rdl_core.config import PRESETS, ColumnsConfig, FinetuningConfig, HeadsConfig, PretrainingConfig, changed, checked
 
 SETTINGS = Path(__file__).with_name("settings.yaml")
 
@@ -34,6 +35,7 @@ class Setting:
         name: The name, which results carry.
         preset: The built-in preset that it starts from.
         pretraining, finetuning: Settings of the networks.
+        columns, heads: Settings of the heads on columns.
         network_train_rows: Most train labels of a network. None: all.
         excluded_targets: By "database/task", tables or columns of which the future level asks nothing when it pretrains for that task.
     """
@@ -42,6 +44,8 @@ class Setting:
     preset: str
     pretraining: PretrainingConfig
     finetuning: FinetuningConfig
+    columns: ColumnsConfig = ColumnsConfig()
+    heads: HeadsConfig = HeadsConfig()
     network_train_rows: PositiveInt | None = None
     excluded_targets: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
@@ -62,6 +66,10 @@ class Setting:
             pretraining=dataclasses.replace(self.pretraining, seed=seed),
             finetuning=dataclasses.replace(self.finetuning, seed=seed),
         )
+
+    def without_refit(self) -> Setting:
+        """Returns the setting, nothing refitted: a refit learns from validation, which then tells nothing."""
+        return dataclasses.replace(self, finetuning=dataclasses.replace(self.finetuning, refit=False))
 
 
 def read_setting(name: str, path: Path = SETTINGS) -> Setting:

@@ -25,6 +25,7 @@ from rdl_core.atomic_write import replace_file
 COLUMNS = (
     ("none", "trivial"),
     ("none", "lightgbm"),
+    ("none", "lightgbm_on_folds"),
     ("none", "linear"),
     ("none", "blend"),
     ("scratch", "network"),
@@ -35,7 +36,7 @@ COLUMNS = (
 )
 """(arm, head) of the columns of table (a)."""
 CANDIDATES = (
-    ("none", "lightgbm"),
+    ("none", "lightgbm_on_folds"),
     ("none", "linear"),
     ("none", "blend"),
     ("finetuned", "network"),

@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.metrics import mean_absolute_error, roc_auc_score
 
 from benchmarks.tasks.database import Database
-from benchmarks.tasks.result_file import Result, read_results, write_result
+from benchmarks.tasks.result_file import REFIT, Result, read_results, write_result
 from benchmarks.tasks.run import Measurement, recorded_command, run_missing
 from benchmarks.tasks.settings import SETTINGS, Setting, make_setting, read_setting
 from distributed.runs.preset_file import read_yaml
@@ -35,7 +34,15 @@ def tiny(name: str = "tiny", **changes: Any) -> Setting:
             "sampling": {"seeds_per_sample": 8, "rows_per_hop": 8},
             "backbone": {"channels": 8},
         },
+        "network_train_rows": 30,
+        "columns": {"hops": 1},
+        "heads": {
+            "num_folds": 2,
+            "linear": {"num_columns": [5], "inverse_regularizations": [0.01]},
+            "boosting": {"max_rounds": 5},
+        },
         "finetuning": {
+            "refit": True,
             "sampling": {"num_neighbors": [3, 2]},
             "batch_size": 10,
             "max_steps": 2,
@@ -56,18 +63,18 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Database:
 def measurement(tmp_path_factory: pytest.TempPathFactory) -> Measurement:
     return Measurement(
         setting=tiny(),
-        seeds=[0, 1],
+        seeds=[3],
         label_shares=[0.5],
         arms=["scratch", "frozen", "finetuned", "untrained", "none"],
-        heads=["network", "trivial"],
+        heads=["network", "blend", "trivial", "lightgbm", "lightgbm_on_folds", "linear"],
         out=tmp_path_factory.mktemp("results"),
     )
 
 
 @pytest.fixture(scope="module")
 def results(database: Database, measurement: Measurement) -> list[Result]:
-    """The whole measurement: two seeds, two tasks, four arms and the constant."""
-    assert run_missing([database], measurement, lambda line: None) == 2 * 2 * 5
+    """The whole measurement: two tasks, each with four networks, a blend with one and five heads without; all refitted, too."""
+    assert run_missing([database], measurement, lambda line: None) == 2 * (4 + 1 + 5) * 2
     return read_results([measurement.out])
 
 
@@ -77,15 +84,20 @@ def test_every_file_holds_the_fields_of_a_result_and_its_metric_is_that_of_its_p
     for path in measurement.out.iterdir():
         assert list(json.loads(path.read_text())) == FIELDS
     assert {(r.key.arm, r.key.head) for r in results} == {
-        ("none", "trivial"),
+        *(("none", head) for head in ("trivial", "lightgbm", "lightgbm_on_folds", "linear", "blend")),
+        ("finetuned", "blend"),
         *((arm, "network") for arm in ("scratch", "frozen", "finetuned", "untrained")),
     }
     for result in results:
         target = labels(database.tasks[result.key.task], "test")
         assert result.predictions is not None and len(result.predictions) == len(target)
         assert result.metric == {WINS: "roc_auc", POINTS: "mae"}[result.key.task]
-        measure = roc_auc_score if result.metric == "roc_auc" else mean_absolute_error
-        assert result.test == pytest.approx(measure(target, np.array(result.predictions)), abs=1e-3)
+        predictions = np.array(result.predictions)
+        if result.metric == "mae":
+            assert result.test == pytest.approx(np.abs(predictions - target).mean(), abs=1e-3)
+        else:  # rounding may tie what was apart
+            apart = predictions[target == 1][:, None] - predictions[target == 0]
+            assert (apart > 0).mean() - 1e-9 <= result.test <= (apart >= 0).mean() + 1e-9
         assert all(p == float(f"{p:.5g}") for p in result.predictions)
 
 
@@ -98,7 +110,7 @@ def test_nothing_is_run_twice_and_one_missing_file_is_one_run(
     out.mkdir()
     for name, content in before.items():
         (out / name).write_bytes(content)
-    gone = next(result for result in results if result.key.arm == "finetuned")
+    gone = next(result for result in results if result.key.head == "blend" and result.key.arm == "finetuned")
     (out / gone.key.file_name).unlink()
     assert run_missing([database], dataclasses.replace(measurement, out=out), lambda line: None) == 1
     again = {result.key: result for result in read_results([out])}
@@ -118,7 +130,7 @@ def test_a_finished_run_is_not_overwritten(measurement: Measurement, results: li
 def test_another_configuration_under_the_same_name_is_refused(
     database: Database, measurement: Measurement, results: list[Result]
 ) -> None:
-    changed = dataclasses.replace(measurement, setting=tiny(network_train_rows=5))
+    changed = dataclasses.replace(measurement, setting=tiny(network_train_rows=31))
     with pytest.raises(ValueError, match="another configuration than setting 'tiny'"):
         run_missing([database], changed, lambda line: None)
 
@@ -126,7 +138,9 @@ def test_another_configuration_under_the_same_name_is_refused(
 def test_choosing_never_reads_a_test_label_and_wants_a_folder_of_its_own(
     database: Database, measurement: Measurement, results: list[Result], tmp_path: Path
 ) -> None:
-    val_only = dataclasses.replace(measurement, val_only=True, out=tmp_path, seeds=[0], arms=["scratch", "none"])
+    val_only = dataclasses.replace(
+        measurement, val_only=True, out=tmp_path, arms=["scratch", "none"], heads=["network", "lightgbm"]
+    )
     closed = Database(database.dataset.dataset_dir, database.work)
     for name, task in closed.tasks.items():
         closed.tasks[name] = WatchedTask(task)  # type: ignore[assignment]  # raises when test is read
@@ -139,9 +153,22 @@ def test_choosing_never_reads_a_test_label_and_wants_a_folder_of_its_own(
 
 
 def test_an_untrained_backbone_is_that_of_scratch_and_not_the_pretrained_one(results: list[Result]) -> None:
-    test = {(r.key.arm, r.key.task, r.key.seed): r.predictions for r in results}
-    assert test["untrained", WINS, 0] != test["frozen", WINS, 0]
-    assert test["untrained", WINS, 0] != test["scratch", WINS, 0]
+    test = {
+        (r.key.arm, r.key.task, r.key.seed): r.predictions
+        for r in results
+        if (r.key.setting, r.key.head) == ("tiny", "network")
+    }
+    assert test["untrained", WINS, 3] != test["frozen", WINS, 3]
+    assert test["untrained", WINS, 3] != test["scratch", WINS, 3]
+
+
+def test_a_refit_is_another_result_of_the_same_validation_and_other_predictions(results: list[Result]) -> None:
+    found = {result.key: result for result in results}
+    for key, result in found.items():
+        if not key.setting.endswith(REFIT):
+            again = found[dataclasses.replace(key, setting=key.setting + REFIT)]
+            assert again.val == result.val and again.config == result.config
+            assert (again.predictions != result.predictions) or key.head == "trivial" or key.arm == "none"
 
 
 def test_unknown_tasks_and_settings_are_named(database: Database, measurement: Measurement) -> None:
