@@ -25,6 +25,7 @@ from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import Checkpoint, from_pretrained, save_pretrained
 from rdl_core.pretraining import pretrain_here, pretrained_checkpoint
+from rdl_core.tasks.inputs import TaskInputs
 
 
 class Database:
@@ -59,6 +60,12 @@ class Database:
     def columns(self, table: str, config: ColumnsConfig) -> RememberedColumns:
         """Returns the columns of a table's rows, which are computed once."""
         return RememberedColumns(self.store, table, config, self.work / "columns")
+
+    def remember(self, inputs: TaskInputs) -> None:
+        """Lets the inputs of a network take the columns that it reads, if any, from those that are computed once."""
+        questions, table = inputs.questions, inputs.task.entity_table
+        if (config := questions.config.columns) is not None:
+            questions.columns_by_table[table] = self.columns(table, config)
 
     def pretrained(self, config: PretrainingConfig) -> Checkpoint:
         """Returns the backbone of this configuration; trained once, and then read."""

@@ -54,6 +54,7 @@ def run_network(
     torch.manual_seed(config.seed)  # the head starts alike in every arm
     trained_as: Arm = "frozen" if arm == "untrained" else arm  # type: ignore[assignment]
     run = Finetuning(database.store, task, encoder, trained_as, regime, config)
+    database.remember(run.inputs)
     beside = column_heads(database, task, setting, regime, label_share) if "blend" in heads else None
     kept = None if beside is None else KeptFolds(beside.labels["train"], run.inputs.split("train"), beside.folds())
     begun, seconds = time.perf_counter(), []
@@ -125,6 +126,5 @@ def pretraining_for(setting: Setting, database: str, task: str) -> PretrainingCo
 def _backbone(database: Database, task: EntityTask, setting: Setting, arm: str) -> RelationalEncoder:
     if arm in ("scratch", "untrained"):
         torch.manual_seed(setting.finetuning.seed)
-        store = database.store
-        return new_encoder(store, setting.pretraining.backbone)
+        return new_encoder(database.store, setting.pretraining.backbone)
     return database.pretrained(pretraining_for(setting, database.name, task.name)).encoder()

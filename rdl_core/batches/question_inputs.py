@@ -28,7 +28,8 @@ class QuestionInputs:
     def __init__(self, store: Store, config: BackboneConfig) -> None:
         self.store, self.config = store, config
         self._statistics = None if config.statistics is None else KeyStatistics(store, config.statistics)
-        self._columns: dict[str, Columns] = {}
+        self.columns_by_table: dict[str, Columns] = {}
+        """Columns per table, made when they are first asked for; others with the same answers may be put here before."""
 
     def require_same_widths(self, statistics: Mapping[str, int], columns: Mapping[str, int]) -> None:
         """Raises ValueError if a model reads another number of statistics or columns of a table than the store has.
@@ -81,6 +82,6 @@ class QuestionInputs:
 
     def _columns_of(self, table: str) -> Columns:
         assert self.config.columns is not None
-        if table not in self._columns:
-            self._columns[table] = Columns(self.store, table, self.config.columns)
-        return self._columns[table]
+        if table not in self.columns_by_table:
+            self.columns_by_table[table] = Columns(self.store, table, self.config.columns)
+        return self.columns_by_table[table]
