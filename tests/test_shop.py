@@ -17,6 +17,8 @@ from distributed.importing.importer import ImportConfig, ImportReport, import_da
 from distributed.importing.marks import TimeSpan
 from distributed.importing.tasks import read_task_files, write_tasks
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, main, write_shop
+from rdl_core.database import load_task, open_dataset
+from rdl_core.database.label_replay import further_labels
 from tests import REPOSITORY
 
 TABLES = ("customers", "categories", "products", "orders", "order_lines", "reviews", "events")
@@ -163,3 +165,13 @@ def test_the_task_of_the_docs_is_one_of_this_shop(dataset: tuple[Path, ImportRep
         if customer in expected:
             expected[customer] += 1.0
     assert dict(zip(labels["customer_id"], labels["num_reviews"], strict=True)) == expected
+
+
+@pytest.mark.parametrize("name", ["customer-churn", "customer-spend"])
+def test_label_replay_reproduces_the_labels_and_adds_closed_ones(dataset: tuple[Path, ImportReport], name: str) -> None:
+    task = load_task(open_dataset(dataset[0]), name)
+    own = task.get_table("train", mask_input_cols=False).df
+    further = further_labels(task, 0.25)
+    assert len(further) > len(own)
+    assert (further["timestamp"] + task.timedelta <= pd.Timestamp(VAL_TIMESTAMP)).all()
+    assert not set(further["timestamp"]) & set(own["timestamp"])
