@@ -22,12 +22,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from distributed.training.communicator import TorchCommunicator
 from distributed.training.train_loop import DATA_PARALLEL
-from rdl_core.batches.pretraining_batch import Cursor, collate
+from rdl_core.batches.pretraining_batch import Cursor
+from rdl_core.batches.row_source import mapped_rows
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import (
     BackboneConfig,
     FinetuningConfig,
     FTTransformerRows,
+    FutureConfig,
     HGSamplingConfig,
     LinearRows,
     PretrainingConfig,
@@ -45,6 +47,7 @@ from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.optimizer import make_optimizer
 from rdl_core.pretraining import fit, local_steps, train_step
 from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.pretraining.step_input import step_input
 from rdl_core.pretraining.validation import Validation
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
@@ -80,11 +83,17 @@ def configs() -> dict[str, PretrainingConfig]:
     def few(config: PretrainingConfig, max_negatives: int) -> PretrainingConfig:
         return dataclasses.replace(config, loss=dataclasses.replace(config.loss, max_negatives=max_negatives))
 
+    def future(config: PretrainingConfig, *levels: Any) -> PretrainingConfig:
+        questions = FutureConfig(questions_per_sample=12, window_shares=(1 / 16, 1 / 4))
+        return dataclasses.replace(config, levels=levels, future=questions)
+
     return {
         "robust": small(robust().pretraining, 0.0),
         "robust with dropout": small(robust().pretraining, 0.3),
         "paper": small(paper().pretraining, 0.2),
         "paper with few negatives": small(few(paper().pretraining, 3), 0.2),
+        "future alone": small(future(robust().pretraining, "future"), 0.3),
+        "all levels": small(future(paper().pretraining, "row", "link", "context", "future"), 0.2),
         "attention": dataclasses.replace(
             robust().pretraining,
             backbone=BackboneConfig(
@@ -97,10 +106,12 @@ def configs() -> dict[str, PretrainingConfig]:
 
 
 def curve_configs() -> dict[str, PretrainingConfig]:
-    """Steps of G = 6 samples with dropout, corruption, clipping and validations: fifty of one preset, ten of the other."""
+    """Steps of G = 6 samples with dropout, corruption, clipping and validations: fifty of one preset, ten of the others, of which one is balanced."""
     return {
         name: dataclasses.replace(
             configs()[name],
+            balance="gradient_norm" if name == "all levels" else "none",
+            balance_interval_steps=4,
             sampling=HGSamplingConfig(seed_table="order_line", seeds_per_sample=4, rows_per_hop=5),
             samples_per_step=6,
             max_steps=50 if name == "paper" else 10,
@@ -110,7 +121,7 @@ def curve_configs() -> dict[str, PretrainingConfig]:
             validation_samples=3,
             seed=7,
         )
-        for name in ("paper", "robust with dropout")
+        for name in ("paper", "robust with dropout", "all levels")
     }
 
 
@@ -137,9 +148,9 @@ def curve(
         config,
         lambda _, step: validation(model, step),
         communicator=communicator,
-        on_step=lambda step, levels, _: losses.append(list(levels.values())),
+        on_step=lambda step, levels, _: losses.append([levels[level] for level in config.levels]),
     )
-    return losses + [[m[f"validation/{level}"] for level in LEVELS] for m in state.history]
+    return losses + [[m[f"validation/{level}"] for level in config.levels] for m in state.history]
 
 
 def samples_of_step(store: Store, step: int) -> tuple[list[Subgraph], list[Cursor]]:
@@ -168,16 +179,9 @@ def pretraining_steps(
     wrapped, optimizer = wrap(model), torch.optim.Adam(model.parameters(), lr=1e-3)
     for step in range(STEPS):
         subgraphs, cursors = samples_of_step(store, step)
-        batch = collate(
-            [subgraphs[k] for k in mine],
-            [cursors[k] for k in mine],
-            store.graph,
-            store.features,
-            config.corruption,
-            seed=config.seed,
-            loss=config.loss,
-        )
-        losses, _ = train_step(wrapped, batch, optimizer, communicator)
+        samples, of_mine = [subgraphs[k] for k in mine], [cursors[k] for k in mine]
+        made = step_input(model, samples, of_mine, mapped_rows(store), config.corruption, config.loss, seed=config.seed)
+        losses, _ = train_step(wrapped, made.contrast, optimizer, communicator, questions=made.questions)
         yield losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -353,7 +357,9 @@ def test_all_that_learns_gets_a_gradient_in_every_step_on_every_rank(group: Grou
     model = PretrainingModel(group.store, configs()[name])
     learning = {n for n, p in model.named_parameters() if p.requires_grad}
     assert {n for n, _ in model.named_parameters()} - learning == (
-        set() if configs()[name].corruption.relative_time else {n for n in model.state_dict() if "time_maps" in n}
+        set()
+        if configs()[name].corruption.relative_time or "future" in configs()[name].levels
+        else {n for n in model.state_dict() if "time_maps" in n}
     )
     for rank in range(world):
         tensors, _ = left_by(group, world, rank)
@@ -373,7 +379,10 @@ def test_losses_that_ranks_report_equal_those_of_one_process(group: Group, alone
 def test_the_loss_curve_is_the_same_with_one_two_and_three_workers(group: Group, name: str) -> None:
     config = curve_configs()[name]
     expected = np.array(curve(group.store, config, SingleProcess(), lambda model: model))
-    assert expected.shape == (config.max_steps + 1 + config.max_steps // config.validation_interval_steps, 3)
+    assert expected.shape == (
+        config.max_steps + 1 + config.max_steps // config.validation_interval_steps,
+        len(config.levels),
+    )
     assert np.abs(np.diff(expected[: config.max_steps], axis=0)).min() > 1e-8, (
         "a curve that stands still proves nothing"
     )
