@@ -175,6 +175,8 @@ def other(name: str, value: Any) -> tuple[list[str], Any]:
         "distribution": {"distinct": "frequency", "frequency": "distinct"}, "strategy": {"uniform": "recent", "recent": "uniform"},
         "regression-loss": {"l1": "mse", "mse": "l1"}, "validation-corruption": 0.5, "validation-seed": 3, "stop-below": 0.5,
         "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2), "label-stride": 0.5,
+        "levels": ("row", "future"), "balance": {"none": "gradient_norm", "gradient_norm": "none"},
+        "window-shares": (0.5, 0.25), "exclude": ("a", "b.c"),
     }  # fmt: skip
     option, last = f"--{name}", name.split(".")[-1]
     if isinstance(value, bool):
@@ -340,7 +342,7 @@ def test_the_presets_values_in_the_help_are_the_presets(capsys: Captured, monkey
                     )
             else:
                 assert "the preset's" not in text
-        assert found == {"pretrain": 10, "finetune": 8}[command]
+        assert found == {"pretrain": 11, "finetune": 8}[command]
 
 
 def preset_value(config: Any, preset: str, option: str) -> Any:
@@ -349,6 +351,7 @@ def preset_value(config: Any, preset: str, option: str) -> Any:
     elsewhere = {
         "rows": backbone.rows.kind, "num_layers": backbone.num_layers, "aggregation": backbone.aggregation.kind,
         "corruption": PRESETS[preset]().pretraining.corruption.probability,
+        "levels": " ".join(PRESETS[preset]().pretraining.levels),
         "max_negatives": PRESETS[preset]().pretraining.loss.max_negatives,
     }  # fmt: skip
     name = option.removeprefix("--").replace("-", "_")

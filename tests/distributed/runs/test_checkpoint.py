@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distributed.runs.checkpoint import CheckpointPolicy, load_training, run_identity, save_training
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import HGSamplingConfig, PretrainingConfig, ResNetRows, robust
+from rdl_core.config import FutureConfig, HGSamplingConfig, PretrainingConfig, ResNetRows, robust
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights
 from rdl_core.pretraining import fit, local_steps
@@ -29,13 +29,17 @@ STEPS, VALIDATION_INTERVAL = 10, 3
 
 
 def config() -> PretrainingConfig:
-    """A run of ten steps that saves after every step, with dropout and clipping."""
+    """A run of ten steps that saves after every step, with dropout and clipping, on all levels, balanced."""
     preset = robust().pretraining
     rows = ResNetRows(num_layers=1, dropout=0.3)
     return dataclasses.replace(
         preset,
         sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=5, num_hops=2),
         backbone=dataclasses.replace(preset.backbone, channels=8, rows=rows),
+        levels=("row", "link", "context", "future"),
+        future=FutureConfig(questions_per_sample=8, window_shares=(1 / 16, 1 / 4)),
+        balance="gradient_norm",
+        balance_interval_steps=4,
         max_steps=STEPS,
         samples_per_step=2,
         learning_rate=3.0,  # so much that the last weights are not the best
