@@ -2,7 +2,7 @@
 
     its cells · its age · statistics of its children by each key
     the same of its parents, and of theirs                          order_line -> product
-    statistics and parents of its latest children: of the latest, and the mean over the latest 16
+    statistics and parents of its latest children, and sums of theirs: of the latest, and the mean over the latest 16
                                                                     customer <- order <- order_line -> product
 
 Promises
@@ -31,6 +31,7 @@ from rdl_core.statistics.cells import RowCells
 from rdl_core.statistics.key_statistics import KeyStatistics
 from rdl_core.statistics.latest_children import latest_children
 from rdl_core.statistics.paths import Keys, Path, default_hops, find_paths
+from rdl_core.statistics.sums import ChildSums
 
 ROWS_PER_CHUNK = 1 << 18
 """Rows at the far ends of paths in a chunk of a call."""
@@ -61,6 +62,7 @@ class Columns:
         """Keys that no path uses, by table.column: why."""
         self._near, self._far = KeyStatistics(store, config.statistics), KeyStatistics(store, config.further)
         self._keys = keys
+        self._sums = {e: ChildSums(self._far, e) for e in keys.edge_types}
         dated = _dated(store, keys)
         self._cells = {t: RowCells(store, t, is_dated=t in dated) for t in store.schema.tables}
         self._paths = find_paths(keys, table, self.hops)
@@ -121,6 +123,7 @@ class Columns:
         names = [] if path.came_down else list(self._cells[path.table].names)
         for key in self._keys.down_from(path.table):
             names += self._statistics_at(path).names(key)
+            names += self._sums[key].names if path.came_down else []
         for (_, fkey_col, _), parent in path.parents:
             names += [f"{fkey_col}'s {name}" for name in self._names(parent)]
         for (table, fkey_col, _), child in path.children:
@@ -135,7 +138,9 @@ class Columns:
     def _blocks(self, path: Path, rows: Rows, before_s: Times, raw: bool) -> list[Block]:
         """Returns the columns of a path's rows, which exist before their times: those of the rows, of their parents, of their children."""
         own = [] if path.came_down else [self._cells[path.table](rows, before_s, raw=raw)]
-        own += [self._statistics_at(path)(key, rows, before_s, raw=raw) for key in self._keys.down_from(path.table)]
+        for key in self._keys.down_from(path.table):
+            own.append(self._statistics_at(path)(key, rows, before_s, raw=raw))
+            own += [self._sums[key](rows, before_s, raw=raw)] if path.came_down else []
         blocks = [Block(values) for values in own]
         for key, parent in path.parents:
             blocks += self._of_parents(key, parent, rows, before_s, raw)

@@ -62,6 +62,8 @@ class Loops:
         statistics = self.far if "v" in walked else self.near
         for down in (e for e in self.graph.edge_types if e[2] == table):
             values |= dict(zip(statistics.names(down), statistics(down, one, when, raw=True)[0].tolist(), strict=True))
+            if walked[-1:] == ("v",):
+                values |= self.sums_of(down, row, time)
         if hops == 0:
             return values
         for up in (e for e in self.graph.edge_types if e[0] == table):
@@ -69,6 +71,20 @@ class Loops:
                 values |= self.of_parent(up, row, time, hops, walked)
         for down in (e for e in self.graph.edge_types if e[2] == table and "^" not in walked):
             values |= self.of_children(down, row, time, hops, walked)
+        return values
+
+    def sums_of(self, key: EdgeType, row: int, time: int) -> Values:
+        """Sums of the numbers of a row's children, from their cells."""
+        children = children_before(self.graph, key, row, time)
+        cells = RowCells(self.store, key[0], is_dated=False)
+        rows = cells(np.array(children, np.int64), np.full(len(children), time), raw=True)
+        schema = {c.name: c for c in self.store.schema.tables[key[0]].columns}
+        values = {}
+        for column in (c for c in schema.values() if c.stype == "numerical" or c.is_ordinal):
+            numbers = rows[:, cells.names.index(f"{key[0]}.{column.name}")]
+            known = [float(x) for x in numbers if not np.isnan(x)]
+            total = sum(known) if known or not children else np.nan
+            values[f"sum of {key[0]}.{column.name} over all via {key[1]}"] = total
         return values
 
     def of_parent(self, key: EdgeType, row: int, time: int, hops: int, walked: tuple[str, ...]) -> Values:
@@ -121,6 +137,7 @@ def test_a_child_s_far_rows_are_told_by_name(nasty_store: Store) -> None:
         "latest order via team_id: mean of order_line.price over all via order_id",
         "mean over the latest 3 match via home_id of away_id's mean of match.score over the last 2 via away_id",
         "mean over the latest 3 order via team_id of mean over the latest 3 order_line via order_id of category_id's count of teams via category_id",
+        "latest order via team_id: sum of order_line.price over all via order_id",
         "category_id's parent_id's days since categories came to be",
     ):
         assert name in names
