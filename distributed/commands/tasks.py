@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 
 def run_finetune(options: Finetune) -> dict[str, Any]:
-    """Returns a run's result and its checkpoint; of several seeds {"runs": [these], "summary"}."""
+    """Returns a run's result and its checkpoint; of several seeds {"runs": [these], "summary"}.
+
+    Heads and baselines beside the network are in "heads" and "baselines": {name: {"val", "test"}}. "val" and "test" of the run itself are the
+    network's in any case: it is what the checkpoint holds.
+    """
     check_arm(options.arm, options.checkpoint)
     backbone, weights = backbone_to_start_from(options)
     data, dataset = open_data(options)

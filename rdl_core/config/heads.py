@@ -42,6 +42,8 @@ class BoostingConfig:
     """Share of the columns that each tree sees."""
     row_share: Share = 0.8
     """Share of the rows that each tree sees."""
+    num_models: PositiveInt = 3
+    """Models of different random seeds whose predictions are averaged."""
     max_rounds: PositiveInt = 400
     """Most trees."""
     patience: PositiveInt = 50

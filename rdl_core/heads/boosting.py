@@ -40,29 +40,28 @@ class BoostingModel:
 
     Args:
         columns: int64 [k], the columns that it reads.
-        booster: LightGBM's model; None: `constant` everywhere.
-        trees: Its form; `rounds` trees predict.
-        constant: The prediction without a booster.
-        boosting: What fitted it.
+        boosters: LightGBM's models, whose predictions are averaged; none: `constant` everywhere.
+        trees: Their form; `rounds` trees of each predict.
+        constant: The prediction without boosters.
+        boosting: What fitted them.
     """
 
     columns: NDArray[np.int64]
-    booster: lightgbm.Booster | None
+    boosters: tuple[lightgbm.Booster, ...]
     trees: Trees
     constant: float
     boosting: Boosting
 
-    def predict(self, columns: NDArray[np.float32], rounds: int | None = None) -> NDArray[np.float64]:
+    def predict(self, columns: NDArray[np.float32]) -> NDArray[np.float64]:
         """Returns probabilities or values: float64 [rows].
 
         Args:
             columns: float32 [rows, all columns].
-            rounds: Trees that predict. None: the model's own number.
         """
-        if self.booster is None or not len(columns):
+        if not self.boosters or not len(columns):
             return np.full(len(columns), self.constant)
-        predicted = self.booster.predict(columns[:, self.columns], num_iteration=rounds or self.trees.rounds)
-        return np.asarray(predicted, dtype=np.float64)
+        x = columns[:, self.columns]
+        return np.mean([booster.predict(x, num_iteration=self.trees.rounds) for booster in self.boosters], axis=0)
 
     def refit(self, examples: Examples) -> BoostingModel:
         """Returns a model of other rows: same columns, same form and number of trees."""
@@ -82,23 +81,29 @@ class Boosting:
         self.config, self.seed, self.num_threads = config, seed, num_threads
 
     def fit(self, examples: Examples, columns: NDArray[np.int64], trees: Trees) -> BoostingModel:
-        """Fits so many trees."""
+        """Fits `num_models` times so many trees."""
         if (constant := _constant(examples, columns)) is not None:
-            return BoostingModel(columns, None, trees, constant, self)
+            return BoostingModel(columns, (), trees, constant, self)
         parameters = self._parameters(examples, trees.num_leaves)
-        booster = lightgbm.train(parameters, _dataset(examples, columns, parameters), num_boost_round=trees.rounds)
-        return BoostingModel(columns, booster, trees, np.nan, self)
+        first = self.seed * self.config.num_models
+        boosters = tuple(
+            lightgbm.train(
+                parameters | {"seed": seed}, _dataset(examples, columns, parameters), num_boost_round=trees.rounds
+            )
+            for seed in range(first, first + self.config.num_models)
+        )
+        return BoostingModel(columns, boosters, trees, np.nan, self)
 
     def fit_watching(
         self, examples: Examples, columns: NDArray[np.int64], num_leaves: int, validation: Examples
     ) -> tuple[BoostingModel, NDArray[np.float64]]:
-        """Fits until validation has not improved for `patience` trees.
+        """Fits one model until validation has not improved for `patience` trees.
 
         Returns:
             The model with its best number of trees, and the score on validation after each tree (higher is better): float64 [trees].
         """
         if (constant := _constant(examples, columns)) is not None:
-            return BoostingModel(columns, None, Trees(num_leaves, 1), constant, self), np.zeros(1)
+            return BoostingModel(columns, (), Trees(num_leaves, 1), constant, self), np.zeros(1)
         parameters = self._parameters(examples, num_leaves)
         train = _dataset(examples, columns, parameters)
         watched = _dataset(validation, columns, parameters, train)
@@ -114,7 +119,7 @@ class Boosting:
         )
         (curve,) = curves["valid_0"].values()
         scores = np.asarray(curve) if examples.is_binary else -np.asarray(curve)
-        return BoostingModel(columns, booster, Trees(num_leaves, int(scores.argmax()) + 1), np.nan, self), scores
+        return BoostingModel(columns, (booster,), Trees(num_leaves, int(scores.argmax()) + 1), np.nan, self), scores
 
     def gains(self, examples: Examples, columns: NDArray[np.int64], rounds: int) -> NDArray[np.float64]:
         """Returns the total gain of the splits of each of these columns in a fast boosting of them: float64 [columns].

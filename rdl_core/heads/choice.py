@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rdl_core.config.heads import HeadsConfig
 from rdl_core.heads.blend import blended, greedy_weights
-from rdl_core.heads.boosting import Boosting, BoostingModel, Trees
+from rdl_core.heads.boosting import Boosting, Trees
 from rdl_core.heads.examples import Examples
 from rdl_core.heads.folds import Fold
 from rdl_core.heads.linear import fit_linear
@@ -111,27 +111,24 @@ class Chooser:
     def lightgbm(self) -> Chosen:
         """Chooses the leaves of LightGBM's trees, and their number: where the folds' mean score is best."""
         scores: dict[Trees, float] = {}
-        models: dict[int, list[BoostingModel]] = {}
+        num_columns = self.config.boosting.num_columns
         sizes = [self.train.weights[fold.validation].sum() for fold in self.folds]
         for num_leaves in self.config.boosting.num_leaves:
-            watched = [
+            curves = [
                 self.boosting.fit_watching(
-                    self.train.rows(fold.train),
-                    ranking[: self.config.boosting.num_columns],
-                    num_leaves,
-                    self.train.rows(fold.validation),
-                )
+                    self.train.rows(fold.train), ranking[:num_columns], num_leaves, self.train.rows(fold.validation)
+                )[1]
                 for fold, ranking in zip(self.folds, self.rankings, strict=True)
             ]
-            models[num_leaves] = [model for model, _ in watched]
-            longest = max(len(curve) for _, curve in watched)  # a fold that ended early keeps its last score
-            curves = [np.append(curve, np.full(longest - len(curve), curve[-1])) for _, curve in watched]
+            longest = max(map(len, curves))  # a fold that ended early keeps its last score
+            curves = [np.append(curve, np.full(longest - len(curve), curve[-1])) for curve in curves]
             mean = np.average(curves, axis=0, weights=sizes)
             scores[Trees(num_leaves, int(mean.argmax()) + 1)] = float(mean.max())
         best = max(scores, key=lambda trees: scores[trees])
         predicted = self._nowhere()
-        for fold, model in zip(self.folds, models[best.num_leaves], strict=True):
-            predicted[fold.validation] = model.predict(self.train.columns[fold.validation], best.rounds)
+        for fold, ranking in zip(self.folds, self.rankings, strict=True):
+            model = self.boosting.fit(self.train.rows(fold.train), ranking[:num_columns], best)
+            predicted[fold.validation] = model.predict(self.train.columns[fold.validation])
         return Chosen(best, predicted)
 
     def fit(self, chosen: Chosen) -> Head:

@@ -10,6 +10,7 @@ window has closed, nothing else changed, and scored beside what was fitted on tr
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -269,7 +270,8 @@ class _Run:
         """Fits LightGBM on all columns, as many trees as are best on validation."""
         self.advance("baseline: LightGBM on all columns")
         train, owner = self.learned("train"), self.owner
-        boosting = Boosting(owner.config.boosting, seed=owner.finetuning.seed, num_threads=owner.num_threads)
+        config = dataclasses.replace(owner.config.boosting, num_models=1)
+        boosting = Boosting(config, seed=owner.finetuning.seed, num_threads=owner.num_threads)
         return boosting.fit_watching(train, varied_columns(train), BASELINE_LEAVES, self.learned("val"))[0]
 
     def trivial(self) -> Trivial:

@@ -84,3 +84,15 @@ def test_columns_that_tell_no_rows_apart_are_not_ranked() -> None:
     )
     assert varied_columns(examples).tolist() == [1, 3]
     assert sorted(ranked_columns(examples, boosting())) == [1, 3]
+
+
+def test_a_head_is_the_mean_of_models_of_different_seeds_none_of_which_another_runs_seed_has() -> None:
+    examples = planted(is_binary=True)
+
+    def of(num_models: int, seed: int) -> np.ndarray:
+        config = dataclasses.replace(SMALL.boosting, num_models=num_models)
+        return Boosting(config, seed=seed, num_threads=1).fit(examples, ALL, TREES).predict(examples.columns)
+
+    alone = [of(1, seed) for seed in range(4)]
+    np.testing.assert_allclose(of(2, 0), (alone[0] + alone[1]) / 2, rtol=1e-12)
+    np.testing.assert_allclose(of(2, 1), (alone[2] + alone[3]) / 2, rtol=1e-12)
