@@ -59,7 +59,7 @@ def run_network(
     kept = None if beside is None else KeptFolds(beside.labels["train"], run.inputs.split("train"), beside.folds())
     begun, seconds = time.perf_counter(), []
     result = run.run(
-        folds=() if kept is None else kept.of_network,
+        folds=() if kept is None else kept.of_network[-setting.heads.network_folds :],
         on_validation=lambda step, metric: seconds.append(time.perf_counter() - begun),
     )
     found = {}
