@@ -31,7 +31,7 @@ from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
 from rdl_core.config import FinetuningConfig, StoreConfig, TemporalSamplingConfig, robust
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
-from rdl_core.tasks.finetuning import FinetuningResult
+from rdl_core.tasks.finetuning_result import FinetuningResult
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1

@@ -28,7 +28,7 @@ from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.state import TrainState
 from rdl_core.sampling.balance import Balance
-from rdl_core.tasks.finetuning import FinetuningResult
+from rdl_core.tasks.finetuning_result import FinetuningResult
 
 ARMS = ("scratch", "frozen", "finetuned")
 

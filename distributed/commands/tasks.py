@@ -15,7 +15,7 @@ from rdl_core.config import BackboneConfig, check_arm
 
 if TYPE_CHECKING:
     from distributed.training.finetune import FinetuneJob
-    from rdl_core.tasks.finetuning import FinetuningResult
+    from rdl_core.tasks.finetuning_result import FinetuningResult
 
 
 def run_finetune(options: Finetune) -> dict[str, Any]:
@@ -144,7 +144,7 @@ def _result_of(job: FinetuneJob, folder: Path, workers: int) -> FinetuningResult
     """Runs a job, unless its folder holds the result of one of several seeds that an earlier call finished."""
     from distributed.runs.folder import write_json
     from distributed.training.finetune import run_data_parallel
-    from rdl_core.tasks.finetuning import FinetuningResult
+    from rdl_core.tasks.finetuning_result import FinetuningResult
 
     path = folder / "seed.json"
     if path.exists():

@@ -30,7 +30,8 @@ from rdl_core.heads import Fold
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.model.fitting import new_encoder
 from rdl_core.place import Place
-from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
+from rdl_core.tasks.finetuning import Finetuning
+from rdl_core.tasks.finetuning_result import FinetuningResult
 from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
 
 

@@ -4,7 +4,8 @@ Owns the promise that a seed's tree holds rows strictly before its time, and the
 """
 
 from rdl_core.tasks.downstream import Downstream, DownstreamConfig
-from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
+from rdl_core.tasks.finetuning import Finetuning
+from rdl_core.tasks.finetuning_result import FinetuningResult
 from rdl_core.tasks.model import TaskModel
 
 __all__ = ["Downstream", "DownstreamConfig", "Finetuning", "FinetuningResult", "TaskModel"]

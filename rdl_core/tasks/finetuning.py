@@ -16,7 +16,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,44 +32,13 @@ from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.fitting import add_columns
 from rdl_core.optimizer import make_optimizer
-from rdl_core.random_streams import PURPOSE_FINETUNING_ORDER, permuted, stream
+from rdl_core.tasks.batch_order import BatchOrder
+from rdl_core.tasks.finetuning_result import FinetuningResult, Trained
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
 from rdl_core.tasks.scoring import task_metrics
 from rdl_core.tasks.target_scale import TargetScale
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuningResult:
-    """The result of one run; `val` and `test` are the metric that selects, of the weights that validation chose; `metrics` all of task.evaluate.
-
-    Args:
-        test_refit, refit_steps: Of the model that was refitted, in `refit_steps` updates; None without `refit`.
-    """
-
-    task: str
-    arm: Arm
-    regime: Regime
-    seed: int
-    metric: str
-    val: float
-    test: float
-    metrics: dict[str, dict[str, float]]
-    steps: int
-    best_step: int
-    seconds: float
-    test_refit: float | None = None
-    refit_steps: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """The outcome of training; `val` is the selecting metric of the weights that were chosen, those after `best_step`."""
-
-    val: float
-    steps: int
-    best_step: int
 
 
 class Finetuning:
@@ -210,10 +178,10 @@ class Finetuning:
         config, self._wrapped = self.config, wrap(self.model)
         if self._is_trained_again:
             self._first_weights = copy.deepcopy(self.model.state_dict())
-        optimizer, average = self._begin()
+        (optimizer, average), order = self._begin(), self._order("train")
         best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
         while step < config.max_steps:
-            loss = self._step(optimizer, average, step, "train")
+            loss = self._step(optimizer, average, step, "train", order)
             step += 1
             on_step(step, loss)
             if step % config.validation_interval_steps and step < config.max_steps:
@@ -280,10 +248,11 @@ class Finetuning:
     ) -> int:
         """Trains from the first weights for as many epochs as the chosen weights had seen; returns the number of updates."""
         self.model.load_state_dict(self._first_weights)
-        steps = max(1, round(best_step / self._steps_per_epoch("train") * self._steps_per_epoch(learned, part)))
+        order = self._order(learned, part)
+        steps = max(1, round(best_step / self._order("train").steps_per_epoch * order.steps_per_epoch))
         optimizer, average = self._begin()
         for step in range(steps):
-            on_step(step + 1, self._step(optimizer, average, step, learned, part))
+            on_step(step + 1, self._step(optimizer, average, step, learned, order))
         if average is not None:
             self.model.load_state_dict(average.module.state_dict())
         return steps
@@ -330,13 +299,10 @@ class Finetuning:
         average: AveragedModel | None,
         step: int,
         learned: str,
-        part: NDArray[np.int64] | None = None,
+        order: BatchOrder,
     ) -> float:
-        """Updates the model by one batch of what is learned from, "train" or "refit", or of a part of its rows.
-
-        Returns the weighted mean of the losses.
-        """
-        seeds, (rows, epoch) = self.inputs.split(learned), self._batch_rows(step, learned, part)
+        """Updates the model by one batch of what is learned from, "train" or "refit"; returns the weighted mean of its losses."""
+        seeds, (rows, epoch) = self.inputs.split(learned), order(step)
         mine = rows[self.communicator.rank :: self.communicator.world_size]
         self._wrapped.train()
         if self.arm == "frozen":
@@ -364,22 +330,10 @@ class Finetuning:
             return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
         return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
 
-    def _batch_rows(
-        self, step: int, learned: str, part: NDArray[np.int64] | None = None
-    ) -> tuple[NDArray[np.int64], int]:
-        """Returns the rows of a step and its epoch: each epoch is a pass in another order; its partial last batch is left out."""
-        num_rows = self._num_rows(learned, part)
-        size = min(self.config.batch_size, num_rows)
-        epoch, batch = divmod(step, self._steps_per_epoch(learned, part))
-        order = stream(self.config.seed, PURPOSE_FINETUNING_ORDER, epoch)
-        places = permuted(np.arange(batch * size, (batch + 1) * size), num_rows, order)
-        return places if part is None else part[places], epoch
-
-    def _steps_per_epoch(self, learned: str, part: NDArray[np.int64] | None = None) -> int:
-        return max(1, self._num_rows(learned, part) // self.config.batch_size)
-
-    def _num_rows(self, learned: str, part: NDArray[np.int64] | None) -> int:
-        return len(self.inputs.split(learned) if part is None else part)
+    def _order(self, learned: str, part: NDArray[np.int64] | None = None) -> BatchOrder:
+        """Returns the batches of "train" or "refit", or of a part of its rows."""
+        rows = np.arange(len(self.inputs.split(learned))) if part is None else part
+        return BatchOrder(rows=rows, batch_size=self.config.batch_size, seed=self.config.seed)
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TreeBatch | Tensor:
         self.on_batch()

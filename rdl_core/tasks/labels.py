@@ -17,7 +17,7 @@ from relbench.base import EntityTask, TaskType
 
 from rdl_core.config import FinetuningConfig, Regime
 from rdl_core.database.label_replay import further_labels
-from rdl_core.tasks.label_share import kept_rows
+from rdl_core.random_streams import PURPOSE_LABEL_SHARE, permuted, stream
 from rdl_core.timestamps import series_to_unix_seconds
 
 
@@ -70,8 +70,8 @@ def read_split(task: EntityTask, split: str, regime: Regime, test_timestamp_s: i
 def read_train(task: EntityTask, regime: Regime, test_timestamp_s: int, config: FinetuningConfig) -> Split:
     """The labels that are learned from while validation decides: train's, or `config.label_share` of them, or with those of `config.label_stride`.
 
-    A share is drawn from (config.seed, number of rows): what a smaller share of a seed keeps, a larger one keeps, too. At least two labels are kept
-    and, of a classification, one of each class that there is.
+    A share is drawn from (config.seed, labels): what a smaller share of a seed keeps, a larger one keeps, too (but for the one row that brings in a
+    class that would be missing). At least two labels are kept and, of a classification, one of each class that there is.
 
     Raises:
         DatabaseError: Labels cannot be replayed (label_replay.py says when).
@@ -110,6 +110,21 @@ def read_closed(task: EntityTask, regime: Regime, test_timestamp_s: int, config:
 def metric_name(task: EntityTask) -> str:
     """The metric that selects and is reported: "roc_auc" (higher is better) or "mae" (lower is better)."""
     return "roc_auc" if _is_binary(task) else "mae"
+
+
+def kept_rows(num_rows: int, num_kept: int, seed: int, classes: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
+    """Returns which of `num_rows` rows are kept: int64 [num_kept], ascending.
+
+    Args:
+        classes: float64 [num_rows], the labels of a binary task: where two rows or more would be of one class, the last gives its place to the first
+            of the other class.
+    """
+    order = permuted(np.arange(num_rows), num_rows, stream(seed, PURPOSE_LABEL_SHARE))
+    kept = order[:num_kept].copy()
+    if classes is not None and num_kept > 1:
+        for missing in np.setdiff1d(classes, classes[kept]):
+            kept[-1] = order[np.argmax(classes[order] == missing)]
+    return np.sort(kept)
 
 
 def _is_binary(task: EntityTask) -> bool:

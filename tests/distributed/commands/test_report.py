@@ -22,7 +22,7 @@ from distributed.commands.report import (
 from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.state import TrainState
-from rdl_core.tasks.finetuning import FinetuningResult
+from rdl_core.tasks.finetuning_result import FinetuningResult
 
 
 def result(arm: str, val: float, *, metric: str = "roc_auc", task: str = "wins", seed: int = 0) -> FinetuningResult:

@@ -32,7 +32,8 @@ from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.finetuning import Finetuning, FinetuningResult
+from rdl_core.tasks.finetuning import Finetuning
+from rdl_core.tasks.finetuning_result import FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
 from rdl_core.tasks.labels import read_split
 from rdl_core.tasks.prediction_file import read_predictions, write_predictions
@@ -270,7 +271,7 @@ def test_an_epoch_takes_each_train_row_once(
     steps_per_epoch = max(1, 40 // batch_size)
     epochs = []
     for epoch in range(3):
-        drawn = [run._batch_rows(epoch * steps_per_epoch + step, "train") for step in range(steps_per_epoch)]
+        drawn = [run._order("train")(epoch * steps_per_epoch + step) for step in range(steps_per_epoch)]
         assert [e for _, e in drawn] == [epoch] * steps_per_epoch
         rows = np.concatenate([r for r, _ in drawn])
         assert len(rows) == len(set(rows.tolist())) == 40 - left_out

@@ -15,7 +15,7 @@ from rdl_core.config import FinetuningConfig
 from rdl_core.database import DatabaseError, load_task
 from rdl_core.graph.store import Store
 from rdl_core.tasks.inputs import TaskInputs
-from rdl_core.tasks.labels import Split, read_closed, read_split, read_train
+from rdl_core.tasks.labels import Split, kept_rows, read_closed, read_split, read_train
 from rdl_core.timestamps import seconds_of
 from tests.nasty_database import TEST, VAL
 from tests.nasty_tasks import POINTS, WINS, WatchedTask
@@ -148,3 +148,18 @@ def test_a_refit_without_a_closed_window_is_refused(tasks: Mapping[str, EntityTa
 def test_labels_without_sql_are_not_replayed(tasks: Mapping[str, EntityTask]) -> None:
     with pytest.raises(DatabaseError, match="kind 'external', which has none"):
         train(tasks[WINS], label_stride=0.25)
+
+
+def test_fewer_rows_of_a_seed_are_a_part_of_more_and_other_seeds_choose_otherwise() -> None:
+    few, more = kept_rows(1000, 50, seed=3), kept_rows(1000, 100, seed=3)
+    assert set(few.tolist()) < set(more.tolist())
+    assert (np.diff(more) > 0).all()
+    assert set(kept_rows(1000, 50, seed=4).tolist()) != set(few.tolist())
+
+
+def test_a_class_that_would_be_missing_comes_in_for_one_row() -> None:
+    classes = np.zeros(1000)
+    classes[17] = 1
+    with_it, without = kept_rows(1000, 20, seed=0, classes=classes), kept_rows(1000, 20, seed=0)
+    assert 17 not in without and 17 in with_it
+    assert len(set(with_it.tolist()) - set(without.tolist())) == 1
