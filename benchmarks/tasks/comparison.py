@@ -49,14 +49,14 @@ class Truth:
 
 
 def read_truths(folders: Iterable[Path], results: Sequence[Result]) -> dict[TaskName, Truth]:
-    """Reads the test labels of all tasks of the results.
+    """Reads the test labels of all tasks of the results; of those that left test alone, none.
 
     Raises:
         ValueError: A database of the results is not among the dataset folders.
     """
     datasets = {str(dataset.manifest.name): dataset for dataset in map(open_dataset, folders)}
     truths = {}
-    for name in sorted({task_of(result) for result in results}):
+    for name in sorted({task_of(result) for result in results if result.predictions is not None}):
         if name[0] not in datasets:
             raise ValueError(
                 f"there are results of database {name[0]!r}, and --data has {', '.join(datasets)}; add its folder"
@@ -79,7 +79,7 @@ def task_of(result: Result) -> TaskName:
 
 
 class Comparison:
-    """Results that looked at test, with the test labels.
+    """Results, with the test labels of those that looked at test.
 
     Args:
         results: Of one regime.
@@ -94,14 +94,8 @@ class Comparison:
         self.truths, self.resamples = truths, resamples
         self._runs: dict[tuple[TaskName, Side, float], dict[int, Result]] = {}
         for result in results:
-            if result.predictions is None:
-                continue
-            expected = len(truths[task_of(result)].target)
-            if len(result.predictions) != expected:
-                raise ValueError(
-                    f"{result.key.file_name} has {len(result.predictions)} predictions, the test split {expected} rows; "
-                    "the data are not those of the run. Remedy: the same import"
-                )
+            if result.predictions is not None:
+                _require_rows(result, truths[task_of(result)])
             key = result.key
             place = (task_of(result), Side(key.setting, key.arm, key.head), key.label_share)
             self._runs.setdefault(place, {})[key.seed] = result
@@ -138,8 +132,11 @@ class Comparison:
         )
 
     def difference(self, task: TaskName, first: Side, second: Side, share: float) -> Difference | None:
-        """Returns how much better the first side is on test; None if they have no seed in common."""
-        runs = [{run.key.seed: run for run in self.runs(task, side, share)} for side in (first, second)]
+        """Returns how much better the first side is on test; None if no seed of both looked at test."""
+        runs = [
+            {run.key.seed: run for run in self.runs(task, side, share) if run.predictions is not None}
+            for side in (first, second)
+        ]
         seeds = sorted(runs[0].keys() & runs[1].keys())
         if not seeds:
             return None
@@ -147,4 +144,13 @@ class Comparison:
         truth = self.truths[task]
         return paired_difference(
             predictions[0], predictions[1], truth.target, truth.entities, self.metric(task), resamples=self.resamples
+        )
+
+
+def _require_rows(result: Result, truth: Truth) -> None:
+    assert result.predictions is not None
+    if len(result.predictions) != len(truth.target):
+        raise ValueError(
+            f"{result.key.file_name} has {len(result.predictions)} predictions, the test split {len(truth.target)} rows; "
+            "the data are not those of the run. Remedy: the same import"
         )

@@ -6,7 +6,7 @@
 (d) fine-tuned and scratch, (e) frozen pretrained and frozen untrained, and, where another setting is named, (f) fine-tuned under the two settings and
 (g) fine-tuned whose pretraining left out the task's own source and scratch. Each difference is counted so that above 0 the first is better, in the
 metric's unit, with its 95 % bootstrap interval over entities and seeds. The chosen head is that with the best mean validation metric. The end says
-what is missing.
+what is missing. Of results of `--val-only` there is table (a) alone, without test.
 """
 
 from __future__ import annotations
@@ -147,13 +147,17 @@ def task_text(comparison: Comparison, task: TaskName) -> str:
 
 
 def metrics_text(runs: Sequence[Result]) -> str:
-    """Returns "validation / test ± standard error (seeds)"."""
+    """Returns "validation / test ± standard error of test (seeds)"; without test, "validation ± its standard error (seeds)"."""
     if not runs:
         return "–"
     val, test = [run.val for run in runs], [run.test for run in runs if run.test is not None]
-    digits = decimals(runs[0].metric, statistics.mean(test))
-    error = f" ± {statistics.stdev(test) / len(test) ** 0.5:.{digits}f}" if len(test) > 1 else ""
-    return f"{statistics.mean(val):.{digits}f} / {statistics.mean(test):.{digits}f}{error} ({len(test)})"
+    digits = decimals(runs[0].metric, statistics.mean(val))
+    parts = [f"{statistics.mean(val):.{digits}f}"]
+    shown = test or val
+    if test:
+        parts.append(f"{statistics.mean(test):.{digits}f}")
+    error = f" ± {statistics.stdev(shown) / len(shown) ** 0.5:.{digits}f}" if len(shown) > 1 else ""
+    return f"{' / '.join(parts)}{error} ({len(runs)})"
 
 
 def difference_cells(difference: Difference, metric: str) -> list[str]:

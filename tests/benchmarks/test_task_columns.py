@@ -1,4 +1,4 @@
-"""Columns that are computed once, and folds for a network that may learn from a part of the labels."""
+"""Columns that are computed once, folds for a network that may learn from a part of the labels, and targets that a task leaves out."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.tasks.network_arms import KeptFolds
+from benchmarks.tasks.network_arms import KeptFolds, pretraining_for
 from benchmarks.tasks.remembered_columns import RememberedColumns
+from benchmarks.tasks.settings import make_setting
 from rdl_core.config import ColumnsConfig
 from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
@@ -85,3 +86,10 @@ def test_the_folds_of_a_network_hold_the_labels_that_it_may_learn_from() -> None
 def test_labels_of_the_network_that_the_other_heads_have_not_are_refused() -> None:
     with pytest.raises(ValueError, match="learns from 2 labels, of which 1 are among the 3"):
         KeptFolds(split_of([1, 2, 3]), split_of([2, 9]), [])
+
+
+def test_a_task_whose_source_is_left_out_has_a_pretraining_of_its_own_and_others_share_the_setting_s() -> None:
+    setting = make_setting("control", {"excluded_targets": {"shop/churn": ["orders"]}})
+    without = pretraining_for(setting, "shop", "churn")
+    assert without.future.exclude == ("orders",)
+    assert pretraining_for(setting, "shop", "spend") == setting.pretraining != without

@@ -139,7 +139,17 @@ def test_metrics_are_means_with_the_standard_error_over_seeds() -> None:
     assert metrics_text(runs) == "131.0 / 132.0 ± 2.0 (2)"
     assert metrics_text(runs[:1]) == "131.0 / 130.0 (1)"
     assert metrics_text([]) == "–"
+    assert metrics_text([dataclasses.replace(run, test=None, val=run.test) for run in runs]) == "132.0 ± 2.0 (2)"
     assert [decimals("mae", value) for value in (131.9, 2.56, 0.004, 12345.0)] == [1, 3, 4, 0]
+
+
+def test_results_that_left_test_alone_have_a_table_of_validation_and_no_difference() -> None:
+    results = [
+        dataclasses.replace(made_up(WINS, arm, "network", 0, np.zeros(1), test=None), predictions=None)
+        for arm in ("scratch", "finetuned")
+    ]
+    text = tables(Comparison(results, read_truths([], results)), "s")
+    assert "0.7000 (1)" in text and "(d)" not in text
 
 
 def test_results_of_other_data_or_another_database_are_refused(comparison: Comparison, data: Path) -> None:
