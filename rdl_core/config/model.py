@@ -179,9 +179,10 @@ class BackboneConfig:
     """How a row becomes a vector."""
     statistics: StatisticsConfig | None = None
     """Exact statistics of each row's children before the question, an input of every node of a question's tree. None: no such input. Contrastive
-    pretraining reads none: they would tell which links it hides."""
+    pretraining reads none: they would tell which links it hides. A preset says whether there are any."""
     columns: ColumnsConfig | None = None
-    """Columns composed along key paths, beside the vector of the row that a question is about. None: no such input."""
+    """Columns composed along key paths, beside the vector of the row that a question is about. None: no such input. A preset says whether
+    there are any."""
     columns_channels: PositiveInt = 128
     """Hidden channels of what reads those columns."""
     columns_dropout: Dropout = 0.2

@@ -127,7 +127,7 @@ def test_a_grid_over_a_distribution_is_refused() -> None:
     [
         ("corruption.probability", {"uniform": [0, 2]}, "probability is 2.0; it should be less"),
         ("backbone.num_layers", {"choice": [2, "three", 3]}, "backbone.num_layers"),
-        ("backbone.num_layers", {"randint": [0, 4]}, "num_layers is 0; it should be greater than 0"),
+        ("backbone.num_layers", {"randint": [-1, 4]}, "num_layers is -1; it should be greater than or equal to 0"),
     ],
 )
 def test_a_distribution_is_refused_if_any_of_its_draws_would_be(

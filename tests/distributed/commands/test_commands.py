@@ -158,11 +158,13 @@ def test_what_the_command_line_does_not_know_or_allow_is_refused_by_name(
 
 def leaves(config: Any, above: str) -> Iterator[tuple[str, Any]]:
     """(option, value) of every setting of a configuration."""
+    kinds = typing.get_type_hints(type(config))
     for field in dataclasses.fields(config):
         value, name = getattr(config, field.name), f"{above}.{field.name.replace('_', '-')}"
         if dataclasses.is_dataclass(value):
             yield from leaves(value, name)
-        else:
+        elif value is not None or not any(map(dataclasses.is_dataclass, typing.get_args(kinds[field.name]))):
+            # A part that is left out (statistics, columns) has no settings; a preset brings it in.
             yield name, value
 
 
