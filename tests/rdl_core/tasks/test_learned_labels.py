@@ -11,7 +11,7 @@ import pytest
 from relbench.base import EntityTask
 from relbench.load import RelBenchDataset
 
-from rdl_core.config import FinetuningConfig
+from rdl_core.config import BackboneConfig, FinetuningConfig
 from rdl_core.database import DatabaseError, load_task
 from rdl_core.graph.store import Store
 from rdl_core.tasks.inputs import TaskInputs
@@ -80,7 +80,7 @@ def test_a_network_learns_from_these_labels_and_is_measured_by_all_of_validation
     import torch
 
     config = FinetuningConfig(label_share=0.3, seed=2)
-    inputs = TaskInputs(nasty_store, tasks[WINS], "rolling", config, torch.device("cpu"))
+    inputs = TaskInputs(nasty_store, tasks[WINS], "rolling", config, torch.device("cpu"), BackboneConfig())
     assert questions(inputs.split("train")) == questions(train(tasks[WINS], label_share=0.3, seed=2))
     for split in ("val", "test"):
         assert questions(inputs.split(split)) == questions(read_split(tasks[WINS], split, "rolling", TEST_S))
