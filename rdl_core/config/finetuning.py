@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from rdl_core.config.decoding import checked
 from rdl_core.config.sampling import TemporalSamplingConfig
@@ -35,10 +35,10 @@ class FinetuningConfig:
     """Steps between validations."""
     patience: PositiveInt = 5
     """Validations without a new best of the task's metric before the run ends."""
-    head_channels: PositiveInt = 128
-    """Hidden channels of the head."""
+    head_channels: NonNegativeInt = 128
+    """Hidden channels of the head. 0: one linear map, which starts at zero."""
     head_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Probability that a hidden channel of the head is dropped in training."""
+    """Probability that an input of the head's last map is dropped in training."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Exponential moving average of the weights, which is what is evaluated and kept. None: the weights themselves."""
     gradient_clip_norm: PositiveFloat | None = None

@@ -185,6 +185,8 @@ class BackboneConfig:
     there are any."""
     columns_channels: PositiveInt = 128
     """Hidden channels of what reads those columns."""
+    columns_input_dropout: Dropout = 0.1
+    """Probability that a column is dropped in training."""
     columns_dropout: Dropout = 0.2
     """Probability that one of these hidden channels is dropped in training."""
 

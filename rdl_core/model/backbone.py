@@ -93,7 +93,14 @@ class RelationalEncoder(torch.nn.Module):
     def add_columns(self, table: str, width: int) -> WideColumns:
         """Makes and returns what reads the columns of seeds of a table."""
         config, number = self.config, self.tables.index(table)
-        made = WideColumns(width, config.channels, config.columns_channels, config.columns_dropout, number)
+        made = WideColumns(
+            width,
+            config.channels,
+            config.columns_channels,
+            config.columns_input_dropout,
+            config.columns_dropout,
+            number,
+        )
         self.columns[self._key(table)] = made
         return made
 
@@ -102,7 +109,7 @@ class RelationalEncoder(torch.nn.Module):
         for name, mean in weights.items():
             kind, _, rest = name.partition(".")
             number, _, end = rest.partition(".")
-            if kind in ("statistics", "columns") and end == "standardized.mean":
+            if kind in ("statistics", "columns") and end == "ranks.knots":
                 add = self.add_statistics if kind == "statistics" else self.add_columns
                 add(self.tables[int(number)], len(mean))
 
@@ -118,7 +125,7 @@ class RelationalEncoder(torch.nn.Module):
 
     def _widths(self, parts: torch.nn.ModuleDict) -> dict[str, int]:
         read: dict[str, Any] = {t: parts[self._key(t)] for t in self.tables if self._key(t) in parts}
-        return {t: len(part.standardized.mean) for t, part in read.items()}
+        return {t: len(part.ranks.knots) for t, part in read.items()}
 
     def forward(
         self,

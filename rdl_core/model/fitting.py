@@ -1,4 +1,4 @@
-"""Fresh backbones, whose statistics and columns are standardised by questions that the store itself gives.
+"""Fresh backbones, whose statistics and columns are ranked among those of questions that the store itself gives.
 
 Promise: the questions are a function of the store alone and end at the cutoff, so every worker fits the same numbers, whatever the run's seed.
 """
@@ -15,9 +15,8 @@ from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.random_streams import PURPOSE_STANDARDIZATION, numpy_generator
 
-STATISTICS_QUESTIONS = 2_000
-COLUMNS_QUESTIONS = 500
-"""Questions per table from which means and standard deviations are taken; a row's columns cost far more than its statistics."""
+NUM_QUESTIONS = 2_000
+"""Questions per table from which ranks are taken."""
 
 
 def new_encoder(store: Store, config: BackboneConfig) -> RelationalEncoder:
@@ -25,8 +24,8 @@ def new_encoder(store: Store, config: BackboneConfig) -> RelationalEncoder:
     inputs, graph = QuestionInputs(store, config), store.graph
     encoder = RelationalEncoder(store.schema, graph.edge_types, config)
     for table, width in inputs.statistics_widths.items():
-        rows, before_s = past_events(graph, table, STATISTICS_QUESTIONS)
-        encoder.add_statistics(table, width).standardized.fit(inputs.statistics_of(table, rows, before_s))
+        rows, before_s = past_events(graph, table, NUM_QUESTIONS)
+        encoder.add_statistics(table, width).ranks.fit(inputs.statistics_of(table, rows, before_s))
     if config.columns is not None:
         for table in dict.fromkeys(parent for _, _, parent in graph.edge_types):
             add_columns(encoder, inputs, table)
@@ -35,10 +34,10 @@ def new_encoder(store: Store, config: BackboneConfig) -> RelationalEncoder:
 
 def add_columns(encoder: RelationalEncoder, inputs: QuestionInputs, table: str) -> None:
     """Lets a backbone read the columns of a table's seeds, by fresh weights."""
-    rows, before_s = past_events(inputs.store.graph, table, COLUMNS_QUESTIONS)
+    rows, before_s = past_events(inputs.store.graph, table, NUM_QUESTIONS)
     columns = inputs.columns(table, rows, before_s)
     assert columns is not None
-    encoder.add_columns(table, columns.shape[1]).standardized.fit(columns)
+    encoder.add_columns(table, columns.shape[1]).ranks.fit(columns)
 
 
 def past_events(

@@ -10,23 +10,21 @@ from rdl_core.model.backbone import RelationalEncoder
 
 
 class TaskModel(torch.nn.Module):
-    """Backbone and head: an MLP with one hidden layer, batch norm, ReLU and dropout.
+    """Backbone and head: an MLP with one hidden layer, batch norm, ReLU and dropout, or one linear map behind dropout, which starts at zero.
 
     Args:
         encoder: The backbone.
-        head_channels: Hidden layer.
-        head_dropout: Probability that a hidden channel is dropped in training.
+        head_channels: Hidden channels of the head; 0 for the linear map.
+        head_dropout: Probability that an input of the last map is dropped in training.
     """
 
     def __init__(self, encoder: RelationalEncoder, head_channels: int, head_dropout: float = 0.0) -> None:
         super().__init__()
         self.encoder = encoder
-        self.head = torch.nn.Sequential(
-            torch.nn.Linear(encoder.config.channels, head_channels),
-            torch.nn.BatchNorm1d(head_channels),
-            torch.nn.ReLU(),
-            torch.nn.Dropout(head_dropout),
-            torch.nn.Linear(head_channels, 1),
+        self.head = (
+            _mlp(encoder.config.channels, head_channels, head_dropout)
+            if head_channels
+            else _linear(encoder.config.channels, head_dropout)
         )
 
     def embed(self, batch: TreeBatch) -> Tensor:
@@ -37,3 +35,20 @@ class TaskModel(torch.nn.Module):
         """Predictions in the head's unit (logit, or standardised target): [seeds]. Takes trees or vectors from `embed`."""
         h = batch if isinstance(batch, Tensor) else self.embed(batch)
         return self.head(h).squeeze(1)
+
+
+def _mlp(channels: int, hidden_channels: int, dropout: float) -> torch.nn.Sequential:
+    return torch.nn.Sequential(
+        torch.nn.Linear(channels, hidden_channels),
+        torch.nn.BatchNorm1d(hidden_channels),
+        torch.nn.ReLU(),
+        torch.nn.Dropout(dropout),
+        torch.nn.Linear(hidden_channels, 1),
+    )
+
+
+def _linear(channels: int, dropout: float) -> torch.nn.Sequential:
+    linear = torch.nn.Linear(channels, 1)
+    torch.nn.init.zeros_(linear.weight)
+    torch.nn.init.zeros_(linear.bias)
+    return torch.nn.Sequential(torch.nn.Dropout(dropout), linear)

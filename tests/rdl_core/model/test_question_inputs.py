@@ -24,7 +24,6 @@ from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.model.fitting import add_columns, new_encoder, past_events
-from rdl_core.model.question_inputs import Standardized
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.statistics.columns import Columns
 from rdl_core.statistics.key_statistics import KeyStatistics
@@ -60,18 +59,6 @@ def trees(store: Store, config: BackboneConfig = CONFIG, keep: slice = slice(Non
     return collate_trees(found, before_s, store.graph, store.features, inputs=QuestionInputs(store, config))
 
 
-def test_standardized_columns_are_deviations_from_the_mean_clipped_and_zero_where_undefined() -> None:
-    values = np.array([[1.0, np.nan, 7.0, np.nan], [3.0, 2.0, 7.0, np.nan], [8.0, 4.0, 7.0, np.nan]], np.float32)
-    part = Standardized(4)
-    part.fit(values)
-    found = part(torch.from_numpy(np.concatenate([values, np.full((1, 4), 1e9, np.float32)]))).numpy()
-    expected = np.zeros((4, 4))
-    expected[:3, 0] = (values[:, 0] - 4.0) / values[:, 0].std()
-    expected[1:3, 1] = (values[1:, 1] - 3.0) / 1.0
-    expected[3] = 5.0
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-
-
 def test_every_node_has_the_statistics_of_its_row_before_the_time_of_its_seed(nasty_store: Store) -> None:
     assert CONFIG.statistics is not None
     batch, statistics = trees(nasty_store), KeyStatistics(nasty_store, CONFIG.statistics)
@@ -105,14 +92,12 @@ def test_a_vector_is_that_of_its_parts(nasty_store: Store, encoder: RelationalEn
     for number, table in enumerate(nasty_store.schema.tables):
         if table in batch.statistics:
             part = encoder.statistics[str(number)]
-            z = torch.nan_to_num((batch.statistics[table] - part.standardized.mean) / part.standardized.std).clamp(
-                -5, 5
-            )
+            z = part.ranks(batch.statistics[table])
             hidden = torch.nn.functional.layer_norm(part.hidden(z), (CHANNELS,)).relu()
             x[table] = x[table] + part.out(hidden)
     h = encoder.propagate(x, batch.edges[-1])["teams"][:8]
     wide = encoder.columns[str(list(nasty_store.schema.tables).index("teams"))]
-    z = torch.nan_to_num((batch.columns - wide.standardized.mean) / wide.standardized.std).clamp(-5, 5)
+    z = wide.ranks(batch.columns)
     beside = wide.norm_of_columns(wide.out(wide.hidden(z).relu()))
     torch.testing.assert_close(encoder.embed(batch), wide.norm_of_vector(h) + beside, rtol=1e-4, atol=1e-4)
 
@@ -163,7 +148,7 @@ def test_what_a_backbone_is_fitted_by_is_a_function_of_the_store(
     torch.manual_seed(99)
     other = new_encoder(nasty_store, CONFIG)
     buffers = dict(encoder.named_buffers())
-    assert sum("standardized" in name for name in buffers) > 8
+    assert sum("ranks" in name for name in buffers) > 8
     for name, buffer in other.named_buffers():
         assert torch.equal(buffer, buffers[name]), name
         assert buffer.isfinite().all(), name
