@@ -66,8 +66,9 @@ REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
     (pretraining_config, "max_hours", -1.0, "greater than 0"),
     (pretraining_config, "precision", "float16", "'float32' or 'bfloat16'"),
     *((FinetuningConfig, name, 0, "greater than 0") for name in (
-        "max_steps", "validation_interval_steps", "patience", "head_channels",
+        "max_steps", "validation_interval_steps", "patience",
     )),
+    (FinetuningConfig, "head_channels", -1, "greater than or equal to 0"),
     (FinetuningConfig, "batch_size", 1, "greater than or equal to 2"),
     (FinetuningConfig, "learning_rate", -1e-3, "greater than 0"),
     (FinetuningConfig, "regression_loss", "huber", "'l1' or 'mse'"),
