@@ -183,6 +183,9 @@ class BackboneConfig:
     columns: ColumnsConfig | None = None
     """Columns composed along key paths, beside the vector of the row that a question is about. None: no such input. A preset says whether
     there are any."""
+    seed_cells: bool = True
+    """Whether the row encoder reads the row itself that a question is about. Where its cells tell it from all others (a name, a code), labels are
+    learned by heart; `columns` hold its numbers and frequent categories in any case."""
     columns_channels: PositiveInt = 128
     """Hidden channels of what reads those columns."""
     columns_input_dropout: Dropout = 0.1

@@ -157,6 +157,9 @@ class RelationalEncoder(torch.nn.Module):
         """
         self._check_inputs(batch)
         nodes = {t: embedding(batch.index[t], x) for t, x in self.encode_rows(batch.frames, dropout_keys).items()}
+        if not self.config.seed_cells:
+            of_seeds, others = nodes[batch.entity_table].tensor_split([batch.num_seeds])
+            nodes[batch.entity_table] = torch.cat([torch.zeros_like(of_seeds), others])
         for table, encoded in self.encode_ages(batch.distinct_age_days).items():
             nodes[table] = nodes[table] + embedding(batch.age_index[table], encoded)
         for table, statistics in (batch.statistics or {}).items():

@@ -142,6 +142,28 @@ def test_without_layers_a_seed_is_its_row_its_statistics_and_its_columns(nasty_s
     assert len(found.unique(dim=0)) == 8
 
 
+@pytest.mark.parametrize("seed_cells", [False, True])
+def test_the_cells_of_the_row_in_question_are_read_or_not_those_of_its_neighbours_always(
+    nasty_store: Store, seed_cells: bool
+) -> None:
+    torch.manual_seed(0)
+    encoder = new_encoder(nasty_store, dataclasses.replace(CONFIG, seed_cells=seed_cells)).eval()
+    batch = trees(nasty_store)
+    before = encoder.embed(batch)
+    changed = {}
+    for table in ("teams", "match"):
+        rows = torch.arange(batch.frames[table].num_rows)
+        shifted = {**batch.frames, table: batch.frames[table][rows.roll(1)]}
+        changed[table] = not torch.equal(encoder.embed(dataclasses.replace(batch, frames=shifted)), before)
+    assert changed == {"teams": True, "match": True}  # other teams are neighbours, too
+    alone = dataclasses.replace(CONFIG, seed_cells=seed_cells, num_layers=0)
+    encoder, batch = new_encoder(nasty_store, alone).eval(), trees(nasty_store, alone)
+    rows = torch.arange(batch.frames["teams"].num_rows)
+    shifted = {**batch.frames, "teams": batch.frames["teams"][rows.roll(1)]}
+    other = encoder.embed(dataclasses.replace(batch, frames=shifted))
+    assert torch.equal(other, encoder.embed(batch)) != seed_cells
+
+
 def test_what_a_backbone_is_fitted_by_is_a_function_of_the_store(
     nasty_store: Store, encoder: RelationalEncoder
 ) -> None:
