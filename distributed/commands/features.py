@@ -30,6 +30,11 @@ def run_features(options: Features) -> dict[str, Any]:
     """Returns {"out", "task", "regime", "columns", "hops", "rows" per split, "left_out", "seconds"}."""
     if not options.split:
         raise ValueError("--split names no split; expected some of train, val, test")
+    if options.out.is_dir() or options.out.suffix != ".parquet":
+        got = "is a folder" if options.out.is_dir() else "has another name"
+        raise ValueError(
+            f"--out {options.out} {got}; expected a file to write whose name ends in .parquet, which is what it is"
+        )
     _, dataset = open_data(options)
     from rdl_core.database import load_task
 

@@ -33,7 +33,7 @@ def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regim
     checkpoint.require_same_schema(store)
     about = checkpoint.about
     trained = decode(FinetuningConfig, about["finetuning"], f"{checkpoint_path}: finetuning")
-    config = dataclasses.replace(trained, label_stride=None)  # nothing is learned here
+    config = dataclasses.replace(trained, label_stride=None, refit=False)  # nothing is learned here
     used_regime: Regime = regime or about["regime"]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     task = load_task(open_dataset(data), about["task"])

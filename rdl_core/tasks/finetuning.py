@@ -53,7 +53,7 @@ class Finetuning:
         on_batch: Called at each batch of training and evaluation.
 
     Raises:
-        ValueError: The store holds columns that the task must not see.
+        ValueError: The store holds columns that the task must not see; or a refit is asked for, and there is no label for it.
     """
 
     def __init__(
@@ -77,6 +77,8 @@ class Finetuning:
         self.metric = metric_name(task)
         self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
         target = self.inputs.split("train").target
+        if config.refit:
+            self.inputs.split("refit")  # refused here, if there are none, and not after training
         self.scale = self._scale_of(target)
         share = min(config.batch_size, len(target)) // self.communicator.world_size
         if share < 2:

@@ -85,8 +85,8 @@ def read_train(task: EntityTask, regime: Regime, test_timestamp_s: int, config: 
 def read_closed(task: EntityTask, regime: Regime, test_timestamp_s: int, config: FinetuningConfig) -> Split:
     """The labels that a model learns from again, once all is chosen (`refit`): every one whose window has closed by the test timestamp.
 
-    These are the labels of `read_train`, then those of validation whose time plus the task's timedelta is at most the test timestamp; with
-    `config.label_stride`, the replay goes on through the validation period.
+    These are the labels of `read_train`, then those of validation, of both those whose time plus the task's timedelta is at most the test timestamp;
+    with `config.label_stride`, the replay goes on through the validation period.
 
     Raises:
         ValueError: No window of a validation label has closed.
@@ -103,6 +103,7 @@ def read_closed(task: EntityTask, regime: Regime, test_timestamp_s: int, config:
         )
     closed = val.rows(is_closed)
     kept = np.arange(len(train)) if config.label_share == 1.0 else _kept(task, train.target, config)
+    kept = kept[train.time_s[kept] + window_s <= test_timestamp_s]
     own = _joined([train.rows(kept), closed], numbers=np.concatenate([kept, len(train) + is_closed]))
     return _with_replay(task, own, ("train", "val"), regime, test_timestamp_s, config.label_stride)
 

@@ -1,6 +1,6 @@
 """What a prediction is worth that needs no model: the same value for every row, or each entity's own last label.
 
-Promises: a last label is known when it is used: its window has closed by the seed time.
+Promises: a last label is known when it is used: its window has closed by the seed time and, of a snapshot, by the test timestamp.
 """
 
 from __future__ import annotations
@@ -50,10 +50,12 @@ class Trivial:
             return predicted
         order = np.lexsort((known.time_s, known.entities))
         entities, closed_s, target = known.entities[order], known.time_s[order] + horizon_s, known.target[order]
+        # A snapshot ends a second before its bound; a seed of the rolling regime knows what has closed by its own time.
+        known_until_s = np.where(asked.before_s < asked.time_s, asked.before_s - 1, asked.time_s)
         begin = np.searchsorted(entities, asked.entities, side="left")
         end = np.searchsorted(entities, asked.entities, side="right")
         for row in np.flatnonzero(end > begin):
-            last = begin[row] + np.searchsorted(closed_s[begin[row] : end[row]], asked.time_s[row], side="right") - 1
+            last = begin[row] + np.searchsorted(closed_s[begin[row] : end[row]], known_until_s[row], side="right") - 1
             if last >= begin[row]:
                 predicted[row] = target[last]
         return predicted

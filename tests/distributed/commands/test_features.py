@@ -89,3 +89,16 @@ def test_the_help_teaches_what_a_column_is_called(capsys: Captured) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert "mean of results.points over the last 4 via driverId" in text
     assert "--columns.num-children" in text
+
+
+@pytest.mark.parametrize(("name", "why"), [("runs", "is a folder"), ("out.csv", "has another name")])
+def test_what_is_no_parquet_file_is_refused_before_any_work(
+    nasty_dataset: RelBenchDataset, tmp_path: Path, capsys: Captured, name: str, why: str
+) -> None:
+    (tmp_path / "runs").mkdir()
+    words = ["--task", "team-points", "--out", str(tmp_path / name)]
+    assert features(Path(nasty_dataset.dataset_dir), tmp_path, *words) == 2
+    assert f"{name} {why}; expected a file to write whose name ends in .parquet" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert not any((tmp_path / "runs").iterdir())

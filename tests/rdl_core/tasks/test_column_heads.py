@@ -181,3 +181,17 @@ def test_the_last_label_is_the_latest_of_the_entity_whose_window_has_closed(seed
         assert predicted[row] in (latest or {-1.0})
     constant = Trivial.of(known, uses_last=False, is_binary=False)
     assert (constant.predict(known, asked, horizon_s=15) == np.median(known.target)).all()
+
+
+def test_a_snapshot_knows_no_label_whose_window_closes_after_it() -> None:
+    times = np.array([0, 10, 20])
+    known = dataclasses.replace(
+        random_labels(np.random.default_rng(0), 3), entities=np.zeros(3, np.int64), time_s=times
+    )
+    known = dataclasses.replace(known, target=np.array([1.0, 2.0, 3.0]))
+    rolling = dataclasses.replace(known, time_s=np.array([25, 24, 99]), before_s=np.array([25, 24, 99]))
+    trivial = Trivial(value=-1.0, uses_last=True)
+    assert trivial.predict(known, rolling, horizon_s=15).tolist() == [2.0, 1.0, 3.0]
+    for test_timestamp_s, last in ((34, 2.0), (35, 3.0), (24, 1.0)):
+        snapshot = dataclasses.replace(rolling, before_s=np.minimum(rolling.time_s, test_timestamp_s + 1))
+        assert trivial.predict(known, snapshot, horizon_s=15)[2] == last

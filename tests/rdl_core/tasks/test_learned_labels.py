@@ -139,6 +139,28 @@ def test_closed_labels_of_a_replay_go_on_through_the_validation_period(sql_tasks
     assert len(set(got.numbers.tolist())) == len(got)
 
 
+def test_a_train_label_whose_window_reaches_past_the_test_timestamp_is_not_learned_from_again(
+    tasks: Mapping[str, EntityTask],
+) -> None:
+    late_s = 110 * 86_400  # the last train seeds come in August, 11 days before the test timestamp
+
+    class LateTask(WatchedTask):
+        def get_table(self, split: str, *args: Any, **kwargs: Any) -> Any:
+            table = super().get_table(split, *args, **kwargs)
+            if split == "train":
+                table.df = table.df.assign(seed_time=table.df["seed_time"] + pd.Timedelta(seconds=late_s))
+            return table
+
+    task: Any = LateTask(tasks[POINTS])
+    got, whole = closed(task), train(task)
+    assert (got.time_s + WINDOW_S <= TEST_S).all()
+    is_open = whole.time_s + WINDOW_S > TEST_S
+    num_val = len(read_split(tasks[POINTS], "val", "rolling", TEST_S))
+    assert got.numbers.tolist() == [*np.flatnonzero(~is_open).tolist(), *range(len(whole), len(whole) + num_val)]
+    assert is_open.any()
+    assert got.weights.tolist() == [1.0] * len(got)
+
+
 def test_a_refit_without_a_closed_window_is_refused(tasks: Mapping[str, EntityTask]) -> None:
     endless: Any = WatchedTask(tasks[POINTS], timedelta=pd.Timedelta(days=365))
     with pytest.raises(ValueError, match="team-points.*no validation label's window of 365 days.*leave out --refit"):

@@ -84,6 +84,14 @@ def test_a_refit_leaves_the_figures_of_the_chosen_model_as_they_are(
     assert refitted.test_refit == refitted.metrics["test_refit"]["roc_auc"]
 
 
+def test_a_refit_that_has_no_label_is_refused_before_training(
+    nasty_store: Store, tasks: Mapping[str, EntityTask]
+) -> None:
+    endless: Any = WatchedTask(tasks[POINTS], timedelta=pd.Timedelta(days=365))
+    with pytest.raises(ValueError, match="no validation label's window of 365 days"):
+        make(nasty_store, endless, refit=True)
+
+
 def test_the_loss_of_a_step_is_the_weighted_mean(nasty_store: Store, tasks: Mapping[str, EntityTask]) -> None:
     losses: list[float] = []
     for weight in (np.ones(40), np.linspace(0.1, 3.0, 40), np.full(40, 0.25)):
