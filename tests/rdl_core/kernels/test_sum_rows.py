@@ -48,6 +48,22 @@ def test_sums_and_gathers_equal_the_reference_in_value_and_gradient(
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("edges", "targets", "sources"), SIZES)
+def test_weighted_sums_equal_the_reference_in_value_and_gradient(
+    edges: int, targets: int, sources: int, device: str
+) -> None:
+    some = on_device(random_edges(edges, targets, sources), torch.device(device))
+    x = torch.randn(sources, 6, dtype=torch.float64, device=device, requires_grad=True)
+    weights = torch.randn(edges, dtype=torch.float64, device=device)
+    found = some.sum_sources(x, weights)
+    expected = sum_rows_reference(x, some.source, some.row_ptr, weights)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    upstream = torch.randn_like(expected)
+    gradients = [torch.autograd.grad(y, x, upstream)[0] for y in (found, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("edges", "targets", "sources"), SIZES)
 def test_softmax_equals_the_reference_in_value_and_gradient(
     edges: int, targets: int, sources: int, device: str
 ) -> None:
