@@ -15,6 +15,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -241,5 +242,5 @@ def _with_short_options(options: Any, words: Sequence[str]) -> Any:
         try:
             configs[root] = changed(config, change, "")
         except ValueError as error:
-            raise ValueError(str(error).replace(".".join(below), short, 1)) from None
+            raise ValueError(re.sub(rf"(\w+\.)?\b{re.escape('.'.join(below))}\b", short, str(error), count=1)) from None
     return dataclasses.replace(options, **configs)

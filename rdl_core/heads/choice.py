@@ -151,7 +151,7 @@ class Chooser:
         if not folds:
             raise InputError(
                 f"blend of {', '.join(out_of_fold)}: expected out-of-fold predictions of each on all validation rows of one of "
-                f"{len(self.folds)} folds; there is no such fold"
+                f"{len(self.folds)} folds; there is no such fold.\nRemedy: more labels to learn from, or heads without a blend of the network"
             )
         train = self.train
         weights = greedy_weights(
