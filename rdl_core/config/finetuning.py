@@ -46,8 +46,8 @@ class FinetuningConfig:
     label_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Share of the train labels that is learned from, drawn from the seed; validation and test stay whole."""
     label_stride: Annotated[float, Field(ge=0.01, lt=1.0)] | None = None
-    """Label replay: the task's SQL makes further train labels at seed times this share of the task's timedelta apart, at least 0.01, or there would be
-    too many to ask for. None: only the task's own."""
+    """Label replay: the task's SQL makes further train labels at seed times this share of the task's timedelta apart, at least 0.01, or there would
+    be too many to ask for. None: only the task's own."""
     refit: bool = False
     """Once all is chosen on validation, train again, from the same start and for as many epochs, on every label whose window has closed by the test
     timestamp, those of validation, too."""
