@@ -43,6 +43,7 @@ from distributed.training.controller_callbacks import CommitCopies, GiveUp
 from distributed.training.interruption import interruptible
 from distributed.training.train_loop import WorkerConfig, train_loop_per_worker
 from rdl_core.config import PretrainingConfig
+from rdl_core.future import FutureSource
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import save_pretrained
 from rdl_core.pretraining import pretrained_checkpoint
@@ -106,7 +107,7 @@ def pretrain(
     Raises:
         CannotRun: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
         KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
-        ValueError: The run folder holds a run of another configuration or store.
+        ValueError: The run folder holds a run of another configuration or store, or the future level has nothing to ask.
         ray.train.TrainingFailedError: The run failed for good; `failures.last_screen` says why.
     """
     run_dir, most = run_dir.resolve(), max_workers or workers
@@ -115,6 +116,10 @@ def pretrain(
     identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
     with held(run_dir), interruptible(run_dir, config.max_steps):
         if not _check_run(run_dir, identity):
+            if "future" in config.levels:
+                FutureSource(
+                    store, config.future, config.backbone
+                )  # refused here, if there is nothing to ask, and not by every worker
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)
             check_every_node(run_dir, store.place)

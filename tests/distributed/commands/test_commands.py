@@ -597,6 +597,26 @@ def test_a_database_too_small_for_a_sample_is_refused(work: list[str], capsys: C
     )
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (
+            "--config.future.exclude nothing",
+            "future.exclude names 'nothing', which is neither a table nor an attribute",
+        ),
+        (
+            "--config.future.exclude order order_line match lineup goal ticket categories teams équipe_catégorie",
+            "name fewer tables in future.exclude",
+        ),
+    ],
+)
+def test_a_future_level_that_has_nothing_to_ask_is_refused_before_workers_start(
+    work: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch, words: str, why: str
+) -> None:
+    monkeypatch.setattr("distributed.training.trainer.start_ray", lambda *a, **k: pytest.fail("Ray was started"))
+    assert why in refused(capsys, "pretrain", *work, "--levels", "row", "future", *words.split())
+
+
 def test_finetune_from_scratch_then_evaluate_gives_the_same_numbers(work: list[str], capsys: Captured) -> None:
     for task, metric in (("team-wins", "roc_auc"), ("team-points", "mae")):
         result = done(capsys, "finetune", *work, "--task", task, "--arm", "scratch", *SHORT)
