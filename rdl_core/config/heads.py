@@ -63,4 +63,5 @@ class HeadsConfig:
     blend_steps: PositiveInt = 25
     """Heads that the blend adds up greedily, with repetition; weights are multiples of one over as many."""
     network_folds: PositiveInt = 2
-    """Newest folds on which the network is trained again, for as long as it was on train, so that the blend knows what it is worth."""
+    """Newest folds on which the network is trained again, for as long as it was on train, so that the blend knows what it is worth. A pretrained
+    backbone has seen the rows, though no label, of these folds' windows, so the blend may trust it too much."""

@@ -8,6 +8,9 @@
 Promises: measures depend on the schema, hence on rows up to the cutoff only, so that a model's are the same on every store that it can read. Texts,
 vectors, times and lists have no measure but `missing`. Cells that become known after their row (`known_from`) have none unless they are asked for:
 who asks must hide those that are not known yet.
+
+Limit: a number without a measure `missing` has no count of unknown cells, so one that is null (or not among the small integers) in a later row alone
+counts as the column's mean in averages over children. A model that was fitted without such cells would not know what to make of their absence.
 """
 
 from __future__ import annotations

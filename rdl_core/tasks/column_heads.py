@@ -5,7 +5,8 @@
 Promises: columns see what exists strictly before a seed's time; heads learn from the same labels as a network of the same configuration;
 all is chosen on folds inside train, but for the number of trees of the LightGBM *baseline*, which stops early on validation as most people's does;
 test labels are read only by task.evaluate, when nothing is chosen any more. With `refit`, every head is fitted again on every label whose
-window has closed, nothing else changed, and scored beside what was fitted on train ("test_refit").
+window has closed, nothing else changed, and scored beside what was fitted on train ("test_refit"). Limit: a pretrained network has seen the rows up
+to the validation timestamp, those of the folds' windows among them, before it predicts a fold.
 """
 
 from __future__ import annotations
