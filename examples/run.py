@@ -1,8 +1,10 @@
-"""`make run`: the whole way on the embedded shop, from a SQL database to fine-tuned models, on this machine.
+"""`make run`: the whole way on the embedded shop, from a SQL database to fine-tuned models beside their baselines, on this machine.
 
-    SQLite -> import -> materialize -> pretrain (Ray Data -> Ray Train) -> 2 tasks x 3 arms -> one table
+    SQLite -> import -> materialize -> pretrain (Ray Data -> Ray Train) -> 2 tasks x 3 arms x (all labels, a twentieth)
+                                                                        -> trivial, LightGBM, and the blend with the network -> tables
 
-Leaves runs/example/result.json and, beside it, the checkpoint, curves.png, schema.png and the W&B offline run. Starts afresh at each call.
+Leaves runs/example/result.json and, beside it, the checkpoint, curves.png, labels.png, schema.png and the W&B offline run. Starts afresh at each
+call.
 """
 
 from __future__ import annotations
@@ -17,41 +19,51 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
+import torch
+
 from distributed.cluster.session import start_ray
-from distributed.commands.report import ARMS, draw_curves, draw_schema, level_losses, show_results, show_store
+from distributed.commands.column_heads import figures_of
+from distributed.commands.report import (
+    ARMS,
+    draw_curves,
+    draw_schema,
+    level_losses,
+    show_heads,
+    show_results,
+    show_store,
+)
 from distributed.console import bar, say
 from distributed.importing import ImportConfig
 from distributed.importing.importer import import_database
 from distributed.runs.folder import write_json
 from distributed.runs.tracking import TrackingConfig, run_id
 from distributed.storage.materialize import materialize_in_parallel
-from distributed.training.finetune import FinetuneJob, run_side_by_side
+from distributed.training.finetune import FinetuneJob, make_finetuning, run_side_by_side
 from distributed.training.trainer import pretrain
+from examples.label_picture import draw_label_efficiency
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
-from rdl_core.config import FinetuningConfig, StoreConfig, TemporalSamplingConfig, robust
+from rdl_core.config import ColumnsConfig, FinetuningConfig, HeadsConfig, StoreConfig, temporal
+from rdl_core.database import load_task
 from rdl_core.database.dataset import open_dataset
-from rdl_core.graph.store import Store
+from rdl_core.graph.store import Store, open_store
+from rdl_core.tasks.column_heads import ColumnHeads
 from rdl_core.tasks.finetuning_result import FinetuningResult
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1
-# Three layers: what a customer bought (customer, order, order line, product) is three keys away.
-BACKBONE = dataclasses.replace(robust().pretraining.backbone, num_layers=3)
-FINETUNING = dataclasses.replace(
-    robust().finetuning,
-    sampling=TemporalSamplingConfig(num_neighbors=(12, 6, 6), strategy="recent"),
-    batch_size=256,
-    validation_interval_steps=10,
-)
+PRESET = temporal()
+FEW_LABELS = 0.05
+"""Share of the labels with which the arms are compared once more."""
 
 
 def main() -> None:
     """Runs everything and prints where things lie."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("runs/example"), help="folder to write (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=600, help="pretraining updates (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=300, help="pretraining updates (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="fine-tuning seeds per arm (default: %(default)s)")
-    parser.add_argument("--fine-tuning-steps", type=int, default=150, help="at most, per run (default: %(default)s)")
+    parser.add_argument("--fine-tuning-steps", type=int, default=400, help="at most, per run (default: %(default)s)")
     options = parser.parse_args()
     begun = time.perf_counter()
     shutil.rmtree(options.out, ignore_errors=True)
@@ -61,8 +73,8 @@ def main() -> None:
     show_store(store)
     draw_schema(store, options.out / "schema.png")
     pretraining = dataclasses.replace(
-        robust().pretraining,
-        backbone=BACKBONE,
+        PRESET.pretraining,
+        future=dataclasses.replace(PRESET.pretraining.future, questions_per_sample=128),
         max_steps=options.steps,
         samples_per_step=WORKERS,
         validation_samples=10,
@@ -70,22 +82,35 @@ def main() -> None:
     tracking = TrackingConfig(directory=str(options.out.resolve()), run_id=run_id(options.out), name="example")
     done = pretrain(store, pretraining, options.out, workers=WORKERS, samplers=SAMPLERS, tracking=tracking)
     curves = draw_curves(done.state, options.out / "curves.png")
-    finetuning = dataclasses.replace(FINETUNING, max_steps=options.fine_tuning_steps)
-    results = fine_tune(data, store, done.checkpoint, finetuning, range(options.seeds))
-    show_results(results)
+    finetuning = dataclasses.replace(PRESET.finetuning, max_steps=options.fine_tuning_steps)
+    arms = {
+        share: fine_tune(
+            data, store, done.checkpoint, dataclasses.replace(finetuning, label_share=share), range(options.seeds)
+        )
+        for share in (1.0, FEW_LABELS)
+    }
+    beside = heads_beside(data, store, done.checkpoint, finetuning)
+    for share, results in arms.items():
+        say(f"{share:.0%} of the train labels")
+        show_results(results)
+    show_heads_of_tasks(beside)
+    picture = draw_label_efficiency(arms, beside, options.out / "labels.png")
     result: dict[str, Any] = {
         "seconds": round(time.perf_counter() - begun, 1),
-        "tasks": summary(results),
+        "tasks": summary(arms[1.0]),
+        "few_labels": {"share": FEW_LABELS, "tasks": summary(arms[FEW_LABELS])},
+        "heads": beside,
         "losses": level_losses(done.state),
         "effective_rank": done.state.last["effective_rank"],
         "checkpoint": str(done.checkpoint),
         "curves": str(curves),
+        "labels": str(picture),
         "wandb_dir": str(options.out / "wandb"),
     }
     write_json(options.out / "result.json", result)
     losses = ", ".join(f"{level} {first:.2f} → {last:.2f}" for level, (first, last) in result["losses"].items())
     say(f"pretraining, validation loss relative to chance: {losses}")
-    for name in ("checkpoint", "curves", "wandb_dir"):
+    for name in ("checkpoint", "curves", "labels", "wandb_dir"):
         say(f"{name:<10} {os.path.relpath(result[name])}")
     say(f"{'result':<10} {options.out / 'result.json'}   ({result['seconds']:.0f} s)")
 
@@ -121,7 +146,7 @@ def fine_tune(
             regime="rolling",
             config=dataclasses.replace(config, seed=seed),
             checkpoint=None if arm == "scratch" else str(checkpoint.resolve()),
-            backbone=BACKBONE,
+            backbone=PRESET.pretraining.backbone,
         )
         for seed in seeds
         for task in TASK_NAMES
@@ -134,6 +159,43 @@ def fine_tune(
             results[number] = result
             progress.update(shown, advance=1, text=f"{result.task} {result.arm}: val {result.val:.4f}")
     return [results[i] for i in range(len(jobs))]
+
+
+def heads_beside(data: Path, store: Store, checkpoint: Path, config: FinetuningConfig) -> dict[str, Any]:
+    """Trivial and LightGBM on generated columns, and the blend of linear, LightGBM and fine-tuned network: {task: {"heads", "baselines", ...}}."""
+    tasks = [
+        _heads_of_task.remote(str(data.resolve()), str(store.path.resolve()), task, str(checkpoint.resolve()), config)
+        for task in TASK_NAMES
+    ]
+    return dict(zip(TASK_NAMES, ray.get(tasks), strict=True))
+
+
+@ray.remote(num_cpus=1)
+def _heads_of_task(data: str, store_path: str, name: str, checkpoint: str, config: FinetuningConfig) -> dict[str, Any]:
+    store, task = open_store(store_path), load_task(open_dataset(data), name)
+    heads = ColumnHeads(store, task, "rolling", config, HeadsConfig(), ColumnsConfig())
+    folds = tuple(heads.folds()[-1:])
+    job = FinetuneJob(
+        data=data,
+        store_path=store_path,
+        task=name,
+        arm="finetuned",
+        regime="rolling",
+        config=config,
+        checkpoint=checkpoint,
+        backbone=PRESET.pretraining.backbone,
+    )
+    torch.set_num_threads(1)
+    network = make_finetuning(job)
+    network.run(folds=folds)
+    found = heads.run(("network", "linear", "lightgbm", "blend"), network=network.predictions, baseline=True)
+    return {"metric": network.metric} | figures_of(found)
+
+
+def show_heads_of_tasks(beside: dict[str, Any]) -> None:
+    """Prints the heads of each task with all labels, as `rdl finetune --heads --baseline` does."""
+    for task, found in beside.items():
+        show_heads([{"task": task, "regime": "rolling", **found}])
 
 
 def summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:

@@ -34,21 +34,27 @@ def test_make_run_ends_with_the_table_and_the_promised_result(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Warning" not in done.stderr
     assert "Traceback" not in done.stderr
-    assert done.stderr.count("◀") == 2
+    assert done.stderr.count("◀") == 6  # per task: the best arm with all labels and with few, the best head
     result = json.loads((out / "result.json").read_text())
     assert set(result) >= {
-        "seconds", "tasks", "losses", "effective_rank", "checkpoint", "curves", "wandb_dir",
+        "seconds", "tasks", "few_labels", "heads", "losses", "effective_rank", "checkpoint", "curves", "labels",
+        "wandb_dir",
     }  # fmt: skip
-    assert tuple(result["tasks"]) == TASK_NAMES
-    for task in result["tasks"].values():
+    assert tuple(result["tasks"]) == tuple(result["few_labels"]["tasks"]) == tuple(result["heads"]) == TASK_NAMES
+    for beside in result["heads"].values():
+        assert set(beside["baselines"]) == {"trivial", "lightgbm"}
+        assert set(beside["heads"]) == {"network", "linear", "lightgbm", "blend"}
+    for task in (*result["tasks"].values(), *result["few_labels"]["tasks"].values()):
         assert all(set(task[arm]) >= {"val", "test"} for arm in ("scratch", "frozen", "finetuned"))
     for before, final in result["losses"].values():
         assert before == pytest.approx(1.0, abs=0.05)
         assert final < before
-    assert result["effective_rank"] > 20
+    assert set(result["losses"]) == {"future"}
+    assert result["effective_rank"] > 4
     assert from_pretrained(result["checkpoint"]).schema.database == "shop"
-    with Image.open(result["curves"]) as picture:
-        assert picture.width > 500
+    for name in ("curves", "labels"):
+        with Image.open(result[name]) as picture:
+            assert picture.width > 500
     assert list(Path(result["wandb_dir"]).glob("offline-run-*/*.wandb"))
 
 

@@ -78,7 +78,7 @@ class SearchSpace:
     """The paths that vary, and the preset around which they do.
 
     Args:
-        preset: 'robust' or 'paper'.
+        preset: 'robust', 'paper' or 'temporal'.
         values: {dotted path: list of values, or a Ray Tune distribution}.
 
     Raises:

@@ -78,12 +78,14 @@ class HeadsBeside:
         every = {**result.heads, **{f"baseline {name}": scores for name, scores in result.baselines.items()}}
         predictions = {name: scores.predictions for name, scores in every.items() if name != "network"}
         write_head_predictions(folder / PREDICTIONS, self._heads.task, self._heads.labels, predictions)
-        figures = _figures(result) | {"head_predictions": str(folder / PREDICTIONS)}
+        figures = figures_of(result) | {"head_predictions": str(folder / PREDICTIONS)}
         write_json(path, figures)
         return figures
 
 
-def _figures(result: ColumnHeadsResult) -> dict[str, Any]:
+def figures_of(result: ColumnHeadsResult) -> dict[str, Any]:
+    """Returns {"heads", "baselines": {name: {"val", "test", ...}}, "about": {name: words}, and of a blend "blend"}."""
+
     def figures(scores: dict[str, HeadScores]) -> dict[str, dict[str, float]]:
         return {name: one.figures() for name, one in scores.items()}
 

@@ -163,7 +163,8 @@ class Pretrain(SamplingOptions, StoreOptions):
     }
 
     preset: str = "robust"
-    """'robust' (recommended), 'paper' (arXiv 2506.22530), or a preset file with its own seed (`rdl report` writes one)."""
+    """'robust' (contrast on three levels), 'paper' (likewise, as in arXiv 2506.22530), 'temporal' (what follows a time: best where time is the
+    signal), or a preset file with its own seed (`rdl report` writes one)."""
     workers: Annotated[WorkerRange, WORKERS] = WorkerRange()
     """Worker processes. 1:4 is elastic: as many from 1 to 4 as the cluster has place for, now and later; a step is the same samples all the time."""
     max_steps: int | None = None
@@ -248,7 +249,7 @@ class Finetune(WorkerOptions):
     checkpoint: Path | None = None
     """Folder that `pretrain` printed under "checkpoint"; for frozen and finetuned."""
     preset: PresetName = "robust"
-    """'robust' or 'paper'."""
+    """'robust', 'paper' or 'temporal', which reads exact statistics and columns."""
     max_steps: int | None = None
     """Most updates. Default: the preset's (2000)."""
     seed: int | None = None

@@ -23,7 +23,7 @@ from rdl_core.config.model import (
     TemporalKernelsAggregation,
     TimeAttentionAggregation,
 )
-from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust
+from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust, temporal
 from rdl_core.config.pretraining import PRETRAINING_LEVELS, Level, Precision, PretrainingConfig
 from rdl_core.config.sampling import HGSamplingConfig, TemporalSamplingConfig
 from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
@@ -71,4 +71,5 @@ __all__ = [
     "decode",
     "paper",
     "robust",
+    "temporal",
 ]

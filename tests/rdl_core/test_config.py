@@ -24,6 +24,7 @@ from rdl_core.config import (
     decode,
     paper,
     robust,
+    temporal,
 )
 
 
@@ -119,7 +120,7 @@ def test_a_preset_survives_json(preset: Callable[[], Preset]) -> None:
 
 
 def test_presets_are_named_by_their_functions() -> None:
-    assert {"robust": robust, "paper": paper} == PRESETS
+    assert {"robust": robust, "paper": paper, "temporal": temporal} == PRESETS
 
 
 def test_the_presets_differ_where_the_method_differs() -> None:
