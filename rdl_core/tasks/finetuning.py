@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from relbench.base import EntityTask, TaskType
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.communicator import Communicator, SingleProcess
@@ -31,7 +30,6 @@ from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.fitting import add_columns
-from rdl_core.optimizer import make_optimizer
 from rdl_core.tasks.batch_order import BatchOrder
 from rdl_core.tasks.finetuning_result import FinetuningResult, Trained
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
@@ -39,6 +37,7 @@ from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
 from rdl_core.tasks.scoring import task_metrics
 from rdl_core.tasks.target_scale import TargetScale
+from rdl_core.tasks.updates import Updates
 
 
 class Finetuning:
@@ -180,21 +179,20 @@ class Finetuning:
         config, self._wrapped = self.config, wrap(self.model)
         if self._is_trained_again:
             self._first_weights = copy.deepcopy(self.model.state_dict())
-        (optimizer, average), order = self._begin(), self._order("train")
+        updates, order = self._begin(), self._order("train")
         best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
         while step < config.max_steps:
-            loss = self._step(optimizer, average, step, "train", order)
+            loss = self._step(updates, step, "train", order)
             step += 1
             on_step(step, loss)
             if step % config.validation_interval_steps and step < config.max_steps:
                 continue
-            chosen: TaskModel = self.model if average is None else average.module  # type: ignore[assignment]
-            value = self.evaluate(chosen, "val")[self.metric]
+            value = self.evaluate(updates.kept, "val")[self.metric]
             on_validation(step, value)
             score = value if self.is_binary else -value
             since_best = 0 if score > best else since_best + 1
             if score > best:
-                best, best_val, best_step, best_weights = score, value, step, copy.deepcopy(chosen.state_dict())
+                best, best_val, best_step, best_weights = score, value, step, copy.deepcopy(updates.kept.state_dict())
             if since_best >= config.patience or self._out_of_time(begun):
                 break
         if best_weights is None:
@@ -252,11 +250,10 @@ class Finetuning:
         self.model.load_state_dict(self._first_weights)
         order = self._order(learned, part)
         steps = max(1, round(best_step / self._order("train").steps_per_epoch * order.steps_per_epoch))
-        optimizer, average = self._begin()
+        updates = self._begin()
         for step in range(steps):
-            on_step(step + 1, self._step(optimizer, average, step, learned, order))
-        if average is not None:
-            self.model.load_state_dict(average.module.state_dict())
+            on_step(step + 1, self._step(updates, step, learned, order))
+        self.model.load_state_dict(updates.kept.state_dict())
         return steps
 
     def _scale_of(self, target: NDArray[np.float64]) -> TargetScale:
@@ -286,51 +283,19 @@ class Finetuning:
         """
         return task_metrics(self.task, split, self.predict(model, split))
 
-    def _begin(self) -> tuple[torch.optim.Optimizer, AveragedModel | None]:
-        """Returns optimizer and average of a training that begins; dropout draws from the global generator, which starts over."""
-        config = self.config
-        torch.manual_seed(config.seed)
-        optimizer = make_optimizer(self._wrapped, config.learning_rate, config.weight_decay)
-        if config.ema_decay is None:
-            return optimizer, None
-        return optimizer, AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(config.ema_decay))
+    def _begin(self) -> Updates:
+        """Returns the updates of a training that begins; dropout draws from the global generator, which starts over."""
+        torch.manual_seed(self.config.seed)
+        return Updates(self.model, self._wrapped, self.arm, self.config, self.communicator, is_binary=self.is_binary)
 
-    def _step(
-        self,
-        optimizer: torch.optim.Optimizer,
-        average: AveragedModel | None,
-        step: int,
-        learned: str,
-        order: BatchOrder,
-    ) -> float:
+    def _step(self, updates: Updates, step: int, learned: str, order: BatchOrder) -> float:
         """Updates the model by one batch of what is learned from, "train" or "refit"; returns the weighted mean of its losses."""
         seeds, (rows, epoch) = self.inputs.split(learned), order(step)
         mine = rows[self.communicator.rank :: self.communicator.world_size]
-        self._wrapped.train()
-        if self.arm == "frozen":
-            self.model.encoder.eval()
+        updates.set_training()
         inputs = self._inputs(learned, mine, epoch=epoch)
         target, weights = (torch.from_numpy(x[mine]).float().to(self.device) for x in (seeds.target, seeds.weights))
-        total = float(seeds.weights[rows].sum())
-        optimizer.zero_grad(set_to_none=True)
-        losses = self._losses(self._wrapped(inputs), self.scale.output(target)) * weights
-        (losses.sum() / total * self.communicator.world_size).backward()
-        if self.config.gradient_clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(self._wrapped.parameters(), self.config.gradient_clip_norm)
-        optimizer.step()
-        if self.communicator.world_size > 1:
-            # Each worker's batch norm saw its own share; with their mean, all evaluate the very model that is saved.
-            for buffer in self.model.head.buffers():
-                if buffer.is_floating_point():
-                    buffer.copy_(self.communicator.sum(buffer) / self.communicator.world_size)
-        if average is not None:
-            average.update_parameters(self.model)
-        return float(self.communicator.sum(losses.detach().sum().double())) / total
-
-    def _losses(self, prediction: Tensor, target: Tensor) -> Tensor:
-        if self.is_binary:
-            return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
-        return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()
+        return updates(inputs, self.scale.output(target), weights, total_weight=float(seeds.weights[rows].sum()))
 
     def _order(self, learned: str, part: NDArray[np.int64] | None = None) -> BatchOrder:
         """Returns the batches of "train" or "refit", or of a part of its rows."""
