@@ -64,7 +64,7 @@ def expanding_folds(
         raise InputError(
             f"heads on columns choose their settings on windows of time inside train, but its {counts.sum()} labels at {num_times} seed times, whose "
             f"windows are {days:g} days long, have no time by which earlier windows with {'both classes' if is_binary else 'labels'} are closed.\n"
-            "Remedy: a task with more seed times in train (--label-stride makes more of the task's own SQL), or --heads network"
+            "Remedy: a larger --label-share, a task with more seed times in train (--label-stride makes more of its own SQL), or --heads network"
         )
     return folds
 
