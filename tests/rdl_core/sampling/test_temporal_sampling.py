@@ -142,6 +142,16 @@ def test_the_entity_is_there_even_if_nothing_ever_refers_to_it_or_not_yet(nasty_
     assert found.num_nodes_per_hop["teams"][0] == 2
 
 
+@pytest.mark.parametrize("strategy", ["uniform", "recent"])
+def test_without_hops_trees_are_the_seeds_alone(nasty_store: Store, strategy: str) -> None:
+    config = TemporalSamplingConfig(num_neighbors=(), strategy=strategy)  # type: ignore[arg-type]
+    sampler = TemporalSampling(nasty_store.graph, config, seed=0)
+    found = sampler.sample("teams", np.array([3, 0, 3]), np.full(3, nasty_store.test_timestamp_s), epoch=0)
+    assert found.rows["teams"][found.index["teams"]].tolist() == [3, 0, 3]
+    assert {table: len(index) for table, index in found.index.items() if len(index)} == {"teams": 3}
+    assert all(edges.shape == (2, 0) for edges in found.edges.values())
+
+
 def test_rows_without_time_never_appear_whatever_the_bound(nasty_store: Store) -> None:
     graph = nasty_store.graph
     sampler = TemporalSampling(graph, TemporalSamplingConfig(num_neighbors=(50, 50, 50)), seed=0)
@@ -258,7 +268,7 @@ def test_index_names_each_distinct_row_once(nasty_store: Store) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        {"num_neighbors": ()},
+        {"num_neighbors": (0,)},
         {"num_neighbors": (4, 0)},
         {"strategy": "latest"},
         {"time_window_s": 0},
