@@ -124,7 +124,7 @@ def refused_line(capsys: Captured, *arguments: str) -> str:
     ("line", "message"),
     [
         ("pretrain --no-such-option 1", "Unrecognized options"),
-        ("pretrain --preset best", "--preset must be one of robust, paper or a preset file"),
+        ("pretrain --preset best", "--preset must be one of robust, paper, temporal or a preset file"),
         ("finetune --task t --arm thawed", "Expected one of ('scratch', 'frozen', 'finetuned')"),
         ("nonsense", "there is no command 'nonsense'"),
         ("pretran", "did you mean pretrain?"),
@@ -181,7 +181,7 @@ def other(name: str, value: Any) -> tuple[list[str], Any]:
         "regression-loss": {"l1": "mse", "mse": "l1"}, "validation-corruption": 0.5, "validation-seed": 3, "stop-below": 0.5,
         "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2), "label-stride": 0.5,
         "levels": ("row", "future"), "balance": {"none": "gradient_norm", "gradient_norm": "none"},
-        "window-shares": (0.5, 0.25), "exclude": ("a", "b.c"),
+        "window-shares": (0.5, 0.25), "num-last": (3, 2), "exclude": ("a", "b.c"),
     }  # fmt: skip
     option, last = f"--{name}", name.split(".")[-1]
     if isinstance(value, bool):

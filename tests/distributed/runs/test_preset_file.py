@@ -36,7 +36,7 @@ def edited(tmp_path: Path, edit: Any) -> Path:
     [
         (lambda c: c["pretraining"]["backbone"].update(layers=2), "pretraining.backbone.layers is unknown"),
         (lambda c: c.update(finetuning={}), "finetuning is unknown"),
-        (lambda c: c.update(preset="best"), "preset must be one of robust, paper, got 'best'"),
+        (lambda c: c.update(preset="best"), "preset must be one of robust, paper, temporal, got 'best'"),
         (
             lambda c: c["pretraining"]["backbone"].update(num_layers="2"),
             "pretraining.backbone.num_layers is '2'; it should be a valid integer",
