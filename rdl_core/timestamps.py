@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+SECONDS_PER_DAY = 86_400
 NO_TIME: int = int(np.iinfo(np.int64).max)
 
 _TICKS_PER_S = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

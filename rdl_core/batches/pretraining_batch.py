@@ -31,8 +31,8 @@ from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.kernels.dropout_mask import row_keys
 from rdl_core.random_streams import PURPOSE_NEGATIVES, PURPOSE_TARGET_LINKS, numpy_generator
 from rdl_core.sampling.subgraph import Subgraph
+from rdl_core.timestamps import SECONDS_PER_DAY
 
-SECONDS_PER_DAY = 86_400
 Cursor = tuple[int, int]
 """(epoch, sample): names one sample of a run."""
 

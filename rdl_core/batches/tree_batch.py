@@ -16,13 +16,13 @@ from torch import Tensor
 from torch_frame import TensorFrame
 
 from rdl_core.batches.edges import Edges, edges_within_hops
-from rdl_core.batches.pretraining_batch import SECONDS_PER_DAY
 from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.transfer import frames_on_device, on_device
 from rdl_core.graph.feature_rows import cells_of, distinct_rows
 from rdl_core.graph.features import TableFeatures
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
 from rdl_core.sampling.temporal_sampling import TemporalSubgraph
+from rdl_core.timestamps import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, kw_only=True)

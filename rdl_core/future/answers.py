@@ -20,10 +20,10 @@ from rdl_core.graph.measures import MeasureValues
 from rdl_core.graph.reg import ALWAYS, EdgeType
 from rdl_core.graph.store import Store
 from rdl_core.statistics import KeyStatistics, windows_s
+from rdl_core.timestamps import SECONDS_PER_DAY
 
 Kind = Literal["count", "any", "mean", "next"]
 KINDS: tuple[Kind, ...] = ("count", "any", "mean", "next")
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,10 +22,9 @@ from numpy.typing import NDArray
 from rdl_core.database.table_settings import TableSettings
 from rdl_core.graph.existence import Parents, Times, date_by_parents, date_by_reference
 from rdl_core.graph.reg import EdgeType
-from rdl_core.timestamps import NO_TIME
+from rdl_core.timestamps import NO_TIME, SECONDS_PER_DAY
 
 LATE_SHARE = 0.01
-SECONDS_PER_DAY = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import TableSettings, read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.feature_rows import known_by_cutoff, late_times
-from rdl_core.graph.filled_later import SECONDS_PER_DAY, LateKey, declared_late_keys, late_keys
+from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
 from rdl_core.graph.keys import read_keys, read_times
 from rdl_core.graph.known_schema import check_known, known_digest, left_out_of
 from rdl_core.graph.prefix_sums import write_prefix_sums
@@ -41,7 +41,7 @@ from rdl_core.graph.schema import VALID_TO, Schema, TableSchema
 from rdl_core.graph.store import FORMAT_VERSION, Store, open_store, write_manifest
 from rdl_core.graph.table_writer import TableWriter
 from rdl_core.text.text_embedding import KeptTexts, TextEmbedder, text_embedder
-from rdl_core.timestamps import seconds_of
+from rdl_core.timestamps import SECONDS_PER_DAY, seconds_of
 
 COLUMNS_BYTES = 1_500_000_000
 """Memory for the columns that threads hold at a time, unless the number of threads is given."""

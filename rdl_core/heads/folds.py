@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.problems import InputError
+from rdl_core.timestamps import SECONDS_PER_DAY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +61,7 @@ def expanding_folds(
         if len(train) and not (is_binary and (_is_constant(target[train]) or _is_constant(target[validation]))):
             folds.append(Fold(train=train, validation=validation))
     if not folds:
-        num_times, days = len(np.unique(time_s[counts])), horizon_s / 86_400
+        num_times, days = len(np.unique(time_s[counts])), horizon_s / SECONDS_PER_DAY
         raise InputError(
             f"heads on columns choose their settings on windows of time inside train, but its {counts.sum()} labels at {num_times} seed times, whose "
             f"windows are {days:g} days long, have no time by which earlier windows with {'both classes' if is_binary else 'labels'} are closed.\n"

@@ -140,13 +140,7 @@ def fit(
         state.first = dict(metrics)
         _note(state, metrics, config, on_report, communicator)
     begun, before = time.perf_counter(), state.seconds
-
-    def ready(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[StepInput, NDArray[np.int64], list[Cursor]]:
-        subgraphs, cursors = item
-        made = step_input(core, subgraphs, cursors, rows, config.corruption, config.loss, seed=config.seed)
-        return made.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
-
-    batches = made_of(steps, ready, ahead=device.type == "cuda")
+    batches = made_of(steps, _inputs_of(core, rows, config, device), ahead=device.type == "cuda")
     while not state.finished:
         made = next(batches, None)
         if made is None:
@@ -173,14 +167,32 @@ def fit(
         on_step(state.step, losses, _add_counts(state, store, totals))
         is_validated = state.step % config.validation_interval_steps == 0 or state.step >= config.max_steps
         if due or is_validated:
-            everyones = communicator.gather(torch.tensor(state.since, dtype=torch.int64, device=device).reshape(-1, 2))
-            state.consumed, state.since = with_samples(state.consumed, torch.cat(everyones).tolist()), []
+            _record_samples(state, communicator, device)
         if due and not is_validated:
             on_checkpoint(state)
         if is_validated:
             metrics = {f"train/{level}": loss for level, loss in losses.items()} | validate(model, state.step)
             _note(state, metrics, config, on_report, communicator)
     return state
+
+
+def _inputs_of(
+    core: PretrainingModel, rows: RowSource, config: PretrainingConfig, device: torch.device
+) -> Callable[[tuple[list[Subgraph], list[Cursor]]], tuple[StepInput, NDArray[np.int64], list[Cursor]]]:
+    """Returns what makes of a step's samples and their cursors (its input on the device, the samples' counts, the cursors)."""
+
+    def made(item: tuple[list[Subgraph], list[Cursor]]) -> tuple[StepInput, NDArray[np.int64], list[Cursor]]:
+        subgraphs, cursors = item
+        batch = step_input(core, subgraphs, cursors, rows, config.corruption, config.loss, seed=config.seed)
+        return batch.to(device), np.sum([s.counts for s in subgraphs], axis=0), cursors
+
+    return made
+
+
+def _record_samples(state: TrainState, communicator: Communicator, device: torch.device) -> None:
+    """Adds the samples of all workers since the last record to it; all workers call it at the same steps."""
+    everyones = communicator.gather(torch.tensor(state.since, dtype=torch.int64, device=device).reshape(-1, 2))
+    state.consumed, state.since = with_samples(state.consumed, torch.cat(everyones).tolist()), []
 
 
 def _add_counts(state: TrainState, store: Store, numbers: list[int]) -> Counts:

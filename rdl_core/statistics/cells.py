@@ -13,9 +13,7 @@ from numpy.typing import NDArray
 from rdl_core.graph.measures import MeasureValues, measures
 from rdl_core.graph.reg import ALWAYS
 from rdl_core.graph.store import Store
-from rdl_core.timestamps import NO_TIME
-
-SECONDS_PER_DAY = 86_400
+from rdl_core.timestamps import NO_TIME, SECONDS_PER_DAY
 
 
 class RowCells:

@@ -10,18 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rdl_core.graph.reg import ALWAYS
 from rdl_core.kernel_cache import kernel, kernel_part
-from rdl_core.timestamps import NO_TIME
+from rdl_core.timestamps import SECONDS_PER_DAY
 
-ALWAYS = -NO_TIME - 1
 NUM_TIME_COLUMNS = 5
 """Count; days since the last, since the first, between the last two; age of the last in mean gaps."""
-DAY_S = 86_400.0
 MAX_LOG_GAPS = 5.0
 
 
 @kernel_part
-def _first_from(children, times, begin, end, time_s):  # type: ignore[no-untyped-def]
+def first_from(children, times, begin, end, time_s):  # type: ignore[no-untyped-def]
     """Returns the first position in [begin, end) whose child is at or after a time, or `end`."""
     while begin < end:
         middle = (begin + end) // 2
@@ -66,16 +65,16 @@ def _write_times(out, i, children, times, first, end, before_s, raw):  # type: i
     if number == 0 or times[children[end - 1]] == ALWAYS:
         return
     last = float(times[children[end - 1]])
-    since_last = (float(before_s) - last) / DAY_S
+    since_last = (float(before_s) - last) / SECONDS_PER_DAY
     out[i, 1] = since_last if raw else np.log1p(since_last)
     if times[children[first]] != ALWAYS:
-        since_first = (float(before_s) - float(times[children[first]])) / DAY_S
+        since_first = (float(before_s) - float(times[children[first]])) / SECONDS_PER_DAY
         out[i, 2] = since_first if raw else np.log1p(since_first)
         if since_first > since_last:
             gaps = since_last * (number - 1) / (since_first - since_last)
             out[i, 4] = gaps if raw else min(max(np.log(gaps), -MAX_LOG_GAPS), MAX_LOG_GAPS)
     if number > 1 and times[children[end - 2]] != ALWAYS:
-        between = (last - float(times[children[end - 2]])) / DAY_S
+        between = (last - float(times[children[end - 2]])) / SECONDS_PER_DAY
         out[i, 3] = between if raw else np.log1p(between)
 
 
@@ -109,7 +108,7 @@ def fill_statistics(
     p = sums.shape[1]
     for i in range(len(parents)):
         first = indptr[parents[i]]
-        end = _first_from(children, times, first, indptr[parents[i] + 1], before_s[i])
+        end = first_from(children, times, first, indptr[parents[i] + 1], before_s[i])
         _write_times(out, i, children, times, first, end, before_s[i], raw)
         place = NUM_TIME_COLUMNS
         for n in num_last:
@@ -118,7 +117,7 @@ def fill_statistics(
         _write_means(out, i, place, first - base, first - base, end - base, sums, unknown, mean, std)
         place += p
         for window_s in windows_s:
-            at = _first_from(children, times, first, end, _earlier(before_s[i], window_s))
+            at = first_from(children, times, first, end, _earlier(before_s[i], window_s))
             out[i, place] = end - at if raw else np.log1p(end - at)
             _write_means(out, i, place + 1, first - base, at - base, end - base, sums, unknown, mean, std)
             place += 1 + p
@@ -143,8 +142,8 @@ def fill_window(
     """Writes how many children of each parent lie in [from_s, until_s), int64 [m], and the means of their measures, float32 [m, measures]."""
     for i in range(len(parents)):
         first, last = indptr[parents[i]], indptr[parents[i] + 1]
-        at = _first_from(children, times, first, last, from_s[i])
-        end = _first_from(children, times, at, last, until_s[i])
+        at = first_from(children, times, first, last, from_s[i])
+        end = first_from(children, times, at, last, until_s[i])
         counts[i] = end - at
         _write_means(means, i, 0, first - base, at - base, end - base, sums, unknown, mean, std)
 
@@ -162,7 +161,7 @@ def next_children(
     found = np.full(len(parents), -1, np.int64)
     for i in range(len(parents)):
         last = indptr[parents[i] + 1]
-        at = _first_from(children, times, indptr[parents[i]], last, from_s[i])
+        at = first_from(children, times, indptr[parents[i]], last, from_s[i])
         if at < last and times[children[at]] < until_s[i]:
             found[i] = children[at]
     return found

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph
 from rdl_core.kernel_cache import kernel
+from rdl_core.statistics.kernels import first_from
 
 
 def latest_children(
@@ -50,13 +51,8 @@ def _latest(
     """Finds the end of the children before each time by a binary search and copies those in front of it, backwards."""
     found = np.full((len(parents), num_children), -1, np.int32)
     for i in range(len(parents)):
-        first, low, high = indptr[parents[i]], indptr[parents[i]], indptr[parents[i] + 1]
-        while low < high:
-            middle = (low + high) >> 1
-            if time[children[middle]] < before_s[i]:
-                low = middle + 1
-            else:
-                high = middle
-        for j in range(min(num_children, low - first)):
-            found[i, j] = children[low - 1 - j]
+        first = indptr[parents[i]]
+        end = first_from(children, time, first, indptr[parents[i] + 1], before_s[i])
+        for j in range(min(num_children, end - first)):
+            found[i, j] = children[end - 1 - j]
     return found
