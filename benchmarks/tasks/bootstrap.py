@@ -69,7 +69,7 @@ def paired_difference(
     sides = [[measure(prediction, target) for prediction in side] for side in (first, second)]
 
     def differences(weights: Floats) -> Floats:
-        """Of each seed under each row of weights: [resamples, seeds]."""
+        """Returns the metric of each seed under each row of weights: [resamples, seeds]."""
         ours, theirs = (np.stack([one(weights) for one in side], axis=1) for side in sides)
         return ours - theirs
 

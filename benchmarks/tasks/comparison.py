@@ -25,7 +25,7 @@ TaskName = tuple[str, str]
 
 @dataclass(frozen=True)
 class Side:
-    """What is compared: a head of an arm under a setting."""
+    """One side of a comparison: a head of an arm under a setting."""
 
     setting: str
     arm: str

@@ -34,7 +34,7 @@ REFIT = "+refit"
 
 @dataclass(frozen=True, kw_only=True)
 class RunKey:
-    """What tells one run from every other."""
+    """The fields that tell one run from every other."""
 
     setting: str
     database: str

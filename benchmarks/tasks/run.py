@@ -54,7 +54,7 @@ BLENDED_ARM = "finetuned"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What is to be measured, and where it goes.
+    """The runs that are to be measured, and where they go.
 
     Args:
         setting: The configuration of all runs.
@@ -144,7 +144,7 @@ def wanted(databases: Sequence[Database], measurement: Measurement) -> Iterator[
 
 
 def exists(arm: str, head: str) -> bool:
-    """Whether an arm has a head."""
+    """Returns whether an arm has a head."""
     if arm == "none":
         return head in COLUMN_HEADS
     return head == "network" or (arm == BLENDED_ARM and head == "blend")

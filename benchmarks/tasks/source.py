@@ -25,7 +25,7 @@ def commit_of_source() -> str:
 
 
 def is_committed(path: Path) -> bool:
-    """Whether a file of the repository is as its last commit has it."""
+    """Returns whether a file of the repository is as its last commit has it."""
     return not _git("status", "--porcelain", "--", str(path))
 
 

@@ -52,7 +52,7 @@ class BoostingConfig:
 
 @checked
 class HeadsConfig:
-    """What folds inside train choose for the heads on columns: columns, settings and weights."""
+    """The choices that folds inside train make for the heads on columns: columns, settings and weights."""
 
     num_folds: PositiveInt = 4
     """Validation blocks of the expanding windows; fewer where train has fewer times."""

@@ -77,7 +77,7 @@ class Examples:
 
     @property
     def has_one_class(self) -> bool:
-        """Whether the rows that count are all of one class: nothing can be learned or measured of them."""
+        """Returns whether the rows that count are all of one class: nothing can be learned or measured of them."""
         return self.is_binary and len(np.unique(self.target[self.weights > 0])) < 2
 
 

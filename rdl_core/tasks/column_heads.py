@@ -49,7 +49,7 @@ BASELINE_LEAVES = 31
 
 @dataclass(frozen=True, kw_only=True)
 class HeadScores:
-    """How good one head or baseline is.
+    """The scores of one head or baseline.
 
     Args:
         val, test: The task's metric.
@@ -208,7 +208,7 @@ class ColumnHeads:
 
 @dataclass
 class _Run:
-    """What one call of `run` has made so far."""
+    """The state of one call of `run`."""
 
     owner: ColumnHeads
     advance: Callable[[str], None]
