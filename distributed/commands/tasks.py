@@ -34,8 +34,9 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
         say(f"warning: task {options.task}, {problem}; {problem.remedy}")
     from distributed.commands.column_heads import HeadsBeside
     from distributed.commands.report import heads_summary, seeds_summary, show_heads, show_results
-    from distributed.training.finetune import FinetuneJob, predictions_path
+    from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.downstream import as_deep_as
+    from rdl_core.tasks.finetuning_result import predictions_path
 
     config = as_deep_as(options.config, backbone)
     if config != options.config:

@@ -27,12 +27,12 @@ from rdl_core.database import load_task, open_dataset
 from rdl_core.database.label_checks import require_measurable_labels
 from rdl_core.graph.store import open_store
 from rdl_core.heads import Fold
-from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
+from rdl_core.model.checkpoint import from_pretrained, save_pretrained
 from rdl_core.model.fitting import new_encoder
 from rdl_core.place import Place
 from rdl_core.tasks.finetuning import Finetuning
-from rdl_core.tasks.finetuning_result import FinetuningResult
-from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
+from rdl_core.tasks.finetuning_result import FinetuningResult, predictions_path, save_finetuned
+from rdl_core.tasks.prediction_file import FILE_NAME
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +63,6 @@ class FinetuneJob:
 
     def __post_init__(self) -> None:
         check_arm(self.arm, self.checkpoint)
-
-
-def predictions_path(out: str) -> Path:
-    """Returns the file of predictions of a job whose model is at `out`."""
-    return Path(out).parent / FILE_NAME
 
 
 def make_finetuning(
@@ -105,7 +100,7 @@ def run_job(
     run = make_finetuning(job, device=device)
     result = run.run(folds=job.folds, on_step=on_step, on_validation=on_validation)
     if job.out is not None:
-        _save(job, run, result, Path(job.out))
+        save_finetuned(Path(job.out), run, result)
     return result
 
 
@@ -181,28 +176,5 @@ def _finetune_worker(job: FinetuneJob) -> None:
         ray.train.report(metrics)
         return
     with tempfile.TemporaryDirectory() as folder:
-        _save(job, run, result, Path(folder) / "model")
+        save_finetuned(Path(folder) / "model", run, result)
         ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def _save(job: FinetuneJob, run: Finetuning, result: FinetuningResult, path: Path) -> None:
-    """Writes model and predictions; with refit, the model that was refitted."""
-    about = {
-        "task": job.task,
-        "arm": job.arm,
-        "regime": job.regime,
-        "finetuning": dataclasses.asdict(job.config),
-        "result": dataclasses.asdict(result),
-        "target_scale": dataclasses.asdict(run.scale),
-        "store": run.store.content_hash,
-    }
-    checkpoint = Checkpoint(
-        weights=cpu_weights(run.model),
-        backbone=run.model.encoder.config,
-        schema=run.store.schema,
-        edge_types=run.store.graph.edge_types,
-        kind="finetuned",
-        about=about,
-    )
-    save_pretrained(path, checkpoint)
-    write_predictions(predictions_path(str(path)), run.inputs, run.predictions)

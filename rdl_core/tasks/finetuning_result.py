@@ -1,10 +1,21 @@
-"""What fine-tuning gives: the figures of a run, and what training alone leaves."""
+"""What fine-tuning gives: the figures of a run, what training alone leaves, and the model with its predictions as files.
+
+Promise: the checkpoint holds all that a prediction needs besides the store: weights, form, schema, the trees' settings, and the target's scale.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rdl_core.config import Arm, Regime
+from rdl_core.model.checkpoint import Checkpoint, cpu_weights, save_pretrained
+from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
+
+if TYPE_CHECKING:
+    from rdl_core.tasks.finetuning import Finetuning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,3 +48,36 @@ class Trained:
     val: float
     steps: int
     best_step: int
+
+
+def finetuned_checkpoint(run: Finetuning, result: FinetuningResult) -> Checkpoint:
+    """Returns the model of a run that is over; with refit, the one that was refitted."""
+    about: dict[str, Any] = {
+        "task": run.task.name,
+        "arm": run.arm,
+        "regime": run.regime,
+        "finetuning": dataclasses.asdict(run.config),
+        "result": dataclasses.asdict(result),
+        "target_scale": dataclasses.asdict(run.scale),
+        "store": run.store.content_hash,
+    }
+    return Checkpoint(
+        weights=cpu_weights(run.model),
+        backbone=run.model.encoder.config,
+        schema=run.store.schema,
+        edge_types=run.store.graph.edge_types,
+        kind="finetuned",
+        about=about,
+    )
+
+
+def save_finetuned(path: Path, run: Finetuning, result: FinetuningResult) -> Path:
+    """Writes the model of a run into the folder `path`, and its predictions beside that folder; returns the path."""
+    save_pretrained(path, finetuned_checkpoint(run, result))
+    write_predictions(predictions_path(path), run.inputs, run.predictions)
+    return path
+
+
+def predictions_path(path: Path | str) -> Path:
+    """Returns the file of predictions of a model that is at `path`."""
+    return Path(path).parent / FILE_NAME

@@ -1,4 +1,4 @@
-"""Backbone and head of an entity task."""
+"""Backbone and head of an entity task, fresh or as a checkpoint holds them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from rdl_core.batches.tree_batch import TreeBatch
+from rdl_core.config import FinetuningConfig, decode
 from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.model.checkpoint import Checkpoint
 
 
 class TaskModel(torch.nn.Module):
@@ -35,6 +37,23 @@ class TaskModel(torch.nn.Module):
         """Predictions in the head's unit (logit, or standardised target): [seeds]. Takes trees or vectors from `embed`."""
         h = batch if isinstance(batch, Tensor) else self.embed(batch)
         return self.head(h).squeeze(1)
+
+
+def finetuning_of(checkpoint: Checkpoint) -> FinetuningConfig:
+    """Returns the settings that a fine-tuned checkpoint was trained by.
+
+    Raises:
+        ValueError: They are not those of this version.
+    """
+    return decode(FinetuningConfig, checkpoint.about["finetuning"], "model.json: about.finetuning")
+
+
+def task_model_of(checkpoint: Checkpoint) -> TaskModel:
+    """Returns backbone and head of a fine-tuned checkpoint, for evaluation."""
+    config = finetuning_of(checkpoint)
+    model = TaskModel(checkpoint.encoder(), config.head_channels, config.head_dropout)
+    model.load_state_dict(checkpoint.weights)
+    return model.eval()
 
 
 def _mlp(channels: int, hidden_channels: int, dropout: float) -> torch.nn.Sequential:
