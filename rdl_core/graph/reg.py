@@ -88,6 +88,12 @@ class RelationalEntityGraph:
         t = self.node_types.index(table)
         return self.time[self.row_offset[t] : self.row_offset[t + 1]]
 
+    @property
+    def after_last_row_s(self) -> int:
+        """UNIX seconds just after the last row, the first time at which every row that has a time is seen; after the cutoff where none has one."""
+        last = int(np.max(self.time, initial=ALWAYS, where=self.time != NO_TIME))
+        return (last if last != ALWAYS else self.cutoff_s) + 1
+
     def times_of(self, table: str, rows: NDArray[np.integer]) -> NDArray[np.int64]:
         """Returns the time from which each of these rows of a table exists: int64 [rows], UNIX seconds."""
         return self.table_time(table)[rows]

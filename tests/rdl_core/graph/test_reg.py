@@ -240,6 +240,13 @@ def test_the_graph_names_rows_and_times_per_table() -> None:
     assert set(graph.arrays()) == set(vars(graph)) - {"node_types", "edge_types", "cutoff_s"} - of_no_expiry
 
 
+def test_just_after_the_last_row_every_row_with_a_time_is_seen_and_no_unknown_time_counts() -> None:
+    times = {"a": np.array([4, NO_TIME, 9]), "b": np.array([ALWAYS])}
+    graph = build_graph({"a": 3, "b": 1}, {}, times, {"a": True, "b": False}, cutoff_s=5)
+    assert graph.after_last_row_s == 10
+    assert build_graph({"b": 1}, {}, {"b": times["b"]}, {"b": False}, cutoff_s=5).after_last_row_s == 6
+
+
 def test_a_database_without_any_foreign_key_is_a_graph_without_edges() -> None:
     graph = build_graph({"a": 2}, {}, {"a": np.array([4, NO_TIME])}, {"a": True})
     assert (graph.num_nodes, len(graph.parent), len(graph.children)) == (2, 0, 0)
