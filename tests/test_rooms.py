@@ -18,7 +18,7 @@ CORE_FLOORS = (
     ("",),
     ("database", "text", "kernels", "heads"),
     ("graph",),
-    ("statistics",),
+    ("statistics", "sharing"),
     ("sampling",),
     ("batches",),
     ("model",),

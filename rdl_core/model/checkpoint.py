@@ -1,15 +1,16 @@
-"""Checkpoints without pickle: a folder with weights (safetensors), configuration, schema and cutoff.
+"""Checkpoints without pickle: a folder with weights (safetensors), configuration, schema, a card for people and what callers keep beside them.
 
-Promises: written beside and renamed; a checkpoint carries all that is needed to read new data as the model knows it; a store whose schema differs is
-refused, naming what differs. checkpoint_files.py has the names of the files.
+Promises: written beside and renamed; saved, loaded and saved again, it is the same bytes; a folder that is not what was written is refused, naming
+the files; a checkpoint carries all that is needed to read new data as the model knows it; a store whose schema differs is refused, naming what
+differs. checkpoint_files.py has the names of the files.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -17,12 +18,25 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from rdl_core.atomic_write import replace_folder, whole_folder
-from rdl_core.checkpoint_files import FORMAT_VERSION, backbone_of, read_description
+from rdl_core.checkpoint_files import (
+    CARD,
+    CONFIG,
+    FORMAT_VERSION,
+    OWN_FILES,
+    SCHEMA,
+    WEIGHTS,
+    backbone_of,
+    files_of,
+    read_description,
+    write_checksums,
+    write_json,
+)
 from rdl_core.config import BackboneConfig
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
+from rdl_core.sharing.card import ModelCard
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +50,7 @@ class Checkpoint:
         edge_types: Foreign keys.
         kind: "pretrained" or "finetuned".
         about: Anything else worth keeping: run, store hash, metrics, task and its settings.
+        extras: Further files of the folder, by their path below it ("heads/linear.json").
     """
 
     weights: dict[str, Tensor]
@@ -44,6 +59,19 @@ class Checkpoint:
     edge_types: tuple[EdgeType, ...]
     kind: str
     about: dict[str, Any]
+    extras: Mapping[str, bytes] = field(default_factory=dict)
+
+    def extra(self, name: str) -> bytes:
+        """Returns the bytes of a further file.
+
+        Raises:
+            FileNotFoundError: The model has none of this name.
+        """
+        if name not in self.extras:
+            raise FileNotFoundError(
+                f"the model keeps no file {name!r}; it has {', '.join(sorted(self.extras)) or 'none'}"
+            )
+        return self.extras[name]
 
     def encoder(self) -> RelationalEncoder:
         """The backbone with its weights."""
@@ -67,42 +95,75 @@ class Checkpoint:
             )
 
 
-def save_pretrained(path: Path, checkpoint: Checkpoint) -> Path:
-    """Writes a checkpoint folder; one already there is replaced as a whole."""
-    path = Path(path)
+def save_pretrained(path: Path | str, checkpoint: Checkpoint, *, extra: Mapping[str, bytes] | None = None) -> Path:
+    """Writes a model folder; one already there is replaced as a whole.
+
+    Args:
+        extra: Further files to keep with it, by their path below the folder, beside (or instead of) those that the checkpoint has.
+
+    Raises:
+        ValueError: A further file's name is one of the folder's own, or leads out of it.
+    """
+    path, extras = Path(path), {**checkpoint.extras, **(extra or {})}
+    for name in extras:
+        _check_name(name)
     weights = {name: w.detach().cpu().contiguous().clone() for name, w in checkpoint.weights.items()}
     description = {
         "format_version": FORMAT_VERSION,
         "kind": checkpoint.kind,
         "backbone": dataclasses.asdict(checkpoint.backbone),
-        "edge_types": [list(e) for e in checkpoint.edge_types],
         "about": checkpoint.about,
-        "schema": checkpoint.schema.to_json(),
     }
     with replace_folder(path) as partial:
-        save_file(weights, partial / "model.safetensors")
-        (partial / "model.json").write_text(json.dumps(description, indent=1))
+        save_file(weights, partial / WEIGHTS)
+        write_json(partial / CONFIG, description)
+        write_json(partial / SCHEMA, checkpoint.schema.to_json() | {"edge_types": checkpoint.edge_types})
+        card = ModelCard(schema=checkpoint.schema, kind=checkpoint.kind, about=checkpoint.about, extras=sorted(extras))
+        (partial / CARD).write_text(card.text(), encoding="utf-8")
+        for name, content in extras.items():
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            (partial / name).write_bytes(content)
+        write_checksums(partial)
     return path
 
 
+def _check_name(name: str) -> None:
+    parts = PurePosixPath(name).parts
+    if (
+        name in OWN_FILES
+        or not parts
+        or name.startswith((".", "/"))
+        or ".." in parts
+        or str(PurePosixPath(name)) != name
+    ):
+        raise ValueError(
+            f"a model folder cannot keep a further file of the name {name!r}: expected a path below it, such as 'heads/linear.json', that is "
+            f"none of {', '.join(OWN_FILES)} and does not begin with a dot"
+        )
+
+
 def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
-    """Reads a checkpoint folder.
+    """Reads a model folder.
 
     Args:
         kind: "pretrained" or "finetuned", when only that will do.
 
     Raises:
         FileNotFoundError: No checkpoint there.
+        InputError: A file is missing, added, cut off or changed.
         ValueError: Another format version or kind.
     """
     description, path = read_description(path, kind=kind), whole_folder(Path(path))
+    is_earlier = not (path / CONFIG).exists()
+    extras = {} if is_earlier else {n: p.read_bytes() for n, p in files_of(path).items() if n not in OWN_FILES}
     return Checkpoint(
-        weights=load_file(path / "model.safetensors"),
+        weights=load_file(path / WEIGHTS),
         backbone=backbone_of(description),
         schema=Schema.from_json(description["schema"]),
         edge_types=tuple(tuple(e) for e in description["edge_types"]),
         kind=description["kind"],
         about=description["about"],
+        extras=extras,
     )
 
 

@@ -28,7 +28,7 @@ from distributed.commands.inputs import with_samples_for
 from distributed.commands.options import COMMANDS, Evaluate, Finetune, Pretrain, Sample
 from distributed.commands.tasks import backbone_to_start_from
 from distributed.sampling.placement import PlacementName
-from rdl_core.checkpoint_files import FORMAT_VERSION
+from rdl_core.checkpoint_files import FORMAT_VERSION, write_checksums
 from rdl_core.config import (
     PRESETS,
     Arm,
@@ -271,8 +271,11 @@ def test_a_list_given_twice_adds_up() -> None:
 def test_a_checkpoint_has_its_own_backbone_and_another_beside_it_is_refused(tmp_path: Path) -> None:
     backbone = BackboneConfig(channels=64, rows="resnet")
     description = {"format_version": FORMAT_VERSION, "kind": "pretrained", "backbone": dataclasses.asdict(backbone)}
-    (tmp_path / "model.json").write_text(json.dumps(description))
-    (tmp_path / "model.safetensors").write_bytes(b"")
+    (tmp_path / "config.json").write_text(json.dumps(description | {"about": {}}))
+    (tmp_path / "schema.json").write_text(json.dumps({"edge_types": []}))
+    for name in ("model.safetensors", "README.md"):
+        (tmp_path / name).write_bytes(b"")
+    write_checksums(tmp_path)
     words = ["finetune", "--task", "t", "--arm", "frozen", "--checkpoint", str(tmp_path)]
     for same in ("", "--rows resnet", "--backbone.channels 64", "--preset paper"):
         assert backbone_to_start_from(parsed(*words, *same.split()))[0] == backbone

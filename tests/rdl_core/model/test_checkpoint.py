@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from relbench.load import RelBenchDataset
 from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 import rdl_core.model.checkpoint
 from rdl_core.batches.tree_batch import collate_trees
+from rdl_core.checkpoint_files import OWN_FILES, write_checksums
 from rdl_core.config import ResNetRows, StoreConfig, TemporalSamplingConfig, robust
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.schema import Schema
@@ -24,7 +27,9 @@ from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, save_pretrained
 from rdl_core.pretraining.model import PretrainingModel
+from rdl_core.problems import InputError
 from rdl_core.sampling.temporal_sampling import TemporalSampling
+from rdl_core.sharing.vocabulary import vocabularies
 
 
 @pytest.fixture(scope="module")
@@ -84,17 +89,18 @@ def test_a_loaded_model_gives_the_same_vectors(
 
 def test_a_checkpoint_holds_no_pickle(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["model", "model.json", "model.safetensors"]
-    assert isinstance(json.loads((path / "model.json").read_text()), dict)
+    assert sorted(p.name for p in path.rglob("*")) == sorted(OWN_FILES)
+    for name in ("config.json", "schema.json", "checksums.json"):
+        assert isinstance(json.loads((path / name).read_text()), dict), name
     with safe_open(path / "model.safetensors", framework="pt") as file:
         assert set(file.keys()) == set(checkpoint.weights)
 
 
 def test_a_checkpoint_carries_schema_and_cutoff(nasty_store: Store, checkpoint: Checkpoint, tmp_path: Path) -> None:
-    description = json.loads((save_pretrained(tmp_path / "model", checkpoint) / "model.json").read_text())
-    assert description["schema"]["cutoff_s"] == nasty_store.schema.cutoff_s == 1_590_969_600  # 2020-06-01
-    assert Schema.from_json(description["schema"]) == nasty_store.schema
-    assert [tuple(e) for e in description["edge_types"]] == list(nasty_store.graph.edge_types)
+    written = json.loads((save_pretrained(tmp_path / "model", checkpoint) / "schema.json").read_text())
+    assert written["cutoff_s"] == nasty_store.schema.cutoff_s == 1_590_969_600  # 2020-06-01
+    assert [tuple(e) for e in written.pop("edge_types")] == list(nasty_store.graph.edge_types)
+    assert Schema.from_json(written) == nasty_store.schema
 
 
 def test_saving_does_not_tie_the_checkpoint_to_the_model(model: PretrainingModel) -> None:
@@ -113,7 +119,7 @@ def test_a_checkpoint_already_there_is_replaced_as_a_whole(checkpoint: Checkpoin
     (path / "stray").write_text("of the old one")
     save_pretrained(path, dataclasses.replace(checkpoint, about={"run": 2}))
     assert from_pretrained(path).about == {"run": 2}
-    assert sorted(p.name for p in tmp_path.rglob("*")) == ["model", "model.json", "model.safetensors"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == sorted(["model", *OWN_FILES])
 
 
 class Crash(Exception):
@@ -158,7 +164,7 @@ def test_a_crash_between_the_two_renames_loses_nothing(
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere.*model\.json"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*nowhere.*config\.json"):
         from_pretrained(tmp_path / "nowhere")
 
 
@@ -168,31 +174,170 @@ def test_a_checkpoint_of_another_kind_is_refused(checkpoint: Checkpoint, tmp_pat
         from_pretrained(path, kind="finetuned")
 
 
-@pytest.mark.parametrize("text", ['{"kind": ', "[]", '{"format_version": 3}'])
-def test_a_damaged_description_is_refused(checkpoint: Checkpoint, tmp_path: Path, text: str) -> None:
+def resealed(path: Path, name: str, content: bytes) -> None:
+    """Changes a file as somebody would who knows of the checksums."""
+    (path / name).write_bytes(content)
+    write_checksums(path)
+
+
+@pytest.mark.parametrize("text", [b'{"kind": ', b"[]", b'{"format_version": 4}'])
+def test_a_damaged_description_is_refused(checkpoint: Checkpoint, tmp_path: Path, text: bytes) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
-    (path / "model.json").write_text(text)
-    with pytest.raises(ValueError, match="has a damaged model.json: "):
+    resealed(path, "config.json", text)
+    with pytest.raises(ValueError, match="has a damaged config.json: "):
         from_pretrained(path)
+
+
+def changed_config(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    description = json.loads((path / "config.json").read_text())
+    change(description)
+    resealed(path, "config.json", json.dumps(description).encode())
 
 
 def test_a_backbone_that_is_none_is_refused_by_field(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
-    description = json.loads((path / "model.json").read_text())
-    description["backbone"]["rows"]["depth"] = 3
-    (path / "model.json").write_text(json.dumps(description))
+    changed_config(path, lambda description: description["backbone"]["rows"].update(depth=3))
     with pytest.raises(
-        ValueError, match="model.json: backbone.rows.depth is unknown; ResNetRows has the fields num_layers"
+        ValueError, match="config.json: backbone.rows.depth is unknown; ResNetRows has the fields num_layers"
     ):
         from_pretrained(path)
 
 
 def test_a_checkpoint_of_another_format_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
-    description = json.loads((path / "model.json").read_text())
-    (path / "model.json").write_text(json.dumps({**description, "format_version": 99}))
-    with pytest.raises(ValueError, match="has format 99, expected 3; train it again"):
+    changed_config(path, lambda description: description.update(format_version=99))
+    with pytest.raises(ValueError, match="has format 99, expected 4; train it again"):
         from_pretrained(path)
+
+
+def as_format_3(path: Path, checkpoint: Checkpoint, version: int = 3) -> Path:
+    """A folder as it was before there were cards and checksums."""
+    path.mkdir()
+    description = {
+        "format_version": version,
+        "kind": checkpoint.kind,
+        "backbone": dataclasses.asdict(checkpoint.backbone),
+        "edge_types": checkpoint.edge_types,
+        "about": checkpoint.about,
+        "schema": checkpoint.schema.to_json(),
+    }
+    (path / "model.json").write_text(json.dumps(description))
+    save_file(checkpoint.weights, path / "model.safetensors")
+    return path
+
+
+def test_a_model_of_format_3_is_read_and_an_older_one_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    read = from_pretrained(as_format_3(tmp_path / "earlier", checkpoint))
+    assert read.schema == checkpoint.schema
+    assert read.about == checkpoint.about
+    for name, weight in checkpoint.weights.items():
+        assert torch.equal(read.weights[name], weight), name
+    with pytest.raises(ValueError, match="has format 2, expected 4; train it again"):
+        from_pretrained(as_format_3(tmp_path / "older", checkpoint, version=2))
+
+
+EXTRA = {"heads/linear.json": b'{"a": 1}', "heads/trees.txt": b"tree\n"}
+
+
+def test_a_model_saved_loaded_and_saved_again_is_the_same_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    first = save_pretrained(tmp_path / "first", checkpoint, extra=EXTRA)
+    second = save_pretrained(tmp_path / "second", from_pretrained(first))
+    names = [p.relative_to(first) for p in sorted(first.rglob("*")) if p.is_file()]
+    assert [p.relative_to(second) for p in sorted(second.rglob("*")) if p.is_file()] == names
+    assert len(names) == len(OWN_FILES) + len(EXTRA)
+    for name in names:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def test_further_files_stay_with_a_model_and_are_named_when_one_is_missing(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint, extra=EXTRA)
+    read = from_pretrained(path)
+    assert read.extra("heads/trees.txt") == b"tree\n"
+    with pytest.raises(
+        FileNotFoundError, match="keeps no file 'heads/gone'; it has heads/linear.json, heads/trees.txt"
+    ):
+        read.extra("heads/gone")
+    other = save_pretrained(tmp_path / "other", read, extra={"heads/linear.json": b"{}"})
+    assert dict(from_pretrained(other).extras) == EXTRA | {"heads/linear.json": b"{}"}
+
+
+@pytest.mark.parametrize("name", ["config.json", "../outside", "/etc/x", "", ".hidden", "a/../b", "a//b"])
+def test_a_further_file_of_a_reserved_name_is_refused(checkpoint: Checkpoint, tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot keep a further file of the name"):
+        save_pretrained(tmp_path / "model", checkpoint, extra={name: b""})
+    assert not list(tmp_path.iterdir())
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", [*sorted(set(OWN_FILES) - {"checksums.json"}), "heads/linear.json"])
+@pytest.mark.parametrize(
+    ("harm", "told"),
+    [
+        (cut, r"expected [\d,]+ bytes, got [\d,]+"),
+        (flip, r"expected SHA-256 [0-9a-f]{64}, got [0-9a-f]{64}"),
+        (Path.unlink, "expected a file, got none|no checkpoint at .*no config.json"),
+    ],
+)
+def test_a_file_that_is_cut_changed_or_missing_is_named(
+    checkpoint: Checkpoint, tmp_path: Path, name: str, harm: Callable[[Path], None], told: str
+) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint, extra=EXTRA)
+    harm(path / name)
+    with pytest.raises((InputError, FileNotFoundError), match=told) as error:
+        from_pretrained(path)
+    assert name in str(error.value)
+    assert name == "config.json" and harm is Path.unlink or "Remedy: copy or download" in str(error.value)
+
+
+def test_a_file_that_was_added_is_named_but_not_the_hub_s_own(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    (path / ".gitattributes").write_text("*.safetensors filter=lfs\n")
+    (path / ".cache").mkdir()
+    (path / ".cache" / "x").write_text("")
+    from_pretrained(path)
+    (path / "stray.bin").write_bytes(b"")
+    with pytest.raises(InputError, match=r"stray\.bin: expected no such file, got one"):
+        from_pretrained(path)
+
+
+@pytest.mark.parametrize("content", [None, b"{", b"[]", b'{"files": {"config.json": 3}}', b'{"files": {}}'])
+def test_checksums_that_are_missing_or_damaged_are_refused(
+    checkpoint: Checkpoint, tmp_path: Path, content: bytes | None
+) -> None:
+    path = save_pretrained(tmp_path / "model", checkpoint)
+    (path / "checksums.json").unlink()
+    if content is not None:
+        (path / "checksums.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"(?s)has no checksums|damaged checksums|config.json: expected no such file"):
+        from_pretrained(path)
+
+
+def test_the_card_says_data_figures_limits_and_whose_values_are_in_it(
+    nasty_store: Store, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    about = {**checkpoint.about, "first_validation": {"validation/row": 0.5}, "validation": {"validation/row": 0.25}}
+    path = save_pretrained(tmp_path / "model", dataclasses.replace(checkpoint, about=about), extra=EXTRA)
+    card = (path / "README.md").read_text()
+    front = yaml.safe_load(card.split("---\n")[1])
+    assert front["library_name"] == "relational-pretraining"
+    assert "2020-06-01" in card and nasty_store.content_hash in card
+    assert "| validation/row | 0.5 | 0.25 |" in card
+    assert "`heads/linear.json`" in card
+    found = vocabularies(nasty_store.schema)
+    assert found
+    for column, number in found.items():
+        assert f"- `{column}`: {number:,} values" in card
 
 
 def test_the_store_it_was_trained_on_is_accepted(nasty_store: Store, checkpoint: Checkpoint, tmp_path: Path) -> None:
