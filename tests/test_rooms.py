@@ -25,6 +25,7 @@ CORE_FLOORS = (
     ("contrast", "future"),
     ("pretraining",),
     ("tasks",),
+    ("prediction",),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
 DISTRIBUTED_FLOORS = (

@@ -7,7 +7,7 @@ from rdl_core.config.corruption import CorruptionConfig
 from rdl_core.config.decoding import changed, checked, decode
 from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime, check_arm
 from rdl_core.config.future import FutureConfig
-from rdl_core.config.heads import HEADS, BoostingConfig, HeadName, HeadsConfig, LinearConfig
+from rdl_core.config.heads import HEADS, BoostingConfig, CalibrationName, HeadName, HeadsConfig, LinearConfig
 from rdl_core.config.loss import LossConfig
 from rdl_core.config.model import (
     AggregationConfig,
@@ -38,6 +38,7 @@ __all__ = [
     "Arm",
     "BackboneConfig",
     "BoostingConfig",
+    "CalibrationName",
     "ColumnsConfig",
     "CorruptionConfig",
     "FTTransformerRows",

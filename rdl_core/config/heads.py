@@ -9,6 +9,7 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from rdl_core.config.decoding import checked
 
 HeadName = Literal["network", "linear", "lightgbm", "blend"]
+CalibrationName = Literal["isotonic", "platt"]
 HEADS: tuple[HeadName, ...] = ("network", "linear", "lightgbm", "blend")
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 

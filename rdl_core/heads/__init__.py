@@ -9,6 +9,7 @@ from rdl_core.heads.boosting import Boosting, BoostingModel, Trees
 from rdl_core.heads.choice import Blend, Chooser, Chosen, Head, Penalty
 from rdl_core.heads.examples import Examples, weighted_median
 from rdl_core.heads.folds import Fold, expanding_folds
+from rdl_core.heads.head_files import head_files, read_head
 from rdl_core.heads.linear import LinearModel
 from rdl_core.heads.score import fold_score, score
 
@@ -28,6 +29,8 @@ __all__ = [
     "expanding_folds",
     "fold_score",
     "greedy_weights",
+    "head_files",
+    "read_head",
     "score",
     "weighted_median",
 ]

@@ -60,8 +60,9 @@ class BoostingModel:
         """
         if not self.boosters or not len(columns):
             return np.full(len(columns), self.constant)
-        x = columns[:, self.columns]
-        return np.mean([booster.predict(x, num_iteration=self.trees.rounds) for booster in self.boosters], axis=0)
+        x, options = columns[:, self.columns], self.boosting.prediction_options
+        predicted = [booster.predict(x, num_iteration=self.trees.rounds, **options) for booster in self.boosters]
+        return np.mean(predicted, axis=0)
 
     def refit(self, examples: Examples) -> BoostingModel:
         """Returns a model of other rows: same columns, same form and number of trees."""
@@ -79,6 +80,11 @@ class Boosting:
 
     def __init__(self, config: BoostingConfig, *, seed: int, num_threads: int) -> None:
         self.config, self.seed, self.num_threads = config, seed, num_threads
+
+    @property
+    def prediction_options(self) -> dict[str, Any]:
+        """What LightGBM is told when it predicts: a model that was read from a file would use all cores."""
+        return {"num_threads": self.num_threads}
 
     def fit(self, examples: Examples, columns: NDArray[np.int64], trees: Trees) -> BoostingModel:
         """Fits `num_models` times so many trees."""

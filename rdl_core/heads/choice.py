@@ -8,30 +8,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdl_core.config.heads import HeadsConfig
 from rdl_core.heads.blend import blended, greedy_weights
-from rdl_core.heads.boosting import Boosting, Trees
+from rdl_core.heads.boosting import Boosting, BoostingModel, Trees
 from rdl_core.heads.examples import Examples
 from rdl_core.heads.folds import Fold
-from rdl_core.heads.linear import fit_linear
+from rdl_core.heads.linear import LinearModel, fit_linear
 from rdl_core.heads.score import fold_score
 from rdl_core.heads.selection import ranked_columns
 from rdl_core.problems import InputError
 
-
-class Head(Protocol):
-    """A fitted head."""
-
-    def predict(self, columns: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Returns probabilities or values: float64 [rows]."""
-
-    def refit(self, examples: Examples) -> Head:
-        """Returns the head fitted on other rows, all that was chosen unchanged."""
+Head = LinearModel | BoostingModel
+"""A fitted head: both have `predict` and `refit`."""
 
 
 @dataclass(frozen=True)

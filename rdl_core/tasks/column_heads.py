@@ -78,11 +78,13 @@ class ColumnHeadsResult:
         heads: By name, in the order asked for.
         baselines: "trivial" and "lightgbm"; empty where none were asked for.
         blend: Weights and scores on the folds; None without a blend.
+        models: "linear" and "lightgbm", those that were asked for or that a blend has a weight for, as they are to be kept: refitted, of a refit.
     """
 
     heads: Mapping[str, HeadScores]
     baselines: Mapping[str, HeadScores]
     blend: Blend | None
+    models: Mapping[str, Head]
 
 
 class ColumnHeads:
@@ -167,7 +169,9 @@ class ColumnHeads:
             blend = run.chooser.blend(out_of_fold)
         trivial, boosted = (run.trivial(), run.baseline()) if baseline else (None, None)
         advance("test")  # nothing is chosen any more
-        predicted: dict[str, Predictions] = {name: run.predictions(head) for name, (_, head) in models.items()}
+        predicted, last = {}, {}
+        for name, (_, head) in models.items():
+            predicted[name], last[name] = run.predictions(head)
         about = {name: _words(chosen) for name, (chosen, _) in models.items()}
         if network is not None:
             predicted["network"], about["network"] = {s: network[s] for s in run.predicted_splits}, ""
@@ -181,9 +185,10 @@ class ColumnHeads:
         baselines: dict[str, HeadScores] = {}
         if trivial is not None and boosted is not None:
             baselines["trivial"] = self._scores(run.trivial_predictions(trivial), trivial.about)
-            baselines["lightgbm"] = self._scores(run.predictions(boosted), _words_of_baseline(boosted))
+            baselines["lightgbm"] = self._scores(run.predictions(boosted)[0], _words_of_baseline(boosted))
         scores: dict[str, HeadScores] = {n: self._scores(predicted[n], about[n]) for n in heads if n in predicted}
-        return ColumnHeadsResult(heads=scores, baselines=baselines, blend=blend)
+        kept = {name: one for name, one in last.items() if name in heads or (blend and blend.weights[name] > 0)}
+        return ColumnHeadsResult(heads=scores, baselines=baselines, blend=blend, models=kept)
 
     def test_labels(self) -> Split:
         """Seeds of test; its labels are for task.evaluate alone."""
@@ -259,13 +264,14 @@ class _Run:
         chosen = chooser.linear() if name == "linear" else chooser.lightgbm()
         return chosen, chooser.fit(chosen)
 
-    def predictions(self, head: Head) -> Predictions:
-        """Predictions of validation and test and, with a refit, of test again."""
+    def predictions(self, head: Head) -> tuple[Predictions, Head]:
+        """Returns predictions of validation and test and, with a refit, of test again; and the head that was fitted last."""
         test = self.columns_of("test", self.owner.test_labels())
         found = {"val": head.predict(self.learned("val").columns), "test": head.predict(test)}
         if self.refits:
-            found["test_refit"] = head.refit(self.learned("refit")).predict(test)
-        return found
+            head = head.refit(self.learned("refit"))
+            found["test_refit"] = head.predict(test)
+        return found, head
 
     def baseline(self) -> BoostingModel:
         """Fits LightGBM on all columns, as many trees as are best on validation."""
