@@ -40,6 +40,7 @@ DISTRIBUTED_FLOORS = (
     ("sampling", "runs"),
     ("training",),
     ("commands",),
+    ("tasks",),
 )
 """As far as is decided; "" its own files but `__main__`."""
 BUILDERS = ("rdl_core.config.model",)

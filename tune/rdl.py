@@ -12,7 +12,9 @@ from distributed.commands.entry import run_words
 
 def main() -> int:
     """Runs one command of the words after `rdl` and returns its exit status."""
-    return run_words("rdl", __doc__, ["distributed.commands.options", "tune.commands"], sys.argv[1:])
+    return run_words(
+        "rdl", __doc__, ["distributed.commands.options", "distributed.tasks.command", "tune.commands"], sys.argv[1:]
+    )
 
 
 if __name__ == "__main__":

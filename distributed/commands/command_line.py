@@ -71,12 +71,20 @@ def main(program: str, about: str | None, commands: Mapping[str, Command], words
     if words[0] == "--version":
         print(__version__)
         return 0
-    if (name := words[0]) not in commands:
+    name, rest = _named(words, commands)
+    if name not in commands:
         near = difflib.get_close_matches(name, commands, n=1)
         print(f"error: there is no command {name!r}{f'; did you mean {near[0]}?' if near else ''}", file=sys.stderr)
         print(f"commands: {', '.join(commands)}; `{program} --help` says what they do", file=sys.stderr)
         return 2
-    return run(commands[name], parse(commands[name], list(words[1:]), f"{program} {name}"))
+    return run(commands[name], parse(commands[name], rest, f"{program} {name}"))
+
+
+def _named(words: Sequence[str], commands: Mapping[str, Command]) -> tuple[str, list[str]]:
+    """Returns the name that the words begin with, of one word or of two (`task new`), and the words behind it."""
+    has_two = words[0] in {name.partition(" ")[0] for name in commands if " " in name}
+    name = " ".join(words[: 2 if has_two else 1])
+    return name, list(words[2 if has_two else 1 :])
 
 
 def parse(command: Command, words: Sequence[str], program: str) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import duckdb
@@ -47,16 +47,37 @@ class _Year:
 
 def time_span(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable]) -> TimeSpan:
     """Returns the span of the row times of all tables, and what lies outside of it."""
-    years = {name: _years(con, table) for name, table in ordered.items() if table.time_col is not None}
+    years = {
+        name: _years(con, name, quoted(f"ordered_{name}"), str(table.time_col))
+        for name, table in ordered.items()
+        if table.time_col is not None
+    }
+    span, is_clear = _span(years)
+    if not is_clear or span.first is None or span.last is None:
+        return span
+    notes = [note for name in years for note in _notes(con, ordered[name], years[name], span.first, span.last)]
+    return replace(span, notes=tuple(notes))
+
+
+def span_of_rows(con: duckdb.DuckDBPyConnection, times: Mapping[str, tuple[str, str]]) -> TimeSpan:
+    """Returns the span of the row times of written tables, without notes.
+
+    Args:
+        con: Where they are.
+        times: Per table the relation as SQL, and the name of its time column.
+    """
+    return _span({name: _years(con, name, *place) for name, place in times.items()})[0]
+
+
+def _span(years: Mapping[str, Sequence[_Year]]) -> tuple[TimeSpan, bool]:
+    """Returns the span of years per table, and whether it is clear which times are marks."""
     groups = _groups(sorted((year for of_table in years.values() for year in of_table), key=lambda year: year.first))
     if not groups:
-        return TimeSpan()
+        return TimeSpan(), False
     edges = _meant(groups)
     if edges is None:
-        return TimeSpan(first=groups[0][0].first, last=max(year.last for year in groups[-1]))
-    first, last = edges
-    notes = [note for name in years for note in _notes(con, ordered[name], years[name], first, last)]
-    return TimeSpan(first=first, last=last, notes=tuple(notes))
+        return TimeSpan(first=groups[0][0].first, last=max(year.last for year in groups[-1])), False
+    return TimeSpan(first=edges[0], last=edges[1]), True
 
 
 def notes_on_marked_cells(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, OrderedTable]) -> list[str]:
@@ -67,7 +88,7 @@ def notes_on_marked_cells(con: duckdb.DuckDBPyConnection, ordered: Mapping[str, 
         for column, kind in table.kinds.items():
             if kind != "timestamp" or column == table.time_col or column in table.plan.key_cols:
                 continue
-            years = _years(con, table, column)
+            years = _years(con, table.plan.name, quoted(f"ordered_{table.plan.name}"), column)
             edges = _meant(_groups(years))
             if edges is None:
                 continue
@@ -104,16 +125,13 @@ def _meant(groups: Sequence[Sequence[_Year]]) -> tuple[datetime, datetime] | Non
     return min(group[0].first for group in meant), max(year.last for group in meant for year in group)
 
 
-def _years(con: duckdb.DuckDBPyConnection, table: OrderedTable, time_col: str | None = None) -> list[_Year]:
-    column, rows = quoted(time_col or str(table.time_col)), quoted(f"ordered_{table.plan.name}")
+def _years(con: duckdb.DuckDBPyConnection, table: str, rows: str, time_col: str) -> list[_Year]:
+    column = quoted(time_col)
     found = con.execute(
         f"SELECT count(*), count(DISTINCT CAST({column} AS DATE)), min({column}), max({column}) FROM {rows} WHERE {column} IS NOT NULL "
         f"GROUP BY year({column}) ORDER BY 3"
     ).fetchall()
-    return [
-        _Year(table=table.plan.name, number=number, days=days, first=first, last=last)
-        for number, days, first, last in found
-    ]
+    return [_Year(table=table, number=number, days=days, first=first, last=last) for number, days, first, last in found]
 
 
 def _days(group: Sequence[_Year]) -> int:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import relbench
 import yaml
 from relbench.base import Database, Table
+from relbench.load import RelBenchDataset, build_task
 from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
 
 from distributed.importing.marks import TimeSpan
@@ -132,34 +133,50 @@ def write_tasks(tasks: Mapping[Path, TaskManifest], dataset: Path, span: TimeSpa
 def _write_task(path: Path, manifest: TaskManifest, dataset: Path, span: TimeSpan) -> dict[str, int]:
     folder = dataset / "tasks" / manifest.name
     folder.mkdir(parents=True)
+    num_rows = write_labels(manifest, relbench.load_dataset(dataset), folder, span, f"task file {path.name}")
     shutil.copyfile(path, folder / "manifest.yaml")
+    return num_rows
+
+
+def write_labels(
+    manifest: TaskManifest, dataset: RelBenchDataset, folder: Path, span: TimeSpan, name: str
+) -> dict[str, int]:
+    """Writes the label files of one task into `folder`, and no manifest. Returns the number of labels per split.
+
+    Args:
+        manifest: The task.
+        dataset: Its tables.
+        folder: Where the files go.
+        span: Seed times lie within it.
+        name: Begins the text of a refusal, such as "task file churn.yaml".
+
+    Raises:
+        ImportRefused: As of `write_tasks`.
+    """
     num_rows = {}
     try:
-        folder_of_data = relbench.load_dataset(dataset)
-        bounds = _bounds(folder_of_data.val_timestamp, folder_of_data.test_timestamp)
-        task = folder_of_data.load_task(manifest.name, regenerate=True)
+        bounds = _bounds(dataset.val_timestamp, dataset.test_timestamp)
+        task = build_task(dataset, manifest, task_dir=folder, regenerate=True)
         db = _SpannedDatabase(task.get_db(upto_test_timestamp=False), span)
         for split in SPLITS:
             table = task.get_table(split, mask_input_cols=False, db=db)
-            where = f"task file {path.name}, {split}"
+            where = f"{name}, {split}"
             num_rows[split] = _write_split(table, manifest, where, folder / f"{split}.parquet")
             _check_seeds(table.df, manifest, where, *bounds[split])
     except duckdb.Error as error:
-        raise ImportRefused(f"task file {path.name}: DuckDB refuses the SQL:\n{error}") from error
+        raise ImportRefused(f"{name}: DuckDB refuses the SQL:\n{error}") from error
     except KeyError as error:
-        raise ImportRefused(
-            f"task file {path.name}: the SQL's result has no column {error}; add it to SELECT"
-        ) from error
+        raise ImportRefused(f"{name}: the SQL's result has no column {error}; add it to SELECT") from error
     except TypeError as error:  # what RelBench 3.0.2 raises where a split has no row
         raise ImportRefused(
-            f"task file {path.name}: RelBench cannot use the SQL's result: {error}; usual cause: the SQL gives no row for "
+            f"{name}: RelBench cannot use the SQL's result: {error}; usual cause: the SQL gives no row for "
             "a split; check its dates against --val-timestamp and --test-timestamp"
         ) from error
     except (RuntimeError, ValueError) as error:
         if isinstance(error, ImportRefused):
             raise
         raise ImportRefused(
-            f"task file {path.name}: RelBench refuses the task: {error} Change timedelta or the timestamps"
+            f"{name}: RelBench refuses the task: {error} Change timedelta or the timestamps"
             + _latest_test_timestamp(manifest, span)
         ) from error
     return num_rows

@@ -35,7 +35,7 @@ def check_conditions(where: Sequence[tuple[str, str]], plans: Mapping[str, Table
                     raise ImportRefused(f"--where: no table {table!r}; expected some of {sorted(plans)}")
                 if table in conditions:
                     raise ImportRefused(f"--where: {table!r} is named twice; give one condition, joined by AND or OR")
-                _check(con, plans[table], condition)
+                check_condition(con, table, plans[table].columns, condition)
                 conditions[table] = condition
     refusals.refuse()
     return conditions
@@ -78,12 +78,19 @@ def with_condition(
     return dataclasses.replace(table, condition=f"{table.condition} AND {sql}", is_part=True)
 
 
-def _check(con: duckdb.DuckDBPyConnection, plan: TablePlan, condition: str) -> None:
-    where = f"--where {plan.name} {condition!r}"
+def check_condition(
+    con: duckdb.DuckDBPyConnection, table: str, columns_of_table: Collection[str], condition: str
+) -> None:
+    """Refuses what is not one condition on the columns of its table.
+
+    Raises:
+        ImportRefused: It says why; `check_conditions` lists the reasons.
+    """
+    where = f"--where {table} {condition!r}"
     parsed, one = _parsed(con, condition), _parsed(con, "true")
     if parsed["error"]:
         words = {word for (word,) in con.execute("SELECT keyword_name FROM duckdb_keywords()").fetchall()}
-        odd = ", ".join(quoted(column) for column in plan.columns if column.casefold() in words)
+        odd = ", ".join(quoted(column) for column in columns_of_table if column.casefold() in words)
         remark = f"; a column named like a word of SQL stands in double quotes: {odd}" if odd else ""
         raise ImportRefused(
             f"{where}: DuckDB cannot read it: {parsed['error_message']}; expected one condition such as amount > 10{remark}"
@@ -99,7 +106,7 @@ def _check(con: duckdb.DuckDBPyConnection, plan: TablePlan, condition: str) -> N
             f"{where}: a condition compares columns of its own table, each by its name, and holds no query; put what it "
             "needs of other tables into a column of the source"
         )
-    columns = {column.casefold() for column in plan.columns}
+    columns = {column.casefold() for column in columns_of_table}
     unknown = sorted(
         {
             node["column_names"][-1]
@@ -115,7 +122,7 @@ def _check(con: duckdb.DuckDBPyConnection, plan: TablePlan, condition: str) -> N
             "the value out, such as DATE '2024-06-01'"
         )
     if unknown and not any(node.get("class") == "LAMBDA" for node in nodes):
-        raise ImportRefused(f"{where}: table {plan.name!r} has no column {unknown}; it has {list(plan.columns)}")
+        raise ImportRefused(f"{where}: table {table!r} has no column {unknown}; it has {list(columns_of_table)}")
 
 
 def _parsed(con: duckdb.DuckDBPyConnection, condition: str) -> dict[str, Any]:

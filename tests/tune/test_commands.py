@@ -14,6 +14,7 @@ from relbench.load import RelBenchDataset
 import rdl_core
 from distributed.commands import options
 from distributed.commands.command_line import parse
+from distributed.tasks import command as task_commands
 from rdl_core.config import paper
 from tune import rdl
 from tune.__main__ import main
@@ -53,8 +54,8 @@ def test_rdl_has_the_commands_of_both_programs(
         assert rdl.main() == 0
         return capsys.readouterr().out
 
-    commands = re.findall(r"^  (\w+)  +\S", shown("--help"), re.M)
-    assert commands == [*options.COMMANDS, *COMMANDS]
+    commands = re.findall(r"^  (\w+(?: \w+)?)  +\S", shown("--help"), re.M)
+    assert commands == [*options.COMMANDS, *task_commands.COMMANDS, *COMMANDS]
     assert shown("--version").strip() == rdl_core.__version__ == importlib.metadata.version("relational-pretraining")
 
 
