@@ -95,7 +95,7 @@ class Finetuning:
         targets in the order of the labels; filled by `run`."""
         self._first_weights: dict[str, Tensor] = {}
         self._wrapped: torch.nn.Module = self.model
-        self._is_trained_again = config.refit
+        self._is_trained_again, self._phase = config.refit, arm
 
     def _read_columns(self, encoder: RelationalEncoder) -> None:
         """Lets the backbone read the columns of the task's entities, if it reads any of seeds.
@@ -134,9 +134,9 @@ class Finetuning:
         trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
         refit_steps = None
         self.predictions = {split: self.predict(self.model, split) for split in ("val", "test")}
-        out_of_fold = self.out_of_fold(folds, trained.best_step, on_step=on_step) if folds else None
+        out_of_fold = self.out_of_fold(folds, trained.best_steps, on_step=on_step) if folds else None
         if self.config.refit:
-            refit_steps = self.refit(trained.best_step, on_step=on_step)
+            refit_steps = self.refit(trained.best_steps, on_step=on_step)
             self.predictions["test_refit"] = self.predict(self.model, "test")
         metrics = {
             name: task_metrics(self.task, name.removesuffix("_refit"), p) for name, p in self.predictions.items()
@@ -153,7 +153,7 @@ class Finetuning:
             test=metrics["test"][self.metric],
             metrics=metrics,
             steps=trained.steps,
-            best_step=trained.best_step,
+            best_step=sum(trained.best_steps),
             seconds=time.perf_counter() - begun,
             test_refit=metrics["test_refit"][self.metric] if self.config.refit else None,
             refit_steps=refit_steps,
@@ -175,38 +175,42 @@ class Finetuning:
         Raises:
             FloatingPointError: No validation metric is finite.
         """
-        begun = time.perf_counter()
-        config, self._wrapped = self.config, wrap(self.model)
+        self._wrapped = wrap(self.model)
         if self._is_trained_again:
             self._first_weights = copy.deepcopy(self.model.state_dict())
-        updates, order = self._begin(), self._order("train")
-        best, best_val, best_step, best_weights, since_best, step = -np.inf, np.nan, 0, None, 0, 0
-        while step < config.max_steps:
-            loss = self._step(updates, step, "train", order)
-            step += 1
-            on_step(step, loss)
-            if step % config.validation_interval_steps and step < config.max_steps:
-                continue
-            value = self.evaluate(updates.kept, "val")[self.metric]
-            on_validation(step, value)
-            score = value if self.is_binary else -value
-            since_best = 0 if score > best else since_best + 1
-            if score > best:
-                best, best_val, best_step, best_weights = score, value, step, copy.deepcopy(updates.kept.state_dict())
-            if since_best >= config.patience or self._out_of_time(begun):
-                break
-        if best_weights is None:
-            raise FloatingPointError(
-                f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
-            )
-        self.model.load_state_dict(best_weights)
-        return Trained(val=best_val, steps=step, best_step=best_step)
+        begun, best, best_steps, steps = time.perf_counter(), _Best(self.is_binary), [], 0
+        for phase in self._phases():
+            self._phase = phase
+            step, best_step, since_best = 0, 0, 0
+            updates, order = self._begin(), self._order("train")
+            while step < self.config.max_steps:
+                loss = self._step(updates, step, "train", order)
+                step += 1
+                on_step(steps + step, loss)
+                if step % self.config.validation_interval_steps and step < self.config.max_steps:
+                    continue
+                value = self.evaluate(updates.kept, "val")[self.metric]
+                on_validation(steps + step, value)
+                is_best = best.take(value, updates.kept)
+                best_step, since_best = (step, 0) if is_best else (best_step, since_best + 1)
+                if since_best >= self.config.patience or self._out_of_time(begun):
+                    break
+            steps += step
+            best_steps.append(best_step)
+            if best.weights is None:
+                raise FloatingPointError(
+                    f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
+                )
+            self.model.load_state_dict(best.weights)
+        return Trained(val=best.value, steps=steps, best_steps=tuple(best_steps))
 
-    def refit(self, best_step: int, *, on_step: Callable[[int, float], None] = lambda step, loss: None) -> int:
+    def refit(
+        self, best_steps: Sequence[int], *, on_step: Callable[[int, float], None] = lambda step, loss: None
+    ) -> int:
         """Trains again after `train`, from the same start, on every label whose window has closed; leaves the last weights in `model`.
 
         Args:
-            best_step: The step that validation chose. The labels are more now, so the steps are more in proportion: as many epochs.
+            best_steps: The steps that validation chose. The labels are more now, so the steps are more in proportion: as many epochs.
 
         Returns:
             The number of updates.
@@ -215,12 +219,12 @@ class Finetuning:
             ValueError: No window of a validation label has closed by the test timestamp.
         """
         self.scale = self._scale_of(self.inputs.split("refit").target)
-        return self._train_again("refit", None, best_step, on_step)
+        return self._train_again("refit", None, best_steps, on_step)
 
     def out_of_fold(
         self,
         folds: Sequence[Fold],
-        best_step: int,
+        best_steps: Sequence[int],
         *,
         on_step: Callable[[int, float], None] = lambda step, loss: None,
     ) -> NDArray[np.float64]:
@@ -228,7 +232,7 @@ class Finetuning:
 
         Args:
             folds: Windows inside the labels that are learned from. One whose rows are too few for batch norm is left out.
-            best_step: The step that validation chose.
+            best_steps: The steps that validation chose.
 
         Returns:
             float64 [train], predictions of the validation rows of the folds; NaN elsewhere.
@@ -237,23 +241,30 @@ class Finetuning:
         predicted = np.full(len(train), np.nan)
         for fold in (fold for fold in folds if len(fold.train) >= 2 * self.communicator.world_size):
             self.scale = self._scale_of(train.target[fold.train])
-            self._train_again("train", fold.train, best_step, on_step)
+            self._train_again("train", fold.train, best_steps, on_step)
             predicted[fold.validation] = self.predict(self.model, "train", fold.validation)
         self.scale = scale
         self.model.load_state_dict(chosen)
         return predicted
 
     def _train_again(
-        self, learned: str, part: NDArray[np.int64] | None, best_step: int, on_step: Callable[[int, float], None]
+        self,
+        learned: str,
+        part: NDArray[np.int64] | None,
+        best_steps: Sequence[int],
+        on_step: Callable[[int, float], None],
     ) -> int:
         """Trains from the first weights for as many epochs as the chosen weights had seen; returns the number of updates."""
         self.model.load_state_dict(self._first_weights)
-        order = self._order(learned, part)
-        steps = max(1, round(best_step / self._order("train").steps_per_epoch * order.steps_per_epoch))
-        updates = self._begin()
-        for step in range(steps):
-            on_step(step + 1, self._step(updates, step, learned, order))
-        self.model.load_state_dict(updates.kept.state_dict())
+        order, steps = self._order(learned, part), 0
+        ratio = order.steps_per_epoch / self._order("train").steps_per_epoch
+        for phase, best_step in zip(self._phases(), best_steps, strict=True):
+            self._phase = phase
+            updates = self._begin()
+            for step in range(max(1, round(best_step * ratio)) if best_step else 0):
+                steps += 1
+                on_step(steps, self._step(updates, step, learned, order))
+            self.model.load_state_dict(updates.kept.state_dict())
         return steps
 
     def _scale_of(self, target: NDArray[np.float64]) -> TargetScale:
@@ -286,7 +297,7 @@ class Finetuning:
     def _begin(self) -> Updates:
         """Returns the updates of a training that begins; dropout draws from the global generator, which starts over."""
         torch.manual_seed(self.config.seed)
-        return Updates(self.model, self._wrapped, self.arm, self.config, self.communicator, is_binary=self.is_binary)
+        return Updates(self.model, self._wrapped, self._phase, self.config, self.communicator, is_binary=self.is_binary)
 
     def _step(self, updates: Updates, step: int, learned: str, order: BatchOrder) -> float:
         """Updates the model by one batch of what is learned from, "train" or "refit"; returns the weighted mean of its losses."""
@@ -304,9 +315,13 @@ class Finetuning:
 
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TreeBatch | Tensor:
         self.on_batch()
-        if self.arm == "frozen":
+        if self._phase == "frozen":
             return self.inputs.vectors(self.model, split, rows)
         return self.inputs.trees(split, rows, epoch)
+
+    def _phases(self) -> tuple[Arm, ...]:
+        """Returns what learns, in turn: "frozen" the head alone, the others all."""
+        return ("frozen", "finetuned") if self.arm == "finetuned" and self.config.head_first else (self.arm,)
 
     def _out_of_time(self, begun: float) -> bool:
         if self.config.max_hours is None:
@@ -314,6 +329,21 @@ class Finetuning:
         # Every worker must stop at the same step, so the mean of their clocks decides.
         seconds = float(self.communicator.sum(torch.tensor(time.perf_counter() - begun, dtype=torch.float64)))
         return seconds / self.communicator.world_size >= self.config.max_hours * 3600
+
+
+class _Best:
+    """The weights that are best on validation so far."""
+
+    def __init__(self, is_binary: bool) -> None:
+        self.sign, self.score, self.value = 1.0 if is_binary else -1.0, -np.inf, np.nan
+        self.weights: dict[str, Tensor] | None = None
+
+    def take(self, value: float, model: TaskModel) -> bool:
+        """Keeps the weights of a model if its metric is the best yet, and returns whether it is."""
+        if not self.sign * value > self.score:
+            return False
+        self.score, self.value, self.weights = self.sign * value, value, copy.deepcopy(model.state_dict())
+        return True
 
 
 def _chunks(rows: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:

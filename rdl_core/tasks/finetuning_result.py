@@ -43,11 +43,12 @@ class FinetuningResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The outcome of training; `val` is the selecting metric of the weights that were chosen, those after `best_step`."""
+    """The outcome of training; `val` is the selecting metric of the weights that were chosen, those after
+    `best_steps` of each phase: one, or with the head first that of the head alone and that of all, 0 where this was no better."""
 
     val: float
     steps: int
-    best_step: int
+    best_steps: tuple[int, ...]
 
 
 def finetuned_checkpoint(run: Finetuning, result: FinetuningResult) -> Checkpoint:

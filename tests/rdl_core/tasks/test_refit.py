@@ -67,7 +67,7 @@ def test_a_refit_is_plain_training_on_the_labels_of_train_and_validation_for_as_
     steps = {"max_steps": result.refit_steps, "validation_interval_steps": result.refit_steps}
     plain = make(nasty_store, JoinedTask(tasks[name]), arm, **changes | steps)
     expected = plain.train()
-    assert expected.best_step == result.refit_steps
+    assert expected.best_steps == (result.refit_steps,)
     for parameter, value in weights(plain.model).items():
         assert torch.equal(run.model.state_dict()[parameter], value), parameter
     assert plain.scale == run.scale
