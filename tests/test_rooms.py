@@ -16,7 +16,7 @@ PACKAGES = ("rdl_core", "distributed", "tune")
 CORE_FLOORS = (
     ("config",),
     ("",),
-    ("database", "text", "kernels", "heads"),
+    ("database", "text", "kernels", "heads", "evidence"),
     ("graph",),
     ("statistics", "sharing"),
     ("sampling",),

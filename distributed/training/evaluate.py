@@ -13,12 +13,13 @@ from rdl_core.graph.store import open_store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.place import Place
 from rdl_core.tasks.finetuning import Finetuning
+from rdl_core.tasks.scoring import task_metrics
 from rdl_core.tasks.target_scale import TargetScale
 
 
 def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
-    """Returns {"task", "arm", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint; without "val" of one that was refitted,
-    since it has learned from those labels.
+    """Returns {"task", "arm", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint, with what stands beside its figures
+    (`Finetuning.beside`); without "val" of one that was refitted, since it has learned from those labels.
 
     Args:
         data: Dataset folder, remote folder or hub name.
@@ -41,5 +42,8 @@ def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regim
     run.model.load_state_dict(checkpoint.weights)
     if "target_scale" in about:  # not in a checkpoint of before there was a choice of labels: its are all of train's
         run.scale = TargetScale(**about["target_scale"])
-    metrics = {split: run.evaluate(run.model, split) for split in (("test",) if trained.refit else ("val", "test"))}
-    return {"task": about["task"], "arm": about["arm"], "regime": used_regime, "metric": run.metric, **metrics}
+    splits = ("test",) if trained.refit else ("val", "test")
+    predictions = {split: run.predict(run.model, split) for split in splits}
+    metrics = {split: task_metrics(task, split, prediction) for split, prediction in predictions.items()}
+    described = {"task": about["task"], "arm": about["arm"], "regime": used_regime, "metric": run.metric}
+    return described | metrics | run.beside(predictions)

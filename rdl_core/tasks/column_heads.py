@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from relbench.base import EntityTask
 
@@ -40,7 +39,7 @@ from rdl_core.statistics.columns import Columns
 from rdl_core.tasks.inputs import refuse_visible_labels
 from rdl_core.tasks.labels import Split, metric_name, read_closed, read_split, read_train
 from rdl_core.tasks.scoring import task_metrics
-from rdl_core.tasks.trivial import Trivial
+from rdl_core.tasks.trivial import Trivial, best_trivial, trivial_predictions, window_s
 
 Predictions = Mapping[str, NDArray[np.float64]]
 BASELINE_LEAVES = 31
@@ -117,7 +116,7 @@ class ColumnHeads:
         self.store, self.task, self.regime, self.finetuning = store, task, regime, finetuning
         self.config, self.num_threads = config, num_threads
         self.is_binary = metric_name(task) == "roc_auc"
-        self.horizon_s = int(np.ceil(pd.Timedelta(task.timedelta).total_seconds()))
+        self.horizon_s = window_s(task)
         self.labels = {"train": read_train(task, regime, store.test_timestamp_s, finetuning), "val": self._read("val")}
         if finetuning.refit:
             self.labels["refit"] = read_closed(task, regime, store.test_timestamp_s, finetuning)
@@ -283,28 +282,15 @@ class _Run:
 
     def trivial(self) -> Trivial:
         """Chooses the better on validation of a constant and each entity's last label."""
-        owner = self.owner
-        train, val = owner.labels["train"], owner.labels["val"]
-        both = [Trivial.of(train, uses_last=last, is_binary=owner.is_binary) for last in (False, True)]
-        sign, metric = (1 if owner.is_binary else -1), metric_name(owner.task)
-
-        def on_validation(one: Trivial) -> float:
-            return sign * task_metrics(owner.task, "val", one.predict(train, val, horizon_s=owner.horizon_s))[metric]
-
-        return max(both, key=on_validation)
+        return best_trivial(self.owner.task, self.owner.labels["train"], self.owner.labels["val"])
 
     def trivial_predictions(self, trivial: Trivial) -> Predictions:
         """Predictions of the trivial baseline; test knows the labels of train and validation whose windows have closed."""
-        labels, horizon_s = self.owner.labels, self.owner.horizon_s
-        known = _joined(labels["train"], labels["val"])
-        test = trivial.predict(known, self.owner.test_labels(), horizon_s=horizon_s)
-        found = {"val": trivial.predict(labels["train"], labels["val"], horizon_s=horizon_s), "test": test}
-        return found | ({"test_refit": test} if self.refits else {})
-
-
-def _joined(first: Split, second: Split) -> Split:
-    names = ("entities", "time_s", "before_s", "target", "numbers", "weights")
-    return Split(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+        owner = self.owner
+        found = trivial_predictions(
+            owner.task, trivial, owner.labels["train"], owner.labels["val"], owner.test_labels()
+        )
+        return found | ({"test_refit": found["test"]} if self.refits else {})
 
 
 def _words(chosen: Chosen) -> str:

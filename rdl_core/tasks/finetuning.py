@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,8 +36,9 @@ from rdl_core.tasks.finetuning_result import FinetuningResult, Trained
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
-from rdl_core.tasks.scoring import task_metrics
+from rdl_core.tasks.scoring import few_labels, intervals, task_metrics
 from rdl_core.tasks.target_scale import TargetScale
+from rdl_core.tasks.trivial import trivial_figures
 from rdl_core.tasks.updates import Updates
 
 
@@ -157,7 +159,24 @@ class Finetuning:
             seconds=time.perf_counter() - begun,
             test_refit=metrics["test_refit"][self.metric] if self.config.refit else None,
             refit_steps=refit_steps,
+            finished=trained.finished,
+            **self.beside({split: self.predictions[split] for split in metrics}),
         )
+
+    def beside(self, predictions: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+        """Returns what stands beside the figures of these predictions, as FinetuningResult names it: {"interval", "labels", "baselines", "about"}.
+
+        Reads the labels of test.
+        """
+        of = self.inputs.split
+        few = {split: few_labels(self.task, of(split)) for split in ("val", "test")}
+        figures, about = trivial_figures(self.task, of("train"), of("val"), of("test"))
+        return {
+            "interval": intervals(self.task, of, predictions),
+            "labels": {split: words for split, words in few.items() if words is not None},
+            "baselines": {"trivial": figures},
+            "about": {"baseline trivial": about},
+        }
 
     def train(
         self,
@@ -181,7 +200,7 @@ class Finetuning:
         begun, best, best_steps, steps = time.perf_counter(), _Best(self.is_binary), [], 0
         for phase in self._phases():
             self._phase = phase
-            step, best_step, since_best = 0, 0, 0
+            step, best_step, since_best, finished = 0, 0, 0, "max_steps"
             updates, order = self._begin(), self._order("train")
             while step < self.config.max_steps:
                 loss = self._step(updates, step, "train", order)
@@ -194,6 +213,7 @@ class Finetuning:
                 is_best = best.take(value, updates.kept)
                 best_step, since_best = (step, 0) if is_best else (best_step, since_best + 1)
                 if since_best >= self.config.patience or self._out_of_time(begun):
+                    finished = "patience" if since_best >= self.config.patience else "time_budget"
                     break
             steps += step
             best_steps.append(best_step)
@@ -202,7 +222,7 @@ class Finetuning:
                     f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
                 )
             self.model.load_state_dict(best.weights)
-        return Trained(val=best.value, steps=steps, best_steps=tuple(best_steps))
+        return Trained(val=best.value, steps=steps, best_steps=tuple(best_steps), finished=finished)
 
     def refit(
         self, best_steps: Sequence[int], *, on_step: Callable[[int, float], None] = lambda step, loss: None

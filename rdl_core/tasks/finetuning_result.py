@@ -6,7 +6,7 @@ Promise: the checkpoint holds all that a prediction needs besides the store: wei
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,12 @@ class FinetuningResult:
 
     Args:
         test_refit, refit_steps: Of the model that was refitted, in `refit_steps` updates; None without `refit`.
+        interval: {"val", "test" and, of a refit, "test_refit": [low, high]}, 95 % intervals of the metric by the bootstrap over entities; None where
+            none can be given (rdl_core/evidence).
+        labels: {"val", "test": words}, how many labels the metric rests on, of a split that has few of them.
+        baselines: {"trivial": {"val", "test"}}, the metric of the trivial prediction.
+        about: {"baseline trivial": words}, what is predicted.
+        finished: Why training ended: "max_steps", "patience" or "time_budget".
     """
 
     task: str
@@ -39,16 +45,23 @@ class FinetuningResult:
     seconds: float
     test_refit: float | None = None
     refit_steps: int | None = None
+    interval: dict[str, list[float] | None] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    baselines: dict[str, dict[str, float]] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+    finished: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """The outcome of training; `val` is the selecting metric of the weights that were chosen, those after
-    `best_steps` of each phase: one, or with the head first that of the head alone and that of all, 0 where this was no better."""
+    `best_steps` of each phase: one, or with the head first that of the head alone and that of all, 0 where this was no better; `finished` as of
+    FinetuningResult."""
 
     val: float
     steps: int
     best_steps: tuple[int, ...]
+    finished: str = ""
 
 
 def finetuned_checkpoint(run: Finetuning, result: FinetuningResult) -> Checkpoint:

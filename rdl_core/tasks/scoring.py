@@ -1,13 +1,16 @@
-"""Predictions of a split scored by task.evaluate, for every head alike."""
+"""Predictions of a split scored by task.evaluate, for every head alike, and what such a figure rests on."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from relbench.base import EntityTask
 from sklearn.metrics import mean_absolute_error
 
-from rdl_core.tasks.labels import metric_name
+from rdl_core.evidence import LabelCount, bootstrap_interval
+from rdl_core.tasks.labels import Split, metric_name
 
 
 def task_metrics(task: EntityTask, split: str, prediction: NDArray[np.float64]) -> dict[str, float]:
@@ -28,6 +31,29 @@ def task_metrics(task: EntityTask, split: str, prediction: NDArray[np.float64]) 
     metrics = list(task.metrics) + ([_mae] if metric == "mae" else [])
     named = task.evaluate(prediction, table, metrics=metrics)
     return {name.lstrip("_"): float(value) for name, value in named.items()}
+
+
+def intervals(
+    task: EntityTask, labels: Callable[[str], Split], predictions: Mapping[str, NDArray[np.float64]]
+) -> dict[str, list[float] | None]:
+    """Returns {name: [low, high]}, 95 % intervals of the metric, or None where none can be given.
+
+    Args:
+        labels: The seeds of "val" and "test".
+        predictions: float64 [seeds] of "val", "test" and "test_refit", or some of them.
+    """
+    found = {}
+    for name, prediction in predictions.items():
+        split = labels(name.removesuffix("_refit"))
+        found[name] = bootstrap_interval(metric_name(task), split.target, prediction, split.entities)
+    return found
+
+
+def few_labels(task: EntityTask, split: Split) -> str | None:
+    """Returns how many labels a figure of this split rests on, in words, where they are few."""
+    is_classification = metric_name(task) != "mae"
+    count = LabelCount.of(split.target, split.entities, is_classification=is_classification)
+    return count.words if count.is_few else None
 
 
 def _mae(true: NDArray, pred: NDArray) -> float:

@@ -1,6 +1,7 @@
 """What a prediction is worth that needs no model: the same value for every row, or each entity's own last label.
 
-Promises: a last label is known when it is used: its window has closed by the seed time and, of a snapshot, by the test timestamp.
+Promises: a last label is known when it is used: its window has closed by the seed time and, of a snapshot, by the test timestamp. Which of the two
+stands beside a figure is chosen on validation, from labels of train; no test label is read.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
+from relbench.base import EntityTask
 
 from rdl_core.heads import weighted_median
-from rdl_core.tasks.labels import Split
+from rdl_core.tasks.labels import Split, metric_name
+from rdl_core.tasks.scoring import task_metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +50,59 @@ class Trivial:
             horizon_s: Seconds from a label's seed time to the end of its window.
         """
         predicted = np.full(len(asked), self.value)
-        if not self.uses_last:
+        if not self.uses_last or not len(known):
             return predicted
-        order = np.lexsort((known.time_s, known.entities))
-        entities, closed_s, target = known.entities[order], known.time_s[order] + horizon_s, known.target[order]
         # A snapshot ends a second before its bound; a seed of the rolling regime knows what has closed by its own time.
         known_until_s = np.where(asked.before_s < asked.time_s, asked.before_s - 1, asked.time_s)
-        begin = np.searchsorted(entities, asked.entities, side="left")
-        end = np.searchsorted(entities, asked.entities, side="right")
-        for row in np.flatnonzero(end > begin):
-            last = begin[row] + np.searchsorted(closed_s[begin[row] : end[row]], known_until_s[row], side="right") - 1
-            if last >= begin[row]:
-                predicted[row] = target[last]
+        entities = np.concatenate([known.entities, asked.entities])
+        when_s = np.concatenate([known.time_s + horizon_s, known_until_s])
+        is_asked = np.arange(len(entities)) >= len(known)
+        order = np.lexsort((is_asked, when_s, entities))  # a label that closes at this very second is known
+        last = np.maximum.accumulate(np.where(is_asked[order], -1, np.arange(len(order))))
+        rows = order[last]  # of the label before each place; the first place's, where there is none
+        has_label = (last >= 0) & (entities[rows] == entities[order]) & is_asked[order]
+        predicted[order[has_label] - len(known)] = known.target[rows[has_label]]
         return predicted
+
+
+def best_trivial(task: EntityTask, train: Split, val: Split) -> Trivial:
+    """Returns the better on validation of a constant and each entity's last label; of equal ones the constant.
+
+    Args:
+        train, val: Labels; both are chosen from train's.
+    """
+    metric = metric_name(task)
+    sign = 1 if metric == "roc_auc" else -1
+    both = [Trivial.of(train, uses_last=last, is_binary=metric == "roc_auc") for last in (False, True)]
+    horizon_s = window_s(task)
+    return max(
+        both, key=lambda one: sign * task_metrics(task, "val", one.predict(train, val, horizon_s=horizon_s))[metric]
+    )
+
+
+def trivial_predictions(
+    task: EntityTask, trivial: Trivial, train: Split, val: Split, test: Split
+) -> dict[str, NDArray[np.float64]]:
+    """Returns {"val", "test": float64 [seeds]}; test knows the labels of train and validation whose windows have closed."""
+    horizon_s = window_s(task)
+    return {
+        "val": trivial.predict(train, val, horizon_s=horizon_s),
+        "test": trivial.predict(_joined(train, val), test, horizon_s=horizon_s),
+    }
+
+
+def trivial_figures(task: EntityTask, train: Split, val: Split, test: Split) -> tuple[dict[str, float], str]:
+    """Returns ({"val", "test"}: the metric of the better trivial prediction, what it predicts in words)."""
+    trivial = best_trivial(task, train, val)
+    metric, predictions = metric_name(task), trivial_predictions(task, trivial, train, val, test)
+    return {split: task_metrics(task, split, p)[metric] for split, p in predictions.items()}, trivial.about
+
+
+def window_s(task: EntityTask) -> int:
+    """Returns the seconds from a label's seed time to the end of its window."""
+    return int(np.ceil(pd.Timedelta(task.timedelta).total_seconds()))
+
+
+def _joined(first: Split, second: Split) -> Split:
+    names = ("entities", "time_s", "before_s", "target", "numbers", "weights")
+    return Split(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})

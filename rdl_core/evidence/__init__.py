@@ -1,0 +1,10 @@
+"""How far a figure can be trusted: how many labels it rests on, and between what it lies.
+
+Owns the promise that what is said of a figure is a function of labels and predictions alone, the same in every process. Knows neither databases nor
+torch.
+"""
+
+from rdl_core.evidence.bootstrap import bootstrap_interval
+from rdl_core.evidence.label_count import LabelCount
+
+__all__ = ["LabelCount", "bootstrap_interval"]
