@@ -39,6 +39,7 @@ DISTRIBUTED_FLOORS = (
     ("cluster",),
     ("sampling", "runs"),
     ("training",),
+    ("finetuning",),
     ("commands",),
     ("tasks",),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from distributed.console import console, say
+from distributed.finetuning.verdict import figure_text, mean_and_error, standard_error
 from rdl_core.atomic_write import replace_file
 from rdl_core.config import PRETRAINING_LEVELS
 from rdl_core.graph.existence import existence_rules
@@ -95,7 +97,10 @@ def row_existence(store: Store) -> dict[str, str]:
 
 
 def show_results(results: Sequence[FinetuningResult]) -> None:
-    """Prints one row per task and arm: mean ± standard error over its seeds on validation and test, seconds; ◀ marks the best on val."""
+    """Prints one row per task and arm: mean ± standard error over its seeds on validation and test, seconds; ◀ marks the best on val.
+
+    A figure of few labels has its interval, and the trivial prediction of each task is in the row below.
+    """
     seeds = len({r.seed for r in results})
     table = Table(
         title=f"fine-tuning, {results[0].regime}, {seeds} seed{'s' * (seeds > 1)}",
@@ -110,9 +115,12 @@ def show_results(results: Sequence[FinetuningResult]) -> None:
         for arm in (a for a in ARMS if any(r.arm == a for r in mine)):
             runs = [r for r in mine if r.arm == arm]
             metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'}"
-            val, test = (mean_and_error([getattr(r, split) for r in runs]) for split in ("val", "test"))
+            val, test = (figure_text([dataclasses.asdict(r) for r in runs], split) for split in ("val", "test"))
             seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
             table.add_row(task, metric, f"{arm} ◀" if arm == best else arm, val, test, seconds)
+        for name, figures in mine[0].baselines.items():
+            shown = [mean_and_error([figures[split]], is_few=split in mine[0].labels) for split in ("val", "test")]
+            table.add_row(task, metric, f"{name}: {mine[0].about.get(f'baseline {name}', '')}", *shown, "")
         table.add_section()
     console.print(table)
 
@@ -150,18 +158,6 @@ def best_arm(results: Sequence[FinetuningResult]) -> str:
     sign = 1 if results[0].metric == "roc_auc" else -1
     arms = {r.arm for r in results}
     return max(arms, key=lambda arm: sign * statistics.mean(r.val for r in results if r.arm == arm))
-
-
-def mean_and_error(values: Sequence[float]) -> str:
-    """Returns "mean ± standard error of the mean"."""
-    digits = 4 if abs(statistics.mean(values)) < 10 else 2
-    mean = f"{statistics.mean(values):.{digits}f}"
-    return mean if len(values) < 2 else f"{mean} ± {standard_error(values):.{digits}f}"
-
-
-def standard_error(values: Sequence[float]) -> float:
-    """Returns the standard error of the mean of at least two values."""
-    return statistics.stdev(values) / len(values) ** 0.5
 
 
 def seeds_summary(results: Sequence[FinetuningResult]) -> dict[str, Any]:

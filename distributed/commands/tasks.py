@@ -34,6 +34,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
         say(f"warning: task {options.task}, {problem}; {problem.remedy}")
     from distributed.commands.column_heads import HeadsBeside
     from distributed.commands.report import heads_summary, seeds_summary, show_heads, show_results
+    from distributed.finetuning import verdict_lines
     from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.downstream import as_deep_as
     from rdl_core.tasks.finetuning_result import predictions_path
@@ -87,6 +88,8 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     ]
     if options.baseline or options.heads != ("network",):
         show_heads(runs)
+    for line in verdict_lines(runs):
+        say(line)
     for one in runs:
         say(f"checkpoint {one['checkpoint']}")
     if len(runs) == 1:
@@ -123,9 +126,10 @@ def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | Non
 
 
 def run_evaluate(options: Evaluate) -> dict[str, Any]:
-    """Returns {"task", "regime", "metric", "val", "test"}; of a refitted model without "val", from which it has learned."""
+    """Returns {"task", "regime", "metric", "val", "test", "baselines", "interval"}; of a refitted model without "val", from which it has learned."""
     read_description(options.checkpoint, kind="finetuned")
     data, dataset = open_data(options)
+    from distributed.finetuning import verdict_lines
     from distributed.training.evaluate import evaluate
 
     settings = {"checkpoint": weights_digest(options.checkpoint), "regime": options.regime}
@@ -134,6 +138,12 @@ def run_evaluate(options: Evaluate) -> dict[str, Any]:
     result = evaluate(data, store.place, str(options.checkpoint), options.regime)
     shown = ", ".join(f"{split} {_metrics(result[split])}" for split in ("val", "test") if split in result)
     say(f"{result['task']} ({result['regime']}): {shown}")
+    trivial = ", ".join(
+        f"{split} {result['metric']} {value:.4f}" for split, value in result["baselines"]["trivial"].items()
+    )
+    say(f"trivial prediction ({result['about']['baseline trivial']}): {trivial}")
+    for line in verdict_lines([result | {s: result[s][result["metric"]] for s in ("val", "test") if s in result}]):
+        say(line)
     return run.finish(result)
 
 

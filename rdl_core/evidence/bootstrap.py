@@ -2,9 +2,9 @@
 
     entities with replacement, each with all of its labels -> the metric of what was drawn -> the 2.5 % and 97.5 % quantiles over the draws
 
-Promises: the draws are a function of the number of entities alone, so that two models on the same labels meet the same draws and the same
-predictions have the same interval everywhere. Labels of one entity stay together: they resemble each other, and as independent evidence they would make
-the interval too narrow. Costs a pass over the rows per draw: 0.1 s for 10,000 rows and an AUROC.
+Promises: the draws are a function of the number of entities alone, so that two models on the same labels meet the same draws, and the same
+predictions have the same interval everywhere. Labels of one entity stay together: they resemble each other, and as independent evidence they would
+make the interval too narrow. Costs a pass over the rows per draw: 0.1 s for 10,000 rows and an AUROC.
 """
 
 from __future__ import annotations

@@ -50,7 +50,9 @@ def intervals(
 
 
 def few_labels(task: EntityTask, split: Split) -> str | None:
-    """Returns how many labels a figure of this split rests on, in words, where they are few."""
+    """Returns how many labels a figure of this split rests on, in words, where they are few and not hidden."""
+    if np.isnan(split.target).any():
+        return None
     is_classification = metric_name(task) != "mae"
     count = LabelCount.of(split.target, split.entities, is_classification=is_classification)
     return count.words if count.is_few else None

@@ -103,6 +103,8 @@ def window_s(task: EntityTask) -> int:
     return int(np.ceil(pd.Timedelta(task.timedelta).total_seconds()))
 
 
-def _joined(first: Split, second: Split) -> Split:
+def _joined(train: Split, val: Split) -> Split:
+    """The labels of both; hidden ones of validation are not known to anybody."""
+    val = val.rows(np.flatnonzero(np.isfinite(val.target)))
     names = ("entities", "time_s", "before_s", "target", "numbers", "weights")
-    return Split(**{name: np.concatenate([getattr(first, name), getattr(second, name)]) for name in names})
+    return Split(**{name: np.concatenate([getattr(train, name), getattr(val, name)]) for name in names})

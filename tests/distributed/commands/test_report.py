@@ -13,12 +13,12 @@ from distributed.commands.report import (
     draw_curves,
     draw_schema,
     level_losses,
-    mean_and_error,
     pretraining_result,
     seeds_summary,
     show_results,
     show_store,
 )
+from distributed.finetuning.verdict import mean_and_error
 from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.pretraining.state import TrainState

@@ -14,7 +14,11 @@ def rows(seed: int, num_rows: int, num_entities: int) -> tuple[np.ndarray, np.nd
     """(labels 0 and 1, predictions with ties, entities)."""
     generator = np.random.default_rng(seed)
     target = (generator.random(num_rows) < 0.4).astype(float)
-    return target, np.round(generator.random(num_rows) + 0.3 * target, 1), generator.integers(num_entities, size=num_rows)
+    return (
+        target,
+        np.round(generator.random(num_rows) + 0.3 * target, 1),
+        generator.integers(num_entities, size=num_rows),
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -30,7 +34,9 @@ def test_weighted_figures_are_scikit_learns(seed: int) -> None:
 def test_the_interval_has_the_quantiles_of_figures_of_rows_drawn_by_entity() -> None:
     target, prediction, entities = rows(0, 80, 30)
     figures = [mean_absolute_error(target, prediction, sample_weight=weights) for weights in _draws(entities)]
-    assert bootstrap_interval("mae", target, prediction, entities) == pytest.approx(list(np.quantile(figures, QUANTILES)))
+    assert bootstrap_interval("mae", target, prediction, entities) == pytest.approx(
+        list(np.quantile(figures, QUANTILES))
+    )
 
 
 def test_every_draw_takes_as_many_entities_as_there_are_each_with_all_of_its_rows() -> None:

@@ -20,18 +20,22 @@ from rdl_core.batches.tree_batch import collate_trees
 from rdl_core.config import (
     Arm,
     BackboneConfig,
+    ColumnsConfig,
     FinetuningConfig,
+    HeadsConfig,
     Regime,
     ResNetRows,
     StoreConfig,
     TemporalSamplingConfig,
 )
 from rdl_core.database import load_task, open_dataset
+from rdl_core.evidence import bootstrap_interval
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.sampling.temporal_sampling import TemporalSampling
+from rdl_core.tasks.column_heads import ColumnHeads
 from rdl_core.tasks.finetuning import Finetuning
 from rdl_core.tasks.finetuning_result import FinetuningResult
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, SPLITS
@@ -377,3 +381,21 @@ def test_a_fold_too_small_for_batch_norm_has_no_predictions_and_files_keep_that(
     assert list(read) == ["val", "test", "out_of_fold"]
     for split, predicted in run.predictions.items():
         np.testing.assert_array_equal(read[split], predicted)
+
+
+@pytest.mark.parametrize("name", [WINS, POINTS])
+def test_beside_each_figure_stand_the_trivial_prediction_of_the_columns_heads_and_an_interval_of_its_entities(
+    nasty_store: Store, tasks: dict[str, EntityTask], name: str
+) -> None:
+    run = make(nasty_store, tasks[name])
+    result = run.run()
+    heads = ColumnHeads(nasty_store, tasks[name], "rolling", run.config, HeadsConfig(), ColumnsConfig(hops=2))
+    trivial = heads.run((), baseline=True).baselines["trivial"]
+    assert result.baselines == {"trivial": trivial.figures()}
+    assert result.about == {"baseline trivial": trivial.about}
+    for split in ("val", "test"):
+        entities = run.inputs.split(split).entities
+        expected = bootstrap_interval(result.metric, labels(tasks[name], split), run.predictions[split], entities)
+        assert result.interval[split] == expected is not None
+        assert expected[0] <= getattr(result, split) <= expected[1]
+    assert list(result.labels) == ["val", "test"], "the nasty database has few labels"
