@@ -16,6 +16,7 @@ import tyro
 
 from distributed.commands.command_line import Command
 from distributed.commands.shared_options import (
+    HOURS,
     WORKERS,
     RunOptions,
     SamplingOptions,
@@ -234,6 +235,7 @@ class Finetune(WorkerOptions):
         "learning_rate": "config.learning_rate",
         "validation_interval_steps": "config.validation_interval_steps",
         "max_steps": "config.max_steps",
+        "time_budget": "config.max_hours",
         "label_share": "config.label_share",
         "label_stride": "config.label_stride",
         "refit": "config.refit",
@@ -254,6 +256,9 @@ class Finetune(WorkerOptions):
     """Most updates. Default: the preset's (2000)."""
     seed: int | None = None
     """Random seed. Default: 0."""
+    time_budget: Annotated[float | None, HOURS] = None
+    """Most time that training takes, such as 90s, 10m or 1h30m, over all restarts; the best weights by then are kept. It is the setting
+    config.max-hours in other words. A refit and the folds of a blend, which train for as many epochs again, come on top. Default: 2 hours."""
     seeds: int = 1
     """Number of runs, with seeds from --seed on; above 1, the mean and its standard error are printed and written."""
     rows: RowsKind | None = None

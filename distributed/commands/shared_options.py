@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -66,6 +67,32 @@ WORKERS = tyro.constructors.PrimitiveConstructorSpec(
     is_instance=lambda value: isinstance(value, WorkerRange),
     str_from_instance=lambda value: [str(value)],
 )
+
+
+def hours_of(text: str) -> float:
+    """Returns the hours that a duration of the command line names: "90s", "10m", "1.5h" or "1h30m".
+
+    Raises:
+        ValueError: It has no unit, or is no duration.
+    """
+    number = r"(\d+(?:\.\d+)?)"
+    found = re.fullmatch(rf"(?:{number}h)?(?:{number}m)?(?:{number}s)?", text.replace(" ", ""))
+    hours = (
+        sum(float(part or 0) / unit for part, unit in zip(found.groups(), (1, 60, 3600), strict=True)) if found else 0
+    )
+    if hours <= 0:
+        raise ValueError(f"--time-budget must be a time with its unit, such as 90s, 10m, 1.5h or 1h30m, got {text!r}")
+    return hours
+
+
+HOURS = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="TIME",
+    instance_from_str=lambda words: hours_of(words[0]),
+    is_instance=lambda value: value is None or isinstance(value, float),
+    str_from_instance=lambda value: [str(value)],
+)
+"""A duration, as hours."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,7 +30,7 @@ class FinetuningConfig:
     max_steps: PositiveInt = 2000
     """Most updates."""
     max_hours: PositiveFloat | None = 2.0
-    """Most hours. None: no limit."""
+    """Most hours of training, over all restarts and without refit and folds; --time-budget on the command line. None: no limit."""
     validation_interval_steps: PositiveInt = 100
     """Steps between validations."""
     patience: PositiveInt = 5

@@ -149,6 +149,9 @@ def refused_line(capsys: Captured, *arguments: str) -> str:
         ("finetune --task t --arm scratch --max-steps -3", "--max-steps is -3; it should be greater than 0"),
         ("finetune --task t --arm scratch --label-stride 0.0001", "--label-stride is 0.0001; it should be greater than or equal to 0.01"),
         ("finetune --task t --arm scratch --label-stride 0.25 --label-share 0.5", "error: --label-stride is 0.25; it should be None"),
+        ("finetune --task t --arm scratch --time-budget 10", "--time-budget must be a time with its unit, such as 90s, 10m, 1.5h or 1h30m"),
+        ("finetune --task t --arm scratch --time-budget 0m", "got '0m'"),
+        ("finetune --task t --arm scratch --time-budget 10m --config.max-hours 3", "name one setting differently"),
         ("pretrain --levels row row", "error: --levels names a level twice: row, row"),
         ("sample --out x --samples 0", "--samples must be at least 1, got 0"),
     ],
@@ -223,6 +226,15 @@ def test_short_options_name_settings_of_the_configuration() -> None:
     backbone = dataclasses.replace(base.backbone, rows=LinearRows(), num_layers=3, aggregation=MeanAggregation())
     assert options.config == dataclasses.replace(base, backbone=backbone, max_steps=7, seed=3)
     assert parsed("pretrain", "--max-steps", "7", "--config.max-steps=7").config.max_steps == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("90s", 0.025), ("10m", 1 / 6), ("1.5h", 1.5), ("1h30m", 1.5), ("1h 0m 36s", 1.01)]
+)
+def test_a_time_budget_is_the_setting_of_most_hours(text: str, hours: float) -> None:
+    words = ["finetune", "--task", "t", "--arm", "scratch"]
+    assert parsed(*words, "--time-budget", text).config.max_hours == pytest.approx(hours)
+    assert parsed(*words).config.max_hours == 2.0, "as the help says"
 
 
 def test_rows_and_aggregation_choose_which_settings_there_are() -> None:
