@@ -68,7 +68,7 @@ def _take_parents(parent, time, expiry, bound, nodes, span, num_nodes, ends, edg
 
 
 @kernel_part
-def _take_children(found, expiry, bound, skip, wanted, stream, offset, is_new, nodes, span, num_nodes, ends, edge):
+def _take_children(found, expiry, bound, skip, wanted, stream, is_new, nodes, span, num_nodes, ends, edge):
     """Adds edges child -> row of a span of nodes: all found children, or one of each of `wanted` strata of them, rotated at random.
 
     found: (children, first, degree), where the node of number n finds children at n + skip; the others as in `_take_parents`.
@@ -83,7 +83,8 @@ def _take_children(found, expiry, bound, skip, wanted, stream, offset, is_new, n
         if count == 0:
             continue
         if have > wanted:
-            at = np.int64(uniform(stream, offset + node_row[row]) * have)
+            # The row of its own table: the key is in the stream, and another table may grow.
+            at = np.int64(uniform(stream, node_row[row]) * have)
         # Stratum i begins at i * have // count, counted up without a division an edge.
         step, rest, error = have // count, have % count, 0
         for _ in range(count):
@@ -153,7 +154,6 @@ def _expand_table(topology, seeds, hop, table, active, wanted, scratch, found_be
                     skip,
                     wanted,
                     draws,
-                    row_offset[of],
                     is_new,
                     nodes,
                     span,

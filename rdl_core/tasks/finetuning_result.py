@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdl_core.config import Arm, Regime
+from rdl_core.database.question import Question
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, save_pretrained
 from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
 
@@ -68,6 +69,7 @@ def finetuned_checkpoint(run: Finetuning, result: FinetuningResult) -> Checkpoin
     """Returns the model of a run that is over; with refit, the one that was refitted."""
     about: dict[str, Any] = {
         "task": run.task.name,
+        "question": dataclasses.asdict(Question.of_task(run.task)),
         "arm": run.arm,
         "regime": run.regime,
         "finetuning": dataclasses.asdict(run.config),

@@ -1,7 +1,8 @@
 """Inputs of an entity task's model: the trees of its seeds or, with a frozen backbone, their vectors.
 
-Promises: a split's labels are read when they are first asked for; a seed's tree is a function of (seed, epoch, number of the label); a frozen
-backbone's vector of a seed, and the columns that a backbone reads of it, are computed once, when they are first asked for. "train" is what is learned
+Promises: a split's labels are read when they are first asked for; a seed's tree in training is a function of (seed, epoch, number of the label), one
+of evaluation a function of (seed, entity, time), so that whoever asks the same question without a label sees the same tree; a frozen backbone's
+vector of a seed, and the columns that a backbone reads of it, are computed once, when they are first asked for. "train" is what is learned
 from while validation decides, "refit" what is learned from afterwards (labels.py); "val" and "test" are whole.
 """
 
@@ -17,13 +18,13 @@ from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import BackboneConfig, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
+from rdl_core.random_streams import PURPOSE_QUESTION, fold_each, stream
 from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.tasks.labels import Split, read_closed, read_split, read_train
 from rdl_core.tasks.model import TaskModel
 
-SPLITS = ("train", "val", "test")
 EVALUATION_EPOCH = 1 << 40
-"""Trees of evaluation and of a frozen backbone belong to epochs from here on, one per split; those of "refit" to the same as those of "train"."""
+"""The epoch of all trees of evaluation, of a frozen backbone and of predictions."""
 MAX_COLUMNS_BYTES = 1 << 31
 """Columns of a split that take more are computed for each batch anew."""
 
@@ -70,12 +71,10 @@ class TaskInputs:
     def trees(self, split: str, rows: NDArray[np.int64], epoch: int | None = None) -> TreeBatch:
         """Trees of rows of a split in an epoch; None: those of evaluation."""
         seeds = self.split(split)
+        entities, before_s, numbers = seeds.entities[rows], seeds.before_s[rows], seeds.numbers[rows]
         if epoch is None:
-            epoch = EVALUATION_EPOCH + SPLITS.index("train" if split == "refit" else split)
-        trees = self.sampling.sample(
-            self.task.entity_table, seeds.entities[rows], seeds.before_s[rows], epoch=epoch, numbers=seeds.numbers[rows]
-        )
-        before_s = seeds.before_s[rows]
+            epoch, numbers = EVALUATION_EPOCH, question_numbers(entities, seeds.time_s[rows])
+        trees = self.sampling.sample(self.task.entity_table, entities, before_s, epoch=epoch, numbers=numbers)
         batch = collate_trees(
             trees,
             seeds.time_s[rows],
@@ -112,6 +111,17 @@ class TaskInputs:
                 vectors[torch.from_numpy(missing).to(self.device)] = model.embed(self.trees(split, missing))
             self._has_vector[split][missing] = True
         return vectors[torch.from_numpy(rows).to(self.device)]
+
+
+def question_numbers(entities: NDArray[np.int64], time_s: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns the number by which the tree of each question is drawn: int64 [questions], a hash of the entity's row and the time asked for.
+
+    Args:
+        entities: int64 [questions], rows of the entity table.
+        time_s: int64 [questions], UNIX seconds.
+    """
+    of_entity, of_time = (fold_each(stream(PURPOSE_QUESTION, n), x) for n, x in enumerate((entities, time_s)))
+    return (of_entity ^ of_time).view(np.int64)
 
 
 def refuse_visible_labels(store: Store, task: EntityTask) -> None:

@@ -54,11 +54,10 @@ def strata(sampler: TemporalSampling, seed_stream: int) -> Callable[..., list[in
     """One child of each of `wanted` strata of time, rotated by the sampler's own number."""
 
     def pick(k: int, hop: int, node: Node, children: list[int], wanted: int) -> list[int]:
-        degree, graph = len(children), sampler.graph
+        degree = len(children)
         if degree <= wanted:
             return children
-        number = int(graph.row_offset[graph.node_types.index(node[0])]) + node[1]
-        start = int(python_uniform(python_fold(python_fold(seed_stream, k), hop), number) * degree)
+        start = int(python_uniform(python_fold(python_fold(seed_stream, k), hop), node[1]) * degree)
         return [children[(start + i * degree // wanted) % degree] for i in range(wanted)]
 
     return pick

@@ -1,0 +1,215 @@
+"""A fine-tuned model, a dataset and its store, opened once, that answer questions: which value, for which entity, at which time.
+
+    keys, time -> rows, seconds -> trees strictly before -> backbone and head -> probability or value
+
+Promises: a prediction sees rows strictly before its time and cells known strictly before it, so that a row added at or after the time changes
+nothing; it is a function of (model, data before the time, entity, time), never of what is asked beside it: alone, in a batch, in any order it is the
+same but for the order of float additions (1e-6), and what `finetune` and `evaluate` wrote for the same label. Everything is loaded and compiled by
+`load`; memory grows with the answer alone, since questions are answered in chunks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from relbench.load import RelBenchDataset
+
+from rdl_core.batches.question_inputs import QuestionInputs
+from rdl_core.batches.tree_batch import TreeBatch, collate_trees
+from rdl_core.checkpoint_files import weights_digest
+from rdl_core.config import Regime
+from rdl_core.database import load_task, open_dataset
+from rdl_core.database.question import Question
+from rdl_core.graph.store import Store, open_store
+from rdl_core.model.checkpoint import Checkpoint, from_pretrained
+from rdl_core.place import Place, local_folder
+from rdl_core.prediction.entity_keys import EntityKeys
+from rdl_core.prediction.model_store import STORES_DIR, data_hash, find_or_make_store
+from rdl_core.prediction.times import Times, asked_seconds, first_row_s, refuse_unknowable
+from rdl_core.sampling.temporal_sampling import TemporalSampling
+from rdl_core.tasks.inputs import EVALUATION_EPOCH, question_numbers
+from rdl_core.tasks.model import finetuning_of, task_model_of
+from rdl_core.tasks.target_scale import TargetScale
+
+Advance = Callable[[int], None]
+
+
+class Predictor:
+    """A model that predicts. `Predictor.load` makes one.
+
+    Args:
+        checkpoint: A fine-tuned model.
+        dataset: A validated dataset, with or without the model's task.
+        store: The dataset's store, with the model's schema.
+        device: Where the model computes; None for the CPU.
+        model_hash: Hex digits that name the model.
+
+    Raises:
+        ValueError: The store's schema is not the model's.
+        DatabaseError: The model is of before a question was kept, and the dataset lacks its task.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        dataset: RelBenchDataset,
+        store: Store,
+        *,
+        device: torch.device | str | None = None,
+        model_hash: str = "",
+    ) -> None:
+        checkpoint.require_same_schema(store)
+        about = checkpoint.about
+        self.dataset, self.store, self.about, self.model_hash = dataset, store, about, model_hash
+        self.config = finetuning_of(checkpoint)
+        self.regime: Regime = about["regime"]
+        self.question = Question.of_model(about) or Question.of_task(load_task(dataset, about["task"]))
+        self.device = torch.device(device or "cpu")
+        self.keys = EntityKeys(dataset, self.question.entity_table)
+        self.first_s, self.tomorrow_s = first_row_s(store.graph), store.graph.after_last_row_s
+        self.model = task_model_of(checkpoint).to(self.device)
+        encoder = self.model.encoder
+        self._inputs = QuestionInputs(store, encoder.config)
+        self._inputs.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
+        self._sampling = TemporalSampling(store.graph, self.config.sampling, seed=self.config.seed)
+        self._scale = TargetScale(**about["target_scale"])
+
+    @classmethod
+    def load(
+        cls,
+        model: Place,
+        data: Place,
+        *,
+        store: Place | None = None,
+        device: torch.device | str | None = None,
+        stores_dir: Path = STORES_DIR,
+    ) -> Predictor:
+        """Opens a model, a dataset and its store, and answers one question, so that all is in memory and compiled.
+
+        Args:
+            model: Folder that `finetune` printed under "checkpoint".
+            data: Dataset folder, remote folder or hub name; it may be newer than the one that the model was fine-tuned on.
+            store: The dataset's store; None: the one in `stores_dir`, made with the model's schema if there is none.
+            device: Where the model computes; None for the CPU.
+            stores_dir: Folder of stores.
+
+        Raises:
+            FileNotFoundError: There is no such model, dataset or store.
+            ValueError: The model is not a fine-tuned one, or its schema is not the store's.
+            DatabaseError: The dataset is broken, or lacks what the model knows.
+        """
+        folder = local_folder(model)
+        checkpoint, dataset = from_pretrained(folder, kind="finetuned"), open_dataset(data)
+        opened = find_or_make_store(dataset, checkpoint.schema, stores_dir) if store is None else open_store(store)
+        predictor = cls(checkpoint, dataset, opened, device=device, model_hash=weights_digest(folder))
+        predictor.warm()
+        return predictor
+
+    @property
+    def tomorrow(self) -> pd.Timestamp:
+        """The second after the last row: what is predicted at when no time is named."""
+        return pd.Timestamp(self.tomorrow_s, unit="s", tz="UTC")
+
+    @property
+    def is_refitted(self) -> bool:
+        """Whether the model has learned from every label whose window had closed, those of validation, too."""
+        return self.config.refit
+
+    @property
+    def data_hash(self) -> str:
+        """Hex digits that name the content of the dataset."""
+        return data_hash(self.dataset)
+
+    def predict(self, keys: Iterable[Any], time: Times = None, *, advance: Advance = lambda rows: None) -> pd.DataFrame:
+        """Predicts for entities at a time.
+
+        Args:
+            keys: The entities' keys as the source has them, in any order, as often as wanted; a list, a pandas Series, a NumPy or an Arrow array.
+            time: One time, or one per key; a time without zone is UTC. None: `tomorrow`. It may lie after the last row.
+            advance: Is told the number of rows that are done, now and then.
+
+        Returns:
+            One row per key, in the order of the keys: the key under its column's own name, "time" (UTC, in seconds) and "prediction": the
+            probability of a binary task, the value of a regression.
+
+        Raises:
+            InputError: No key; a key that is null, of another type or unknown; a time that is none or before all data; an entity that does not
+                exist yet at its time. The first few are named, with their number.
+        """
+        rows = self.keys.rows(keys)
+        time_s = asked_seconds(time, len(rows), tomorrow_s=self.tomorrow_s)
+        exists_s = self.store.graph.times_of(self.question.entity_table, rows)
+        absent_s = exists_s - 1 if self.question.is_of_own_row else exists_s
+        refuse_unknowable(self.keys, rows, time_s, absent_s, first_s=self.first_s)
+        return self.frame(rows, time_s, self.predict_rows(rows, time_s, advance=advance))
+
+    def frame(self, rows: NDArray[np.int64], time_s: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
+        """Returns predictions as people read them; see `predict`."""
+        frame = self.keys.of_rows(rows).to_pandas()
+        frame["time"] = pd.to_datetime(time_s, unit="s", utc=True).as_unit("s")
+        frame["prediction"] = values
+        return frame
+
+    def existing_rows(self, time: Times = None) -> NDArray[np.int64]:
+        """Returns the entities that exist strictly before a time, None for `tomorrow`: int64, rows of the entity table."""
+        before_s = asked_seconds(time, 1, tomorrow_s=self.tomorrow_s)[0]
+        return np.flatnonzero(self.store.graph.table_time(self.question.entity_table) < before_s)
+
+    def predict_rows(
+        self,
+        rows: NDArray[np.int64],
+        time_s: NDArray[np.int64],
+        before_s: NDArray[np.int64] | None = None,
+        *,
+        advance: Advance = lambda rows: None,
+    ) -> NDArray[np.float64]:
+        """Predicts for rows of the entity table: float64 [questions], probabilities or values.
+
+        Args:
+            rows: int64 [questions], row numbers.
+            time_s: int64 [questions], UNIX seconds.
+            before_s: int64 [questions], what is seen lies strictly before; None: the times themselves.
+            advance: Is told the number of rows that are done, now and then.
+        """
+        before_s = time_s if before_s is None else before_s
+        size, predicted = self.config.batch_size, np.empty(len(rows))
+        with torch.inference_mode():
+            for begin in range(0, len(rows), size):
+                part = slice(begin, begin + size)
+                output = self.model(self._trees(rows[part], time_s[part], before_s[part]))
+                predicted[part] = self._scale.prediction(output.double().cpu()).numpy()
+                advance(len(rows[part]))
+        return predicted
+
+    def warm(self) -> None:
+        """Answers one question of an entity, and two of two, so that kernels are compiled and what is read lies in memory."""
+        some = self.existing_rows()[:2]
+        for rows in (some[:1], some):
+            self.predict_rows(rows, np.full(len(rows), self.tomorrow_s))
+
+    def _trees(self, rows: NDArray[np.int64], time_s: NDArray[np.int64], before_s: NDArray[np.int64]) -> TreeBatch:
+        numbers = question_numbers(rows, time_s)
+        trees = self._sampling.sample(
+            self.question.entity_table, rows, before_s, epoch=EVALUATION_EPOCH, numbers=numbers
+        )
+        graph, features = self.store.graph, self.store.features
+        return collate_trees(trees, time_s, graph, features, before_s=before_s, inputs=self._inputs).to(self.device)
+
+    def describe(self) -> Mapping[str, Any]:
+        """Returns what predicts: {"task", "target", "arm", "refitted", "model", "data", "first_row", "last_row"}."""
+        ends = {"first_row": self.first_s, "last_row": self.tomorrow_s - 1}
+        return {
+            "task": self.question.task,
+            "target": self.question.target,
+            "arm": self.about["arm"],
+            "refitted": self.is_refitted,
+            "model": self.model_hash,
+            "data": self.data_hash,
+            **{name: str(pd.Timestamp(seconds, unit="s")) for name, seconds in ends.items()},
+        }
