@@ -68,7 +68,7 @@ class EntityKeys:
             )
         for name in self.names:
             self._check_column(name, given[name])
-        found = self._index.get_indexer(_comparable(given))
+        found = self._index.get_indexer(pd.Index(_comparable(given), tupleize_cols=False))
         if (unknown := np.flatnonzero(found < 0)).size:
             distinct = list(dict.fromkeys(map(repr, self._shown(given, unknown[: 50 * NUM_KEYS_SHOWN]))))
             shown = ", ".join(distinct[:NUM_KEYS_SHOWN]) + (", ..." if len(distinct) > NUM_KEYS_SHOWN else "")

@@ -109,16 +109,15 @@ def planted(dataset: RelBenchDataset, folder: Path, table: str, row: dict[str, A
     return open_dataset(folder)
 
 
-@pytest.mark.parametrize("name", [WINS, POINTS])
 @pytest.mark.parametrize("table", PLANTED)
 def test_a_row_added_at_or_after_the_time_changes_nothing(
-    models: Any, nasty_dataset: RelBenchDataset, nasty_store: Store, tmp_path: Path, table: str, name: str
+    models: Any, nasty_dataset: RelBenchDataset, nasty_store: Store, tmp_path: Path, table: str
 ) -> None:
-    before = load(models, name, nasty_dataset, nasty_store)
+    before = load(models, POINTS, nasty_dataset, nasty_store)
     changed = planted(nasty_dataset, tmp_path / "nasty", table, PLANTED[table])
     store = materialize(changed, tmp_path / "stores", model=before.store.schema)
     assert store.graph.num_rows(table) == nasty_store.graph.num_rows(table) + 1
-    after = load(models, name, changed, store)
+    after = load(models, POINTS, changed, store)
     assert after.existing_rows(TEST).tolist() == before.existing_rows(TEST).tolist()
     pd.testing.assert_frame_equal(after.predict(TEAMS, TEST), before.predict(TEAMS, TEST), rtol=0, atol=1e-6)
 
@@ -159,7 +158,7 @@ def test_a_fitted_store_of_the_data_is_taken_where_the_model_reads_it(
         ([1, 12, 99, -1], TEST, "3 of 4 keys are of no row of teams: 12, 99, -1"),
         ([1.0, float("nan")], TEST, "1 of 2 keys of teams.team_id are null"),
         ([1, None], TEST, "1 of 2 keys of teams.team_id are null"),
-        (["1"], TEST, "are of type int64, such as 0; got string, such as '1'"),
+        (["1"], TEST, "such as 0; got string, such as '1'"),
         ([1.5], TEST, "got double, such as 1.5"),
         ([True], TEST, "got bool"),
         ([1, "1"], TEST, "got several types"),
