@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rdl_core.atomic_write import whole_folder
 from rdl_core.checksums import sha256_of, sha256_of_all
 from rdl_core.config import BackboneConfig, decode
+from rdl_core.hub import model_folder
 from rdl_core.problems import InputError
 
 FORMAT_VERSION = 4
@@ -91,18 +91,20 @@ def _differences(expected: dict[str, tuple[int, str]], found: dict[str, Path]) -
             yield f"{name}: expected SHA-256 {expected_digest}, got {digest}"
 
 
-def read_description(path: Path | str, *, kind: str | None = None) -> dict[str, Any]:
+def read_description(path: Path | str, *, kind: str | None = None, revision: str | None = None) -> dict[str, Any]:
     """Returns what config.json and schema.json of a model folder say: format_version, kind, backbone, about, edge_types, schema.
 
     Args:
+        path: A folder, or the name of a model on the hub (hub.py).
         kind: "pretrained" or "finetuned", when only that will do.
+        revision: Of a model on the hub.
 
     Raises:
         FileNotFoundError: No model is there.
         InputError: A file is missing, added, cut off or changed.
         ValueError: It has another format version or kind, or is damaged.
     """
-    path = whole_folder(Path(path))
+    path = model_folder(path, revision)
     is_earlier = (path / _EARLIER).exists() and not (path / CONFIG).exists()
     if not is_earlier and not (path / CONFIG).exists():
         run = (path / "model" / CONFIG).exists() or (path / "model" / _EARLIER).exists()
@@ -139,4 +141,4 @@ def backbone_of(description: dict[str, Any]) -> BackboneConfig:
 
 def weights_digest(path: Path | str) -> str:
     """Returns the hex digest of a checkpoint's weights file, which tells a checkpoint from another that was written to the same folder."""
-    return sha256_of(Path(path) / WEIGHTS)[:16]
+    return sha256_of(model_folder(path) / WEIGHTS)[:16]

@@ -35,7 +35,7 @@ DISTRIBUTED_FLOORS = (
     ("files", "inference", "selection"),
     ("import_report",),
     ("appending",),
-    ("storage", "importing"),
+    ("storage", "importing", "sharing"),
     ("cluster",),
     ("sampling", "runs"),
     ("training",),

@@ -27,6 +27,7 @@ from distributed.commands.shared_options import (
 )
 from distributed.importing.config import ImportConfig
 from distributed.runs.preset_file import pretraining_preset
+from distributed.sharing.push import Push
 from rdl_core.checkpoint_files import backbone_of, read_description
 from rdl_core.config import (
     PRESETS,
@@ -383,5 +384,6 @@ COMMANDS: dict[str, Command] = {
     "features": Command(options=Features, runner="distributed.commands.features:run_features"),
     "finetune": Command(options=Finetune, runner="distributed.commands.tasks:run_finetune"),
     "evaluate": Command(options=Evaluate, runner="distributed.commands.tasks:run_evaluate"),
+    "push": Command(options=Push, runner="distributed.sharing.push:run_push"),
     "status": Command(options=Status, runner="distributed.commands.pretrain:run_status_command"),
 }

@@ -126,7 +126,7 @@ class CellEncoder:
         self.num_unknown = 0
         if column.stype == "categorical":
             self._distinct, counts = values.counts(values.valid)
-            self._code = _codes(values.as_strings(self._distinct), column.categories)
+            self._code = _codes(values.as_strings(self._distinct), column)
             self.num_unknown = int(counts[self._code < 0].sum())
 
     def __call__(self, begin: int, end: int) -> NDArray:
@@ -155,7 +155,7 @@ def encode_lists(column: ColumnSchema, values: ColumnValues) -> Arrays:
     flat = lists.flatten().cast(pa.string())
     return {
         "offset": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "values": _codes(flat, column.categories),
+        "values": _codes(flat, column),
     }
 
 
@@ -179,8 +179,13 @@ def _lists(values: ColumnValues) -> pa.Array:
     return values.array.combine_chunks()
 
 
-def _codes(strings: pa.Array, categories: tuple[str, ...]) -> NDArray[np.int32]:
-    found = pc.index_in(strings.cast(pa.string()), value_set=pa.array(categories, pa.string()))
+def _codes(strings: pa.Array, column: ColumnSchema) -> NDArray[np.int32]:
+    strings = strings.cast(pa.string())
+    if column.salt:
+        distinct = strings.dictionary_encode()
+        names = pa.array([column.category_of(value) for value in distinct.dictionary.to_pylist()], pa.string())
+        strings = names.take(distinct.indices)
+    found = pc.index_in(strings, value_set=pa.array(column.categories, pa.string()))
     return found.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32)
 
 

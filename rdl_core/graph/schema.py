@@ -19,6 +19,7 @@ Rules (keys are no attributes; what a rule leaves out is listed in `left_out` wi
 from __future__ import annotations
 
 import dataclasses
+import hmac
 import re
 from collections.abc import Mapping
 from dataclasses import field, replace
@@ -58,6 +59,7 @@ class ColumnSchema:
         log_mean, log_std: Mean and standard deviation of a skewed column's signed logarithms, sign(x) log(1 + |x|).
         has_nulls: Whether a cell is null, or a number not finite, up to the cutoff.
         categories: Values of a categorical or multicategorical column as strings, most frequent first, ties by value.
+        salt: Where it is not empty, `categories` are no values but their keyed SHA-256 (`hidden`): a model that is given away need not tell them.
         oldest_s, median_s, newest_s: Times of a timestamp column, UNIX seconds.
         channels: Length of a vector of a text or embedding column.
     """
@@ -72,10 +74,29 @@ class ColumnSchema:
     log_std: float = 1.0
     has_nulls: bool = False
     categories: tuple[str, ...] = ()
+    salt: str = ""
     oldest_s: int = 0
     median_s: int = 0
     newest_s: int = 0
     channels: int = 0
+
+    def category_of(self, value: str) -> str:
+        """Returns what `categories` call a value: itself, or its keyed SHA-256 in hex where the column has a salt."""
+        return hmac.digest(self.salt.encode(), value.encode(), "sha256").hex() if self.salt else value
+
+    def hidden(self, salt: str) -> ColumnSchema:
+        """Returns the schema of a column without a salt with its values replaced by their keyed SHA-256; all else stays, the order too."""
+        salted = replace(self, salt=salt)
+        return replace(salted, categories=tuple(map(salted.category_of, self.categories)))
+
+    def is_same_as(self, other: ColumnSchema) -> bool:
+        """Whether both say the same of a column, where the values of one may be hidden."""
+        mine, theirs = self, other
+        if mine.salt and not theirs.salt and theirs.categories:
+            theirs = theirs.hidden(mine.salt)
+        elif theirs.salt and not mine.salt and mine.categories:
+            mine = mine.hidden(theirs.salt)
+        return mine == theirs
 
 
 @checked
@@ -125,6 +146,9 @@ class Schema:
         for table in data["tables"].values():
             if not table["known_from"]:  # so that a store without late cells is what it was before there were any
                 del table["known_from"]
+            for column in table["columns"]:
+                if not column["salt"]:  # likewise
+                    del column["salt"]
         return data
 
     @classmethod
@@ -150,10 +174,8 @@ class Schema:
             mine, theirs = self.tables.get(name), other.tables.get(name)
             if mine is None or theirs is None:
                 lines.append(f"table {name}: only in the {'store' if mine is None else 'model'}")
-            elif mine.columns != theirs.columns:
-                mine_columns, their_columns = ({c.name: c for c in t.columns} for t in (mine, theirs))
-                changed = [c for c in mine_columns | their_columns if mine_columns.get(c) != their_columns.get(c)]
-                lines.append(f"table {name}: columns differ: {', '.join(sorted(changed)) or 'order of columns'}")
+            elif (changed := _changed_columns(mine, theirs)) is not None:
+                lines.append(f"table {name}: columns differ: {', '.join(changed) or 'order of columns'}")
             elif mine.fkey_col_to_pkey_table != theirs.fkey_col_to_pkey_table:
                 lines.append(f"table {name}: foreign keys differ")
             elif mine.known_from != theirs.known_from:
@@ -170,6 +192,14 @@ class Schema:
                 f"the text embedder is {self.text_embedder} in the model and {other.text_embedder} in the store"
             )
         return lines
+
+
+def _changed_columns(mine: TableSchema, theirs: TableSchema) -> list[str] | None:
+    """Returns the names of columns that differ, none where only their order does; None where all are the same."""
+    mine_columns, their_columns = ({c.name: c for c in t.columns} for t in (mine, theirs))
+    same = {c for c in mine_columns if c in their_columns and mine_columns[c].is_same_as(their_columns[c])}
+    changed = sorted({*mine_columns, *their_columns} - same)
+    return None if not changed and list(mine_columns) == list(their_columns) else changed
 
 
 def fit_columns(

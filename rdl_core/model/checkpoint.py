@@ -17,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rdl_core.atomic_write import replace_folder, whole_folder
+from rdl_core.atomic_write import replace_folder
 from rdl_core.checkpoint_files import (
     CARD,
     CONFIG,
@@ -35,6 +35,7 @@ from rdl_core.config import BackboneConfig
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
+from rdl_core.hub import model_folder
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.sharing.card import ModelCard
 
@@ -142,18 +143,21 @@ def _check_name(name: str) -> None:
         )
 
 
-def from_pretrained(path: Path | str, *, kind: str | None = None) -> Checkpoint:
+def from_pretrained(path: Path | str, *, kind: str | None = None, revision: str | None = None) -> Checkpoint:
     """Reads a model folder.
 
     Args:
+        path: A folder, or the name of a model on the Hugging Face hub: `org/name` or `org/name@revision` (rdl_core/hub.py).
         kind: "pretrained" or "finetuned", when only that will do.
+        revision: Branch, tag or commit on the hub.
 
     Raises:
         FileNotFoundError: No checkpoint there.
-        InputError: A file is missing, added, cut off or changed.
+        InputError: A file is missing, added, cut off or changed; or the hub does not give the model.
         ValueError: Another format version or kind.
     """
-    description, path = read_description(path, kind=kind), whole_folder(Path(path))
+    path = model_folder(path, revision)
+    description = read_description(path, kind=kind)
     is_earlier = not (path / CONFIG).exists()
     extras = {} if is_earlier else {n: p.read_bytes() for n, p in files_of(path).items() if n not in OWN_FILES}
     return Checkpoint(

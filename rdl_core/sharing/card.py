@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from rdl_core.graph.schema import Schema, TableSchema
-from rdl_core.sharing.vocabulary import vocabularies
+from rdl_core.sharing.vocabulary import hidden_columns, vocabularies
 
 LIBRARY = "relational-pretraining"
 _LIMITS = """- It reads databases with the tables, keys and columns below and no others; `rdl materialize --schema-of` reads new rows of them, and
@@ -152,6 +152,13 @@ def _values(card: ModelCard) -> Iterator[str]:
         yield ""
     else:
         yield "`schema.json` holds no values of the data."
+        yield ""
+    if hidden := hidden_columns(card.schema):
+        names = ", ".join(f"`{name}`" for name in hidden)
+        yield (
+            f"Of {names} it holds the keyed SHA-256 of each value, with the key: whoever has this folder can test a guess, but not read the values."
+        )
+        yield ""
     yield (
         "Besides, the folder holds means, standard deviations and the oldest, median and newest time of columns, quantiles of statistics of rows "
         "(in the weights), and the range of a fine-tuned task's labels."

@@ -1,0 +1,1 @@
+"""A model given away, from the command line (rdl_core/sharing does it)."""
