@@ -38,7 +38,7 @@ DISTRIBUTED_FLOORS = (
     ("storage", "importing", "sharing"),
     ("cluster",),
     ("sampling", "runs"),
-    ("training",),
+    ("training", "heads"),
     ("finetuning",),
     ("commands",),
     ("tasks",),

@@ -2,26 +2,35 @@
 
     <run>/head_predictions.parquet    split, entity, time, head, prediction
     <run>/heads.json                  their figures, settings and weights
+    <run>/model/heads/                the heads themselves, and in config.json what is said of them and of the network (rdl_core/prediction)
+    <run>/reliability.png             with a calibration
 
-Promises: labels that heads on columns cannot be chosen on are refused before the network is trained; what an earlier call has finished is not done
-again; without heads and baselines nothing is loaded, computed or written.
+Promises: labels that heads on columns cannot be chosen on, or a calibration not be fitted to, are refused before the network is trained; what an
+earlier call has finished is not done again; without heads and baselines no column is computed.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from distributed.commands.options import Finetune
 from distributed.console import bar
+from distributed.heads.kept import HeadKeeper, RunHeads
 from distributed.runs.folder import write_json
 from rdl_core.config import FinetuningConfig
 from rdl_core.database import load_task
 from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
+from rdl_core.statistics.columns import Columns
 from rdl_core.tasks.column_heads import ColumnHeads, ColumnHeadsResult, HeadScores
+from rdl_core.tasks.finetuning_result import FinetuningResult, predictions_path
 from rdl_core.tasks.prediction_file import read_predictions, write_head_predictions
 
 if TYPE_CHECKING:
@@ -39,31 +48,34 @@ class HeadsBeside:
         config: Of the network, with the run's own seed.
 
     Raises:
-        InputError: The labels of train have no time by which earlier windows are closed.
+        InputError: The labels of train have no time by which earlier windows are closed; or those of validation are none to calibrate on.
     """
 
     def __init__(self, options: Finetune, store: Store, dataset: RelBenchDataset, config: FinetuningConfig) -> None:
         self.options = options
+        task = load_task(dataset, options.task)
+        self._keeper = HeadKeeper(task, options.regime, store.test_timestamp_s, options.calibrate)
         self._heads: ColumnHeads | None = None
         self.network_folds: tuple[Fold, ...] = ()
         """Windows on which the network is trained again, for a blend."""
         if options.baseline or options.heads != ("network",):
-            task, columns = load_task(dataset, options.task), options.columns
-            self._heads = ColumnHeads(store, task, options.regime, config, options.column_heads, columns)
+            self._heads = ColumnHeads(store, task, options.regime, config, options.column_heads, options.columns)
         if self._heads is not None and options.heads != ("network",):
             folds = self._heads.folds()
             if "blend" in options.heads:
                 self.network_folds = tuple(folds[-options.column_heads.network_folds :])
 
-    def run(self, network_predictions: Path, folder: Path) -> dict[str, Any]:
-        """Returns {"heads", "baselines", "about", "blend", "head_predictions"}; nothing where only the network predicts.
+    def run(self, network: FinetuningResult, model: Path) -> dict[str, Any]:
+        """Returns {"heads", "baselines", "about", "blend", "head_predictions"}, and what `HeadKeeper.keep` does; the latter alone where only the
+        network predicts.
 
         Args:
-            network_predictions: The file of the network's predictions.
-            folder: Where files go.
+            network: The network's figures.
+            model: Its folder, beside which its predictions lie and files go.
         """
+        folder, network_predictions = model.parent, read_predictions(predictions_path(model))
         if self._heads is None:
-            return {}
+            return self._keeper.keep(_network_alone(network, network_predictions), model)
         if (path := folder / FIGURES).exists():
             found: dict[str, Any] = json.loads(path.read_text())
             return found
@@ -71,16 +83,31 @@ class HeadsBeside:
             shown = progress.add_task("heads on columns", total=None, text="")
             result = self._heads.run(
                 self.options.heads,
-                network=read_predictions(network_predictions),
+                network=network_predictions,
                 baseline=self.options.baseline,
                 advance=lambda text: progress.update(shown, text=text),
             )
         every = {**result.heads, **{f"baseline {name}": scores for name, scores in result.baselines.items()}}
         predictions = {name: scores.predictions for name, scores in every.items() if name != "network"}
         write_head_predictions(folder / PREDICTIONS, self._heads.task, self._heads.labels, predictions)
-        figures = figures_of(result) | {"head_predictions": str(folder / PREDICTIONS)}
+        kept = self._keeper.keep(_heads_of(result, self._heads.columns), model)
+        figures = figures_of(result) | {"head_predictions": str(folder / PREDICTIONS)} | kept
         write_json(path, figures)
         return figures
+
+
+def _network_alone(result: FinetuningResult, predictions: Mapping[str, NDArray[np.float64]]) -> RunHeads:
+    return RunHeads(metrics={"network": result.val}, predictions={"network": predictions})
+
+
+def _heads_of(result: ColumnHeadsResult, columns: Columns) -> RunHeads:
+    return RunHeads(
+        metrics={name: scores.val for name, scores in result.heads.items()},
+        predictions={name: scores.predictions for name, scores in result.heads.items()},
+        models=result.models,
+        weights={} if result.blend is None else result.blend.weights,
+        columns=columns,
+    )
 
 
 def figures_of(result: ColumnHeadsResult) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from rdl_core.config import (
     AggregationKind,
     Arm,
     BackboneConfig,
+    CalibrationName,
     ColumnsConfig,
     FinetuningConfig,
     HeadName,
@@ -281,9 +282,13 @@ class Finetune(WorkerOptions):
     second."""
     heads: tuple[HeadName, ...] = ("network",)
     """What predicts, beside the network: 'linear' (L2-regularised, on the best generated columns), 'lightgbm' (on them) and 'blend' (all of these,
-    weighted). Their settings are chosen on windows of time inside train. A blend trains the network again on the newest windows."""
+    weighted). Their settings are chosen on windows of time inside train. A blend trains the network again on the newest windows. All are kept in the
+    model's folder; the one that is best on validation predicts unless another is asked for."""
     baseline: bool = False
     """Show beside it what it must beat: a trivial prediction, and LightGBM on all generated columns as most people would fit it."""
+    calibrate: CalibrationName | None = None
+    """Binary tasks: a map of each head's probabilities, fitted on validation and kept with the model: 'isotonic' (any rising map; some hundred labels
+    or more) or 'platt' (two numbers). Brier score, expected calibration error and a reliability plot are reported before and after."""
     config: FinetuningConfig
     """All settings of the run."""
     backbone: BackboneConfig

@@ -22,7 +22,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     """Returns a run's result and its checkpoint; of several seeds {"runs": [these], "summary"}.
 
     Heads and baselines beside the network are in "heads" and "baselines": {name: {"val", "test"}}. "val" and "test" of the run itself are the
-    network's in any case: it is what the checkpoint holds.
+    network's in any case. "default_head" says which head predicts; "intervals" and "calibration" are described by `HeadKeeper.keep`.
     """
     check_arm(options.arm, options.checkpoint)
     backbone, weights = backbone_to_start_from(options)
@@ -35,6 +35,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     from distributed.commands.column_heads import HeadsBeside
     from distributed.commands.report import heads_summary, seeds_summary, show_heads, show_results
     from distributed.finetuning import verdict_lines
+    from distributed.heads.kept import show_kept
     from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.downstream import as_deep_as
     from rdl_core.tasks.finetuning_result import predictions_path
@@ -54,6 +55,7 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
         "finetuning": dataclasses.asdict(config),
         "backbone": dataclasses.asdict(backbone),
         **heads_settings(options),
+        **({} if options.calibrate is None else {"calibrate": options.calibrate}),
     }
     seeds = range(config.seed, config.seed + options.seeds)
     run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
@@ -83,14 +85,15 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     runs = [
         dataclasses.asdict(result)
         | {"checkpoint": job.out, "predictions": str(predictions_path(str(job.out)))}
-        | heads.run(predictions_path(str(job.out)), folder)
-        for result, job, heads, folder in zip(results, jobs, beside, folders, strict=True)
+        | heads.run(result, Path(str(job.out)))
+        for result, job, heads in zip(results, jobs, beside, strict=True)
     ]
     if options.baseline or options.heads != ("network",):
         show_heads(runs)
     for line in verdict_lines(runs):
         say(line)
     for one in runs:
+        show_kept(one)
         say(f"checkpoint {one['checkpoint']}")
     if len(runs) == 1:
         return run.finish(runs[0])

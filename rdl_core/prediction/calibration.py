@@ -105,21 +105,26 @@ def out_of_part(kind: CalibrationName, probability: Vector, target: Vector, enti
     Raises:
         InputError: The other parts have fewer than 10 labels of a class.
     """
-    part = np.unique(entities, return_inverse=True)[1] % NUM_PARTS
     calibrated = np.empty(len(target))
-    for number in range(NUM_PARTS):
-        own = part == number
+    for own in _parts(entities):
         calibrated[own] = Calibration.fit(kind, probability[~own], target[~own])(probability[own])
     return calibrated
 
 
+def require_labels(target: Vector, entities: NDArray[np.int64]) -> None:
+    """Raises InputError if labels, float64 of 0 and 1, are too few of a class to calibrate on, with or without a part of the entities."""
+    require_both_classes(target)
+    for own in _parts(entities):
+        require_both_classes(target[~own])
+
+
 def require_both_classes(target: Vector) -> None:
-    """Raises InputError if labels, float64 of 0 and 1, are too few of a class to calibrate on."""
+    """Raises InputError if labels, float64 of 0 and 1, are too few of a class for a map."""
     counts = {name: int((target == value).sum()) for name, value in (("negative", 0), ("positive", 1))}
     for name, count in counts.items():
         if count < LEAST_OF_A_CLASS:
             raise InputError(
-                f"calibration: expected at least {LEAST_OF_A_CLASS} {name} labels in validation, got {count} of {len(target)}.\n"
+                f"calibration: expected at least {LEAST_OF_A_CLASS} {name} labels in four fifths of validation, got {count} of {len(target)}.\n"
                 "Remedy: leave out --calibrate, or use a task with more validation labels (num_eval_timestamps)"
             )
 
@@ -168,6 +173,12 @@ class Reliability:
     def figures(self) -> dict[str, float]:
         """Returns {"brier", "ece"}."""
         return {"brier": self.brier, "ece": self.ece}
+
+
+def _parts(entities: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
+    """Returns which labels are of the entities of each part: bool [labels]."""
+    part = np.unique(entities, return_inverse=True)[1] % NUM_PARTS
+    return [part == number for number in range(NUM_PARTS) if (part == number).any()]
 
 
 def _platt(probability: Vector, target: Vector) -> tuple[float, float]:

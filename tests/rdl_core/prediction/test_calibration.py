@@ -12,7 +12,14 @@ from scipy.special import expit
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from rdl_core.config import CalibrationName
-from rdl_core.prediction.calibration import NUM_BINS, Calibration, Reliability, out_of_part, require_both_classes
+from rdl_core.prediction.calibration import (
+    NUM_BINS,
+    Calibration,
+    Reliability,
+    out_of_part,
+    require_both_classes,
+    require_labels,
+)
 from rdl_core.problems import InputError
 
 BOTH = pytest.mark.parametrize("kind", ["isotonic", "platt"])
@@ -114,8 +121,13 @@ def test_brier_is_scikit_learns_and_ece_that_of_a_loop() -> None:
 
 def test_a_class_with_too_few_labels_and_probabilities_that_are_none_are_refused() -> None:
     target = np.array([1.0] * 9 + [0.0] * 50)
-    with pytest.raises(InputError, match=r"at least 10 positive labels in validation, got 9 of 59.*\n.*--calibrate"):
+    with pytest.raises(
+        InputError, match=r"at least 10 positive labels in four fifths of validation, got 9 of 59.*\n.*--calibrate"
+    ):
         require_both_classes(target)
+    with pytest.raises(InputError, match="got 8 of 48"):  # 11 positives, of which a part has 3
+        require_labels(np.array([1.0] * 11 + [0.0] * 49), np.arange(60))
+    require_labels(np.array([1.0] * 13 + [0.0] * 47), np.arange(60))
     with pytest.raises(InputError, match="9 of 59"):
         Calibration.fit("platt", np.linspace(0, 1, 59), target)
     with pytest.raises(InputError, match="probabilities from 0 to 1, got 0.0 to 2.0"):

@@ -1,0 +1,180 @@
+"""The heads that a fine-tuned model folder keeps beside its network: written, read, and asked for predictions.
+
+    heads/linear.json, heads/linear.safetensors, heads/lightgbm.json, heads/lightgbm-0.txt ...    models (rdl_core/heads/head_files.py)
+    heads/blend.json                                                                              weights of a blend
+
+Promises: of a refit, the kept models are the refitted ones; a head read from its files predicts bit for bit like the one that was fitted; columns see
+what exists strictly before the time; a prediction is a function of the model, the row and the time alone. Columns of the data that are not those that
+a head has learned are refused by name before anything is predicted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdl_core.config import HEADS
+from rdl_core.graph.store import Store
+from rdl_core.heads import Head, blended, head_files, read_head
+from rdl_core.model.checkpoint import Checkpoint, from_pretrained, save_pretrained
+from rdl_core.prediction.head_records import ABOUT, HeadRecord, HeadRecords
+from rdl_core.prediction.intervals import Interval
+from rdl_core.problems import InputError
+from rdl_core.statistics.columns import Columns
+
+FOLDER = "heads"
+ON_COLUMNS: tuple[str, ...] = ("linear", "lightgbm")
+Values = NDArray[np.float64]
+
+
+def files_of_heads(models: Mapping[str, Head], weights: Mapping[str, float], columns: Columns) -> dict[str, bytes]:
+    """Returns the files of heads, {name in the model folder: bytes}.
+
+    Args:
+        models: "linear" and "lightgbm", those that are kept.
+        weights: Of a blend; empty without one.
+        columns: What the models read.
+    """
+    files: dict[str, bytes] = {}
+    for name, model in models.items():
+        files |= head_files(name, model, columns.names)
+    if weights:
+        files["blend.json"] = json.dumps(dict(weights), indent=1).encode()
+    return {f"{FOLDER}/{name}": content for name, content in files.items()}
+
+
+def keep_heads(path: Path, records: HeadRecords, files: Mapping[str, bytes]) -> Path:
+    """Writes heads into a fine-tuned model's folder, in the place of those that it has; returns the path.
+
+    Args:
+        path: The folder; it is replaced as a whole.
+        records: What the checkpoint is to say of them.
+        files: Their files (`files_of_heads`).
+    """
+    checkpoint = from_pretrained(path, kind="finetuned")
+    others = {name: content for name, content in checkpoint.extras.items() if not name.startswith(f"{FOLDER}/")}
+    about = checkpoint.about | {ABOUT: records.to_json()}
+    return save_pretrained(path, dataclasses.replace(checkpoint, about=about, extras={**others, **files}))
+
+
+class KeptHeads:
+    """The heads of one checkpoint, on one store.
+
+    Args:
+        records: What the checkpoint says of them.
+        store: An open store of the checkpoint's schema.
+        read: Returns a file of the model folder.
+
+    Raises:
+        InputError: The store's columns are not those that a head has learned, or a file is damaged.
+    """
+
+    def __init__(self, records: HeadRecords, store: Store, read: Callable[[str], bytes]) -> None:
+        self.records, self._store = records, store
+        self.names: tuple[str, ...] = tuple(records.heads)
+        """What can predict, in the order in which it was asked for."""
+        self.default: str = records.default
+        """The one that was best on validation."""
+        self.weights: Mapping[str, float] = _read_weights(read) if "blend" in self.names else {}
+        """Of the blend."""
+        needed = {part for name in self.names for part in self._parts(name)}
+        self._models: dict[str, Head] = {
+            name: read_head(name, lambda file: read(f"{FOLDER}/{file}"), self._columns.names)
+            for name in ON_COLUMNS
+            if name in needed
+        }
+
+    @cached_property
+    def _columns(self) -> Columns:
+        return Columns(self._store, self.records.table, self.records.columns)
+
+    def require(self, name: str | None) -> str:
+        """Returns the name of a head, the default's for None.
+
+        Raises:
+            InputError: There is no such head.
+        """
+        if name is None:
+            return self.default
+        if name not in self.names:
+            remedy = f"fine-tune with --heads network {name}" if name in HEADS else "name one of these"
+            raise InputError(f"the model keeps no head {name!r}; its heads: {', '.join(self.names)}.\nRemedy: {remedy}")
+        return name
+
+    def needs_network(self, name: str) -> bool:
+        """Returns whether a head's prediction is made of the network's."""
+        return "network" in self._parts(name)
+
+    def predict(
+        self, name: str, rows: NDArray[np.int64], before_s: NDArray[np.int64], network: Values | None = None
+    ) -> Values:
+        """Returns probabilities or values, not calibrated: float64 [m].
+
+        Args:
+            name: One of `names`.
+            rows: int64 [m], rows of the entity table.
+            before_s: int64 [m], UNIX seconds; all that is seen exists strictly before.
+            network: float64 [m], the network's predictions, of a head that needs them.
+
+        Raises:
+            ValueError: A head that needs the network's predictions is not given them.
+        """
+        if self.needs_network(name) and network is None:
+            raise ValueError(f"head {name!r} is made of the network's predictions, and none were given")
+        parts = self._parts(name)
+        columns = self._columns(rows, before_s, raw=True) if set(parts) & set(ON_COLUMNS) else None
+        predicted: dict[str, Values] = {} if network is None else {"network": network}
+        if columns is not None:
+            predicted |= {part: self._models[part].predict(columns) for part in parts if part in self._models}
+        return blended(predicted, self.weights) if name == "blend" else predicted[name]
+
+    def calibrated(self, name: str, prediction: Values) -> Values:
+        """Returns calibrated probabilities, float64 [m]; the predictions themselves of a head without a calibration."""
+        calibration = self.records.heads[name].calibration
+        return prediction if calibration is None else calibration(prediction)
+
+    def interval(self, name: str, prediction: Values, coverage: float) -> Interval | None:
+        """Returns the lower and the upper ends around predictions, float64 [m] each; None of a task that is no regression.
+
+        Raises:
+            InputError: The coverage is none.
+        """
+        intervals = self.records.heads[name].intervals
+        return None if intervals is None else intervals(prediction, coverage)
+
+    def _parts(self, name: str) -> tuple[str, ...]:
+        """Returns the heads whose predictions a head's prediction is made of."""
+        if name != "blend":
+            return (name,)
+        return tuple(part for part, weight in self.weights.items() if weight > 0)
+
+
+def kept_heads(checkpoint: Checkpoint, store: Store) -> KeptHeads:
+    """Returns the heads of a fine-tuned checkpoint; of one that says nothing of heads the network alone, without intervals and calibration.
+
+    Args:
+        checkpoint: A fine-tuned checkpoint, read from its folder.
+        store: An open store of the checkpoint's schema.
+
+    Raises:
+        InputError: The store's columns are not those that a head has learned, or a file is damaged.
+    """
+    values = checkpoint.about.get(ABOUT)
+    if values is None:
+        alone = HeadRecords(default="network", heads={"network": HeadRecord(val=math.nan)}, table="")
+        return KeptHeads(alone, store, checkpoint.extra)
+    return KeptHeads(HeadRecords.from_json(values), store, checkpoint.extra)
+
+
+def _read_weights(read: Callable[[str], bytes]) -> dict[str, float]:
+    try:
+        return {str(name): float(weight) for name, weight in json.loads(read(f"{FOLDER}/blend.json")).items()}
+    except (ValueError, AttributeError, TypeError) as error:
+        raise InputError(f"{FOLDER}/blend.json is damaged: {error}. Remedy: fine-tune it again") from error
