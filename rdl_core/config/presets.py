@@ -114,6 +114,7 @@ def temporal() -> Preset:
             weight_decay=0.01,
             head_channels=0,
             head_dropout=0.2,
+            unfreeze="best",
             max_steps=600,
             validation_interval_steps=10,
             patience=10,

@@ -32,7 +32,7 @@ from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.fitting import add_columns
 from rdl_core.tasks.batch_order import BatchOrder
-from rdl_core.tasks.finetuning_result import FinetuningResult, Trained
+from rdl_core.tasks.finetuning_result import Course, FinetuningResult, Trained
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.labels import metric_name
 from rdl_core.tasks.model import TaskModel
@@ -97,7 +97,7 @@ class Finetuning:
         targets in the order of the labels; filled by `run`."""
         self._first_weights: dict[str, Tensor] = {}
         self._wrapped: torch.nn.Module = self.model
-        self._is_trained_again, self._phase = config.refit, arm
+        self._phase, self._begun, self._finished = arm, 0.0, ""
 
     def _read_columns(self, encoder: RelationalEncoder) -> None:
         """Lets the backbone read the columns of the task's entities, if it reads any of seeds.
@@ -132,13 +132,12 @@ class Finetuning:
             wrap, on_step, on_validation: As of `train`.
         """
         begun = time.perf_counter()
-        self._is_trained_again = bool(folds) or self.config.refit
         trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
         refit_steps = None
         self.predictions = {split: self.predict(self.model, split) for split in ("val", "test")}
-        out_of_fold = self.out_of_fold(folds, trained.best_steps, on_step=on_step) if folds else None
+        out_of_fold = self.out_of_fold(folds, trained.course, on_step=on_step) if folds else None
         if self.config.refit:
-            refit_steps = self.refit(trained.best_steps, on_step=on_step)
+            refit_steps = self.refit(trained.course, on_step=on_step)
             self.predictions["test_refit"] = self.predict(self.model, "test")
         metrics = {
             name: task_metrics(self.task, name.removesuffix("_refit"), p) for name, p in self.predictions.items()
@@ -155,7 +154,7 @@ class Finetuning:
             test=metrics["test"][self.metric],
             metrics=metrics,
             steps=trained.steps,
-            best_step=sum(trained.best_steps),
+            best_step=sum(steps for _, steps in trained.course),
             seconds=time.perf_counter() - begun,
             test_refit=metrics["test_refit"][self.metric] if self.config.refit else None,
             refit_steps=refit_steps,
@@ -194,43 +193,57 @@ class Finetuning:
         Raises:
             FloatingPointError: No validation metric is finite.
         """
-        self._wrapped = wrap(self.model)
-        if self._is_trained_again:
-            self._first_weights = copy.deepcopy(self.model.state_dict())
-        begun, best, best_steps, steps = time.perf_counter(), _Best(self.is_binary), [], 0
-        for phase in self._phases():
-            self._phase = phase
-            step, best_step, since_best, finished = 0, 0, 0, "max_steps"
-            updates, order = self._begin(), self._order("train")
-            while step < self.config.max_steps:
-                loss = self._step(updates, step, "train", order)
-                step += 1
-                on_step(steps + step, loss)
-                if step % self.config.validation_interval_steps and step < self.config.max_steps:
-                    continue
-                value = self.evaluate(updates.kept, "val")[self.metric]
-                on_validation(steps + step, value)
-                is_best = best.take(value, updates.kept)
-                best_step, since_best = (step, 0) if is_best else (best_step, since_best + 1)
-                if since_best >= self.config.patience or self._out_of_time(begun):
-                    finished = "patience" if since_best >= self.config.patience else "time_budget"
-                    break
-            steps += step
-            best_steps.append(best_step)
-            if best.weights is None:
-                raise FloatingPointError(
-                    f"no finite validation metric in {step} steps of {self.task.name}; lower the learning rate"
-                )
-            self.model.load_state_dict(best.weights)
-        return Trained(val=best.value, steps=steps, best_steps=tuple(best_steps), finished=finished)
+        self._wrapped, self._first_weights = wrap(self.model), copy.deepcopy(self.model.state_dict())
+        self._begun, best, steps = time.perf_counter(), _Best(self.is_binary), 0
+        for course in self._courses():
+            self.model.load_state_dict(self._first_weights)
+            reached = _Best(self.is_binary)
+            for phase in course:
+                steps = self._train_phase(phase, reached, steps, on_step, on_validation)
+            if reached.score > best.score:
+                best = reached
+        if best.weights is None:
+            raise FloatingPointError(
+                f"no finite validation metric in {steps} steps of {self.task.name}; lower the learning rate"
+            )
+        self.model.load_state_dict(best.weights)
+        return Trained(val=best.value, steps=steps, course=tuple(best.course), finished=self._finished)
 
-    def refit(
-        self, best_steps: Sequence[int], *, on_step: Callable[[int, float], None] = lambda step, loss: None
+    def _train_phase(
+        self,
+        phase: Arm,
+        best: _Best,
+        steps_before: int,
+        on_step: Callable[[int, float], None],
+        on_validation: Callable[[int, float], None],
     ) -> int:
+        """Trains until validation improves no more, leaves the best weights of the course so far in `model`, and returns the steps of all phases."""
+        self._phase, self._finished, config, step, best_step, since_best = phase, "max_steps", self.config, 0, 0, 0
+        updates, order = self._begin(), self._order("train")
+        while step < config.max_steps:
+            loss = self._step(updates, step, "train", order)
+            step += 1
+            on_step(steps_before + step, loss)
+            if step % config.validation_interval_steps and step < config.max_steps:
+                continue
+            value = self.evaluate(updates.kept, "val")[self.metric]
+            on_validation(steps_before + step, value)
+            is_best = best.take(value, updates.kept)
+            best_step, since_best = (step, 0) if is_best else (best_step, since_best + 1)
+            is_over = self._out_of_time()
+            if since_best >= config.patience or is_over:
+                self._finished = "time_budget" if is_over else "patience"
+                break
+        best.course.append((phase, best_step))
+        if best.weights is not None:
+            self.model.load_state_dict(best.weights)
+        return steps_before + step
+
+    def refit(self, course: Course, *, on_step: Callable[[int, float], None] = lambda step, loss: None) -> int:
         """Trains again after `train`, from the same start, on every label whose window has closed; leaves the last weights in `model`.
 
         Args:
-            best_steps: The steps that validation chose. The labels are more now, so the steps are more in proportion: as many epochs.
+            course: What validation chose. The labels are more now, so the steps are more in proportion: as many epochs.
 
         Returns:
             The number of updates.
@@ -239,12 +252,12 @@ class Finetuning:
             ValueError: No window of a validation label has closed by the test timestamp.
         """
         self.scale = self._scale_of(self.inputs.split("refit").target)
-        return self._train_again("refit", None, best_steps, on_step)
+        return self._train_again("refit", None, course, on_step)
 
     def out_of_fold(
         self,
         folds: Sequence[Fold],
-        best_steps: Sequence[int],
+        course: Course,
         *,
         on_step: Callable[[int, float], None] = lambda step, loss: None,
     ) -> NDArray[np.float64]:
@@ -252,7 +265,7 @@ class Finetuning:
 
         Args:
             folds: Windows inside the labels that are learned from. One whose rows are too few for batch norm is left out.
-            best_steps: The steps that validation chose.
+            course: What validation chose.
 
         Returns:
             float64 [train], predictions of the validation rows of the folds; NaN elsewhere.
@@ -261,7 +274,7 @@ class Finetuning:
         predicted = np.full(len(train), np.nan)
         for fold in (fold for fold in folds if len(fold.train) >= 2 * self.communicator.world_size):
             self.scale = self._scale_of(train.target[fold.train])
-            self._train_again("train", fold.train, best_steps, on_step)
+            self._train_again("train", fold.train, course, on_step)
             predicted[fold.validation] = self.predict(self.model, "train", fold.validation)
         self.scale = scale
         self.model.load_state_dict(chosen)
@@ -271,14 +284,14 @@ class Finetuning:
         self,
         learned: str,
         part: NDArray[np.int64] | None,
-        best_steps: Sequence[int],
+        course: Course,
         on_step: Callable[[int, float], None],
     ) -> int:
         """Trains from the first weights for as many epochs as the chosen weights had seen; returns the number of updates."""
         self.model.load_state_dict(self._first_weights)
         order, steps = self._order(learned, part), 0
         ratio = order.steps_per_epoch / self._order("train").steps_per_epoch
-        for phase, best_step in zip(self._phases(), best_steps, strict=True):
+        for phase, best_step in course:
             self._phase = phase
             updates = self._begin()
             for step in range(max(1, round(best_step * ratio)) if best_step else 0):
@@ -339,24 +352,28 @@ class Finetuning:
             return self.inputs.vectors(self.model, split, rows)
         return self.inputs.trees(split, rows, epoch)
 
-    def _phases(self) -> tuple[Arm, ...]:
-        """Returns what learns, in turn: "frozen" the head alone, the others all."""
-        return ("frozen", "finetuned") if self.arm == "finetuned" and self.config.head_first else (self.arm,)
+    def _courses(self) -> Sequence[Sequence[Arm]]:
+        """Returns the ways to train that validation chooses among; each is what learns, in turn: "frozen" the head alone, the others all."""
+        if self.arm != "finetuned":
+            return [[self.arm]]
+        courses: dict[str, Sequence[Arm]] = {"after_head": ["frozen", "finetuned"], "at_once": ["finetuned"]}
+        return list(courses.values()) if self.config.unfreeze == "best" else [courses[self.config.unfreeze]]
 
-    def _out_of_time(self, begun: float) -> bool:
+    def _out_of_time(self) -> bool:
         if self.config.max_hours is None:
             return False
         # Every worker must stop at the same step, so the mean of their clocks decides.
-        seconds = float(self.communicator.sum(torch.tensor(time.perf_counter() - begun, dtype=torch.float64)))
+        seconds = float(self.communicator.sum(torch.tensor(time.perf_counter() - self._begun, dtype=torch.float64)))
         return seconds / self.communicator.world_size >= self.config.max_hours * 3600
 
 
 class _Best:
-    """The weights that are best on validation so far."""
+    """The weights that are best on validation so far on a course, and the steps of its phases that led to them."""
 
     def __init__(self, is_binary: bool) -> None:
         self.sign, self.score, self.value = 1.0 if is_binary else -1.0, -np.inf, np.nan
         self.weights: dict[str, Tensor] | None = None
+        self.course: list[tuple[Arm, int]] = []
 
     def take(self, value: float, model: TaskModel) -> bool:
         """Keeps the weights of a model if its metric is the best yet, and returns whether it is."""

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from rdl_core.tasks.finetuning import Finetuning
 
 
+Course = tuple[tuple[Arm, int], ...]
+"""What learned, in turn, and for how many steps: "frozen" the head alone, "scratch" and "finetuned" all; 0 where that was no better."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FinetuningResult:
     """The result of one run; `val` and `test` are the metric that selects, of the weights that validation chose; `metrics` all of task.evaluate.
@@ -55,13 +59,12 @@ class FinetuningResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """The outcome of training; `val` is the selecting metric of the weights that were chosen, those after
-    `best_steps` of each phase: one, or with the head first that of the head alone and that of all, 0 where this was no better; `finished` as of
+    """The outcome of training; `val` is the selecting metric of the weights that were chosen, those at the end of `course`; `finished` as of
     FinetuningResult."""
 
     val: float
     steps: int
-    best_steps: tuple[int, ...]
+    course: Course
     finished: str = ""
 
 
