@@ -25,7 +25,7 @@ CORE_FLOORS = (
     ("contrast", "future"),
     ("pretraining",),
     ("tasks",),
-    ("prediction",),
+    ("prediction", "embedding"),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
 DISTRIBUTED_FLOORS = (
@@ -41,7 +41,7 @@ DISTRIBUTED_FLOORS = (
     ("training", "heads"),
     ("finetuning",),
     ("commands",),
-    ("tasks",),
+    ("tasks", "embedding"),
 )
 """As far as is decided; "" its own files but `__main__`."""
 BUILDERS = ("rdl_core.config.model",)

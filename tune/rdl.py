@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from distributed.commands.entry import run_words
+from distributed.commands.entry import COMMAND_MODULES, run_words
 
 
 def main() -> int:
     """Runs one command of the words after `rdl` and returns its exit status."""
-    return run_words(
-        "rdl", __doc__, ["distributed.commands.options", "distributed.tasks.command", "tune.commands"], sys.argv[1:]
-    )
+    return run_words("rdl", __doc__, (*COMMAND_MODULES, "tune.commands"), sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -6,6 +6,12 @@ from importlib import import_module
 
 INTERRUPTED = 130
 """Exit status of a command that Ctrl-C ended: 128 + SIGINT, as shells have it."""
+COMMAND_MODULES = (
+    "distributed.commands.options",
+    "distributed.tasks.command",
+    "distributed.embedding.options",
+)
+"""Modules with commands of one database, each with its own in COMMANDS."""
 
 
 def run_words(program: str, about: str | None, modules: Sequence[str], words: Sequence[str]) -> int:

@@ -10,7 +10,8 @@ Promises
   alone, is found through its product however old it is.
 - Trees are disjoint; a row stands at most once in a tree; edges lead from the sampled neighbour to the row it was sampled for.
 - "uniform" draws every visible child with the same probability, without replacement (one per stratum of time, randomly rotated);
-  "recent" takes the latest. Draws are a function of (seed, epoch, number of the seed, key, hop, row): batch and worker play no part.
+  "recent" takes the latest.
+  Draws are a function of (seed, epoch, number of the seed, key, hop, row of its table): neither of batch and worker nor of other tables.
 - Rows repeat across trees, so the result names each distinct row once with an index: features are gathered and encoded once.
 - Threads may share an object: `sample` releases the GIL, and each call under way has scratch of its own (an int32 per row of the largest
   table, and what its largest batch needed), which is kept for later calls.

@@ -1,0 +1,98 @@
+"""The parts of an embedding job written by this process, or by Ray Data tasks: only numbers of parts travel, and each process opens the job once."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import ray.data
+import torch
+
+from distributed.cluster.session import start_ray
+from distributed.training.finetune import absolute
+from rdl_core.embedding import Embedding, EmbeddingJob
+
+
+@dataclass(frozen=True)
+class WrittenPart:
+    """A part that is written.
+
+    Args:
+        rows: How many rows it has.
+        process: Which process wrote it.
+        peak_rss_bytes: The most memory that this process had resident so far.
+    """
+
+    rows: int
+    process: str
+    peak_rss_bytes: int
+
+
+def write_here(embedding: Embedding, parts: Sequence[int]) -> Iterator[WrittenPart]:
+    """Writes parts in this process, one after the other."""
+    for part in parts:
+        yield _written(embedding.write_part(part))
+
+
+def write_in_parallel(job: EmbeddingJob, parts: Sequence[int], workers: int) -> Iterator[WrittenPart]:
+    """Writes parts by Ray tasks, so many at a time; yields each as it is done. The folder of the job is begun, and every node sees it."""
+    use_gpu = start_ray(workers, samplers=0)
+    job = dataclasses.replace(
+        job,
+        data=absolute(job.data),
+        store=absolute(job.store),
+        checkpoint=str(Path(job.checkpoint).resolve()),
+        out=str(Path(job.out).resolve()),
+    )
+    items = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+    written = items.map(
+        PartWriter(job),
+        compute=ray.data.TaskPoolStrategy(size=workers),
+        num_cpus=1,
+        num_gpus=1 if use_gpu else 0,
+    )
+    for row in written.iter_rows():
+        yield WrittenPart(**row)
+
+
+class PartWriter:
+    """Ray Data's map callable: embeds and writes one part.
+
+    Args:
+        job: The job.
+    """
+
+    def __init__(self, job: EmbeddingJob) -> None:
+        self.job = job
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Returns the fields of a WrittenPart of {"part"}."""
+        return dataclasses.asdict(_written(_opened(self.job).write_part(item["part"])))
+
+
+@lru_cache(maxsize=1)
+def _opened(job: EmbeddingJob) -> Embedding:
+    return open_here(job)
+
+
+def open_here(job: EmbeddingJob) -> Embedding:
+    """Returns the job opened as every process opens it: on one thread, so that sums do not depend on the cores, and on a GPU if there is one."""
+    torch.set_num_threads(1)
+    return Embedding(job, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def peak_rss_bytes() -> int:
+    """Returns the most memory that this process had resident so far."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _written(rows: int) -> WrittenPart:
+    return WrittenPart(rows, f"{os.uname().nodename}:{os.getpid()}", peak_rss_bytes())
