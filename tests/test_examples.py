@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,20 +60,3 @@ def test_pretraining_without_ray_writes_a_checkpoint(data_root: Path, tmp_path: 
     done = python("-m", "examples.pretrain_without_ray", str(data_root / "rel-f1"), "2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert from_pretrained(tmp_path / "runs" / "without_ray", kind="pretrained").about["step"] == 2
-
-
-def test_the_script_in_the_readme_is_the_example() -> None:
-    lines = (ROOT / "examples" / "pretrain_without_ray.py").read_text().split('"""', 2)[2].strip()
-    assert lines in (ROOT / "docs" / "python.md").read_text()
-    assert len([line for line in lines.splitlines() if line]) <= 15
-
-
-def test_the_names_that_the_page_on_python_lists_can_be_imported() -> None:
-    page = (REPOSITORY / "docs" / "python.md").read_text()
-    listed = {
-        (package, name)
-        for package, text in re.findall(r"^\| `(rdl_core\.\w+)` \| (.*) \|$", page, re.MULTILINE)
-        for name in re.findall(r"`(\w+)(?:\(\))?`", text)
-    } - {("rdl_core.batches", "HeteroData")}
-    assert len(listed) > 20
-    assert [(p, name) for p, name in sorted(listed) if not hasattr(importlib.import_module(p), name)] == []

@@ -26,6 +26,8 @@ CORE_FLOORS = (
     ("pretraining",),
     ("tasks",),
     ("prediction", "embedding"),
+    ("prediction",),
+    ("api",),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
 DISTRIBUTED_FLOORS = (

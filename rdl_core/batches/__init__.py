@@ -5,6 +5,7 @@ Owns corruption and which logits are positives and negatives; everything random 
 
 from rdl_core.batches.edges import Edges, make_edges
 from rdl_core.batches.hetero_data import to_hetero_data
+from rdl_core.batches.hetero_trees import hetero_data_to_rows, hetero_data_to_trees, trees_to_hetero_data
 from rdl_core.batches.pretraining_batch import Cursor, PretrainingBatch, collate
 from rdl_core.batches.row_source import RowSource, ShardedRows, mapped_rows
 from rdl_core.batches.sample_layout import SampleLayout, sample_layout
@@ -17,8 +18,11 @@ __all__ = [
     "SampleLayout",
     "ShardedRows",
     "collate",
+    "hetero_data_to_rows",
+    "hetero_data_to_trees",
     "make_edges",
     "mapped_rows",
     "sample_layout",
     "to_hetero_data",
+    "trees_to_hetero_data",
 ]

@@ -25,6 +25,7 @@ from rdl_core.config.model import (
 )
 from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust, temporal
 from rdl_core.config.pretraining import PRETRAINING_LEVELS, Level, Precision, PretrainingConfig
+from rdl_core.config.registered import register_gnn, register_row_encoder
 from rdl_core.config.sampling import HGSamplingConfig, TemporalSamplingConfig
 from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
 from rdl_core.config.store import StoreConfig
@@ -71,6 +72,8 @@ __all__ = [
     "checked",
     "decode",
     "paper",
+    "register_gnn",
+    "register_row_encoder",
     "robust",
     "temporal",
 ]

@@ -192,6 +192,11 @@ class BackboneConfig:
     """Probability that a column is dropped in training."""
     columns_dropout: Dropout = 0.2
     """Probability that one of these hidden channels is dropped in training."""
+    row_encoder: str | None = None
+    """Name of a row encoder of one's own, in the place of `rows` (docs/python.md). None: `rows`."""
+    gnn: str | None = None
+    """Name of a graph network of one's own, in the place of the layers of message passing; it is told `num_layers` (docs/python.md). None: these
+    layers."""
 
     def __post_init__(self) -> None:
         if self.aggregation.kind == "time_attention" and self.channels % self.aggregation.heads:

@@ -13,6 +13,7 @@ makes it.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,7 +30,7 @@ from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.place import Place, RemotePlace, local_folder
 
 FORMAT_VERSION = 4
-NUM_TABLES_SHOWN = 5
+NUM_TABLES_SHOWN = 4
 """The largest tables, in the text of a store."""
 
 
@@ -52,14 +53,15 @@ class Store:
     def __repr__(self) -> str:
         tables = self.schema.tables.values()
         shown = sorted(tables, key=lambda table: -table.num_rows)[:NUM_TABLES_SHOWN]
-        attributes = sum(len(table.columns) for table in tables)
+        stypes = Counter(column.stype for table in tables for column in table.columns)
+        columns = ", ".join(f"{number} {stype}" for stype, number in stypes.most_common()) or "none besides keys"
         lines = [
-            f"Store of database {self.schema.database!r}",
+            f"Store of database {self.schema.database!r}, content {self.content_hash[:16]}",
             f"  path     {self.path}",
-            f"  hash     {self.content_hash[:16]}",
             f"  cutoff   {np.datetime64(self.schema.cutoff_s, 's')} UTC",
             f"  size     {self.num_bytes:,} bytes, {sum(table.num_rows for table in tables):,} rows",
-            f"  tables   {len(tables)}, with {len(self.manifest['edge_types'])} foreign keys and {attributes} attributes",
+            f"  columns  {columns}",
+            f"  tables   {len(tables)}, with {len(self.manifest['edge_types'])} foreign keys",
             *(f"    {_shown_table(table)}" for table in shown),
         ]
         more = len(tables) - len(shown)
@@ -167,7 +169,7 @@ def sums_file(path: Path, key_number: int) -> Path:
 
 def _shown_table(table: TableSchema) -> str:
     keys = ", ".join(f"{column} -> {parent}" for column, parent in table.fkey_col_to_pkey_table.items())
-    text = f"{table.name}: {table.num_rows:,} rows, {len(table.columns)} attributes, keys {keys or None}"
+    text = f"{table.name}: {table.num_rows:,} rows, {len(table.columns)} columns, keys {keys or None}"
     return text if len(text) <= 120 else text[:117] + "..."
 
 

@@ -4,7 +4,7 @@ from rdl_core.model.aggregation import Aggregation, Mean, Sum, TemporalKernels, 
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.checkpoint import Checkpoint, from_pretrained, save_pretrained
 from rdl_core.model.message_passing import RelationalLayer
-from rdl_core.model.row_encoder import ConstantRow, FoldedResNet, LinearRow, make_row_encoder
+from rdl_core.model.row_encoder import ConstantRow, FoldedResNet, LinearRow, frame_arguments, make_row_encoder
 
 __all__ = [
     "Aggregation",
@@ -18,6 +18,7 @@ __all__ = [
     "Sum",
     "TemporalKernels",
     "TimeAttention",
+    "frame_arguments",
     "from_pretrained",
     "make_row_encoder",
     "save_pretrained",

@@ -22,9 +22,10 @@ from rdl_core.graph.reg import EdgeType, reverse
 from rdl_core.graph.schema import Schema, TableSchema
 from rdl_core.model.aggregation import LOG_AGE_FACTOR, Linear
 from rdl_core.model.dropout import KeyedDropout, replace_dropout
-from rdl_core.model.message_passing import RelationalLayer
+from rdl_core.model.message_passing import OwnGNN, RelationalLayer
 from rdl_core.model.positional_encoding import PositionalEncoding
 from rdl_core.model.question_inputs import NodeStatistics, WideColumns
+from rdl_core.model.row_encoder import row_encoder_builder
 
 MAX_DROPOUTS = 1 << 16
 """Dropout modules per table's row encoder."""
@@ -59,7 +60,7 @@ class RelationalEncoder(torch.nn.Module):
         self.timed_tables = tuple(t for t, s in schema.tables.items() if s.time_col is not None)
         directed = [*edge_types, *(reverse(e) for e in edge_types)]
         self.row_encoders = torch.nn.ModuleList(
-            (row_encoder or config.rows.build)(schema.tables[t], config.channels) for t in self.tables
+            (row_encoder or row_encoder_builder(config))(schema.tables[t], config.channels) for t in self.tables
         )
         self._dropouts: dict[str, list[KeyedDropout]] = {
             t: replace_dropout(encoder, i * MAX_DROPOUTS)
@@ -75,8 +76,11 @@ class RelationalEncoder(torch.nn.Module):
                 aggregation or config.aggregation.build,
                 residual=config.residual,
             )
-            for _ in range(config.num_layers)
+            for _ in range(config.num_layers if config.gnn is None else 0)
         )
+        self.gnn: OwnGNN | None = None
+        if config.gnn is not None:
+            self.gnn = OwnGNN(config.gnn, self.tables, directed, config.channels, config.num_layers)
         # Names of tables may hold what a module's name may not; their numbers are the keys.
         self.statistics = torch.nn.ModuleDict()
         self.columns = torch.nn.ModuleDict()
@@ -221,6 +225,9 @@ class RelationalEncoder(torch.nn.Module):
                 reach the seeds any more.
             num_nodes_per_hop: Per table [hops + 1] counts, with such edges.
         """
+        if self.gnn is not None:
+            x = self.gnn(x_dict, edges if num_nodes_per_hop is None else edges[-1])  # type: ignore[index]
+            return x if num_nodes_per_hop is None else {t: v[: num_nodes_per_hop[t][0]] for t, v in x.items()}
         x, layers = dict(x_dict), list[Any](self.layers)
         if num_nodes_per_hop is None:
             for layer in layers:

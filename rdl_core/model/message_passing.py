@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from rdl_core.batches.edges import Edges
+from rdl_core.config.registered import registered_gnn
 from rdl_core.graph.reg import EdgeType
 from rdl_core.model.aggregation import Linear
 
@@ -64,3 +65,39 @@ class RelationalLayer(torch.nn.Module):
         if self.residual:
             return {t: norm(targets[t] + out[t].relu()) for t, norm in zip(self.tables, self.norm, strict=True)}
         return {t: norm(out[t]).relu() for t, norm in zip(self.tables, self.norm, strict=True)}
+
+
+class OwnGNN(torch.nn.Module):
+    """A graph network of a user's own in the place of all layers: any module of PyG's (x_dict, edge_index_dict).
+
+    Args:
+        name: As it is registered (config/registered.py).
+        tables: Table names.
+        edge_types: Directed edge types (source, relation, target).
+        channels: Length of all vectors.
+        num_layers: Number of layers that it is told.
+
+    Raises:
+        ValueError: No GNN of this name is registered.
+    """
+
+    def __init__(
+        self, name: str, tables: Sequence[str], edge_types: Sequence[EdgeType], channels: int, num_layers: int
+    ) -> None:
+        super().__init__()
+        self.name, self.channels = name, channels
+        self.gnn = registered_gnn(name)(list(tables), list(edge_types), channels, num_layers)
+
+    def forward(self, x_dict: Mapping[str, Tensor], edges: Mapping[EdgeType, Edges]) -> dict[str, Tensor]:
+        """Returns new vectors per table: [nodes, channels]; a table that the network does not return keeps its vectors.
+
+        Raises:
+            ValueError: The network returns another number of rows or channels than a table has.
+        """
+        found: Mapping[str, Tensor] = self.gnn(dict(x_dict), {e: of.edge_index for e, of in edges.items()})
+        for table, x in x_dict.items():
+            if table in found and found[table].shape != x.shape:
+                raise ValueError(
+                    f"GNN {self.name!r} returned {tuple(found[table].shape)} for table {table!r}, expected {tuple(x.shape)} [rows, channels]"
+                )
+        return {table: found.get(table, x) for table, x in x_dict.items()}

@@ -7,6 +7,7 @@ Promises: one encoder per table, made from its schema alone; a table without att
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -14,7 +15,8 @@ from torch import Tensor
 from torch_frame import TensorFrame, stype
 from torch_frame.nn import FTTransformer, ResNet, StypeWiseFeatureEncoder
 
-from rdl_core.config import LinearRows, ResNetRows, RowsConfig
+from rdl_core.config import BackboneConfig, LinearRows, ResNetRows, RowsConfig
+from rdl_core.config.registered import registered_row_encoder
 from rdl_core.graph.features import STYPE, col_names_dict
 from rdl_core.graph.schema import TableSchema
 from rdl_core.model.cell_encoders import STYPE_ENCODERS, column_statistics
@@ -33,24 +35,43 @@ def make_row_encoder(schema: TableSchema, channels: int, config: RowsConfig) -> 
         channels: Length of cell and row vectors.
         config: Model, number of layers, dropout, and what numbers say.
     """
-    names = col_names_dict(schema)
-    if not names:
+    if not schema.columns:
         return ConstantRow(channels)
-    statistics = {c.name: column_statistics(c) for c in schema.columns}
-    encoders: Any = {s: (RICH_ENCODERS if config.rich_numbers else STYPE_ENCODERS)[s]() for s in names}
-    for kind in encoders:
-        encoders[kind].columns = tuple(c for c in schema.columns if STYPE[c.stype] == kind)
+    columns = frame_arguments(schema, rich_numbers=config.rich_numbers)
     if isinstance(config, LinearRows):
-        return LinearRow(channels, statistics, names, encoders)
+        return LinearRow(channels, *columns.values())
     if isinstance(config, ResNetRows):
-        return FoldedResNet(
-            channels, channels, config.num_layers, statistics, names, encoders, dropout_prob=config.dropout
-        )
-    model = FTTransformer(channels, channels, config.num_layers, statistics, names, encoders)
+        return FoldedResNet(channels, channels, config.num_layers, **columns, dropout_prob=config.dropout)
+    model = FTTransformer(channels, channels, config.num_layers, **columns)
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):  # PyTorch Frame's constructor takes none
             module.p = config.dropout
     return model
+
+
+def frame_arguments(schema: TableSchema, *, rich_numbers: bool = False) -> dict[str, Any]:
+    """Returns what PyTorch Frame's models ask for of a table: {"col_stats", "col_names_dict", "stype_encoder_dict"}.
+
+    The encoders are ours, which give a null cell a zero vector. `rich_numbers` as in the configurations of rows.
+    """
+    names = col_names_dict(schema)
+    encoders: Any = {s: (RICH_ENCODERS if rich_numbers else STYPE_ENCODERS)[s]() for s in names}
+    for kind in encoders:
+        encoders[kind].columns = tuple(c for c in schema.columns if STYPE[c.stype] == kind)
+    statistics = {c.name: column_statistics(c) for c in schema.columns}
+    return {"col_stats": statistics, "col_names_dict": names, "stype_encoder_dict": encoders}
+
+
+def row_encoder_builder(config: BackboneConfig) -> Callable[[TableSchema, int], torch.nn.Module]:
+    """Returns what makes the row encoder of a table, given schema and channels: that of `rows`, or one of a user's own.
+
+    Raises:
+        ValueError: No row encoder of the name is registered.
+    """
+    if config.row_encoder is None:
+        return config.rows.build
+    own = registered_row_encoder(config.row_encoder)
+    return lambda schema, channels: own(schema, channels) if schema.columns else ConstantRow(channels)
 
 
 class ConstantRow(torch.nn.Module):

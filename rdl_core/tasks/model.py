@@ -45,7 +45,7 @@ def finetuning_of(checkpoint: Checkpoint) -> FinetuningConfig:
     Raises:
         ValueError: They are not those of this version.
     """
-    return decode(FinetuningConfig, checkpoint.about["finetuning"], "model.json: about.finetuning")
+    return decode(FinetuningConfig, checkpoint.about["finetuning"], "the settings of its fine-tuning")
 
 
 def task_model_of(checkpoint: Checkpoint) -> TaskModel:

@@ -30,9 +30,14 @@ LABELS_OF = {"test_refit": "test", "out_of_fold": "train"}
 
 def write_predictions(path: Path, inputs: TaskInputs, predictions: Mapping[str, NDArray[np.float64]]) -> Path:
     """Writes the predictions of a run, float64 [seeds] per split; returns the path."""
+    return _write(path, [prediction_table(inputs, predictions)])
+
+
+def prediction_table(inputs: TaskInputs, predictions: Mapping[str, NDArray[np.float64]]) -> pa.Table:
+    """Returns what the file holds, of the predictions of a run: float64 [seeds] per split."""
     keys = _source_keys(inputs.task)
     parts = [_rows(split, inputs.split(LABELS_OF.get(split, split)), keys, p) for split, p in predictions.items()]
-    return _write(path, parts)
+    return pa.concat_tables(parts)
 
 
 def write_head_predictions(

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch_geometric.data import Batch
+from torch_geometric.data import Batch, HeteroData
 
 from rdl_core.batches.hetero_data import to_hetero_data
 from rdl_core.config import HGSamplingConfig
@@ -57,11 +57,11 @@ def test_a_batch_of_samples_holds_each_as_it_is(nasty_store: Store) -> None:
         assert torch.equal(batch[key[0]].batch[child], batch[key[2]].batch[parent])
 
 
-def test_the_documented_example_runs(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = re.findall("```python\n(.*?)```", (REPOSITORY / "docs" / "hetero_data.md").read_text(), re.DOTALL)
+def test_the_documented_examples_run(data_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "\n".join(re.findall("```python\n(.*?)```", (REPOSITORY / "docs" / "hetero_data.md").read_text(), re.DOTALL))
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
     exec(code.replace("../shared/data", str(data_root.resolve())), names)
-    batch = names["batch"]
-    assert isinstance(batch, Batch)
-    assert batch.num_graphs == 4
+    batch, data = names["batch"], names["data"]
+    assert isinstance(batch, Batch) and isinstance(data, HeteroData)
+    assert batch.num_graphs == data["drivers"].batch_size == 4
