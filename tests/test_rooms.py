@@ -46,8 +46,8 @@ DISTRIBUTED_FLOORS = (
     ("tasks", "embedding"),
 )
 """As far as is decided; "" its own files but `__main__`."""
-BUILDERS = ("rdl_core.config.model",)
-"""Settings whose `build` imports what it builds when it is called: a setting is read long before torch is."""
+BUILDERS = ("rdl_core.config.model", "rdl_core.config.registered")
+"""Settings whose `build` imports what it builds when it is called: a setting is read long before torch is; and names of builders, with their types."""
 MAX_FILES = 14
 
 
