@@ -26,7 +26,6 @@ CORE_FLOORS = (
     ("pretraining",),
     ("tasks",),
     ("prediction", "embedding"),
-    ("prediction",),
     ("api",),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
@@ -47,7 +46,7 @@ DISTRIBUTED_FLOORS = (
 )
 """As far as is decided; "" its own files but `__main__`."""
 BUILDERS = ("rdl_core.config.model", "rdl_core.config.registered")
-"""Settings whose `build` imports what it builds when it is called: a setting is read long before torch is; and names of builders, with their types."""
+"""Settings whose `build` imports what it builds when it is called, long before which a setting is read; and names of builders, with their types."""
 MAX_FILES = 14
 
 
