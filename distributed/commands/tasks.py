@@ -130,12 +130,17 @@ def backbone_to_start_from(options: Finetune) -> tuple[BackboneConfig, str | Non
 
 def run_evaluate(options: Evaluate) -> dict[str, Any]:
     """Returns {"task", "regime", "metric", "val", "test", "baselines", "interval"}; of a refitted model without "val", from which it has learned."""
-    read_description(options.checkpoint, kind="finetuned")
+    description = read_description(options.checkpoint, kind="finetuned")
     data, dataset = open_data(options)
     from distributed.finetuning import verdict_lines
+    from distributed.heads.kept import calibration_line
     from distributed.training.evaluate import evaluate
 
-    settings = {"checkpoint": weights_digest(options.checkpoint), "regime": options.regime}
+    settings: dict[str, Any] = {"checkpoint": weights_digest(options.checkpoint), "regime": options.regime}
+    if (
+        calibration := description["about"].get("heads", {}).get("of", {}).get("network", {}).get("calibration")
+    ) is not None:
+        settings["calibration"] = calibration
     run = open_run(options, "evaluate", dataset, settings)
     store = open_store(options, dataset)
     result = evaluate(data, store.place, str(options.checkpoint), options.regime)
@@ -147,6 +152,8 @@ def run_evaluate(options: Evaluate) -> dict[str, Any]:
     say(f"trivial prediction ({result['about']['baseline trivial']}): {trivial}")
     for line in verdict_lines([result | {s: result[s][result["metric"]] for s in ("val", "test") if s in result}]):
         say(line)
+    if calibration is not None:
+        say(calibration_line("test", result["calibration"]["network"]["test"]))
     return run.finish(result)
 
 

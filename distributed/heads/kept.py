@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from relbench.base import EntityTask, TaskType
 
 from distributed.console import say
-from distributed.heads.reliability_plot import Panel, draw_reliability
+from distributed.heads.reliability_plot import draw_reliability
 from rdl_core.config import CalibrationName, ColumnsConfig, Regime
 from rdl_core.heads import Head
-from rdl_core.prediction.calibration import Reliability, out_of_part, require_labels
+from rdl_core.prediction.calibration import Calibrated, Reliability, out_of_part, require_labels
 from rdl_core.prediction.head_records import HeadRecords, record_heads
 from rdl_core.prediction.intervals import labels_needed, observed_coverage
 from rdl_core.prediction.kept_heads import files_of_heads, keep_heads
@@ -126,14 +126,14 @@ class HeadKeeper:
         name: str,
         val: NDArray[np.float64],
         test: NDArray[np.float64],
-    ) -> dict[str, Panel]:
+    ) -> dict[str, Calibrated]:
         calibration = records.heads[name].calibration
         assert calibration is not None
         labels, target = self._val, self._read("test").target
         of_others = out_of_part(kind, val, labels.target, labels.entities)
         return {
-            "val": Panel(Reliability.of(val, labels.target), Reliability.of(of_others, labels.target)),
-            "test": Panel(Reliability.of(test, target), Reliability.of(calibration(test), target)),
+            "val": Calibrated(Reliability.of(val, labels.target), Reliability.of(of_others, labels.target)),
+            "test": Calibrated(Reliability.of(test, target), Reliability.of(calibration(test), target)),
         }
 
     def _read(self, split: str) -> Split:
@@ -152,10 +152,15 @@ def show_kept(kept: Mapping[str, Any]) -> None:
             f"intervals of coverage {COVERAGE:g}, of residuals on {number:,} validation labels, hold {found['test']:.3f} of the test labels{enough}"
         )
     for split, figures in kept.get("calibration", {}).get(name, {}).items():
-        whose = "maps of other entities" if split == "val" else "the map that is kept"
-        say(
-            f"calibration, {split}, {whose}: Brier {figures['brier']:.4f} -> {figures['brier_calibrated']:.4f}, "
-            f"ECE {figures['ece']:.4f} -> {figures['ece_calibrated']:.4f}"
-        )
+        say(calibration_line(split, figures))
     if "reliability" in kept:
         say(f"reliability {kept['reliability']}")
+
+
+def calibration_line(split: str, figures: Mapping[str, float]) -> str:
+    """Returns one line about a calibration on "val" or "test"."""
+    whose = "by maps of other entities" if split == "val" else "by the map that is kept"
+    return (
+        f"calibration, {split}, {whose}: Brier {figures['brier']:.4f} -> {figures['brier_calibrated']:.4f}, "
+        f"ECE {figures['ece']:.4f} -> {figures['ece_calibrated']:.4f}"
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -11,26 +10,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rdl_core.atomic_write import replace_file
-from rdl_core.prediction.calibration import Reliability
+from rdl_core.prediction.calibration import Calibrated
 
 
-@dataclass(frozen=True)
-class Panel:
-    """One head's probabilities on one split.
-
-    Args:
-        before, after: As the model gives them, and calibrated.
-    """
-
-    before: Reliability
-    after: Reliability
-
-    def figures(self) -> dict[str, float]:
-        """Returns {"brier", "ece", "brier_calibrated", "ece_calibrated"}."""
-        return self.before.figures() | {f"{name}_calibrated": value for name, value in self.after.figures().items()}
-
-
-def draw_reliability(panels: Mapping[str, Mapping[str, Panel]], path: Path) -> Path:
+def draw_reliability(panels: Mapping[str, Mapping[str, Calibrated]], path: Path) -> Path:
     """Draws panels, {head: {split: panel}}, as a PNG; returns the path."""
     splits = list(next(iter(panels.values())))
     figure = Figure(figsize=(3.6 * len(panels), 3.6 * len(splits)), layout="constrained")
@@ -44,7 +27,7 @@ def draw_reliability(panels: Mapping[str, Mapping[str, Panel]], path: Path) -> P
     return path
 
 
-def _draw(axes: Axes, panel: Panel, title: str) -> None:
+def _draw(axes: Axes, panel: Calibrated, title: str) -> None:
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     for name, found, color in (("model", panel.before, "tab:grey"), ("calibrated", panel.after, "tab:blue")):
         label = f"{name}: Brier {found.brier:.3f}, ECE {found.ece:.3f}"

@@ -12,6 +12,8 @@ from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.store import open_store
 from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.place import Place
+from rdl_core.prediction.calibration import Calibrated, Reliability
+from rdl_core.prediction.kept_heads import kept_heads
 from rdl_core.tasks.finetuning import Finetuning
 from rdl_core.tasks.scoring import task_metrics
 from rdl_core.tasks.target_scale import TargetScale
@@ -19,7 +21,8 @@ from rdl_core.tasks.target_scale import TargetScale
 
 def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regime | None = None) -> dict[str, Any]:
     """Returns {"task", "arm", "regime", "metric", "val": {...}, "test": {...}} of a fine-tuned checkpoint, with what stands beside its figures
-    (`Finetuning.beside`); without "val" of one that was refitted, since it has learned from those labels.
+    (`Finetuning.beside`); without "val" of one that was refitted, since it has learned from those labels. Of a model with a calibration also
+    "calibration": {"network": {"test": {"brier", "ece", "brier_calibrated", "ece_calibrated"}}}.
 
     Args:
         data: Dataset folder, remote folder or hub name.
@@ -46,4 +49,10 @@ def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regim
     predictions = {split: run.predict(run.model, split) for split in splits}
     metrics = {split: task_metrics(task, split, prediction) for split, prediction in predictions.items()}
     described = {"task": about["task"], "arm": about["arm"], "regime": used_regime, "metric": run.metric}
-    return described | metrics | run.beside(predictions)
+    found = described | metrics | run.beside(predictions)
+    calibration = kept_heads(checkpoint, store).records.heads["network"].calibration
+    if calibration is None:
+        return found
+    test, target = predictions["test"], run.inputs.split("test").target
+    both = Calibrated(Reliability.of(test, target), Reliability.of(calibration(test), target))
+    return found | {"calibration": {"network": {"test": both.figures()}}}

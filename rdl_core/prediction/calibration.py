@@ -175,6 +175,22 @@ class Reliability:
         return {"brier": self.brier, "ece": self.ece}
 
 
+@dataclass(frozen=True)
+class Calibrated:
+    """Probabilities of one split before and after calibration.
+
+    Args:
+        before, after: As the model gives them, and calibrated.
+    """
+
+    before: Reliability
+    after: Reliability
+
+    def figures(self) -> dict[str, float]:
+        """Returns {"brier", "ece", "brier_calibrated", "ece_calibrated"}."""
+        return self.before.figures() | {f"{name}_calibrated": value for name, value in self.after.figures().items()}
+
+
 def _parts(entities: NDArray[np.int64]) -> list[NDArray[np.bool_]]:
     """Returns which labels are of the entities of each part: bool [labels]."""
     part = np.unique(entities, return_inverse=True)[1] % NUM_PARTS

@@ -5,7 +5,7 @@
 
 Promises: of a refit, the kept models are the refitted ones; a head read from its files predicts bit for bit like the one that was fitted; columns see
 what exists strictly before the time; a prediction is a function of the model, the row and the time alone. Columns of the data that are not those that
-a head has learned are refused by name before anything is predicted.
+a head has learned are refused by name when it is read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from rdl_core.statistics.columns import Columns
 
 FOLDER = "heads"
 ON_COLUMNS: tuple[str, ...] = ("linear", "lightgbm")
+ROWS_PER_CHUNK = 1 << 14
+"""Rows whose columns, some thousands of them, are in memory at a time."""
 Values = NDArray[np.float64]
 
 
@@ -65,7 +67,7 @@ def keep_heads(path: Path, records: HeadRecords, files: Mapping[str, bytes]) -> 
 
 
 class KeptHeads:
-    """The heads of one checkpoint, on one store.
+    """The heads of one checkpoint, on one store; a model is read when it is first asked for (`require`).
 
     Args:
         records: What the checkpoint says of them.
@@ -73,7 +75,7 @@ class KeptHeads:
         read: Returns a file of the model folder.
 
     Raises:
-        InputError: The store's columns are not those that a head has learned, or a file is damaged.
+        InputError: The weights of a blend are damaged.
     """
 
     def __init__(self, records: HeadRecords, store: Store, read: Callable[[str], bytes]) -> None:
@@ -84,28 +86,25 @@ class KeptHeads:
         """The one that was best on validation."""
         self.weights: Mapping[str, float] = _read_weights(read) if "blend" in self.names else {}
         """Of the blend."""
-        needed = {part for name in self.names for part in self._parts(name)}
-        self._models: dict[str, Head] = {
-            name: read_head(name, lambda file: read(f"{FOLDER}/{file}"), self._columns.names)
-            for name in ON_COLUMNS
-            if name in needed
-        }
+        self._read = read
+        self._models: dict[str, Head] = {}
 
     @cached_property
     def _columns(self) -> Columns:
         return Columns(self._store, self.records.table, self.records.columns)
 
     def require(self, name: str | None) -> str:
-        """Returns the name of a head, the default's for None.
+        """Reads a head, the default for None, and returns its name.
 
         Raises:
-            InputError: There is no such head.
+            InputError: There is no such head, the store's columns are not those that it has learned, or a file of it is damaged.
         """
-        if name is None:
-            return self.default
+        name = self.default if name is None else name
         if name not in self.names:
             remedy = f"fine-tune with --heads network {name}" if name in HEADS else "name one of these"
             raise InputError(f"the model keeps no head {name!r}; its heads: {', '.join(self.names)}.\nRemedy: {remedy}")
+        for part in self._parts(name):
+            self._model(part)
         return name
 
     def needs_network(self, name: str) -> bool:
@@ -113,7 +112,13 @@ class KeptHeads:
         return "network" in self._parts(name)
 
     def predict(
-        self, name: str, rows: NDArray[np.int64], before_s: NDArray[np.int64], network: Values | None = None
+        self,
+        name: str,
+        rows: NDArray[np.int64],
+        before_s: NDArray[np.int64],
+        network: Values | None = None,
+        *,
+        advance: Callable[[int], None] = lambda rows: None,
     ) -> Values:
         """Returns probabilities or values, not calibrated: float64 [m].
 
@@ -122,17 +127,29 @@ class KeptHeads:
             rows: int64 [m], rows of the entity table.
             before_s: int64 [m], UNIX seconds; all that is seen exists strictly before.
             network: float64 [m], the network's predictions, of a head that needs them.
+            advance: Is told how many rows are done, a chunk at a time.
 
         Raises:
             ValueError: A head that needs the network's predictions is not given them.
         """
         if self.needs_network(name) and network is None:
             raise ValueError(f"head {name!r} is made of the network's predictions, and none were given")
-        parts = self._parts(name)
-        columns = self._columns(rows, before_s, raw=True) if set(parts) & set(ON_COLUMNS) else None
+        predicted = np.empty(len(rows))
+        for begin in range(0, len(rows), ROWS_PER_CHUNK):
+            part = slice(begin, begin + ROWS_PER_CHUNK)
+            of_network = None if network is None else network[part]
+            predicted[part] = self._predict(name, rows[part], before_s[part], of_network)
+            advance(len(rows[part]))
+        return predicted
+
+    def _predict(
+        self, name: str, rows: NDArray[np.int64], before_s: NDArray[np.int64], network: Values | None
+    ) -> Values:
         predicted: dict[str, Values] = {} if network is None else {"network": network}
-        if columns is not None:
-            predicted |= {part: self._models[part].predict(columns) for part in parts if part in self._models}
+        models = {part: model for part in self._parts(name) if (model := self._model(part)) is not None}
+        if models:
+            columns = self._columns(rows, before_s, raw=True)
+            predicted |= {part: model.predict(columns) for part, model in models.items()}
         return blended(predicted, self.weights) if name == "blend" else predicted[name]
 
     def calibrated(self, name: str, prediction: Values) -> Values:
@@ -149,6 +166,12 @@ class KeptHeads:
         intervals = self.records.heads[name].intervals
         return None if intervals is None else intervals(prediction, coverage)
 
+    def _model(self, part: str) -> Head | None:
+        """Returns a model on columns, read once; None for the network."""
+        if part in ON_COLUMNS and part not in self._models:
+            self._models[part] = read_head(part, lambda file: self._read(f"{FOLDER}/{file}"), self._columns.names)
+        return self._models.get(part)
+
     def _parts(self, name: str) -> tuple[str, ...]:
         """Returns the heads whose predictions a head's prediction is made of."""
         if name != "blend":
@@ -164,7 +187,7 @@ def kept_heads(checkpoint: Checkpoint, store: Store) -> KeptHeads:
         store: An open store of the checkpoint's schema.
 
     Raises:
-        InputError: The store's columns are not those that a head has learned, or a file is damaged.
+        InputError: The weights of a blend are damaged.
     """
     values = checkpoint.about.get(ABOUT)
     if values is None:

@@ -1,6 +1,7 @@
 """A fine-tuned model, a dataset and its store, opened once, that answer questions: which value, for which entity, at which time.
 
-    keys, time -> rows, seconds -> trees strictly before -> backbone and head -> probability or value
+    keys, time -> rows, seconds -> trees strictly before   -> backbone and head      -> probability or value
+                               -> columns strictly before -> linear model, LightGBM -> (kept_heads.py), calibrated, with its interval
 
 Promises: a prediction sees rows strictly before its time and cells known strictly before it, so that a row added at or after the time changes
 nothing; it is a function of (model, data before the time, entity, time), never of what is asked beside it: alone, in a batch, in any order it is the
@@ -30,6 +31,7 @@ from rdl_core.graph.store import Store, open_store
 from rdl_core.model.checkpoint import Checkpoint, from_pretrained
 from rdl_core.place import Place, local_folder
 from rdl_core.prediction.entity_keys import EntityKeys
+from rdl_core.prediction.kept_heads import kept_heads
 from rdl_core.prediction.model_store import STORES_DIR, data_hash, find_or_make_store
 from rdl_core.prediction.times import Times, asked_seconds, first_row_s, refuse_unknowable
 from rdl_core.sampling.temporal_sampling import TemporalSampling
@@ -49,9 +51,12 @@ class Predictor:
         store: The dataset's store, with the model's schema.
         device: Where the model computes; None for the CPU.
         model_hash: Hex digits that name the model.
+        head: What predicts: "network", "linear", "lightgbm" or "blend"; None for the one that was best on validation of those that the model keeps.
+        coverage: Probability that the interval around a regression's value shall hold the truth (intervals.py has what that means).
 
     Raises:
         ValueError: The store's schema is not the model's.
+        InputError: The model keeps no such head, the store lacks columns that it reads, or the coverage is none.
         DatabaseError: The model is of before a question was kept, and the dataset lacks its task.
     """
 
@@ -63,6 +68,8 @@ class Predictor:
         *,
         device: torch.device | str | None = None,
         model_hash: str = "",
+        head: str | None = None,
+        coverage: float = 0.9,
     ) -> None:
         checkpoint.require_same_schema(store)
         about = checkpoint.about
@@ -79,6 +86,9 @@ class Predictor:
         self._inputs.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
         self._sampling = TemporalSampling(store.graph, self.config.sampling, seed=self.config.seed)
         self._scale = TargetScale(**about["target_scale"])
+        self.heads, self.coverage = kept_heads(checkpoint, store), coverage
+        self.head = self.heads.require(head)
+        self.heads.interval(self.head, np.zeros(0), coverage)  # a coverage that is none is refused here
 
     @classmethod
     def load(
@@ -89,6 +99,8 @@ class Predictor:
         store: Place | None = None,
         device: torch.device | str | None = None,
         stores_dir: Path = STORES_DIR,
+        head: str | None = None,
+        coverage: float = 0.9,
     ) -> Predictor:
         """Opens a model, a dataset and its store, and answers one question, so that all is in memory and compiled.
 
@@ -98,16 +110,19 @@ class Predictor:
             store: The dataset's store; None: the one in `stores_dir`, made with the model's schema if there is none.
             device: Where the model computes; None for the CPU.
             stores_dir: Folder of stores.
+            head, coverage: As of the class.
 
         Raises:
             FileNotFoundError: There is no such model, dataset or store.
+            InputError: The model keeps no such head, or the coverage is none.
             ValueError: The model is not a fine-tuned one, or its schema is not the store's.
             DatabaseError: The dataset is broken, or lacks what the model knows.
         """
         folder = local_folder(model)
         checkpoint, dataset = from_pretrained(folder, kind="finetuned"), open_dataset(data)
         opened = find_or_make_store(dataset, checkpoint.schema, stores_dir) if store is None else open_store(store)
-        predictor = cls(checkpoint, dataset, opened, device=device, model_hash=weights_digest(folder))
+        digest = weights_digest(folder)
+        predictor = cls(checkpoint, dataset, opened, device=device, model_hash=digest, head=head, coverage=coverage)
         predictor.warm()
         return predictor
 
@@ -136,7 +151,8 @@ class Predictor:
 
         Returns:
             One row per key, in the order of the keys: the key under its column's own name, "time" (UTC, in seconds) and "prediction": the
-            probability of a binary task, the value of a regression.
+            probability of a binary task, calibrated if the model is, or the value of a regression with "lower" and "upper", the ends of its
+            interval, if the model keeps residuals.
 
         Raises:
             InputError: No key; a key that is null, of another type or unknown; a time that is none or before all data; an entity that does not
@@ -154,6 +170,8 @@ class Predictor:
         frame = self.keys.of_rows(rows).to_pandas()
         frame["time"] = pd.to_datetime(time_s, unit="s", utc=True).as_unit("s")
         frame["prediction"] = values
+        if (interval := self.heads.interval(self.head, values, self.coverage)) is not None:
+            frame["lower"], frame["upper"] = interval
         return frame
 
     def existing_rows(self, time: Times = None) -> NDArray[np.int64]:
@@ -169,7 +187,7 @@ class Predictor:
         *,
         advance: Advance = lambda rows: None,
     ) -> NDArray[np.float64]:
-        """Predicts for rows of the entity table: float64 [questions], probabilities or values.
+        """Predicts for rows of the entity table by `head`: float64 [questions], calibrated probabilities or values.
 
         Args:
             rows: int64 [questions], row numbers.
@@ -177,7 +195,14 @@ class Predictor:
             before_s: int64 [questions], what is seen lies strictly before; None: the times themselves.
             advance: Is told the number of rows that are done, now and then.
         """
-        before_s = time_s if before_s is None else before_s
+        before_s, network = time_s if before_s is None else before_s, None
+        if self.heads.needs_network(self.head):
+            network, advance = self._network(rows, time_s, before_s, advance), lambda rows: None
+        return self.heads.calibrated(self.head, self.heads.predict(self.head, rows, before_s, network, advance=advance))
+
+    def _network(
+        self, rows: NDArray[np.int64], time_s: NDArray[np.int64], before_s: NDArray[np.int64], advance: Advance
+    ) -> NDArray[np.float64]:
         size, predicted = self.config.batch_size, np.empty(len(rows))
         with torch.inference_mode():
             for begin in range(0, len(rows), size):
@@ -202,12 +227,14 @@ class Predictor:
         return collate_trees(trees, time_s, graph, features, before_s=before_s, inputs=self._inputs).to(self.device)
 
     def describe(self) -> Mapping[str, Any]:
-        """Returns what predicts: {"task", "target", "arm", "refitted", "model", "data", "first_row", "last_row"}."""
+        """Returns what predicts: {"task", "target", "arm", "head", "calibrated", "refitted", "model", "data", "first_row", "last_row"}."""
         ends = {"first_row": self.first_s, "last_row": self.tomorrow_s - 1}
         return {
             "task": self.question.task,
             "target": self.question.target,
             "arm": self.about["arm"],
+            "head": self.head,
+            "calibrated": self.heads.records.heads[self.head].calibration is not None,
             "refitted": self.is_refitted,
             "model": self.model_hash,
             "data": self.data_hash,

@@ -95,7 +95,21 @@ def test_a_calibration_is_kept_reported_and_drawn(
     assert not np.array_equal(heads.calibrated("network", values), values)
     assert Path(result["reliability"]).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     assert Path(result["reliability"]).parent == Path(result["checkpoint"]).parent
-    assert "calibration, test, the map that is kept: Brier" in shown
+    assert "calibration, test, by the map that is kept: Brier" in shown
+    asked = [
+        "--data",
+        str(folder),
+        "--runs-dir",
+        str(tmp_path / "runs"),
+        "--checkpoint",
+        result["checkpoint"],
+        "--json",
+    ]
+    assert main(["evaluate", *asked]) == 0
+    out, err = capsys.readouterr()
+    evaluated = json.loads(out.splitlines()[-1])
+    assert evaluated["calibration"]["network"]["test"] == pytest.approx(result["calibration"]["network"]["test"])
+    assert "calibration, test, by the map that is kept: Brier" in " ".join(err.split())
     plain, _ = finetuned(capsys, *once)
     assert plain["run"] != result["run"] and plain["val"] == result["val"]
 

@@ -166,11 +166,12 @@ def test_other_columns_than_those_that_were_learned_are_refused(kept: Kept, nast
     values["columns"] = dict(values["columns"]) | {"hops": 1}
     changed = dataclasses.replace(checkpoint, about=checkpoint.about | {"heads": values})
     with pytest.raises(InputError, match="was fitted on .* generated columns, and this data has .*"):
-        kept_heads(changed, nasty_store)
+        kept_heads(changed, nasty_store).require("lightgbm")
+    assert kept_heads(changed, nasty_store).require("network") == "network"
 
 
 def test_a_head_whose_file_is_gone_is_refused_by_name(kept: Kept, nasty_store: Store) -> None:
     checkpoint = from_pretrained(kept.path)
     extras = {name: content for name, content in checkpoint.extras.items() if name != "heads/linear.safetensors"}
     with pytest.raises(FileNotFoundError, match=r"heads/linear\.safetensors"):
-        kept_heads(dataclasses.replace(checkpoint, extras=extras), nasty_store)
+        kept_heads(dataclasses.replace(checkpoint, extras=extras), nasty_store).require("linear")
