@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.gpu_inputs import pretraining_batch, task_batch
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import PretrainingConfig, paper, robust
+from rdl_core.config import PretrainingConfig, contrast, paper
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.dropout import KeyedDropout
@@ -32,9 +32,9 @@ FLOAT64_TOLERANCE, FLOAT32_TOLERANCE = 1e-9, 1e-4
 STEPS = 4
 CONFIGS: dict[str, Callable[[], PretrainingConfig]] = {
     "paper_resnet": lambda: paper().pretraining,
-    "robust_linear": lambda: robust().pretraining,
-    "robust_attention": lambda: with_kinds(robust().pretraining, aggregation="time_attention"),
-    "robust_ft_transformer": lambda: with_kinds(robust().pretraining, rows="ft_transformer"),
+    "robust_linear": lambda: contrast().pretraining,
+    "robust_attention": lambda: with_kinds(contrast().pretraining, aggregation="time_attention"),
+    "robust_ft_transformer": lambda: with_kinds(contrast().pretraining, rows="ft_transformer"),
 }
 
 

@@ -43,7 +43,7 @@ from distributed.training.finetune import FinetuneJob, make_finetuning, run_side
 from distributed.training.trainer import pretrain
 from examples.label_picture import draw_label_efficiency
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
-from rdl_core.config import ColumnsConfig, FinetuningConfig, HeadsConfig, StoreConfig, temporal
+from rdl_core.config import ColumnsConfig, FinetuningConfig, HeadsConfig, StoreConfig, robust
 from rdl_core.database import load_task
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store, open_store
@@ -52,7 +52,7 @@ from rdl_core.tasks.finetuning_result import FinetuningResult
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1
-PRESET = temporal()
+PRESET = robust()
 FEW_LABELS = 0.05
 """Share of the labels with which the arms are compared once more."""
 

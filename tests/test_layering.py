@@ -48,7 +48,7 @@ import torch
 from tests.nasty_database import write_nasty_database
 from rdl_core.contrast import effective_rank
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import HGSamplingConfig, robust
+from rdl_core.config import HGSamplingConfig, contrast
 from rdl_core.database.dataset import open_dataset
 from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.pretraining import fit, local_steps
@@ -59,7 +59,7 @@ from rdl_core.graph.materialization import materialize
 folder = Path(sys.argv[1])
 store = materialize(open_dataset(write_nasty_database(folder / "nasty")), folder)
 config = dataclasses.replace(
-    robust().pretraining, sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=4), max_steps=2,
+    contrast().pretraining, sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=4), max_steps=2,
     validation_interval_steps=2, validation_samples=2)
 sampler = HGSampling(store.graph, config.sampling, seed=0, before_s=store.schema.cutoff_s + 1)
 torch.manual_seed(0)

@@ -51,13 +51,13 @@ class Sweep(StoreOptions):
     name: str | None = None
     """Folder below runs-dir. Default: made from data and configuration; the same name continues."""
     grid: str = "paper"
-    """'paper' (layers, aggregation, corruption, rows: 24 settings), 'robust' (12), or a YAML file."""
+    """'paper' (layers, aggregation, corruption, rows: 24 settings), 'robust' (12), 'contrast' (12), or a YAML file."""
     search: Literal["grid", "random", "optuna"] = "grid"
     """'grid': every setting; 'random': --samples of them; 'optuna': --samples, suggested (TPE) from those before, five random ones."""
     samples: int = 16
     """Settings of a random or optuna search."""
     max_steps: int | None = None
-    """Most updates per trial. Default: the preset's (2000)."""
+    """Most updates per trial. Default: the preset's (2000; robust: 400)."""
     seed: int = 0
     """Random seed; the first of --seeds."""
     rows: RowsKind | None = None

@@ -105,7 +105,7 @@ def scaling(store: Store, folder: Path, preset: str, *, windows: int, rounds: in
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="rel-retail")
-    parser.add_argument("--preset", choices=list(PRESETS), default="robust")
+    parser.add_argument("--preset", choices=list(PRESETS), default="contrast")
     parser.add_argument("--windows", type=int, default=4, help=f"counted windows of {WINDOW_STEPS} steps a run")
     parser.add_argument("--rounds", type=int, default=2, help="runs with each number of workers, in turns")
     parser.add_argument("--json", action="store_true", help="print the figures as the last line of stdout")

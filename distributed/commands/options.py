@@ -148,7 +148,7 @@ class Pretrain(SamplingOptions, StoreOptions):
 
         rdl pretrain --data shop --max-steps 500
         rdl pretrain --data shop --preset paper --config.learning-rate 3e-4 --config.max-hours 12
-        rdl pretrain --data shop --rows resnet --config.backbone.rows.dropout 0.1 --config.backbone.channels 64"""
+        rdl pretrain --data shop --rows resnet --config.backbone.rows.dropout 0.1 --config.backbone.channels 128"""
 
     SHORT: ClassVar[Mapping[str, str]] = {
         "rows": "config.backbone.rows",
@@ -166,22 +166,23 @@ class Pretrain(SamplingOptions, StoreOptions):
     }
 
     preset: str = "robust"
-    """'robust' (contrast on three levels), 'paper' (likewise, as in arXiv 2506.22530), 'temporal' (what follows a time: best where time is the
-    signal), or a preset file with its own seed (`rdl report` writes one)."""
+    """'robust' (contrast on three levels and what follows a time, on exact statistics of the past), 'contrast' (the three levels alone), 'paper'
+    (likewise, as in arXiv 2506.22530), or a preset file with its own seed (`rdl report` writes one)."""
     workers: Annotated[WorkerRange, WORKERS] = WorkerRange()
     """Worker processes. 1:4 is elastic: as many from 1 to 4 as the cluster has place for, now and later; a step is the same samples all the time."""
     max_steps: int | None = None
-    """Most updates. Default: the preset's (2000)."""
+    """Most updates. Default: the preset's (400; paper: 2000)."""
     seed: int | None = None
     """Random seed. Default: 0, or a preset file's own."""
     rows: RowsKind | None = None
     """How a row becomes a vector. Default: the preset's (linear; paper: resnet)."""
     num_layers: int | None = None
-    """GraphSAGE layers. Default: the preset's (2)."""
+    """Layers of message passing. Default: the preset's (0; paper: 2)."""
     aggregation: AggregationKind | None = None
     """How a row's neighbours are aggregated. Default: the preset's (mean; paper: sum)."""
     levels: tuple[Level, ...] | None = None
-    """Levels of the loss: some of row, link, context (contrast) and future (what follows a time). Default: the preset's (row link context)."""
+    """Levels of the loss: some of row, link, context (contrast) and future (what follows a time).
+    Default: the preset's (row link context future; paper: row link context)."""
     corruption: float | None = None
     """Probability that a cell is replaced in the second view. Default: the preset's (0.4)."""
     samples_per_step: int | None = None
@@ -224,7 +225,7 @@ class Finetune(WorkerOptions):
     Every setting is an option, below as --config... (the run) and --backbone... (the model of arm scratch):
 
         rdl finetune --data shop --task customer-churn --arm finetuned --checkpoint runs/pretrain-shop-1a2b3c4d/model
-        rdl finetune --data shop --task customer-churn --arm scratch --seeds 5 --config.sampling.num-neighbors 64 32
+        rdl finetune --data shop --task customer-churn --arm scratch --seeds 5 --preset contrast --config.sampling.num-neighbors 64 32
 
     Beside the network, models of columns that are generated from the schema, and what is to be beaten:
 
@@ -253,9 +254,9 @@ class Finetune(WorkerOptions):
     checkpoint: Path | None = None
     """Folder that `pretrain` printed under "checkpoint"; for frozen and finetuned."""
     preset: PresetName = "robust"
-    """'robust', 'paper' or 'temporal', which reads exact statistics and columns."""
+    """'robust' (reads exact statistics and columns), 'contrast' or 'paper': the one that the checkpoint was pretrained with."""
     max_steps: int | None = None
-    """Most updates. Default: the preset's (2000)."""
+    """Most updates. Default: the preset's (600; paper: 2000)."""
     seed: int | None = None
     """Random seed. Default: 0."""
     time_budget: Annotated[float | None, HOURS] = None
@@ -266,13 +267,13 @@ class Finetune(WorkerOptions):
     rows: RowsKind | None = None
     """How a row becomes a vector, in arm scratch. Default: the preset's (linear; paper: resnet)."""
     num_layers: int | None = None
-    """GraphSAGE layers, in arm scratch. Default: the preset's (2)."""
+    """Layers of message passing, in arm scratch. Default: the preset's (0; paper: 2)."""
     aggregation: AggregationKind | None = None
     """How a row's neighbours are aggregated, in arm scratch. Default: the preset's (mean; paper: sum)."""
     learning_rate: float | None = None
     """Learning rate of Adam. Default: the preset's (0.001; paper: 0.005)."""
     validation_interval_steps: int | None = None
-    """Steps between validations. Default: the preset's (100)."""
+    """Steps between validations. Default: the preset's (10; paper: 100)."""
     label_share: float | None = None
     """Share of the train labels to learn from, such as 0.1. Default: the preset's (1.0)."""
     label_stride: float | None = None

@@ -65,7 +65,7 @@ def finetune(
     store: Store,
     task: EntityTask,
     *,
-    preset: PresetName | Preset = "temporal",
+    preset: PresetName | Preset = "robust",
     arm: Arm | None = None,
     regime: Regime = "rolling",
     seed: int = 0,

@@ -14,7 +14,7 @@ from rdl_core.pretraining import Report, pretrain_here, pretrained_checkpoint
 
 def pretrain(
     store: Store,
-    preset_or_config: PresetName | Preset | PretrainingConfig = "temporal",
+    preset_or_config: PresetName | Preset | PretrainingConfig = "robust",
     *,
     seed: int = 0,
     max_steps: int | None = None,

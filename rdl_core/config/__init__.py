@@ -23,7 +23,7 @@ from rdl_core.config.model import (
     TemporalKernelsAggregation,
     TimeAttentionAggregation,
 )
-from rdl_core.config.presets import PRESETS, Preset, PresetName, paper, robust, temporal
+from rdl_core.config.presets import PRESETS, Preset, PresetName, contrast, paper, robust
 from rdl_core.config.pretraining import PRETRAINING_LEVELS, Level, Precision, PretrainingConfig
 from rdl_core.config.registered import register_gnn, register_row_encoder
 from rdl_core.config.sampling import HGSamplingConfig, TemporalSamplingConfig
@@ -70,10 +70,10 @@ __all__ = [
     "changed",
     "check_arm",
     "checked",
+    "contrast",
     "decode",
     "paper",
     "register_gnn",
     "register_row_encoder",
     "robust",
-    "temporal",
 ]

@@ -82,7 +82,7 @@ def _merged(values: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
             and change.get("kind") in (None, before.get("kind"))
         ):
             merged[name] = _merged(before, change)
-        elif not (isinstance(before, dict) and change == before.get("kind")):
+        elif not (isinstance(before, dict) and "kind" in before and change == before["kind"]):
             merged[name] = change
     return merged
 

@@ -1,9 +1,10 @@
 """Complete configurations of a run, and the presets. A preset is a function that returns one frozen config.
 
 `paper` reproduces the publication: its equations plus what its text leaves open as the authors' code does it, without its weak points.
-`robust` follows the equations and is the default: logits that start near zero (1.00 at every level), target links hidden from message
-passing, relative time in pretraining, the latest neighbours first, gradient clipping, L1 loss for regression.
-`temporal` asks what follows a time instead, and reads exact statistics and columns; `robust` becomes this when all its parts are measured.
+`robust` is the default: contrast on the three levels and what follows a time, balanced by the norms of their gradients, on a network that reads exact
+statistics of the past and columns along key paths; what won on validation (docs/log.md).
+`contrast` follows the equations alone: logits that start near zero (1.00 at every level), target links hidden from message passing, relative time
+in pretraining, the latest neighbours first, gradient clipping, L1 loss for regression.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from rdl_core.config.pretraining import PretrainingConfig
 from rdl_core.config.sampling import TemporalSamplingConfig
 from rdl_core.config.statistics import ColumnsConfig, StatisticsConfig
 
-PresetName = Literal["robust", "paper", "temporal"]
+PresetName = Literal["robust", "paper", "contrast"]
 
 
 @checked
@@ -60,8 +61,8 @@ def paper() -> Preset:
     )
 
 
-def robust() -> Preset:
-    """The method that we recommend."""
+def contrast() -> Preset:
+    """Contrast on three levels, as the equations have it."""
     loss = LossConfig(
         row_form="equation",
         link_matrix="per_direction",
@@ -88,13 +89,14 @@ def robust() -> Preset:
     )
 
 
-def temporal() -> Preset:
-    """Pretraining on what follows a time, read off exact statistics and columns along key paths; best so far where time is the signal."""
-    base, alone = robust(), TemporalSamplingConfig(num_neighbors=(), strategy="recent")
+def robust() -> Preset:
+    """The method that we recommend: all four levels, read off exact statistics and columns along key paths."""
+    base, alone = contrast(), TemporalSamplingConfig(num_neighbors=(), strategy="recent")
     return Preset(
         pretraining=replace(
             base.pretraining,
-            levels=("future",),
+            levels=("row", "link", "context", "future"),
+            balance="gradient_norm",
             future=FutureConfig(questions_per_sample=256, sampling=alone),
             backbone=BackboneConfig(
                 channels=64,
@@ -123,4 +125,4 @@ def temporal() -> Preset:
     )
 
 
-PRESETS: dict[str, Callable[[], Preset]] = {"robust": robust, "paper": paper, "temporal": temporal}
+PRESETS: dict[str, Callable[[], Preset]] = {"robust": robust, "paper": paper, "contrast": contrast}

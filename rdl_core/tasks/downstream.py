@@ -77,7 +77,8 @@ def as_deep_as(config: FinetuningConfig, backbone: BackboneConfig) -> Finetuning
     wide = list(config.sampling.num_neighbors[: backbone.num_layers])
     if backbone.num_layers and not wide:
         raise ValueError(
-            f"trees without a neighbour are too shallow for a backbone of {backbone.num_layers} layers; set sampling.num_neighbors"
+            f"trees without a neighbour are too shallow for a backbone of {backbone.num_layers} layers. Remedy: the --preset that it was "
+            "pretrained with (contrast or paper), or sampling.num_neighbors, such as --config.sampling.num-neighbors 24 8"
         )
     while len(wide) < backbone.num_layers:
         wide.append(max(1, wide[-1] // 2))

@@ -41,7 +41,7 @@ def made_up(task: str, arm: str, head: str, seed: int, predictions: np.ndarray, 
         name: changes.pop(name) for name in ("setting", "regime", "label_share") if name in changes
     }
     values: dict[str, Any] = {
-        "preset": "robust",
+        "preset": "contrast",
         "val": 0.7,
         "test": 0.6,
         "metric": {WINS: "roc_auc", POINTS: "mae"}[task],

@@ -12,7 +12,7 @@ import ray.train
 from distributed.runs.checkpoint import CheckpointPolicy
 from distributed.runs.tracking import TrackingConfig
 from distributed.training.trainer import PretrainResult, pretrain
-from rdl_core.config import HGSamplingConfig, PretrainingConfig, robust
+from rdl_core.config import HGSamplingConfig, PretrainingConfig, contrast
 from rdl_core.graph.store import Store, open_store
 
 INTERVAL, STEPS = 2, 16
@@ -29,7 +29,7 @@ SMALL_OPTIONS = (
 
 def small_config(**changes: Any) -> PretrainingConfig:
     """Returns 16 steps of two small samples, validated every second step."""
-    config = robust().pretraining
+    config = contrast().pretraining
     values: dict[str, Any] = {
         "sampling": HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=2),
         "backbone": dataclasses.replace(config.backbone, channels=16),

@@ -21,19 +21,19 @@ from rdl_core.config import (
     PretrainingConfig,
     ResNetRows,
     TemporalSamplingConfig,
+    contrast,
     decode,
     paper,
     robust,
-    temporal,
 )
 
 
 def pretraining_config(**changes: Any) -> PretrainingConfig:
-    return dataclasses.replace(robust().pretraining, **changes)
+    return dataclasses.replace(contrast().pretraining, **changes)
 
 
 def loss_config(**changes: Any) -> LossConfig:
-    return dataclasses.replace(robust().pretraining.loss, **changes)
+    return dataclasses.replace(contrast().pretraining.loss, **changes)
 
 
 REFUSED: list[tuple[Callable[..., Any], str, Any, str]] = [
@@ -120,11 +120,11 @@ def test_a_preset_survives_json(preset: Callable[[], Preset]) -> None:
 
 
 def test_presets_are_named_by_their_functions() -> None:
-    assert {"robust": robust, "paper": paper, "temporal": temporal} == PRESETS
+    assert {"contrast": contrast, "paper": paper, "robust": robust} == PRESETS
 
 
 def test_the_presets_differ_where_the_method_differs() -> None:
-    ours, theirs = robust(), paper()
+    ours, theirs = contrast(), paper()
     assert (ours.finetuning.regression_loss, theirs.finetuning.regression_loss) == ("l1", "mse")
     assert (ours.finetuning.sampling.strategy, theirs.finetuning.sampling.strategy) == ("recent", "uniform")
     corruptions = ours.pretraining.corruption, theirs.pretraining.corruption

@@ -29,9 +29,9 @@ KIND_OF = {
     **dict.fromkeys(("native_layer_norm", "native_layer_norm_backward"), "norm"),
     **dict.fromkeys(("_embedding_bag", "_embedding_bag_forward_only", "_embedding_bag_dense_backward"), "sum"),
 }
-NEAR = {"robust": 0.02, "paper": 0.3}
+NEAR = {"contrast": 0.02, "paper": 0.3}
 """Of the gradient's norm. Where a ReLU's input changes its sign, a gradient changes by a jump, and four residual blocks have many: three bits more
-(float16) bring 0.14 down to 0.042, and robust's 0.0060 to 0.0008."""
+(float16) bring 0.14 down to 0.042, and contrast's 0.0060 to 0.0008."""
 
 
 class Operands(TorchDispatchMode):
@@ -83,7 +83,7 @@ def watch(monkeypatch: pytest.MonkeyPatch, module: str, name: str) -> set[torch.
     return seen
 
 
-@pytest.mark.parametrize("preset", ["robust", "paper"])
+@pytest.mark.parametrize("preset", ["contrast", "paper"])
 def test_every_product_of_the_encoder_is_bfloat16_forward_and_backward_and_no_norm_or_sum(
     nasty_store: Store, preset: str
 ) -> None:
@@ -99,7 +99,7 @@ def test_every_product_of_the_encoder_is_bfloat16_forward_and_backward_and_no_no
         assert {p.grad.dtype for p in model.encoder.parameters() if p.grad is not None} == {torch.float32}
 
 
-@pytest.mark.parametrize("preset", ["robust", "paper"])
+@pytest.mark.parametrize("preset", ["contrast", "paper"])
 def test_losses_are_of_float32(nasty_store: Store, monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     model, batch = model_and_batch(nasty_store, config(preset, "bfloat16"))
     logits = watch(monkeypatch, "rdl_core.contrast.levels", "info_nce")
@@ -109,7 +109,7 @@ def test_losses_are_of_float32(nasty_store: Store, monkeypatch: pytest.MonkeyPat
     assert {t.dtype for t in totals.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("preset", ["robust", "paper"])
+@pytest.mark.parametrize("preset", ["contrast", "paper"])
 def test_losses_and_gradients_are_near_those_of_float32_and_not_equal(nasty_store: Store, preset: str) -> None:
     model, batch = model_and_batch(nasty_store, config(preset, "bfloat16"))
     reference = copy.deepcopy(model)
@@ -126,7 +126,7 @@ def test_losses_and_gradients_are_near_those_of_float32_and_not_equal(nasty_stor
 
 
 def test_training_in_bfloat16_learns_and_a_resumed_run_ends_in_the_same_bits(nasty_store: Store) -> None:
-    settings = config("robust", "bfloat16", max_steps=30, learning_rate=1e-2)
+    settings = config("contrast", "bfloat16", max_steps=30, learning_rate=1e-2)
     sampler, curve = local_sampler(nasty_store, settings, settings.seed), []
 
     def run(until: int, model: PretrainingModel, optimizer: torch.optim.Optimizer, state: TrainState) -> None:
@@ -154,6 +154,6 @@ def test_training_in_bfloat16_learns_and_a_resumed_run_ends_in_the_same_bits(nas
 
 
 def test_a_run_of_another_precision_is_another_run() -> None:
-    one, other = (run_identity(config("robust", p), "store", None) for p in ("float32", "bfloat16"))
+    one, other = (run_identity(config("contrast", p), "store", None) for p in ("float32", "bfloat16"))
     assert one["config_sha256"] != other["config_sha256"]
     assert other["config"]["precision"] == "bfloat16"

@@ -12,7 +12,7 @@ from typing import Any
 
 from ray.tune import loguniform
 
-from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfig, TemporalSamplingConfig, robust
+from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfig, TemporalSamplingConfig, contrast
 from rdl_core.tasks.downstream import DownstreamConfig
 from tune.search_space import SearchSpace, Setting
 from tune.sweep import run_sweep
@@ -24,10 +24,10 @@ KILLED_STEPS = 32
 
 def small_base(max_steps: int = 16, **changes: Any) -> PretrainingConfig:
     """Returns a sweep's base whose samples the nasty database has enough rows for."""
-    base = base_config(robust().pretraining, max_steps=max_steps, validation_samples=3)
+    base = base_config(contrast().pretraining, max_steps=max_steps, validation_samples=3)
     values: dict[str, Any] = {
         "sampling": HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=2),
-        "backbone": dataclasses.replace(robust().pretraining.backbone, channels=16),
+        "backbone": dataclasses.replace(contrast().pretraining.backbone, channels=16),
         "samples_per_step": 2,
     }
     return dataclasses.replace(base, **values | changes)
@@ -46,7 +46,7 @@ def suggested_plan(store_path: Path, folder: Path, data: Path, samples: int) -> 
     """Returns a plan of trials one after another, suggested by how frozen backbones do on two tasks."""
     base = small_base(4)
     space = SearchSpace(
-        preset="robust", values={"learning_rate": loguniform(1e-4, 1e-2), "corruption.probability": [0.2, 0.6]}
+        preset="contrast", values={"learning_rate": loguniform(1e-4, 1e-2), "corruption.probability": [0.2, 0.6]}
     )
     finetuning = FinetuningConfig(
         sampling=TemporalSamplingConfig(num_neighbors=(4,), strategy="recent"),

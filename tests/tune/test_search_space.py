@@ -10,7 +10,7 @@ import pytest
 import ray.tune
 import yaml
 
-from rdl_core.config import LinearRows, paper, robust
+from rdl_core.config import LinearRows, contrast, paper
 from tune.search_space import SearchSpace, read_space, settings, with_rows, with_setting
 from tune.sweep_plan import SweepPlan, base_config, with_trials
 
@@ -55,7 +55,7 @@ def test_a_setting_changes_its_paths_and_nothing_else() -> None:
 )
 def test_a_path_that_is_not_there_or_would_spoil_the_comparison_is_refused_by_name(path: str, message: str) -> None:
     with pytest.raises(ValueError, match="cannot be swept|has no") as error:
-        SearchSpace(preset="robust", values={path: [1]})
+        SearchSpace(preset="contrast", values={path: [1]})
     assert message in str(error.value)
 
 
@@ -88,7 +88,7 @@ def test_a_value_that_the_configuration_refuses_is_refused_with_the_file(
 
 
 def test_a_file_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="--grid must be one of paper, robust or a YAML file, got 'papr'"):
+    with pytest.raises(ValueError, match="--grid must be one of paper, robust, contrast or a YAML file, got 'papr'"):
         read_space("papr")
 
 
@@ -105,7 +105,7 @@ def test_random_search_draws_the_same_settings_from_the_same_seed_within_their_b
     assert found == settings(space, "random", 40, 7) != settings(space, "random", 40, 8)
     assert all(1e-4 <= s["learning_rate"] <= 1e-2 and s["samples_per_step"] in range(1, 5) for s in found)
     assert {s["backbone.num_layers"] for s in found} == {2, 3}
-    assert all(with_setting(robust().pretraining, s).learning_rate == s["learning_rate"] for s in found)
+    assert all(with_setting(contrast().pretraining, s).learning_rate == s["learning_rate"] for s in found)
 
 
 def test_random_search_over_lists_draws_no_setting_twice_and_at_most_all() -> None:
@@ -117,7 +117,7 @@ def test_random_search_over_lists_draws_no_setting_twice_and_at_most_all() -> No
 
 
 def test_a_grid_over_a_distribution_is_refused() -> None:
-    space = SearchSpace(preset="robust", values={"learning_rate": ray.tune.loguniform(1e-4, 1e-2)})
+    space = SearchSpace(preset="contrast", values={"learning_rate": ray.tune.loguniform(1e-4, 1e-2)})
     with pytest.raises(ValueError, match="learning_rate has a distribution: --search random"):
         settings(space, "grid", 0, 0)
 

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import ray.tune
 
-from rdl_core.config import robust
+from rdl_core.config import contrast
 from tune.results.ledger import TrialRecord
 from tune.search_space import SearchSpace, Setting, read_space, settings, with_setting
 from tune.suggestions import STARTUP_TRIALS, suggest
 
 RATES = SearchSpace(
-    preset="robust",
+    preset="contrast",
     values={
         "learning_rate": ray.tune.loguniform(1e-4, 1e-1),
         "backbone.num_layers": ray.tune.randint(2, 4),
@@ -49,7 +49,7 @@ def test_a_suggestion_is_a_function_of_seed_number_and_what_is_known() -> None:
     assert first is not None
     drawn_first = suggest(RATES, 0, finished_near(1e-3, STARTUP_TRIALS - 1))
     assert drawn_first == suggest(RATES, 0, finished_near(1e-1, STARTUP_TRIALS - 1)), "at random"
-    config = with_setting(robust().pretraining, first)
+    config = with_setting(contrast().pretraining, first)
     assert 1e-4 <= config.learning_rate <= 1e-1
     assert config.backbone.num_layers in (2, 3)
     assert config.gradient_clip_norm in (None, 1.0)
@@ -84,7 +84,7 @@ def test_settings_like_those_that_failed_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped", "running"])
-@pytest.mark.parametrize("name", ["paper", "robust"])
+@pytest.mark.parametrize("name", ["paper", "contrast"])
 def test_no_setting_of_a_grid_is_suggested_twice_and_none_is_left_out(name: str, status: str) -> None:
     space, known = read_space(name), []
     while (setting := suggest(space, 0, known)) is not None:

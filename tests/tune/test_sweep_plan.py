@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from distributed.runs.preset_file import read_preset_file
-from rdl_core.config import paper, robust
+from rdl_core.config import contrast, paper
 from tune.search_space import read_space
 from tune.sweep_plan import SweepPlan, base_config, rung_steps, with_known_trials
 from tune.trials.ray_tune import ResumableASHA
@@ -21,7 +21,7 @@ from tune.trials.ray_tune import ResumableASHA
 def test_objectives_are_measured_exactly_where_asha_compares_and_at_the_end(
     max_steps: int, interval: int, factor: float
 ) -> None:
-    base = base_config(robust().pretraining, max_steps=max_steps, validation_interval_steps=interval)
+    base = base_config(contrast().pretraining, max_steps=max_steps, validation_interval_steps=interval)
     asha = ResumableASHA([], first_rung=interval, max_steps=max_steps, reduction_factor=factor)
     rungs, trial = asha._brackets[0]._rungs, SimpleNamespace(trial_id="0")
     compared: set[int] = {max_steps}

@@ -124,7 +124,7 @@ def refused_line(capsys: Captured, *arguments: str) -> str:
     ("line", "message"),
     [
         ("pretrain --no-such-option 1", "Unrecognized options"),
-        ("pretrain --preset best", "--preset must be one of robust, paper, temporal or a preset file"),
+        ("pretrain --preset best", "--preset must be one of robust, paper, contrast or a preset file"),
         ("finetune --task t --arm thawed", "Expected one of ('scratch', 'frozen', 'finetuned')"),
         ("nonsense", "there is no command 'nonsense'"),
         ("pretran", "did you mean pretrain?"),
@@ -132,7 +132,7 @@ def refused_line(capsys: Captured, *arguments: str) -> str:
         ("", "commands: import"),
         ("pretrain --config.loss.row-form eq", "Expected one of ('equation', 'code')"),
         ("pretrain --config.backbone.channels 63", "BackboneConfig.channels is 63; it should be a multiple of 2"),
-        ("pretrain --aggregation time_attention --config.backbone.aggregation.heads 3", "heads is 3; it should divide channels=128"),
+        ("pretrain --aggregation time_attention --config.backbone.aggregation.heads 3", "heads is 3; it should divide channels=64"),
         ("pretrain --rows ft_transformer --config.backbone.channels 12", "with rows='ft_transformer' it should be a multiple of 8"),
         ("pretrain --config.backbone.channels 66 --config.backbone.rows.kind ft_transformer", "it should be a multiple of 8"),
         ("pretrain --config.learning-rate fast", "Error parsing --config.learning-rate"),
@@ -184,7 +184,7 @@ def other(name: str, value: Any) -> tuple[list[str], Any]:
         "regression-loss": {"l1": "mse", "mse": "l1"}, "validation-corruption": 0.5, "validation-seed": 3, "stop-below": 0.5,
         "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2), "label-stride": 0.5,
         "levels": ("row", "future"), "balance": {"none": "gradient_norm", "gradient_norm": "none"},
-        "window-shares": (0.5, 0.25), "num-last": (3, 2), "exclude": ("a", "b.c"),
+        "window-shares": (0.5, 0.25), "num-last": (3, 2), "exclude": ("a", "b.c"), "unfreeze": "after_head",
     }  # fmt: skip
     option, last = f"--{name}", name.split(".")[-1]
     if isinstance(value, bool):
@@ -291,7 +291,7 @@ def test_a_checkpoint_has_its_own_backbone_and_another_beside_it_is_refused(tmp_
     words = ["finetune", "--task", "t", "--arm", "frozen", "--checkpoint", str(tmp_path)]
     for same in ("", "--rows resnet", "--backbone.channels 64", "--preset paper"):
         assert backbone_to_start_from(parsed(*words, *same.split()))[0] == backbone
-    preset = PRESETS["robust"]().pretraining.backbone
+    preset = PRESETS["contrast"]().pretraining.backbone
     for other in (f"--rows {preset.rows.kind}", f"--backbone.channels {preset.channels}", "--num-layers 3"):
         with pytest.raises(ValueError, match="a checkpoint has its own"):
             backbone_to_start_from(parsed(*words, *other.split()))

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distributed.runs.checkpoint import CheckpointPolicy, load_training, run_identity, save_training
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import FutureConfig, HGSamplingConfig, PretrainingConfig, ResNetRows, robust
+from rdl_core.config import FutureConfig, HGSamplingConfig, PretrainingConfig, ResNetRows, contrast
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights
 from rdl_core.pretraining import fit, local_steps
@@ -30,7 +30,7 @@ STEPS, VALIDATION_INTERVAL = 10, 3
 
 def config() -> PretrainingConfig:
     """A run of ten steps that saves after every step, with dropout and clipping, on all levels, balanced."""
-    preset = robust().pretraining
+    preset = contrast().pretraining
     rows = ResNetRows(num_layers=1, dropout=0.3)
     return dataclasses.replace(
         preset,

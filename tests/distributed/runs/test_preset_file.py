@@ -12,7 +12,7 @@ import yaml
 from distributed.commands.command_line import parse
 from distributed.commands.options import COMMANDS
 from distributed.runs.preset_file import pretraining_preset, read_preset_file, write_preset_file
-from rdl_core.config import PRESETS, LinearRows, PretrainingConfig, robust
+from rdl_core.config import PRESETS, LinearRows, PretrainingConfig, contrast
 from tune.search_space import with_setting
 
 
@@ -24,7 +24,7 @@ def test_what_was_written_is_read_back_equal(preset: str, tmp_path: Path) -> Non
 
 
 def edited(tmp_path: Path, edit: Any) -> Path:
-    path = write_preset_file(tmp_path / "preset.yaml", robust().pretraining, {})
+    path = write_preset_file(tmp_path / "preset.yaml", contrast().pretraining, {})
     content = yaml.safe_load(path.read_text())
     edit(content)
     path.write_text(yaml.safe_dump(content))
@@ -36,7 +36,7 @@ def edited(tmp_path: Path, edit: Any) -> Path:
     [
         (lambda c: c["pretraining"]["backbone"].update(layers=2), "pretraining.backbone.layers is unknown"),
         (lambda c: c.update(finetuning={}), "finetuning is unknown"),
-        (lambda c: c.update(preset="best"), "preset must be one of robust, paper, temporal, got 'best'"),
+        (lambda c: c.update(preset="best"), "preset must be one of robust, paper, contrast, got 'best'"),
         (
             lambda c: c["pretraining"]["backbone"].update(num_layers="2"),
             "pretraining.backbone.num_layers is '2'; it should be a valid integer",

@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from distributed.sampling.plan import NO_SAMPLE, SAMPLES_PER_BLOCK, StepPlan, seed_tables, step_plan
-from rdl_core.config import HGSamplingConfig, robust
+from rdl_core.config import HGSamplingConfig, contrast
 from rdl_core.graph.store import Store
 from rdl_core.sampling.hg_sampling import HGSampling
 
@@ -109,7 +109,7 @@ def test_workers_have_as_many_samples_as_others_or_one_more(per_step: int, worke
 
 
 def test_step_plan_takes_the_samplers_epoch(sampler: HGSampling) -> None:
-    plan = step_plan(dataclasses.replace(robust().pretraining, samples_per_step=6), 3, sampler)
+    plan = step_plan(dataclasses.replace(contrast().pretraining, samples_per_step=6), 3, sampler)
     assert (plan.samples_per_step, plan.workers, plan.samples_per_epoch) == (6, 3, sampler.samples_per_epoch)
 
 

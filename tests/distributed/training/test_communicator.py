@@ -36,8 +36,8 @@ from rdl_core.config import (
     ResNetRows,
     TemporalSamplingConfig,
     TimeAttentionAggregation,
+    contrast,
     paper,
-    robust,
 )
 from rdl_core.contrast import LEVELS
 from rdl_core.database import load_task, open_dataset
@@ -88,14 +88,14 @@ def configs() -> dict[str, PretrainingConfig]:
         return dataclasses.replace(config, levels=levels, future=questions)
 
     return {
-        "robust": small(robust().pretraining, 0.0),
-        "robust with dropout": small(robust().pretraining, 0.3),
+        "contrast": small(contrast().pretraining, 0.0),
+        "contrast with dropout": small(contrast().pretraining, 0.3),
         "paper": small(paper().pretraining, 0.2),
         "paper with few negatives": small(few(paper().pretraining, 3), 0.2),
-        "future alone": small(future(robust().pretraining, "future"), 0.3),
+        "future alone": small(future(contrast().pretraining, "future"), 0.3),
         "all levels": small(future(paper().pretraining, "row", "link", "context", "future"), 0.2),
         "attention": dataclasses.replace(
-            robust().pretraining,
+            contrast().pretraining,
             backbone=BackboneConfig(
                 channels=8,
                 aggregation=TimeAttentionAggregation(heads=2),
@@ -121,7 +121,7 @@ def curve_configs() -> dict[str, PretrainingConfig]:
             validation_samples=3,
             seed=7,
         )
-        for name in ("paper", "robust with dropout", "all levels")
+        for name in ("paper", "contrast with dropout", "all levels")
     }
 
 

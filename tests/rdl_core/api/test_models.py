@@ -15,7 +15,7 @@ from relbench.load import RelBenchDataset
 import rdl_core
 from rdl_core import finetune, load_model, load_task, materialize, pretrain
 from rdl_core.api import Finetuned, FinetunedModel, PretrainedModel
-from rdl_core.config import BackboneConfig, HGSamplingConfig, LinearRows, robust
+from rdl_core.config import BackboneConfig, HGSamplingConfig, LinearRows, contrast
 from rdl_core.graph.store import Store
 from rdl_core.prediction import Predictor
 from tests import REPOSITORY
@@ -23,7 +23,7 @@ from tests import REPOSITORY
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = replace(
-    robust().pretraining,
+    contrast().pretraining,
     sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=4),
     backbone=BackboneConfig(channels=8, num_layers=2, rows=LinearRows()),
     validation_interval_steps=2,
@@ -50,7 +50,7 @@ def finetuned(
         pretrained.encoder.state_dict()["row_encoders.0.linear.bias"].clone(),
     )
     made = finetune(
-        pretrained, nasty_store, task, preset="robust", max_steps=3, out=folder / "finetuned", on_validation=None
+        pretrained, nasty_store, task, preset="contrast", max_steps=3, out=folder / "finetuned", on_validation=None
     )
     assert torch.equal(before, pretrained.encoder.state_dict()["row_encoders.0.linear.bias"])  # it stays as it is
     return made
@@ -128,11 +128,11 @@ def test_progress_is_printed_unless_it_is_turned_off(
     model = pretrain(nasty_store, SMALL, max_steps=2)
     assert "step     2  validation row " in capsys.readouterr().out
     task = load_task(nasty_dataset, "team-points")
-    finetune(model, nasty_store, task, preset="robust", max_steps=2)
+    finetune(model, nasty_store, task, preset="contrast", max_steps=2)
     assert "step     2  validation " in capsys.readouterr().out
     seen: list[int] = []
     pretrain(nasty_store, SMALL, max_steps=2, on_report=lambda state, metrics, is_best: seen.append(state.step))
-    finetune(None, nasty_store, task, preset="robust", max_steps=2, on_validation=None)
+    finetune(None, nasty_store, task, preset="contrast", max_steps=2, on_validation=None)
     assert seen == [0, 2]
     assert capsys.readouterr().out == ""
 
@@ -149,7 +149,7 @@ def test_what_cannot_go_together_is_refused_before_work(
     task = load_task(nasty_dataset, "team-points")
     (tmp_path / "file").write_text("")
     refused = [
-        (lambda: pretrain(nasty_store, "best"), "no preset 'best'; expected one of 'robust', 'paper', 'temporal'"),  # type: ignore[arg-type]
+        (lambda: pretrain(nasty_store, "best"), "no preset 'best'; expected one of 'robust', 'paper', 'contrast'"),  # type: ignore[arg-type]
         (lambda: pretrain(nasty_store, SMALL, out=tmp_path / "file"), "file' is a file; a model is a folder"),
         (lambda: finetune(pretrained, nasty_store, task, arm="scratch"), "starts fresh and takes no"),
         (lambda: finetune(None, nasty_store, task, arm="frozen"), "arm 'frozen' needs"),

@@ -61,7 +61,7 @@ def test_a_part_of_ones_own_is_trained_written_and_read(
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "own")(batch), model(batch))
     made = finetune(
-        model, nasty_store, load_task(nasty_dataset, "team-points"), preset="robust", max_steps=2, on_validation=None
+        model, nasty_store, load_task(nasty_dataset, "team-points"), preset="contrast", max_steps=2, on_validation=None
     )
     gradients = torch.autograd.grad(made.model(batch).sum(), list(made.model.parameters()), allow_unused=True)
     assert sum(g is not None and bool(g.abs().sum() > 0) for g in gradients) > 10

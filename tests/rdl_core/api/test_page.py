@@ -39,7 +39,7 @@ def test_the_code_of_the_page_runs_from_a_dataset_to_predictions_and_parts_of_on
         monkeypatch.setattr(registered, registry, {})
     code = "\n".join(re.findall("```python\n(.*?)```", PAGE, re.DOTALL)).replace("max_steps=400", "max_steps=2")
     code = code.replace('out="runs/churn"', 'max_steps=10, out="runs/churn"')
-    code = code.replace("robust().pretraining", "replace(robust().pretraining, validation_samples=2)")
+    code = code.replace("contrast().pretraining", "replace(contrast().pretraining, validation_samples=2)")
     found: dict[str, object] = {"__name__": "page"}
     capsys.readouterr()
     with warnings.catch_warnings():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from rdl_core.batches.sample_layout import sample_layout
-from rdl_core.config import LossConfig, paper, robust
+from rdl_core.config import LossConfig, contrast, paper
 
 KEY = ("child", "key", "parent")
 
@@ -16,14 +16,14 @@ KEY = ("child", "key", "parent")
 def test_grids_pad_in_order_and_copy_only_when_they_must() -> None:
     sample = {"a": torch.tensor([0, 0, 2]), "none": torch.zeros(0, dtype=torch.int64)}
     rank = {"a": torch.tensor([1, 0, 0]), "none": sample["none"]}
-    layout = sample_layout({}, None, sample, rank, 3, robust().pretraining.loss)
+    layout = sample_layout({}, None, sample, rank, 3, contrast().pretraining.loss)
     values = torch.tensor([[1.0], [2.0], [3.0]])
     assert layout.grids["a"].pad(values)[:, :, 0].tolist() == [[1, 2], [0, 0], [3, 0]]
     assert (layout.row["a"].rank < 2).tolist() == [[True, True], [False, False], [True, False]]
     assert layout.grids["none"].pad(values[:0]).shape == (3, 1, 1)
     assert (layout.row["none"].place.tolist(), layout.row["none"].count.item()) == ([], 0)
     zeros = torch.zeros_like(sample["a"])
-    one = sample_layout({}, None, {"a": zeros}, {"a": torch.arange(3)}, 1, robust().pretraining.loss).grids["a"]
+    one = sample_layout({}, None, {"a": zeros}, {"a": torch.arange(3)}, 1, contrast().pretraining.loss).grids["a"]
     assert one.pad(values).data_ptr() == values.data_ptr()
 
 

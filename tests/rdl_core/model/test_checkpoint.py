@@ -20,7 +20,7 @@ from torch import Tensor
 import rdl_core.model.checkpoint
 from rdl_core.batches.tree_batch import collate_trees
 from rdl_core.checkpoint_files import OWN_FILES, write_checksums
-from rdl_core.config import ResNetRows, StoreConfig, TemporalSamplingConfig, robust
+from rdl_core.config import ResNetRows, StoreConfig, TemporalSamplingConfig, contrast
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
@@ -35,7 +35,7 @@ from rdl_core.sharing.vocabulary import vocabularies
 @pytest.fixture(scope="module")
 def model(nasty_store: Store) -> PretrainingModel:
     torch.manual_seed(3)
-    config = robust().pretraining
+    config = contrast().pretraining
     rows = ResNetRows(num_layers=1, dropout=0.1)
     backbone = dataclasses.replace(config.backbone, channels=8, num_layers=3, aggregation="sum", rows=rows)
     return PretrainingModel(nasty_store, dataclasses.replace(config, backbone=backbone))

@@ -26,8 +26,8 @@ from rdl_core.config import (
     HGSamplingConfig,
     PretrainingConfig,
     ResNetRows,
+    contrast,
     paper,
-    robust,
 )
 from rdl_core.contrast import LEVELS
 from rdl_core.database.dataset import open_dataset
@@ -44,9 +44,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Metrics = dict[str, float]
 
 
-def config(preset: str = "robust", **changes: Any) -> PretrainingConfig:
+def config(preset: str = "contrast", **changes: Any) -> PretrainingConfig:
     """A preset at the nasty database's size, with dropout and two samples a step."""
-    base = (robust if preset == "robust" else paper)().pretraining
+    base = (contrast if preset == "contrast" else paper)().pretraining
     rows = ResNetRows(num_layers=1, dropout=0.2)
     small: dict[str, Any] = {
         "sampling": HGSamplingConfig(seed_table="match", seeds_per_sample=5, rows_per_hop=5, num_hops=2),
@@ -123,7 +123,7 @@ def scripted(values: list[float]) -> Callable[[torch.nn.Module, int], Metrics]:
     return validate
 
 
-@pytest.mark.parametrize("preset", ["robust", "paper"])
+@pytest.mark.parametrize("preset", ["contrast", "paper"])
 def test_a_steps_gradient_is_the_sum_over_its_samples(nasty_store: Store, preset: str) -> None:
     run = Run(nasty_store, config(preset))
     run.model.double()
@@ -169,7 +169,7 @@ def test_clipping_bounds_the_norm_of_the_gradient(nasty_store: Store) -> None:
 @pytest.mark.parametrize("database", ["nasty_store", "f1_store"])
 def test_robust_starts_at_chance_at_every_level(database: str, request: pytest.FixtureRequest) -> None:
     store = request.getfixturevalue(database)
-    settings = dataclasses.replace(robust().pretraining, validation_samples=2)
+    settings = dataclasses.replace(contrast().pretraining, validation_samples=2)
     if database == "nasty_store":
         settings = dataclasses.replace(settings, sampling=config().sampling)
     run = Run(store, settings)
@@ -358,7 +358,7 @@ def test_a_loss_that_is_not_finite_raises_and_changes_no_weight(nasty_store: Sto
         assert torch.equal(weight.nan_to_num(7.0), before[name].nan_to_num(7.0)), name
 
 
-@pytest.mark.parametrize("preset", ["robust", "paper"])
+@pytest.mark.parametrize("preset", ["contrast", "paper"])
 def test_huge_logits_stay_finite(nasty_store: Store, preset: str) -> None:
     run = Run(nasty_store, config(preset))
     with torch.no_grad():
@@ -394,7 +394,7 @@ def test_relative_time_reaches_the_loss_where_asked_for(nasty_store: Store) -> N
     assert moved == [False, True]
 
 
-@pytest.mark.parametrize("preset", ["robust", "paper"])
+@pytest.mark.parametrize("preset", ["contrast", "paper"])
 def test_a_table_without_rows_trains_along_and_changes_no_sample(
     preset: str, nasty_dataset: RelBenchDataset, tmp_path: Path
 ) -> None:

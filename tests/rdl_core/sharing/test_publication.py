@@ -14,7 +14,7 @@ import torch
 from relbench.load import RelBenchDataset
 
 from rdl_core.checkpoint_files import OWN_FILES, WEIGHTS, verify
-from rdl_core.config import ResNetRows, StoreConfig, robust
+from rdl_core.config import ResNetRows, StoreConfig, contrast
 from rdl_core.graph.materialization import materialize
 from rdl_core.graph.measures import measures
 from rdl_core.graph.schema import ColumnSchema, Schema
@@ -30,7 +30,7 @@ from rdl_core.sharing.vocabulary import hidden_columns, holds_values, vocabulari
 @pytest.fixture(scope="module")
 def folder(nasty_store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
-    backbone = dataclasses.replace(robust().pretraining.backbone, channels=8, rows=ResNetRows(num_layers=1))
+    backbone = dataclasses.replace(contrast().pretraining.backbone, channels=8, rows=ResNetRows(num_layers=1))
     checkpoint = Checkpoint(
         weights={f"encoder.{n}": w for n, w in cpu_weights(new_encoder(nasty_store, backbone)).items()},
         backbone=backbone,

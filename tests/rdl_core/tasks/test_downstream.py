@@ -16,7 +16,7 @@ from relbench.load import RelBenchDataset
 
 from distributed.training.finetune import FinetuneJob, run_job
 from rdl_core.communicator import SingleProcess
-from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfig, TemporalSamplingConfig, robust
+from rdl_core.config import FinetuningConfig, HGSamplingConfig, PretrainingConfig, TemporalSamplingConfig, contrast
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import cpu_weights, save_pretrained
@@ -35,7 +35,7 @@ FINETUNING = FinetuningConfig(
 
 
 def pretraining() -> PretrainingConfig:
-    base = robust().pretraining
+    base = contrast().pretraining
     return dataclasses.replace(
         base, sampling=HGSamplingConfig(seeds_per_sample=4, rows_per_hop=6, num_hops=2), max_steps=4,
         backbone=dataclasses.replace(base.backbone, channels=16), validation_interval_steps=1, validation_samples=2,

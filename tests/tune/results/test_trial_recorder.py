@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rdl_core.config import robust
+from rdl_core.config import contrast
 from tune.results.ledger import MAX_DEATHS, Ledger
 from tune.results.trial_recorder import TrialRecorder, why_it_ended
 from tune.results.wandb_runs import TrialRuns
@@ -46,7 +46,7 @@ def test_only_what_machines_did_to_a_trial_leaves_it_resumable(
 
 def test_a_trial_that_dies_again_and_again_has_failed_and_none_is_forgotten(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "events.jsonl", ["a", "b"])
-    base = base_config(robust().pretraining, max_steps=8)
+    base = base_config(contrast().pretraining, max_steps=8)
     trials = [Trial(id=name, setting={}, seed=0, config=base) for name in ("a", "b")]
     plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=trials, wandb=False)
     recorder = TrialRecorder(ledger, plan, TrialRuns(plan), None)
@@ -62,7 +62,7 @@ def test_a_trial_that_dies_again_and_again_has_failed_and_none_is_forgotten(tmp_
 
 
 def test_a_line_tells_of_each_trial_that_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base = base_config(robust().pretraining, max_steps=8)
+    base = base_config(contrast().pretraining, max_steps=8)
     trials = [Trial(id=name, setting={"backbone.num_layers": 3}, seed=0, config=base) for name in ("a", "b")]
     plan = SweepPlan(folder=tmp_path, store_path="", base=base, trials=trials, wandb=False)
     recorder = TrialRecorder(Ledger(tmp_path / "events.jsonl", ["a", "b"]), plan, TrialRuns(plan), None)
