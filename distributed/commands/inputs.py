@@ -131,16 +131,19 @@ def open_run(options: StoreOptions, command: str, dataset: RelBenchDataset, sett
 
 
 def model_schema(options: StoreOptions, dataset: RelBenchDataset) -> Schema | None:
-    """Returns the schema by which the data is read instead of one fitted on it: that of --schema-of, or of the command's checkpoint if a store of the
-    data was made with it by `rdl materialize --schema-of`.
+    """Returns the schema by which the data is read instead of one fitted on it: that of --schema-of, that of --init-from with the data's new
+    categories, or that of the command's checkpoint if a store of the data was made with it by `rdl materialize --schema-of`.
 
     Raises:
         FileNotFoundError: There is no such checkpoint.
         ValueError: It has another format, or is damaged.
     """
-    from rdl_core.graph.materialization import store_name
+    from rdl_core.graph.materialization import store_name, with_new_categories
     from rdl_core.graph.schema import Schema
 
+    if (init_from := getattr(options, "init_from", None)) is not None:
+        known = Schema.from_json(read_description(init_from, kind="pretrained")["schema"])
+        return with_new_categories(dataset, known, options.store)
     if (earlier := _earlier_store(options)) is not None:
         return earlier.schema
     given = options.schema_of or getattr(options, "checkpoint", None)
@@ -186,8 +189,8 @@ def open_store(
     if model is not None:
         from rdl_core.graph.known_schema import check_known
 
-        of = getattr(options, "append", None) or options.schema_of or "the checkpoint"
-        say(f"read with the statistics and vocabularies of {of}")
+        of = getattr(options, "append", None) or options.schema_of or getattr(options, "init_from", None)
+        say(f"read with the statistics and vocabularies of {of or 'the checkpoint'}")
         for line in check_known(dataset, model):
             say(line)
     is_url = "://" in stores_dir
@@ -204,9 +207,19 @@ def open_store(
                 store = materialize_at_url(dataset, stores_dir, options.store, cache, **report)
             else:
                 store = materialize(dataset, Path(stores_dir), options.store, earlier=_earlier_store(options), **report)
-    for line in unknown_lines(store):
+    for line in [*new_lines(store), *unknown_lines(store)]:
         say(line)
     return store
+
+
+def new_lines(store: Store) -> list[str]:
+    """Returns a line per column of a store that has categories which came after a model's first pretraining."""
+    return [
+        f"{table.name}.{column.name}: {len(column.categories) - column.num_measured:,} categories came after the first pretraining"
+        for table in store.schema.tables.values()
+        for column in table.columns
+        if column.num_measured is not None
+    ]
 
 
 def unknown_lines(store: Store) -> list[str]:

@@ -148,7 +148,11 @@ class Pretrain(SamplingOptions, StoreOptions):
 
         rdl pretrain --data shop --max-steps 500
         rdl pretrain --data shop --preset paper --config.learning-rate 3e-4 --config.max-hours 12
-        rdl pretrain --data shop --rows resnet --config.backbone.rows.dropout 0.1 --config.backbone.channels 128"""
+        rdl pretrain --data shop --rows resnet --config.backbone.rows.dropout 0.1 --config.backbone.channels 128
+
+    Next month, with new rows, it goes on from the model that there is:
+
+        rdl pretrain --data shop-july --init-from runs/pretrain-shop-1a2b3c4d/model --max-steps 200"""
 
     SHORT: ClassVar[Mapping[str, str]] = {
         "rows": "config.backbone.rows",
@@ -170,6 +174,9 @@ class Pretrain(SamplingOptions, StoreOptions):
     (likewise, as in arXiv 2506.22530), or a preset file with its own seed (`rdl report` writes one)."""
     workers: Annotated[WorkerRange, WORKERS] = WorkerRange()
     """Worker processes. 1:4 is elastic: as many from 1 to 4 as the cluster has place for, now and later; a step is the same samples all the time."""
+    init_from: Path | None = None
+    """A pretrained model (its folder, or org/name on the hub) whose weights the run begins with. The data is read by its schema, as with --schema-of;
+    categories that it does not know get weights of their own."""
     max_steps: int | None = None
     """Most updates. Default: the preset's (400; paper: 2000)."""
     seed: int | None = None
@@ -210,11 +217,17 @@ class Pretrain(SamplingOptions, StoreOptions):
     def __post_init__(self) -> None:
         SamplingOptions.__post_init__(self)
         require_positive(self, "checkpoint_interval_steps", "checkpoints_to_keep")
+        if self.init_from is not None and self.schema_of is not None:
+            raise ValueError("--init-from reads the data by its own model's schema; leave --schema-of out")
 
     @classmethod
     def defaults(cls, given: Given) -> Pretrain:
-        config = pretraining_preset(given("--preset") or "robust")
-        backbone = with_given_kinds(config.backbone, given, "--config.backbone")
+        config, model = pretraining_preset(given("--preset") or "robust"), given("--init-from")
+        start = config.backbone
+        if model is not None:
+            with suppress(OSError, ValueError):  # the command refuses it
+                start = pretrained_backbone(Path(model))
+        backbone = with_given_kinds(start, given, "--config.backbone")
         return cls(config=replace(config, backbone=backbone))
 
 

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from distributed.commands.inputs import open_data, open_run, open_store, refuse_unlinked, with_samples_for
-from distributed.commands.options import Pretrain, Status
+from distributed.commands.options import Pretrain, Status, pretrained_backbone
 from distributed.console import say
+from distributed.sharing.push import values_line
+from rdl_core.checkpoint_files import weights_digest
 
 
 def run_pretrain(options: Pretrain) -> dict[str, Any]:
     """Returns what report.pretraining_result says."""
+    if options.init_from is not None and options.config.backbone != pretrained_backbone(options.init_from):
+        raise ValueError(
+            "--rows, --num-layers, --aggregation and --config.backbone... are for fresh weights; the model of --init-from has its own form"
+        )
     _, dataset = open_data(options)
     refuse_unlinked(dataset)
     from distributed.commands.report import draw_curves, pretraining_result
@@ -22,7 +28,8 @@ def run_pretrain(options: Pretrain) -> dict[str, Any]:
 
     config = with_samples_for(options.config, options.workers.most)
     # Not the number of workers: any other one, up to the samples per step, goes on with the run.
-    run = open_run(options, "pretrain", dataset, {"pretraining": dataclasses.asdict(config)})
+    begun = {} if options.init_from is None else {"init_from": weights_digest(options.init_from)}
+    run = open_run(options, "pretrain", dataset, {"pretraining": dataclasses.asdict(config), **begun})
     if (result := run.result()) is not None:
         say(f"run {run.name} is finished; nothing to do\ncheckpoint {result['checkpoint']}")
         return result
@@ -43,12 +50,14 @@ def run_pretrain(options: Pretrain) -> dict[str, Any]:
             interval_s=options.checkpoint_interval_s,
             num_to_keep=options.checkpoints_to_keep,
         ),
+        init_from=None if options.init_from is None else str(options.init_from),
     )
     curves = draw_curves(done.state, run.folder / "curves.png")
     result = pretraining_result(done.checkpoint, done.state, curves, run.folder / "wandb")
     losses = (f"{level} {first:.3f} → {last:.3f}" for level, (first, last) in result["losses"].items())
     say(f"{done.state.finished} after {done.state.step} steps; best at {done.state.best_step}: {', '.join(losses)}")
     say(f"checkpoint {done.checkpoint}\ncurves     {curves}\nW&B        {result['wandb_dir']}")
+    say(values_line(done.checkpoint))
     return run.finish(result)
 
 

@@ -37,6 +37,18 @@ class Push:
             raise ValueError("--publish-vocabularies and --hash-vocabularies exclude each other; give one")
 
 
+def values_line(folder: Path | str) -> str:
+    """Returns a line for people: of how many columns a model folder holds values as they are in the data."""
+    from rdl_core.checkpoint_files import read_description
+    from rdl_core.graph.schema import Schema
+    from rdl_core.sharing.vocabulary import vocabularies
+
+    found = vocabularies(Schema.from_json(read_description(folder)["schema"]))
+    if not found:
+        return "the model holds no values of the data"
+    return f"the model holds values of {len(found)} columns as they are in the data; its README.md lists them"
+
+
 def run_push(options: Push) -> dict[str, Any]:
     """Returns {"to", "commit", "columns_with_values": {table.column: number of values, in the folder}, "hashed"}."""
     from rdl_core.checkpoint_files import read_description

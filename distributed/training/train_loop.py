@@ -34,9 +34,9 @@ from rdl_core.batches.pretraining_batch import Cursor
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.graph.store import Store, open_store
-from rdl_core.model.checkpoint import cpu_weights
+from rdl_core.model.checkpoint import cpu_weights, from_pretrained
 from rdl_core.optimizer import make_optimizer
-from rdl_core.pretraining import fit
+from rdl_core.pretraining import fit, start_from
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
 from rdl_core.pretraining.validation import Validation
@@ -61,6 +61,7 @@ class WorkerConfig:
         identity: The run's identity, which its checkpoints hold (checkpoint.py).
         checkpoints: How often checkpoints are written.
         downstream: Tasks that are measured at validations, or None.
+        init_from: The model whose weights step 0 begins with: its folder on storage that every node sees, or its name on the hub; None: fresh ones.
     """
 
     placement: Placement
@@ -70,6 +71,7 @@ class WorkerConfig:
     identity: dict[str, Any]
     checkpoints: CheckpointPolicy
     downstream: DownstreamConfig | None = None
+    init_from: str | None = None
 
 
 def train_loop_per_worker(worker: WorkerConfig) -> None:
@@ -96,10 +98,12 @@ def _train(worker: WorkerConfig) -> None:
     sampler = worker.placement.sampling(config.sampling, config.seed)
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is None and worker.init_from is not None:
+        start_from(model, from_pretrained(worker.init_from, kind="pretrained"), store)
     prepared, communicator = joined(model)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
-    checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
             state, best = load_training(Path(folder), model, optimizer, worker.identity)

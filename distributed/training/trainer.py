@@ -42,11 +42,12 @@ from distributed.training.communicator import COLLECTIVE_TIMEOUT_S
 from distributed.training.controller_callbacks import CommitCopies, GiveUp
 from distributed.training.interruption import interruptible
 from distributed.training.train_loop import WorkerConfig, train_loop_per_worker
+from rdl_core.checkpoint_files import weights_digest
 from rdl_core.config import PretrainingConfig
 from rdl_core.future import FutureSource
 from rdl_core.graph.store import Store
-from rdl_core.model.checkpoint import save_pretrained
-from rdl_core.pretraining import pretrained_checkpoint
+from rdl_core.model.checkpoint import from_pretrained, save_pretrained
+from rdl_core.pretraining import pretrained_checkpoint, require_continues
 from rdl_core.pretraining.state import TrainState
 from rdl_core.sampling.hg_sampling import max_subgraph_bytes
 from rdl_core.tasks.downstream import DownstreamConfig
@@ -86,6 +87,7 @@ def pretrain(
     tracking: TrackingConfig,
     checkpoints: CheckpointPolicy = CheckpointPolicy(),  # noqa: B008  frozen
     downstream: DownstreamConfig | None = None,
+    init_from: str | None = None,
     callbacks: list[ray.train.UserCallback] | None = None,
 ) -> PretrainResult:
     """Pretrains a backbone on a store.
@@ -102,18 +104,27 @@ def pretrain(
         tracking: W&B on rank 0.
         checkpoints: How often checkpoints are written besides those at validations.
         downstream: Tasks by which the backbone is measured at validations.
+        init_from: A model whose weights step 0 begins with (rdl_core/pretraining/continuation.py): its folder, which every node sees, or its name on
+            the hub. A run that goes on takes its own.
         callbacks: Ray Train callbacks of the caller (tune's).
 
     Raises:
         CannotRun: Resources that would never do, folders that not all nodes share (preflight.py), or another process runs this folder.
         KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same run goes on.
-        ValueError: The run folder holds a run of another configuration or store, or the future level has nothing to ask.
+        ValueError: The run folder holds a run of another configuration or store, or the future level has nothing to ask; or pretraining cannot go on
+            from `init_from`.
         ray.train.TrainingFailedError: The run failed for good; `failures.last_screen` says why.
     """
     run_dir, most = run_dir.resolve(), max_workers or workers
     if config.samples_per_step < most:
         raise ValueError(f"samples_per_step is {config.samples_per_step}; {most} workers need one each at least")
     identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
+    if init_from is not None:
+        require_continues(from_pretrained(init_from, kind="pretrained"), store, config.backbone)
+        init_from = (
+            str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
+        )  # else it is the hub's name
+        identity["init_from"] = weights_digest(init_from)
     with held(run_dir), interruptible(run_dir, config.max_steps):
         if not _check_run(run_dir, identity):
             if "future" in config.levels:
@@ -131,6 +142,7 @@ def pretrain(
                 identity=identity,
                 checkpoints=checkpoints,
                 downstream=downstream,
+                init_from=init_from,
             )
             Journal(run_dir).append("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)
@@ -140,7 +152,7 @@ def pretrain(
             finally:
                 if worker.placement.shards is not None:
                     worker.placement.shards.stop()
-        return _finish(store, config, run_dir)
+        return _finish(store, config, run_dir, identity.get("init_from"))
 
 
 def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:
@@ -241,10 +253,11 @@ class PlannedSamples(ray.train.DataConfig):
         return super().configure(dict.fromkeys(datasets, samples), world_size, *arguments, **more)
 
 
-def _finish(store: Store, config: PretrainingConfig, run_dir: Path) -> PretrainResult:
+def _finish(store: Store, config: PretrainingConfig, run_dir: Path, init_from: str | None) -> PretrainResult:
     checkpoint = committed_checkpoint(run_dir / "train")
     assert checkpoint is not None  # the loop ends with one
     state, best = load_state(checkpoint), load_file(checkpoint / "best.safetensors")
-    path = save_pretrained(run_dir / "model", pretrained_checkpoint(best, store, config, state))
+    made = pretrained_checkpoint(best, store, config, state, init_from=init_from)
+    path = save_pretrained(run_dir / "model", made)
     Journal(run_dir).append("finished", step=state.step, why=state.finished)
     return PretrainResult(checkpoint=path, state=state)

@@ -2,7 +2,7 @@
 
 In: a dataset, whose rows may be others, and a `Schema`. Promises: what the model needs and the dataset lacks, or has with another meaning, is refused
 with table, column and remedy, all of it together; what the dataset has besides (a table, a key, a column) is left out and said; a category that the
-model has not seen is its unknown value, and these are counted.
+model has not seen is its unknown value, and these are counted; or, where pretraining goes on, it gets a code behind those that the model knows.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
 
 from rdl_core.database.column_checks import DatabaseError, Problem
-from rdl_core.graph.schema import ColumnSchema, Schema, TableSchema, is_number, is_string
+from rdl_core.database.column_values import ColumnValues, is_number, is_string
+from rdl_core.graph.schema import MAX_CATEGORIES, ColumnSchema, Schema, TableSchema, frequent_values
 from rdl_core.timestamps import is_time, seconds_of
 
 FRESH = "materialize without --schema-of and train a model of its own"
@@ -75,6 +79,40 @@ def known_digest(model: Schema) -> str:
     }
     dumped = json.dumps([list(tables), tables, whole["text_embedder"], whole["timeless_rows"], whole["time_span_s"]])
     return hashlib.sha256(dumped.encode()).hexdigest()
+
+
+def with_new_values(column: ColumnSchema, values: ColumnValues, visible: NDArray[np.bool_]) -> ColumnSchema:
+    """Returns the schema of a column with the values behind its categories that it lacks, most frequent first, up to MAX_CATEGORIES in all.
+
+    Args:
+        visible: bool [rows], cells up to the cutoff; no other is looked at.
+    """
+    if not column.categories:
+        return column
+    known = set(column.categories)
+    found = map(column.category_of, frequent_values(column.stype, values, visible & values.valid))
+    new = tuple(value for value in found if value not in known)[: MAX_CATEGORIES - len(known)]
+    if not new:
+        return column
+    num_measured = len(column.categories) if column.num_measured is None else column.num_measured
+    return replace(column, categories=column.categories + new, num_measured=num_measured)
+
+
+def without_new_values(schema: Schema, model: Schema) -> Schema:
+    """Returns a schema as it was before `with_new_values`, as far as its tables and columns are the model's."""
+    tables = {}
+    for name, table in schema.tables.items():
+        known = {c.name: c for c in model.tables[name].columns} if name in model.tables else {}
+        columns = tuple(_as_short_as(known.get(c.name, c), c) for c in table.columns)
+        tables[name] = replace(table, columns=columns)
+    return replace(schema, tables=tables)
+
+
+def _as_short_as(known: ColumnSchema, column: ColumnSchema) -> ColumnSchema:
+    num_measured = len(known.categories) if known.num_measured is None else known.num_measured
+    if len(column.categories) == len(known.categories) or column.num_measured != num_measured:
+        return column
+    return replace(column, categories=column.categories[: len(known.categories)], num_measured=known.num_measured)
 
 
 def _cutoff_problems(dataset: RelBenchDataset, model: Schema) -> Iterator[Problem]:

@@ -28,13 +28,14 @@ from relbench.manifest import TableSpec
 
 from rdl_core.config import StoreConfig, decode
 from rdl_core.database.appended import earlier_state, file_digests
+from rdl_core.database.column_values import read_column
 from rdl_core.database.dataset import check_excluded_columns
 from rdl_core.database.table_settings import TableSettings, read_table_settings
 from rdl_core.graph.existence import existence_times
 from rdl_core.graph.feature_rows import known_by_cutoff, late_times
 from rdl_core.graph.filled_later import LateKey, declared_late_keys, late_keys
 from rdl_core.graph.keys import read_keys, read_times
-from rdl_core.graph.known_schema import check_known, known_digest, left_out_of
+from rdl_core.graph.known_schema import check_known, known_digest, left_out_of, with_new_values
 from rdl_core.graph.prefix_sums import write_prefix_sums
 from rdl_core.graph.reg import EdgeType, RelationalEntityGraph, build_graph, concatenate
 from rdl_core.graph.schema import VALID_TO, Schema, TableSchema
@@ -328,6 +329,29 @@ def _as_known(config: StoreConfig, model: Schema | None) -> StoreConfig:
         return config
     known = {"text_embedder": model.text_embedder, "timeless_rows": model.timeless_rows}
     return decode(StoreConfig, dataclasses.asdict(config) | known, "the model's schema")
+
+
+def with_new_categories(dataset: RelBenchDataset, model: Schema, config: StoreConfig | None = None) -> Schema:
+    """Returns a model's schema with the categories behind its own that the dataset's cells up to the cutoff have besides; else it is the model's.
+
+    Raises:
+        DatabaseError: The dataset lacks what the model knows, or has it with another type.
+    """
+    config, cutoff_s = _as_known(config or StoreConfig(), model), seconds_of(dataset.val_timestamp)
+    check_known(dataset, model)
+    graph, _ = _build_topology(dataset, config, model)
+    settings = read_table_settings(dataset.dataset_dir, dataset.manifest)
+    tables = {}
+    for name, table in model.tables.items():
+        path, visible = dataset.db_dir / f"{name}.parquet", graph.table_time(name) <= cutoff_s
+        late = _late_columns(config, name, dataset.manifest.tables[name], settings[name])
+        by_cutoff = known_by_cutoff(late, late_times(path, late), visible, cutoff_s) if late else {}
+        columns = (
+            with_new_values(c, read_column(path, c.name), by_cutoff.get(c.name, visible)) if c.categories else c
+            for c in table.columns
+        )
+        tables[name] = dataclasses.replace(table, columns=tuple(columns))
+    return dataclasses.replace(model, tables=tables)
 
 
 def store_name(dataset: RelBenchDataset, config: StoreConfig, model: Schema | None = None) -> str:

@@ -87,7 +87,7 @@ def _of_column(column: ColumnSchema) -> list[Measure]:
 
 def _shown_categories(column: ColumnSchema) -> tuple[str, ...]:
     """Returns the categories that are counted: of two, one says all, and of a number with two values, the number does."""
-    categories = column.categories
+    categories = column.categories[: column.num_measured]
     if len(categories) == 2 and not column.is_ordinal:
         return ("true",) if "true" in categories else categories[:1]
     return categories[:MAX_SHOWN_CATEGORIES] if len(categories) > 2 else ()

@@ -59,6 +59,8 @@ class ColumnSchema:
         log_mean, log_std: Mean and standard deviation of a skewed column's signed logarithms, sign(x) log(1 + |x|).
         has_nulls: Whether a cell is null, or a number not finite, up to the cutoff.
         categories: Values of a categorical or multicategorical column as strings, most frequent first, ties by value.
+        num_measured: Of how many categories, from the first on, measures are chosen (measures.py); None: of all. Those that a later pretraining found
+            come behind them, so that statistics stay as wide as a model knows them.
         salt: Where it is not empty, `categories` are no values but their keyed SHA-256 (`hidden`): a model that is given away need not tell them.
         oldest_s, median_s, newest_s: Times of a timestamp column, UNIX seconds.
         channels: Length of a vector of a text or embedding column.
@@ -74,6 +76,7 @@ class ColumnSchema:
     log_std: float = 1.0
     has_nulls: bool = False
     categories: tuple[str, ...] = ()
+    num_measured: int | None = None
     salt: str = ""
     oldest_s: int = 0
     median_s: int = 0
@@ -147,8 +150,9 @@ class Schema:
             if not table["known_from"]:  # so that a store without late cells is what it was before there were any
                 del table["known_from"]
             for column in table["columns"]:
-                if not column["salt"]:  # likewise
-                    del column["salt"]
+                for name in ("salt", "num_measured"):  # likewise
+                    if not column[name]:
+                        del column[name]
         return data
 
     @classmethod
@@ -277,8 +281,7 @@ def _array(values: ColumnValues) -> NDArray:
 
 
 def _categorical(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema:
-    distinct, counts = values.counts(keep)
-    return ColumnSchema(name=name, stype="categorical", categories=_most_frequent(values.as_strings(distinct), counts))
+    return ColumnSchema(name=name, stype="categorical", categories=frequent_values("categorical", values, keep))
 
 
 def _fit_integer(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> ColumnSchema | str:
@@ -338,18 +341,26 @@ def _fit_list(name: str, values: ColumnValues, keep: NDArray[np.bool_]) -> Colum
     if (pa.types.is_list(kind) or pa.types.is_large_list(kind)) and (
         is_string(kind.value_type) or pa.types.is_integer(kind.value_type)
     ):
-        assert isinstance(values.array, pa.ChunkedArray)
-        flat = pc.drop_null(pc.list_flatten(values.array.filter(pa.array(keep))).cast(pa.string()))
-        counts = pc.value_counts(flat)
-        if not len(counts):
+        categories = frequent_values("multicategorical", values, keep)
+        if not categories:
             return "no value up to the cutoff"
-        categories = _most_frequent(counts.field("values"), counts.field("counts").to_numpy())
         return ColumnSchema(name=name, stype="multicategorical", categories=categories)
     return f"values of type {kind} are not supported"
 
 
-def _most_frequent(names: pa.Array, counts: NDArray[np.int64]) -> tuple[str, ...]:
-    """Returns the MAX_CATEGORIES most frequent values; ties by value, so that the codes do not depend on row order."""
+def frequent_values(stype: StypeName, values: ColumnValues, keep: NDArray[np.bool_]) -> tuple[str, ...]:
+    """Returns the MAX_CATEGORIES most frequent values of a categorical or multicategorical column in the rows of `keep`, which have no null.
+
+    Ties go by value, so that the codes do not depend on the order of rows.
+    """
+    if stype == "multicategorical":
+        assert isinstance(values.array, pa.ChunkedArray)
+        flat = pc.drop_null(pc.list_flatten(values.array.filter(pa.array(keep))).cast(pa.string()))
+        found = pc.value_counts(flat)
+        names, counts = found.field("values"), found.field("counts").to_numpy()
+    else:
+        distinct, counts = values.counts(keep)
+        names = values.as_strings(distinct)
     strings = names.to_pylist()
     order = sorted(range(len(strings)), key=lambda i: (-counts[i], strings[i]))
     return tuple(strings[i] for i in order[:MAX_CATEGORIES])

@@ -82,6 +82,16 @@ class Checkpoint:
         encoder.load_state_dict(weights)
         return encoder
 
+    def as_read(self, store: Store) -> Store:
+        """Returns a store of the model's schema whose categories have hidden names where the model's have (rdl_core/sharing/vocabulary.py)."""
+        tables = {}
+        for name, table in store.schema.tables.items():
+            hidden = (
+                {c.name: c for c in self.schema.tables[name].columns if c.salt} if name in self.schema.tables else {}
+            )
+            tables[name] = dataclasses.replace(table, columns=tuple(hidden.get(c.name, c) for c in table.columns))
+        return dataclasses.replace(store, schema=dataclasses.replace(store.schema, tables=tables))
+
     def require_same_schema(self, store: Store) -> None:
         """Raises ValueError naming the differences if the store's columns or keys are not the model's."""
         lines = self.schema.differences(store.schema)

@@ -189,7 +189,7 @@ def kept_heads(checkpoint: Checkpoint, store: Store) -> KeptHeads:
     Raises:
         InputError: The weights of a blend are damaged.
     """
-    values = checkpoint.about.get(ABOUT)
+    values, store = checkpoint.about.get(ABOUT), checkpoint.as_read(store)
     if values is None:
         alone = HeadRecords(default="network", heads={"network": HeadRecord(val=math.nan)}, table="")
         return KeptHeads(alone, store, checkpoint.extra)

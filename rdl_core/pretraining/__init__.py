@@ -3,6 +3,7 @@
 Owns what one worker does from samples to updated weights, alone or among others; knows neither Ray nor torch.distributed.
 """
 
+from rdl_core.pretraining.continuation import require_continues, start_from
 from rdl_core.pretraining.here import local_sampler, local_steps, pretrain_here
 from rdl_core.pretraining.loop import Counts, Report, fit, train_step
 from rdl_core.pretraining.model import PretrainingModel, pretrained_checkpoint
@@ -22,6 +23,8 @@ __all__ = [
     "num_samples",
     "pretrain_here",
     "pretrained_checkpoint",
+    "require_continues",
+    "start_from",
     "train_step",
     "with_samples",
 ]

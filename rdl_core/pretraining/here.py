@@ -11,7 +11,9 @@ from rdl_core.batches.pretraining_batch import Cursor
 from rdl_core.communicator import SingleProcess
 from rdl_core.config import PretrainingConfig
 from rdl_core.graph.store import Store
+from rdl_core.model.checkpoint import Checkpoint
 from rdl_core.optimizer import make_optimizer
+from rdl_core.pretraining.continuation import start_from
 from rdl_core.pretraining.loop import Report, fit
 from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.pretraining.state import TrainState
@@ -38,11 +40,21 @@ def local_steps(
 
 
 def pretrain_here(
-    store: Store, config: PretrainingConfig, *, on_report: Report = lambda state, metrics, is_best: None
+    store: Store,
+    config: PretrainingConfig,
+    *,
+    init_from: Checkpoint | None = None,
+    on_report: Report = lambda state, metrics, is_best: None,
 ) -> tuple[PretrainingModel, TrainState]:
-    """Trains a whole run in this process; returns the model with its best weights, and how the run went."""
+    """Trains a whole run in this process; returns the model with its best weights, and how the run went.
+
+    Args:
+        init_from: The model whose weights the run begins with (continuation.py); None: fresh ones.
+    """
     torch.manual_seed(config.seed)
     model = PretrainingModel(store, config)
+    if init_from is not None:
+        start_from(model, init_from, store)
     optimizer = make_optimizer(model, config.learning_rate)
     sampler = local_sampler(store, config, config.seed)
     best = copy.deepcopy(model.state_dict())

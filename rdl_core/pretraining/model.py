@@ -5,7 +5,10 @@ Promise: what learns gets a gradient in every step, whatever tables its batch la
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -118,12 +121,30 @@ def unwrapped(model: torch.nn.Module) -> PretrainingModel:
     return inner
 
 
+def future_targets(source: FutureSource) -> dict[str, Any]:
+    """Returns which targets the future level's decoders answer: {"config", "targets": {table: their numbers, in the order of the decoder's rows}}."""
+    targets = {table: weighing.asked.tolist() for table, weighing in source.weighing.items()}
+    return {"config": json.loads(json.dumps(dataclasses.asdict(source.config))), "targets": targets}
+
+
 def pretrained_checkpoint(
-    weights: Mapping[str, Tensor], store: Store, config: PretrainingConfig, state: TrainState
+    weights: Mapping[str, Tensor],
+    store: Store,
+    config: PretrainingConfig,
+    state: TrainState,
+    *,
+    init_from: str | None = None,
 ) -> Checkpoint:
-    """Returns a checkpoint of a PretrainingModel's weights, with where they come from."""
+    """Returns a checkpoint of a PretrainingModel's weights, with where they come from.
+
+    Args:
+        init_from: Digest of the weights that the run began with; None: with fresh ones.
+    """
     about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
     about |= {"validation": state.best, "first_validation": state.first}
+    about |= {} if init_from is None else {"init_from": init_from}
+    if "future" in config.levels:
+        about["future"] = future_targets(FutureSource(store, config.future, config.backbone))
     return Checkpoint(
         weights=dict(weights),
         backbone=config.backbone,

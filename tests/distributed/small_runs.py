@@ -54,6 +54,7 @@ def run(
     callbacks: list[ray.train.UserCallback] | None = None,
     max_workers: int | None = None,
     resize_interval_s: float = 20.0,
+    init_from: str | None = None,
     **changes: Any,
 ) -> PretrainResult:
     """Pretrains in a folder, which is made."""
@@ -71,6 +72,7 @@ def run(
         placement="sharded" if num_shards else "local",
         num_shards=num_shards,
         checkpoints=CheckpointPolicy(num_to_keep=num_to_keep, interval_steps=interval_steps),
+        init_from=init_from,
         callbacks=callbacks,
     )
 

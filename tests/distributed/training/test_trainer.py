@@ -32,10 +32,11 @@ from distributed.sampling.plan import StepPlan, seed_tables, step_plan
 from distributed.sampling.sampler import HGSampler
 from distributed.training.train_loop import worker_steps
 from distributed.training.trainer import BACKEND, PretrainResult, pretrain
+from rdl_core.checkpoint_files import weights_digest
 from rdl_core.contrast import LEVELS
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained
-from rdl_core.pretraining import num_samples
+from rdl_core.pretraining import num_samples, pretrain_here
 from rdl_core.sampling.hg_sampling import HGSampling
 from tests import own_environment
 from tests.distributed.small_runs import INTERVAL, STEPS, run, small_config
@@ -211,6 +212,19 @@ def test_one_worker_gives_the_weights_of_two_up_to_rounding(
     distance = sum(float((first[n] - second[n]).square().sum()) for n in first) ** 0.5
     size = sum(float(w.square().sum()) for w in second.values()) ** 0.5
     assert distance < 1e-3 * size
+
+
+@pytest.mark.ray
+def test_a_run_begins_with_another_s_weights_and_goes_on_with_its_own(
+    whole: tuple[Path, PretrainResult], nasty_store: Store, tmp_path: Path
+) -> None:
+    begun, changes = str(whole[1].checkpoint), {"seed": 12, "max_steps": 4}
+    result = run(nasty_store, tmp_path / "on", workers=1, init_from=begun, **changes)
+    assert from_pretrained(result.checkpoint).about["init_from"] == weights_digest(begun)
+    here, _ = pretrain_here(nasty_store, small_config(**changes), init_from=from_pretrained(begun))
+    require_same_bits(from_pretrained(result.checkpoint).weights, here.state_dict())
+    with pytest.raises(ValueError, match="init_from"):
+        run(nasty_store, tmp_path / "on", workers=1, **changes)
 
 
 @pytest.mark.ray

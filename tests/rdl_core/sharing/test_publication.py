@@ -134,6 +134,15 @@ def test_a_model_with_hidden_values_accepts_the_store_it_was_trained_on_and_no_o
         after.require_same_schema(dataclasses.replace(nasty_store, schema=schema))
 
 
+def test_a_store_is_read_with_hidden_names_where_the_model_s_are_hidden(
+    nasty_store: Store, folder: Path, tmp_path: Path
+) -> None:
+    before = from_pretrained(folder)
+    after = from_pretrained(copy_to_send(folder, tmp_path / "sent", hash_vocabularies=True))
+    assert before.as_read(nasty_store).schema == nasty_store.schema
+    assert columns(after.as_read(nasty_store).schema) == columns(after.schema)
+
+
 def rows_vectors(encoder: RelationalEncoder, store: Store) -> dict[str, torch.Tensor]:
     encoder.eval()
     rows = {t: np.arange(s.num_rows) for t, s in store.schema.tables.items()}
