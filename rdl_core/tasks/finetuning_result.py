@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rdl_core.config import Arm, Regime
 from rdl_core.database.question import Question
 from rdl_core.model.checkpoint import Checkpoint, cpu_weights, save_pretrained
+from rdl_core.statistics import distributions
 from rdl_core.tasks.prediction_file import FILE_NAME, write_predictions
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def finetuned_checkpoint(run: Finetuning, result: FinetuningResult) -> Checkpoin
         edge_types=run.store.graph.edge_types,
         kind="finetuned",
         about=about,
+        extras={distributions.FILE_NAME: distributions.to_bytes(distributions.fit_distributions(run.store))},
     )
 
 

@@ -1,0 +1,51 @@
+"""The keys in a file of --entities, read with the types that the source's keys have, so that "007" stays what it is.
+
+Promise: nothing is guessed: a file without the key's column, or with words that are no such key, is refused by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from rdl_core.prediction.entity_keys import EntityKeys
+from rdl_core.problems import InputError
+
+
+def read_entities(path: Path, keys: EntityKeys) -> pa.Table:
+    """Returns the columns of the key, in the file's order of rows; an empty cell of a CSV file is null.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        InputError: It lacks a column of the key, or holds what is no such key.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"--entities {path}: no such file; expected one with the column {', '.join(keys.names)}")
+    types = {name: keys.table_of_keys.schema.field(name).type for name in keys.names}
+    try:
+        if path.suffix == ".parquet":
+            _require_columns(path, pq.read_schema(path).names, keys)
+            return pq.read_table(path, columns=keys.names)
+        with pa_csv.open_csv(path) as reader:
+            _require_columns(path, reader.schema.names, keys)
+        convert = pa_csv.ConvertOptions(
+            column_types=types, include_columns=keys.names, strings_can_be_null=True, null_values=[""]
+        )
+        return pa_csv.read_csv(path, convert_options=convert)
+    except pa.ArrowInvalid as error:
+        kinds = ", ".join(f"{name} of type {kind}" for name, kind in types.items())
+        raise InputError(
+            f"--entities {path}: expected keys of {keys.table}, {kinds}; {error}. Remedy: write the keys as the source does"
+        ) from error
+
+
+def _require_columns(path: Path, found: list[str], keys: EntityKeys) -> None:
+    missing = [name for name in keys.names if name not in found]
+    if missing:
+        raise InputError(
+            f"--entities {path}: expected the column {', '.join(missing)}, the key of {keys.table}; got the columns {', '.join(found)}. "
+            "Remedy: a first line with the columns' names"
+        )

@@ -1,0 +1,130 @@
+"""Predictions in parts: each a file of the run's folder, written by this process or by Ray Data tasks, and there whole or not at all.
+
+    <run>/parts/<number>.parquet    rows number * PART_ROWS to (number + 1) * PART_ROWS of what is asked
+
+Promises: a part that is there is not computed again, so that a stopped command goes on; a part is a function of the model, the data and the
+questions alone, so that any number of workers writes the same bytes. Memory: one part in each process.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray.data
+import torch
+from numpy.typing import NDArray
+
+from distributed.cluster.session import start_ray
+from rdl_core.atomic_write import replace_file
+from rdl_core.place import Place
+from rdl_core.prediction import Predictor
+
+PART_ROWS = 1 << 14
+"""Rows of a part."""
+
+
+@dataclass(frozen=True)
+class PredictionJob:
+    """What the workers of a run need to know.
+
+    Args:
+        checkpoint: Folder of the model.
+        data, store: The dataset and its store.
+        folder: Folder of the parts, which all workers see; it holds questions.npy, int64 [2, questions]: rows and UNIX seconds.
+        head: The head that predicts; None for the model's default.
+        coverage: Of intervals.
+    """
+
+    checkpoint: str
+    data: Place
+    store: Place
+    folder: str
+    head: str | None
+    coverage: float
+
+    @property
+    def questions_path(self) -> Path:
+        return Path(self.folder) / "questions.npy"
+
+    def part_path(self, part: int) -> Path:
+        """Returns the file of a part."""
+        return Path(self.folder) / f"{part:06d}.parquet"
+
+    def open(self) -> Predictor:
+        """Returns the predictor as every process of the run opens it: on one thread, so that sums do not depend on the cores."""
+        torch.set_num_threads(1)
+        return Predictor.load(
+            self.checkpoint,
+            self.data,
+            store=self.store,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            head=self.head,
+            coverage=self.coverage,
+        )
+
+
+def begin(job: PredictionJob, rows: NDArray[np.int64], time_s: NDArray[np.int64]) -> list[int]:
+    """Writes what is asked into the job's folder; returns the numbers of all parts."""
+    with replace_file(job.questions_path) as partial, partial.open("wb") as file:
+        np.save(file, np.stack([rows, time_s]))
+    return list(range(-(-len(rows) // PART_ROWS)))
+
+
+def write_part(predictor: Predictor, job: PredictionJob, part: int) -> int:
+    """Predicts and writes one part; returns its number of rows."""
+    rows, time_s = np.load(job.questions_path, mmap_mode="r")[:, part * PART_ROWS : (part + 1) * PART_ROWS].copy()
+    table = predictor.table(rows, time_s, predictor.predict_rows(rows, time_s))
+    about = {"model": predictor.model_hash, "data": predictor.data_hash}
+    for name, value in about.items():
+        table = table.append_column(name, pa.array([value] * len(table)).dictionary_encode())
+    with replace_file(job.part_path(part)) as partial:
+        pq.write_table(table, partial, compression="zstd")
+    return len(table)
+
+
+def write_here(predictor: Predictor, job: PredictionJob, parts: Sequence[int]) -> Iterator[int]:
+    """Writes parts in this process; yields the number of rows of each."""
+    for part in parts:
+        yield write_part(predictor, job, part)
+
+
+def write_in_parallel(job: PredictionJob, parts: Sequence[int], workers: int) -> Iterator[int]:
+    """Writes parts by Ray Data tasks, so many at a time; yields the number of rows of each. All paths of the job are absolute."""
+    use_gpu = start_ray(workers, samplers=0)
+    items = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
+    written = items.map(
+        PartWriter(job),
+        compute=ray.data.TaskPoolStrategy(size=workers),
+        num_cpus=1,
+        num_gpus=1 if use_gpu else 0,
+    )
+    for row in written.iter_rows():
+        yield int(row["rows"])
+
+
+class PartWriter:
+    """Ray Data's map callable: predicts and writes one part.
+
+    Args:
+        job: The job.
+    """
+
+    def __init__(self, job: PredictionJob) -> None:
+        self.job = job
+
+    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
+        """Returns {"rows"} of {"part"}."""
+        return {"rows": write_part(_opened(self.job), self.job, item["part"]), "process": os.getpid()}
+
+
+@lru_cache(maxsize=1)
+def _opened(job: PredictionJob) -> Predictor:
+    return job.open()
