@@ -48,6 +48,7 @@ def run_predict(options: Predict) -> dict[str, Any]:
         job = _job(options, run, data, store.place)
         predictor = job.open()
         _say_model(predictor)
+        _say_intervals(options, predictor)
         found = {**predictor.describe(), **_drift(options, predictor)}
         begun_s = time.monotonic()
         found |= _of_split(options, predictor, dataset) if options.split else _of_entities(options, predictor, job)
@@ -107,6 +108,15 @@ def _say_model(predictor: Predictor) -> None:
         )
 
 
+def _say_intervals(options: Predict, predictor: Predictor) -> None:
+    if predictor.question.is_binary:
+        return
+    if predictor.has_intervals:
+        say(f"lower and upper hold the value with probability {options.coverage:g}, by the residuals on validation")
+    else:
+        say("the model keeps no intervals, so that there is no lower and upper. Remedy: `rdl finetune` with this version keeps them")
+
+
 def _drift(options: Predict, predictor: Predictor) -> dict[str, Any]:
     """Returns {"drift": [{"table", "column", "psi", "rows"}, ...]}, the largest first, and names those above DRIFT_WARNING."""
     if not options.drift:
@@ -131,7 +141,9 @@ def _of_split(options: Predict, predictor: Predictor, dataset: RelBenchDataset) 
     task = load_task(dataset, predictor.question.task)
     rows, metrics = write_submission(predictor, task, dataset, options.split, options.out)
     name = submission_name(dataset, task.name)
-    say(f"{options.out}: {rows:,} predictions of {options.split}, {' '.join(f'{n} {v:.4f}' for n, v in metrics.items())}")
+    say(
+        f"{options.out}: {rows:,} predictions of {options.split}, {' '.join(f'{n} {v:.4f}' for n, v in metrics.items())}"
+    )
     if options.split == "test":
         named = "" if options.out.name == name else f"; to submit it, call it {name}"
         say(f"accepted by RelBench's validator, and scored alike{named}")

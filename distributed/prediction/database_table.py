@@ -109,7 +109,9 @@ def _connected(text: str) -> Iterator[sa.Connection]:
             yield connection
     except sa.exc.SQLAlchemyError as error:
         said = hide(getattr(error, "orig", None) or error, url)
-        raise InputError(f"--to {display(url)}: {' '.join(said.split())}. Remedy: correct the URL, or its rights") from None
+        raise InputError(
+            f"--to {display(url)}: {' '.join(said.split())}. Remedy: correct the URL, or its rights"
+        ) from None
     finally:
         engine.dispose()
 

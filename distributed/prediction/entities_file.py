@@ -23,7 +23,9 @@ def read_entities(path: Path, keys: EntityKeys) -> pa.Table:
         InputError: It lacks a column of the key, or holds what is no such key.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"--entities {path}: no such file; expected one with the column {', '.join(keys.names)}")
+        raise FileNotFoundError(
+            f"--entities {path}: no such file; expected one with the column {', '.join(keys.names)}"
+        )
     types = {name: keys.table_of_keys.schema.field(name).type for name in keys.names}
     try:
         if path.suffix == ".parquet":

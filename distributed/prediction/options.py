@@ -12,6 +12,8 @@ from distributed.commands.command_line import Command
 from distributed.commands.shared_options import WorkerOptions
 
 SUFFIXES = (".parquet", ".csv")
+MAX_COVERAGE = 0.999
+"""The widest intervals that models keep."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,8 @@ class Predict(WorkerOptions):
             raise ValueError("--split has times of its own, and a format: it goes with --out, without --at and --to")
         if (self.to is None) != (self.table is None):
             raise ValueError("--to URL and --table NAME go together")
+        if not 0 < self.coverage <= MAX_COVERAGE:
+            raise ValueError(f"--coverage {self.coverage}: expected a share above 0 and at most {MAX_COVERAGE}, such as 0.9")
         if self.replace and self.to is None:
             raise ValueError("--replace replaces the --table of a database; without --to there is none")
         if self.out is None and self.to is None:

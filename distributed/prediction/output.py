@@ -21,12 +21,11 @@ def write_file(parts: Iterable[Path], out: Path) -> int:
     """
     files = list(parts)
     schema, rows = _plain(pq.read_schema(files[0])), 0
-    with replace_file(out) as partial:
-        with _writer(partial, schema) as writer:
-            for file in files:
-                table = pq.read_table(file).cast(schema)
-                writer.write_table(table)
-                rows += len(table)
+    with replace_file(out) as partial, _writer(partial, schema) as writer:
+        for file in files:
+            table = pq.read_table(file).cast(schema)
+            writer.write_table(table)
+            rows += len(table)
     return rows
 
 

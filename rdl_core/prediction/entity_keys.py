@@ -51,7 +51,7 @@ class EntityKeys:
         """The key's name, for people."""
         return f"{self.table}.{'+'.join(self.names)}"
 
-    def rows(self, keys: Iterable[Any]) -> NDArray[np.int64]:
+    def rows(self, keys: Iterable[Any] | pa.Table) -> NDArray[np.int64]:
         """Returns the row of each key: int64 [keys].
 
         Args:
@@ -110,13 +110,13 @@ class EntityKeys:
                 "Remedy: convert them"
             )
 
-    def _as_table(self, keys: Iterable[Any]) -> pa.Table:
+    def _as_table(self, keys: Iterable[Any] | pa.Table) -> pa.Table:
         """Returns the keys as Arrow has them, a column for each of `names`.
 
         Raises:
             InputError: They are of several types, not a list of keys, or lack a column.
         """
-        if isinstance(keys, str | bytes | Mapping) or not isinstance(keys, Iterable):
+        if isinstance(keys, str | bytes | Mapping) or not isinstance(keys, Iterable | pa.Table):
             raise InputError(f"expected a list of keys of {self.label}, got {keys!r}. Remedy: [{keys!r}]")
         try:
             return self._converted(keys)
@@ -133,7 +133,7 @@ class EntityKeys:
     def _types(self) -> str:
         return ", ".join(str(field.type) for field in self.table_of_keys.schema)
 
-    def _converted(self, keys: Iterable[Any]) -> pa.Table:
+    def _converted(self, keys: Iterable[Any] | pa.Table) -> pa.Table:
         if isinstance(keys, pd.DataFrame):
             keys = pa.Table.from_pandas(keys[self.names], preserve_index=False)
         if isinstance(keys, pa.Table):

@@ -1,4 +1,4 @@
-"""How the cells of each column are distributed over a stretch of time, in a few shares that a model keeps, and how far newer cells have moved from them.
+"""How the cells of each column are distributed over a stretch of time: shares that a model keeps, and how far newer cells have moved from them.
 
     numbers      ten bins between the deciles of the model's rows, and a share of nulls
     categories   a share for each of the 20 most frequent values, one for all others, and one of nulls and of values that the model does not know
