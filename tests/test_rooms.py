@@ -42,11 +42,7 @@ DISTRIBUTED_FLOORS = (
     ("training", "heads"),
     ("finetuning",),
     ("commands",),
-<<<<<<< HEAD
-    ("tasks", "embedding"),
-=======
-    ("tasks", "prediction"),
->>>>>>> 8a23374 (rdl predict: tests of files, tables, submissions, refusals)
+    ("tasks", "embedding", "prediction"),
 )
 """As far as is decided; "" its own files but `__main__`."""
 BUILDERS = ("rdl_core.config.model", "rdl_core.config.registered")

@@ -9,6 +9,7 @@ INTERRUPTED = 130
 COMMAND_MODULES = (
     "distributed.commands.options",
     "distributed.tasks.command",
+    "distributed.prediction.options",
     "distributed.embedding.options",
 )
 """Modules with commands of one database, each with its own in COMMANDS."""

@@ -114,7 +114,9 @@ def _say_intervals(options: Predict, predictor: Predictor) -> None:
     if predictor.has_intervals:
         say(f"lower and upper hold the value with probability {options.coverage:g}, by the residuals on validation")
     else:
-        say("the model keeps no intervals, so that there is no lower and upper. Remedy: `rdl finetune` with this version keeps them")
+        say(
+            "the model keeps no intervals, so that there is no lower and upper. Remedy: `rdl finetune` with this version keeps them"
+        )
 
 
 def _drift(options: Predict, predictor: Predictor) -> dict[str, Any]:

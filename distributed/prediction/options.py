@@ -64,7 +64,9 @@ class Predict(WorkerOptions):
         if (self.to is None) != (self.table is None):
             raise ValueError("--to URL and --table NAME go together")
         if not 0 < self.coverage <= MAX_COVERAGE:
-            raise ValueError(f"--coverage {self.coverage}: expected a share above 0 and at most {MAX_COVERAGE}, such as 0.9")
+            raise ValueError(
+                f"--coverage {self.coverage}: expected a share above 0 and at most {MAX_COVERAGE}, such as 0.9"
+            )
         if self.replace and self.to is None:
             raise ValueError("--replace replaces the --table of a database; without --to there is none")
         if self.out is None and self.to is None:

@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import re
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from relbench.load import RelBenchDataset
 import rdl_core
 from distributed.commands import options
 from distributed.commands.command_line import parse
-from distributed.tasks import command as task_commands
+from distributed.commands.entry import COMMAND_MODULES
 from rdl_core.config import paper
 from tune import rdl
 from tune.__main__ import main
@@ -55,7 +56,8 @@ def test_rdl_has_the_commands_of_both_programs(
         return capsys.readouterr().out
 
     commands = re.findall(r"^  (\w+(?: \w+)?)  +\S", shown("--help"), re.M)
-    assert commands == [*options.COMMANDS, *task_commands.COMMANDS, *COMMANDS]
+    below = [name for module in COMMAND_MODULES for name in import_module(module).COMMANDS]
+    assert commands == [*below, *COMMANDS]
     assert shown("--version").strip() == rdl_core.__version__ == importlib.metadata.version("relational-pretraining")
 
 
