@@ -12,11 +12,13 @@ same but for the order of float additions (1e-6), and what `finetune` and `evalu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from relbench.load import RelBenchDataset
@@ -33,8 +35,10 @@ from rdl_core.place import Place, local_folder
 from rdl_core.prediction.entity_keys import EntityKeys
 from rdl_core.prediction.kept_heads import kept_heads
 from rdl_core.prediction.model_store import STORES_DIR, data_hash, find_or_make_store
-from rdl_core.prediction.times import Times, asked_seconds, first_row_s, refuse_unknowable
+from rdl_core.prediction.times import Times, asked_seconds, first_row_s, refuse_unknowable, shown_time
+from rdl_core.problems import InputError
 from rdl_core.sampling.temporal_sampling import TemporalSampling
+from rdl_core.statistics.distributions import FILE_NAME, Drift, drift, from_bytes
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, question_numbers
 from rdl_core.tasks.model import finetuning_of, task_model_of
 from rdl_core.tasks.target_scale import TargetScale
@@ -86,6 +90,7 @@ class Predictor:
         self._inputs.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
         self._sampling = TemporalSampling(store.graph, self.config.sampling, seed=self.config.seed)
         self._scale = TargetScale(**about["target_scale"])
+        self._extras, self._cutoff_s = checkpoint.extras, checkpoint.schema.cutoff_s
         self.heads, self.coverage = kept_heads(checkpoint, store), coverage
         self.head = self.heads.require(head)
         self.heads.interval(self.head, np.zeros(0), coverage)  # a coverage that is none is refused here
@@ -137,11 +142,18 @@ class Predictor:
         return self.config.refit
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether predictions have "lower" and "upper"."""
+        return self.heads.interval(self.head, np.zeros(0), self.coverage) is not None
+
+    @cached_property
     def data_hash(self) -> str:
         """Hex digits that name the content of the dataset."""
         return data_hash(self.dataset)
 
-    def predict(self, keys: Iterable[Any], time: Times = None, *, advance: Advance = lambda rows: None) -> pd.DataFrame:
+    def predict(
+        self, keys: Iterable[Any] | pa.Table, time: Times = None, *, advance: Advance = lambda rows: None
+    ) -> pd.DataFrame:
         """Predicts for entities at a time.
 
         Args:
@@ -158,26 +170,70 @@ class Predictor:
             InputError: No key; a key that is null, of another type or unknown; a time that is none or before all data; an entity that does not
                 exist yet at its time. The first few are named, with their number.
         """
+        rows, time_s = self.questions(keys, time)
+        return self.table(rows, time_s, self.predict_rows(rows, time_s, advance=advance)).to_pandas()
+
+    def questions(
+        self, keys: Iterable[Any] | pa.Table, time: Times = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Returns what `predict` would be asked: rows of the entity table and UNIX seconds, int64 [keys] each.
+
+        Raises:
+            InputError: As `predict`.
+        """
         rows = self.keys.rows(keys)
         time_s = asked_seconds(time, len(rows), tomorrow_s=self.tomorrow_s)
         exists_s = self.store.graph.times_of(self.question.entity_table, rows)
         absent_s = exists_s - 1 if self.question.is_of_own_row else exists_s
         refuse_unknowable(self.keys, rows, time_s, absent_s, first_s=self.first_s)
-        return self.frame(rows, time_s, self.predict_rows(rows, time_s, advance=advance))
+        return rows, time_s
 
-    def frame(self, rows: NDArray[np.int64], time_s: NDArray[np.int64], values: NDArray[np.float64]) -> pd.DataFrame:
-        """Returns predictions as people read them; see `predict`."""
-        frame = self.keys.of_rows(rows).to_pandas()
-        frame["time"] = pd.to_datetime(time_s, unit="s", utc=True).as_unit("s")
-        frame["prediction"] = values
-        if (interval := self.heads.interval(self.head, values, self.coverage)) is not None:
-            frame["lower"], frame["upper"] = interval
-        return frame
+    def table(self, rows: NDArray[np.int64], time_s: NDArray[np.int64], values: NDArray[np.float64]) -> pa.Table:
+        """Returns predictions of rows at times as people read them, the columns that `predict` has."""
+        table = self.keys.of_rows(rows)
+        table = table.append_column("time", pa.array(time_s).cast(pa.timestamp("s", "UTC")))
+        table = table.append_column("prediction", pa.array(values))
+        ends = self.heads.interval(self.head, values, self.coverage)
+        for name, end in zip(("lower", "upper"), ends or (), strict=False):
+            table = table.append_column(name, pa.array(end))
+        return table
 
     def existing_rows(self, time: Times = None) -> NDArray[np.int64]:
-        """Returns the entities that exist strictly before a time, None for `tomorrow`: int64, rows of the entity table."""
-        before_s = asked_seconds(time, 1, tomorrow_s=self.tomorrow_s)[0]
-        return np.flatnonzero(self.store.graph.table_time(self.question.entity_table) < before_s)
+        """Returns the entities that exist strictly before a time, None for `tomorrow`: int64, rows of the entity table.
+
+        Raises:
+            InputError: There is none, or the time is none.
+        """
+        before_s = self.seconds(time)
+        rows = np.flatnonzero(self.store.graph.table_time(self.question.entity_table) < before_s)
+        if not len(rows):
+            raise InputError(
+                f"no {self.question.entity_table} exist before {shown_time(before_s)}; the first row of the database is of "
+                f"{shown_time(self.first_s)}. Remedy: a later time"
+            )
+        return rows
+
+    def seconds(self, time: Times = None) -> int:
+        """Returns a time, None for `tomorrow`, in UNIX seconds.
+
+        Raises:
+            InputError: It is no time.
+        """
+        return int(asked_seconds(time, 1, tomorrow_s=self.tomorrow_s)[0])
+
+    def drift(self, time: Times = None) -> list[Drift] | None:
+        """Returns how far the columns of rows since the model's cutoff have moved from those that it was trained on, the farthest first.
+
+        Args:
+            time: Rows strictly before it are compared; None for `tomorrow`.
+
+        Returns:
+            One Drift per column with enough rows; None where the model keeps no distributions.
+        """
+        if FILE_NAME not in self._extras:
+            return None
+        known = from_bytes(self._extras[FILE_NAME])
+        return drift(self.store, known, after_s=self._cutoff_s, before_s=self.seconds(time))
 
     def predict_rows(
         self,
@@ -214,7 +270,7 @@ class Predictor:
 
     def warm(self) -> None:
         """Answers one question of an entity, and two of two, so that kernels are compiled and what is read lies in memory."""
-        some = self.existing_rows()[:2]
+        some = np.arange(min(2, len(self.keys)))
         for rows in (some[:1], some):
             self.predict_rows(rows, np.full(len(rows), self.tomorrow_s))
 
