@@ -21,7 +21,7 @@ SMALL_SAMPLES = (
     *("--config.sampling.num-hops", "2", "--config.backbone.channels", "16"),
 )
 SMALL_OPTIONS = (
-    *(*SMALL_SAMPLES, "--config.patience", "1000", "--samples-per-step", "2"),
+    *("--preset", "contrast", *SMALL_SAMPLES, "--config.patience", "1000", "--samples-per-step", "2"),
     *("--validation-interval-steps", str(INTERVAL), "--validation-samples", "3"),
 )
 """`small_config` as options of a command, but for the number of steps and the seed."""

@@ -52,6 +52,7 @@ def command(options: argparse.Namespace, runs_dir: Path, name: str) -> list[str]
         "run-name": name,
         "max-steps": options.steps,
         "workers": WORKERS,
+        "preset": "contrast",
         "samples-per-step": SAMPLES_PER_STEP,
         "checkpoint-interval-steps": options.interval,
         "validation-samples": 4,
