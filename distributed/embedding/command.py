@@ -12,6 +12,7 @@ from distributed.console import bar, console, say
 from distributed.embedding.options import Embed, Nearest
 from distributed.runs.folder import held
 from rdl_core.checkpoint_files import backbone_of, read_description, weights_digest
+from rdl_core.problems import InputError
 
 if TYPE_CHECKING:
     from distributed.embedding.parallel import WrittenPart
@@ -30,9 +31,8 @@ def run_embed(options: Embed) -> dict[str, Any]:
     data, dataset = open_data(options)
     from rdl_core.embedding.folder import refuse_foreign_folder
     from rdl_core.embedding.job import EmbeddingJob, row_names
-    from rdl_core.timestamps import seconds_of
 
-    at_s = None if options.at is None else seconds_of(options.at)
+    at_s = _seconds(options.at)
     row_names(dataset, options.table, row_numbers=options.row_numbers)
     refuse_foreign_folder(options.out)
     if options.to is not None:
@@ -117,6 +117,16 @@ def _embed(options: Embed, job: EmbeddingJob) -> dict[str, Any]:
         "rows_per_s": rows / seconds if rows else None,
         "peak_rss_bytes": peak,
     }
+
+
+def _seconds(at: str | None) -> int | None:
+    """Returns --at in UNIX seconds."""
+    from rdl_core.timestamps import seconds_of
+
+    try:
+        return None if at is None else seconds_of(at)
+    except TypeError as error:
+        raise InputError(f"--at: {error}") from None
 
 
 def _say_what(embedding: Embedding) -> None:
