@@ -2,9 +2,10 @@
 
     SQLite -> import -> materialize -> pretrain (Ray Data -> Ray Train) -> 2 tasks x 3 arms x (all labels, a twentieth)
                                                                         -> trivial, LightGBM, and the blend with the network -> tables
+                                                                        -> predictions for tomorrow
 
-Leaves runs/example/result.json and, beside it, the checkpoint, curves.png, labels.png, schema.png and the W&B offline run. Starts afresh at each
-call.
+Leaves runs/example/result.json and, beside it, the checkpoint, a model and predictions-TASK.parquet per task, curves.png, labels.png, tomorrow.png,
+schema.png and the W&B offline run. Starts afresh at each call.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import ray
 import torch
 
 from distributed.cluster.session import start_ray
-from distributed.commands.column_heads import figures_of
+from distributed.commands.column_heads import figures_of, heads_of
 from distributed.commands.report import (
     ARMS,
     draw_curves,
@@ -34,6 +36,7 @@ from distributed.commands.report import (
     show_store,
 )
 from distributed.console import bar, say
+from distributed.heads.kept import HeadKeeper
 from distributed.importing import ImportConfig
 from distributed.importing.importer import import_database
 from distributed.runs.folder import write_json
@@ -43,12 +46,13 @@ from distributed.training.finetune import FinetuneJob, make_finetuning, run_side
 from distributed.training.trainer import pretrain
 from examples.label_picture import draw_label_efficiency
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
+from examples.tomorrow import draw_tomorrow, predict_tomorrow
 from rdl_core.config import ColumnsConfig, FinetuningConfig, HeadsConfig, StoreConfig, robust
 from rdl_core.database import load_task
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store, open_store
 from rdl_core.tasks.column_heads import ColumnHeads
-from rdl_core.tasks.finetuning_result import FinetuningResult
+from rdl_core.tasks.finetuning_result import FinetuningResult, save_finetuned
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1
@@ -89,12 +93,15 @@ def main() -> None:
         )
         for share in (1.0, FEW_LABELS)
     }
-    beside = heads_beside(data, store, done.checkpoint, finetuning)
+    models = {task: options.out / task / "model" for task in TASK_NAMES}
+    beside = heads_beside(data, store, done.checkpoint, finetuning, models)
     for share, results in arms.items():
         say(f"{share:.0%} of the train labels")
         show_results(results)
     show_heads_of_tasks(beside)
     picture = draw_label_efficiency(arms, beside, options.out / "labels.png")
+    predictions = predict_tomorrow(models, data, store, options.out)
+    show_tomorrow(predictions)
     result: dict[str, Any] = {
         "seconds": round(time.perf_counter() - begun, 1),
         "tasks": summary(arms[1.0]),
@@ -105,12 +112,14 @@ def main() -> None:
         "checkpoint": str(done.checkpoint),
         "curves": str(curves),
         "labels": str(picture),
+        "tomorrow": str(draw_tomorrow(predictions, options.out / "tomorrow.png")),
+        "predictions": {task: len(frame) for task, frame in predictions.items()},
         "wandb_dir": str(options.out / "wandb"),
     }
     write_json(options.out / "result.json", result)
     losses = ", ".join(f"{level} {first:.2f} → {last:.2f}" for level, (first, last) in result["losses"].items())
     say(f"pretraining, validation loss relative to chance: {losses}")
-    for name in ("checkpoint", "curves", "labels", "wandb_dir"):
+    for name in ("checkpoint", "curves", "labels", "tomorrow", "wandb_dir"):
         say(f"{name:<10} {os.path.relpath(result[name])}")
     say(f"{'result':<10} {options.out / 'result.json'}   ({result['seconds']:.0f} s)")
 
@@ -161,17 +170,23 @@ def fine_tune(
     return [results[i] for i in range(len(jobs))]
 
 
-def heads_beside(data: Path, store: Store, checkpoint: Path, config: FinetuningConfig) -> dict[str, Any]:
-    """Trivial and LightGBM on generated columns, and the blend of linear, LightGBM and fine-tuned network: {task: {"heads", "baselines", ...}}."""
-    tasks = [
-        _heads_of_task.remote(str(data.resolve()), str(store.path.resolve()), task, str(checkpoint.resolve()), config)
-        for task in TASK_NAMES
-    ]
+def heads_beside(
+    data: Path, store: Store, checkpoint: Path, config: FinetuningConfig, models: dict[str, Path]
+) -> dict[str, Any]:
+    """Trivial and LightGBM on generated columns, and the blend of linear, LightGBM and fine-tuned network: {task: {"heads", "baselines", ...}}.
+
+    All are refitted on every label whose window has closed, and kept in the task's model folder.
+    """
+    config = dataclasses.replace(config, refit=True)
+    given, of_store, start = (str(place.resolve()) for place in (data, store.path, checkpoint))
+    tasks = [_heads_of_task.remote(given, of_store, start, task, config, models[task].resolve()) for task in TASK_NAMES]
     return dict(zip(TASK_NAMES, ray.get(tasks), strict=True))
 
 
 @ray.remote(num_cpus=1)
-def _heads_of_task(data: str, store_path: str, name: str, checkpoint: str, config: FinetuningConfig) -> dict[str, Any]:
+def _heads_of_task(
+    data: str, store_path: str, checkpoint: str, name: str, config: FinetuningConfig, model: Path
+) -> dict[str, Any]:
     store, task = open_store(store_path), load_task(open_dataset(data), name)
     heads = ColumnHeads(store, task, "rolling", config, HeadsConfig(), ColumnsConfig())
     folds = tuple(heads.folds()[-1:])
@@ -187,9 +202,18 @@ def _heads_of_task(data: str, store_path: str, name: str, checkpoint: str, confi
     )
     torch.set_num_threads(1)
     network = make_finetuning(job)
-    network.run(folds=folds)
+    save_finetuned(model, network, network.run(folds=folds))
     found = heads.run(("network", "linear", "lightgbm", "blend"), network=network.predictions, baseline=True)
-    return {"metric": network.metric} | figures_of(found)
+    kept = HeadKeeper(task, "rolling", store.test_timestamp_s, None).keep(heads_of(found, heads.columns), model)
+    return {"metric": network.metric} | figures_of(found) | kept
+
+
+def show_tomorrow(predictions: dict[str, pd.DataFrame]) -> None:
+    """Prints the customers at the top of each task's predictions."""
+    for task, frame in predictions.items():
+        top = frame.nlargest(3, "prediction")
+        said = ", ".join(f"{key}: {value:.2f}" for key, value in zip(top.iloc[:, 0], top["prediction"], strict=True))
+        say(f"{task} as of {frame['time'].iloc[0]:%Y-%m-%d}, {len(frame)} customers; at the top {said}")
 
 
 def show_heads_of_tasks(beside: dict[str, Any]) -> None:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -36,7 +38,7 @@ def test_make_run_ends_with_the_table_and_the_promised_result(tmp_path: Path) ->
     result = json.loads((out / "result.json").read_text())
     assert set(result) >= {
         "seconds", "tasks", "few_labels", "heads", "losses", "effective_rank", "checkpoint", "curves", "labels",
-        "wandb_dir",
+        "tomorrow", "predictions", "wandb_dir",
     }  # fmt: skip
     assert tuple(result["tasks"]) == tuple(result["few_labels"]["tasks"]) == tuple(result["heads"]) == TASK_NAMES
     for beside in result["heads"].values():
@@ -47,12 +49,17 @@ def test_make_run_ends_with_the_table_and_the_promised_result(tmp_path: Path) ->
     for before, final in result["losses"].values():
         assert before == pytest.approx(1.0, abs=0.05)
         assert final < before
-    assert set(result["losses"]) == {"future"}
+    assert set(result["losses"]) == {"row", "link", "context", "future"}
     assert result["effective_rank"] > 4
     assert from_pretrained(result["checkpoint"]).schema.database == "shop"
-    for name in ("curves", "labels"):
+    for name in ("curves", "labels", "tomorrow"):
         with Image.open(result[name]) as picture:
             assert picture.width > 500
+    for task, number in result["predictions"].items():
+        frame = pd.read_parquet(out / f"predictions-{task}.parquet")
+        assert len(frame) == number > 100
+        assert np.isfinite(frame["prediction"]).all()
+        assert frame["customer_id"].is_unique
     assert list(Path(result["wandb_dir"]).glob("offline-run-*/*.wandb"))
 
 

@@ -90,7 +90,7 @@ class HeadsBeside:
         every = {**result.heads, **{f"baseline {name}": scores for name, scores in result.baselines.items()}}
         predictions = {name: scores.predictions for name, scores in every.items() if name != "network"}
         write_head_predictions(folder / PREDICTIONS, self._heads.task, self._heads.labels, predictions)
-        kept = self._keeper.keep(_heads_of(result, self._heads.columns), model)
+        kept = self._keeper.keep(heads_of(result, self._heads.columns), model)
         figures = figures_of(result) | {"head_predictions": str(folder / PREDICTIONS)} | kept
         write_json(path, figures)
         return figures
@@ -100,7 +100,8 @@ def _network_alone(result: FinetuningResult, predictions: Mapping[str, NDArray[n
     return RunHeads(metrics={"network": result.val}, predictions={"network": predictions})
 
 
-def _heads_of(result: ColumnHeadsResult, columns: Columns) -> RunHeads:
+def heads_of(result: ColumnHeadsResult, columns: Columns) -> RunHeads:
+    """Returns the heads of a run as they are kept."""
     return RunHeads(
         metrics={name: scores.val for name, scores in result.heads.items()},
         predictions={name: scores.predictions for name, scores in result.heads.items()},
