@@ -17,7 +17,7 @@ from relbench.base import EntityTask, TaskType
 
 from distributed.console import say
 from distributed.heads.reliability_plot import draw_reliability
-from rdl_core.config import CalibrationName, ColumnsConfig, Regime
+from rdl_core.config import CalibrationName, Regime
 from rdl_core.heads import Head
 from rdl_core.prediction.calibration import Calibrated, Reliability, out_of_part, require_labels
 from rdl_core.prediction.head_records import HeadRecords, record_heads
@@ -86,7 +86,7 @@ class HeadKeeper:
         Returns:
             {"default_head"} and, of a regression, "intervals": {head: {"coverage", "val_labels", "test": share of labels held}}; with a calibration
             "calibration": {head: {"val", "test": {"brier", "ece", "brier_calibrated", "ece_calibrated"}}} and "reliability", the plot's path. Figures
-            of test are those of the kept models.
+            of test are those of the kept models; there are none where its labels are hidden.
         """
         val = {name: predicted["val"] for name, predicted in heads.predictions.items()}
         records = record_heads(
@@ -94,7 +94,7 @@ class HeadKeeper:
             self._val,
             heads.metrics,
             val,
-            columns=ColumnsConfig() if heads.columns is None else heads.columns.config,
+            columns=None if heads.columns is None else heads.columns.config,
             calibrate=self.calibrate,
         )
         files = {} if heads.columns is None else files_of_heads(heads.models, heads.weights, heads.columns)
@@ -112,11 +112,12 @@ class HeadKeeper:
         return found
 
     def _interval_figures(self, records: HeadRecords, test: Predictions) -> dict[str, Any]:
-        target, found = self._read("test").target, {}
+        target, found = self._test_labels(), {}
         for name, record in records.heads.items():
             assert record.intervals is not None
-            held = observed_coverage(record.intervals(test[name], COVERAGE), target)
-            found[name] = {"coverage": COVERAGE, "val_labels": record.intervals.num_labels, "test": held}
+            found[name] = {"coverage": COVERAGE, "val_labels": record.intervals.num_labels}
+            if target is not None:
+                found[name]["test"] = observed_coverage(record.intervals(test[name], COVERAGE), target)
         return found
 
     def _panels(
@@ -129,12 +130,17 @@ class HeadKeeper:
     ) -> dict[str, Calibrated]:
         calibration = records.heads[name].calibration
         assert calibration is not None
-        labels, target = self._val, self._read("test").target
+        labels, target = self._val, self._test_labels()
         of_others = out_of_part(kind, val, labels.target, labels.entities)
-        return {
-            "val": Calibrated(Reliability.of(val, labels.target), Reliability.of(of_others, labels.target)),
-            "test": Calibrated(Reliability.of(test, target), Reliability.of(calibration(test), target)),
-        }
+        panels = {"val": Calibrated(Reliability.of(val, labels.target), Reliability.of(of_others, labels.target))}
+        if target is not None:
+            panels["test"] = Calibrated(Reliability.of(test, target), Reliability.of(calibration(test), target))
+        return panels
+
+    def _test_labels(self) -> NDArray[np.float64] | None:
+        """Returns the labels of test, None where they are hidden."""
+        target = self._read("test").target
+        return target if len(target) and np.isfinite(target).all() else None
 
     def _read(self, split: str) -> Split:
         return read_split(self.task, split, self.regime, self._test_timestamp_s)
@@ -148,9 +154,8 @@ def show_kept(kept: Mapping[str, Any]) -> None:
         found = kept["intervals"][name]
         number, needed = found["val_labels"], labels_needed(COVERAGE)
         enough = "" if number >= needed else f"; they are infinite, since {needed} labels are needed"
-        say(
-            f"intervals of coverage {COVERAGE:g}, of residuals on {number:,} validation labels, hold {found['test']:.3f} of the test labels{enough}"
-        )
+        held = f", hold {found['test']:.3f} of the test labels" if "test" in found else ""
+        say(f"intervals of coverage {COVERAGE:g}, of residuals on {number:,} validation labels{held}{enough}")
     for split, figures in kept.get("calibration", {}).get(name, {}).items():
         say(calibration_line(split, figures))
     if "reliability" in kept:

@@ -20,6 +20,8 @@ from rdl_core.database.label_checks import require_measurable_labels
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.fitting import new_encoder
+from rdl_core.prediction.head_records import record_heads
+from rdl_core.prediction.kept_heads import with_heads
 from rdl_core.tasks.downstream import as_deep_as
 from rdl_core.tasks.finetuning import Finetuning
 from rdl_core.tasks.finetuning_result import FinetuningResult, finetuned_checkpoint
@@ -114,7 +116,9 @@ def finetune(
     torch.manual_seed(seed)  # the head starts alike in every arm
     run = Finetuning(store, task, encoder, arm, regime, config)
     figures = run.run(on_validation=on_validation or (lambda step, metric: None))
-    finetuned = FinetunedModel(finetuned_checkpoint(run, figures))
+    of_network = {"network": run.predictions["val"]}
+    records = record_heads(task, run.inputs.split("val"), {"network": figures.val}, of_network)
+    finetuned = FinetunedModel(with_heads(finetuned_checkpoint(run, figures), records, {}))
     if out is not None:
         finetuned.save_pretrained(out)
     predictions = prediction_table(run.inputs, run.predictions).to_pandas()

@@ -102,8 +102,8 @@ def record_heads(
     metrics: Mapping[str, float],
     predictions: Mapping[str, NDArray[np.float64]],
     *,
-    columns: ColumnsConfig,
-    calibrate: CalibrationName | None,
+    columns: ColumnsConfig | None = None,
+    calibrate: CalibrationName | None = None,
 ) -> HeadRecords:
     """Returns what is to be kept of heads beside their models.
 
@@ -112,7 +112,7 @@ def record_heads(
         val: Seeds and labels of validation.
         metrics: Of each head on validation.
         predictions: Of each head for validation, float64 [labels], by models that have not learned from it.
-        columns: As the heads on columns read them.
+        columns: As the heads on columns read them; None without such.
         calibrate: The map of probabilities, of a binary task.
 
     Raises:
@@ -131,5 +131,5 @@ def record_heads(
         default=max(heads, key=lambda name: sign * heads[name].val),
         heads=heads,
         table=task.entity_table,
-        columns=columns,
+        columns=columns or ColumnsConfig(),
     )

@@ -52,18 +52,21 @@ def files_of_heads(models: Mapping[str, Head], weights: Mapping[str, float], col
     return {f"{FOLDER}/{name}": content for name, content in files.items()}
 
 
-def keep_heads(path: Path, records: HeadRecords, files: Mapping[str, bytes]) -> Path:
-    """Writes heads into a fine-tuned model's folder, in the place of those that it has; returns the path.
+def with_heads(checkpoint: Checkpoint, records: HeadRecords, files: Mapping[str, bytes]) -> Checkpoint:
+    """Returns a fine-tuned checkpoint with heads, in the place of those that it has.
 
     Args:
-        path: The folder; it is replaced as a whole.
         records: What the checkpoint is to say of them.
         files: Their files (`files_of_heads`).
     """
-    checkpoint = from_pretrained(path, kind="finetuned")
     others = {name: content for name, content in checkpoint.extras.items() if not name.startswith(f"{FOLDER}/")}
     about = checkpoint.about | {ABOUT: records.to_json()}
-    return save_pretrained(path, dataclasses.replace(checkpoint, about=about, extras={**others, **files}))
+    return dataclasses.replace(checkpoint, about=about, extras={**others, **files})
+
+
+def keep_heads(path: Path, records: HeadRecords, files: Mapping[str, bytes]) -> Path:
+    """Writes heads into a fine-tuned model's folder, which is replaced as a whole (`with_heads`); returns the path."""
+    return save_pretrained(path, with_heads(from_pretrained(path, kind="finetuned"), records, files))
 
 
 class KeptHeads:

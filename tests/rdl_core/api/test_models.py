@@ -17,6 +17,7 @@ from rdl_core import finetune, load_model, load_task, materialize, pretrain
 from rdl_core.api import Finetuned, FinetunedModel, PretrainedModel
 from rdl_core.config import BackboneConfig, HGSamplingConfig, LinearRows, contrast
 from rdl_core.graph.store import Store
+from rdl_core.model.checkpoint import from_pretrained
 from rdl_core.prediction import Predictor
 from tests import REPOSITORY
 
@@ -54,6 +55,14 @@ def finetuned(
     )
     assert torch.equal(before, pretrained.encoder.state_dict()["row_encoders.0.linear.bias"])  # it stays as it is
     return made
+
+
+def test_a_fine_tuned_regression_keeps_the_residuals_that_intervals_are_made_of(
+    finetuned: Finetuned, folder: Path
+) -> None:
+    kept = from_pretrained(folder / "finetuned").about["heads"]["of"]["network"]
+    assert kept["val"] == finetuned.val
+    assert kept["intervals"]["num_labels"] == (finetuned.predictions["split"] == "val").sum()
 
 
 def test_importing_the_package_loads_nothing_heavy_and_shows_its_names() -> None:

@@ -67,7 +67,7 @@ def keep(dataset: RelBenchDataset, store: Store, path: Path, name: str, *, refit
     save_pretrained(path, checkpoint, extra={"notes.txt": b"stays", "heads/forest.json": b"goes"})
     val = {head: scores.predictions["val"] for head, scores in result.heads.items()}
     metrics = {head: scores.val for head, scores in result.heads.items()}
-    records = record_heads(task, run.labels["val"], metrics, val, columns=run.columns.config, calibrate=None)
+    records = record_heads(task, run.labels["val"], metrics, val, columns=run.columns.config)
     assert result.blend is not None
     keep_heads(path, records, files_of_heads(result.models, result.blend.weights, run.columns))
     return Kept(path, run, result, network, records)

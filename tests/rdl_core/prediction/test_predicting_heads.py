@@ -44,7 +44,7 @@ def with_heads(folder: Path, dataset: RelBenchDataset, store: Store, name: str) 
     weights = {"network": 0.25, "linear": 0.5, "lightgbm": 0.25}
     val = {head: scores.predictions["val"] for head, scores in result.heads.items()}
     metrics = {head: scores.val for head, scores in result.heads.items()}
-    records = record_heads(task, run.labels["val"], metrics, val, columns=run.columns.config, calibrate=None)
+    records = record_heads(task, run.labels["val"], metrics, val, columns=run.columns.config)
     keep_heads(model, records, files_of_heads(result.models, weights, run.columns))
     test = {head: scores.predictions["test"] for head, scores in result.heads.items()}
     return model, test | {"blend": sum(weight * test[head] for head, weight in weights.items())}
