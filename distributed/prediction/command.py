@@ -13,7 +13,7 @@ from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.console import bar, console, say
 from distributed.prediction.options import Predict
 from distributed.runs.folder import Run, held
-from rdl_core.checkpoint_files import read_description, weights_digest
+from rdl_core.checkpoint_files import CHECKSUMS, read_description, weights_digest
 from rdl_core.checksums import sha256_of
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ def run_predict(options: Predict) -> dict[str, Any]:
 
 
 def _identity(options: Predict) -> dict[str, Any]:
-    """Returns what decides the predictions besides the data."""
+    """Returns what decides the predictions besides the data: the model's heads, intervals and calibration, too, beside equal weights."""
+    kept = options.checkpoint / CHECKSUMS
     return {
         "checkpoint": weights_digest(options.checkpoint),
+        "folder": sha256_of(kept)[:16] if kept.exists() else None,
         "entities": None if options.entities is None else sha256_of(options.entities)[:16],
         "split": options.split,
         "at": options.at,
