@@ -1,21 +1,24 @@
 """The tables of a measurement, as Markdown: what every arm and head reached, and the differences that decide, with their intervals.
 
-    python -m benchmarks.tasks.table --results results --data DATA [DATA ...] --setting NAME [--out FILE.md]
+    python -m benchmarks.tasks.table --results results --data DATA [DATA ...] --setting NAME [--others NAME] [--out FILE.md]
 
 (a) validation / test of every arm and head; then the differences on test of (b) the chosen head and LightGBM, (c) the network alone and LightGBM,
 (d) fine-tuned and scratch, (e) frozen pretrained and frozen untrained, and, where another setting is named, (f) fine-tuned under the two settings and
 (g) fine-tuned whose pretraining left out the task's own source and scratch. Each difference is counted so that above 0 the first is better, in the
-metric's unit, with its 95 % bootstrap interval over entities and seeds. The chosen head is that with the best mean validation metric. The end says
+metric's unit, with its 95 % bootstrap interval over entities and seeds. The chosen head is that with the best mean validation metric. Arms that start
+from no pretraining (scratch, untrained, none) may be taken from --others, a setting that differs in its pretraining alone. The end says
 what is missing. Of results of `--val-only` there is table (a) alone, without test.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.tasks.bootstrap import Difference
 from benchmarks.tasks.comparison import Comparison, Side, TaskName, read_truths
@@ -43,6 +46,10 @@ CANDIDATES = (
     ("finetuned", "blend"),
 )
 """(arm, head) among which validation chooses the head of table (b)."""
+UNPRETRAINED = ("none", "scratch", "untrained")
+"""Arms whose results no pretraining decides."""
+OF_A_RUN = ("seed", "label_share", "label_stride")
+"""Settings of fine-tuning that differ between runs of one setting."""
 Pair = Callable[[TaskName, float], tuple[Side, Side] | None]
 
 
@@ -85,6 +92,25 @@ def tables(
         parts.append(metrics_table(comparison, setting, share))
         parts += [difference_table(comparison, title, pair, share) for title, pair in pairs.items()]
     return "\n\n".join([*(part for part in parts if part), missing_text(comparison, setting)]) + "\n"
+
+
+def with_others(results: Sequence[Result], setting: str, others: str) -> list[Result]:
+    """Returns the results with the arms of `others` that start from no pretraining as those of `setting`, too.
+
+    Raises:
+        ValueError: The two settings differ in more than their pretraining.
+    """
+    found, mine = list(results), next((r for r in results if r.key.setting == setting), None)
+    for result in (r for r in results if r.key.setting == others and r.key.arm in UNPRETRAINED):
+        if mine is not None and _besides_pretraining(result) != _besides_pretraining(mine):
+            raise ValueError(f"{others} and {setting} differ in more than their pretraining; leave --others out")
+        found.append(dataclasses.replace(result, key=dataclasses.replace(result.key, setting=setting)))
+    return found
+
+
+def _besides_pretraining(result: Result) -> dict[str, Any]:
+    finetuning = {k: v for k, v in result.config.get("finetuning", {}).items() if k not in OF_A_RUN}
+    return {"finetuning": finetuning} | {part: result.config.get(part) for part in ("columns", "heads")}
 
 
 def metrics_table(comparison: Comparison, setting: str, share: float) -> str:
@@ -192,11 +218,14 @@ def main() -> None:
     parser.add_argument("--setting", required=True)
     parser.add_argument("--regime", choices=("rolling", "snapshot"), default="rolling")
     parser.add_argument("--against", help="another setting, for (f)")
+    parser.add_argument("--others", help="a setting that differs in its pretraining alone, for the arms without one")
     parser.add_argument("--without-source", help="a setting whose pretraining leaves out each task's source, for (g)")
     parser.add_argument("--resamples", type=int, default=1000)
     parser.add_argument("--out", type=Path, help="file to write as well")
     options = parser.parse_args()
     results = [result for result in read_results(options.results) if result.key.regime == options.regime]
+    if options.others is not None:
+        results = with_others(results, options.setting, options.others)
     comparison = Comparison(results, read_truths(options.data, results), resamples=options.resamples)
     text = tables(comparison, options.setting, against=options.against, without_source=options.without_source)
     print(text)

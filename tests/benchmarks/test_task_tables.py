@@ -13,7 +13,7 @@ from benchmarks.tasks.bootstrap import paired_difference
 from benchmarks.tasks.comparison import Comparison, Side, read_truths, truth_of
 from benchmarks.tasks.label_efficiency import curve, draw_label_efficiency
 from benchmarks.tasks.result_file import Result, RunKey, read_results, write_result
-from benchmarks.tasks.table import decimals, metrics_text, tables
+from benchmarks.tasks.table import decimals, metrics_text, tables, with_others
 from rdl_core.database import load_task, open_dataset
 from tests.nasty_database import write_nasty_database
 from tests.nasty_tasks import POINTS, WINS
@@ -129,6 +129,20 @@ def test_another_setting_is_compared_only_where_it_is_named(comparison: Comparis
     assert lines_of(text, "(f) fine-tuned, s − other")[-1].startswith("Of 1 tasks: mean above 0 on 1,")
     same = lines_of(text, "(g) fine-tuned without the task's source (other) − scratch")
     assert "| +0.0000 | [+0.0000, +0.0000] | 2 |" in same[2]
+
+
+def test_arms_without_pretraining_are_taken_from_a_setting_that_differs_in_nothing_else() -> None:
+    config = {"finetuning": {"max_steps": 3, "seed": 0}, "heads": {"folds": 4}}
+    values = np.zeros(2)
+    pretrained = made_up(WINS, "finetuned", "network", 1, values, config=config, setting="four")
+    others = [made_up(WINS, arm, "network", 0, values, config=config) for arm in ("scratch", "untrained", "finetuned")]
+    found = with_others([pretrained, *others], "four", "s")
+    assert [(r.key.setting, r.key.arm) for r in found[4:]] == [("four", "scratch"), ("four", "untrained")]
+    assert found[:4] == [pretrained, *others]
+    for part in ("finetuning", "heads"):
+        changed = dataclasses.replace(others[0], config=config | {part: {"other": 1}})
+        with pytest.raises(ValueError, match="differ in more than their pretraining"):
+            with_others([pretrained, changed], "four", "s")
 
 
 def test_metrics_are_means_with_the_standard_error_over_seeds() -> None:
