@@ -90,7 +90,7 @@ def _job(options: Predict, run: Run, data: Place, store: Place) -> PredictionJob
     from distributed.training.finetune import absolute
 
     return PredictionJob(
-        checkpoint=str(options.checkpoint.resolve()),
+        checkpoint=str(absolute(str(options.checkpoint))),
         data=absolute(data),
         store=store,
         folder=str((run.folder / "parts").resolve()),
