@@ -1,13 +1,32 @@
-"""The two tasks of the nasty database, and a task that watches who reads its labels."""
+"""The two tasks of the nasty database, one more of several classes, and a task that watches who reads its labels."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from relbench.base import EntityTask
+from relbench.manifest import TaskManifest
 
 WINS, POINTS = "team-wins", "team-points"  # binary classification, regression
+TOWNS = "team-towns"  # of three classes, which `add_class_task` adds
+
+
+def add_class_task(folder: Path, label: Callable[[str, int], Any] = lambda split, team: f"town {team % 3}") -> None:
+    """Adds TOWNS to a nasty database: the seeds of WINS, and labels of (split, team), by default what the team's "home town" says."""
+    manifest = TaskManifest.load(folder / "tasks" / WINS / "manifest.yaml")
+    changes = {"name": TOWNS, "task_type": "multiclass_classification", "target_col": "town"}
+    dataclasses.replace(manifest, **changes).save(folder / "tasks" / TOWNS / "manifest.yaml")
+    for split in ("train", "val", "test"):
+        rows = pq.read_table(folder / "tasks" / WINS / f"{split}.parquet")
+        towns = pa.array([label(split, team) for team in rows["team_id"].to_pylist()])
+        rows = rows.drop_columns(["wins"]).append_column("town", towns)
+        pq.write_table(rows, folder / "tasks" / TOWNS / f"{split}.parquet")
 
 
 class WatchedTask:

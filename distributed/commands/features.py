@@ -82,8 +82,9 @@ def _write(path: Path, task: EntityTask, columns: Columns, splits: dict[str, Spl
     import pyarrow.parquet as pq
 
     from rdl_core.atomic_write import replace_file
+    from rdl_core.tasks.labels import classes_of
 
-    schema = _file_schema(task, columns)
+    schema, classes = _file_schema(task, columns), classes_of(task)
     with (
         replace_file(path) as partial,
         _progress(sum(map(len, splits.values()))) as advance,
@@ -93,17 +94,26 @@ def _write(path: Path, task: EntityTask, columns: Columns, splits: dict[str, Spl
             for begin in range(0, len(split), ROWS_PER_GROUP):
                 part = slice(begin, begin + ROWS_PER_GROUP)
                 values = columns(split.entities[part], split.before_s[part], raw=True, advance=advance)
-                labels = [split.entities[part], split.time_s[part], [name] * len(values), split.target[part]]
+                target: Any = split.target[part]
+                if classes:
+                    target = [classes[int(place)] if place >= 0 else None for place in target]
+                labels = [split.entities[part], split.time_s[part], [name] * len(values), target]
                 arrays = zip([*labels, *values.T], schema.types, strict=True)
                 writer.write_table(pa.table([pa.array(a, t, from_pandas=True) for a, t in arrays], schema=schema))
 
 
 def _file_schema(task: EntityTask, columns: Columns) -> pa.Schema:
-    """Returns the file's columns: the task's entity, time, split and target, then the features in 32-bit floats, null where undefined."""
+    """Returns the file's columns: the task's entity, time, split and target, then the features in 32-bit floats, null where undefined.
+
+    The target of a multi-class task is the class as a text, null where train lacks it.
+    """
     import pyarrow as pa
 
+    from rdl_core.tasks.labels import is_multiclass
+
+    kind = pa.string() if is_multiclass(task) else pa.float64()
     labels = [(task.entity_col, pa.int64()), (task.time_col, pa.timestamp("s")), ("split", pa.string())]
-    return pa.schema([*labels, (task.target_col, pa.float64()), *((name, pa.float32()) for name in columns.names)])
+    return pa.schema([*labels, (task.target_col, kind), *((name, pa.float32()) for name in columns.names)])
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from distributed.console import console, say
 from distributed.finetuning.verdict import figure_text, mean_and_error, standard_error
 from rdl_core.atomic_write import replace_file
 from rdl_core.config import PRETRAINING_LEVELS
+from rdl_core.evidence import is_higher_better
 from rdl_core.graph.existence import existence_rules
 from rdl_core.graph.schema import TableSchema
 from rdl_core.graph.store import Store
@@ -114,7 +115,7 @@ def show_results(results: Sequence[FinetuningResult]) -> None:
         best = best_arm(mine)
         for arm in (a for a in ARMS if any(r.arm == a for r in mine)):
             runs = [r for r in mine if r.arm == arm]
-            metric = f"{runs[0].metric} {'↑' if runs[0].metric == 'roc_auc' else '↓'}"
+            metric = f"{runs[0].metric} {'↑' if is_higher_better(runs[0].metric) else '↓'}"
             val, test = (figure_text([dataclasses.asdict(r) for r in runs], split) for split in ("val", "test"))
             seconds = f"{statistics.mean(r.seconds for r in runs):.0f}"
             table.add_row(task, metric, f"{arm} ◀" if arm == best else arm, val, test, seconds)
@@ -140,7 +141,7 @@ def show_heads(runs: Sequence[Mapping[str, Any]]) -> None:
         table.add_column(
             name, no_wrap=name != "settings", justify="left" if name in ("head", "metric", "settings") else "right"
         )
-    sign = 1 if first["metric"] == "roc_auc" else -1
+    sign = 1 if is_higher_better(first["metric"]) else -1
     best = max(first["heads"], key=lambda head: sign * statistics.mean(run["heads"][head]["val"] for run in runs))
     for kind in ("baselines", "heads"):
         for name in first[kind]:
@@ -155,7 +156,7 @@ def show_heads(runs: Sequence[Mapping[str, Any]]) -> None:
 
 def best_arm(results: Sequence[FinetuningResult]) -> str:
     """Returns the arm with the best mean validation metric of one task's runs."""
-    sign = 1 if results[0].metric == "roc_auc" else -1
+    sign = 1 if is_higher_better(results[0].metric) else -1
     arms = {r.arm for r in results}
     return max(arms, key=lambda arm: sign * statistics.mean(r.val for r in results if r.arm == arm))
 

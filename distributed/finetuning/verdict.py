@@ -11,6 +11,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rdl_core.evidence import is_higher_better
+
 SPLITS = {"val": "validation", "test": "test"}
 NAMES = {"trivial": "the trivial prediction", "lightgbm": "LightGBM on generated columns"}
 
@@ -70,7 +72,7 @@ def verdict_lines(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 def _beaten_by(baseline: str, runs: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence if the network is worse than a baseline on validation or test, or not told from it by its interval on test."""
     first = runs[0]
-    sign = 1 if first["metric"] == "roc_auc" else -1
+    sign = 1 if is_higher_better(first["metric"]) else -1
     worse = []
     for split, name in ((split, name) for split, name in SPLITS.items() if split in first):
         network, theirs = (

@@ -45,6 +45,11 @@ def evaluate(data: Place, store_path: Place, checkpoint_path: str, regime: Regim
     run.model.load_state_dict(checkpoint.weights)
     if "target_scale" in about:  # not in a checkpoint of before there was a choice of labels: its are all of train's
         run.scale = TargetScale(**about["target_scale"])
+    if run.scale.classes != run.classes:
+        raise ValueError(
+            f"{checkpoint_path} was trained on the classes {', '.join(run.scale.classes)} of task {about['task']}, whose train labels have "
+            f"{', '.join(run.classes)} now. Remedy: fine-tune again"
+        )
     splits = ("test",) if trained.refit else ("val", "test")
     predictions = {split: run.predict(run.model, split) for split in splits}
     metrics = {split: task_metrics(task, split, prediction) for split, prediction in predictions.items()}

@@ -177,6 +177,35 @@ def check_target(column: pa.ChunkedArray, place: str, name: str, *, is_binary: b
     return [Problem(place=place, column=name, row=row, expected=expected, got=got, remedy=remedy)]
 
 
+def check_classes(column: pa.ChunkedArray, place: str, name: str) -> list[Problem]:
+    """Returns the problem of a target column with anything but null and classes: texts, whole numbers, or yes and no."""
+    kind = column.type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    is_null = _nulls(column)
+    if is_null.all() or pa.types.is_integer(kind) or pa.types.is_boolean(kind):
+        return []
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return []
+    row = int(is_null.argmin())
+    if pa.types.is_floating(kind):
+        values = column.to_numpy()
+        is_wrong = ~is_null & (np.floor(values) != values)
+        if not is_wrong.any():
+            return []
+        row = int(is_wrong.argmax())
+    return [
+        Problem(
+            place=place,
+            column=name,
+            row=row,
+            expected="a target that is a class: a text, a whole number, or true and false",
+            got=f"{shown(column[row])} (the column is {kind})",
+            remedy="correct the labels, or the task_type in the task's manifest.yaml",
+        )
+    ]
+
+
 def _nulls(column: pa.ChunkedArray) -> np.ndarray:
     """Returns bool [n]: whether each value is null; NaN counts as null."""
     return np.asarray(pc.is_null(column, nan_is_null=True))

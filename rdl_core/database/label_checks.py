@@ -91,6 +91,13 @@ def class_name(label: object) -> str:
     return str(label)
 
 
+def class_names(labels: pd.Series) -> tuple[str, ...]:
+    """Returns the distinct classes of labels, without nulls: whole numbers in the order of numbers, else in the order of texts."""
+    names = {class_name(label) for label in labels.dropna().unique().tolist()}
+    are_numbers = all(name.lstrip("-").isdecimal() for name in names)
+    return tuple(sorted(names, key=(lambda name: (int(name), name)) if are_numbers else (lambda name: (0, name))))
+
+
 def label_problems(task_type: str, splits: Mapping[str, SplitLabels]) -> list[LabelProblem]:
     """Returns what the labels lack, split by split; hidden labels and links have no problem but too few rows."""
     problems = []

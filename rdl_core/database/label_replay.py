@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from relbench.base import EntityTask, TaskType
 
-from rdl_core.database.column_checks import DatabaseError, Problem, check_no_null, check_target
+from rdl_core.database.column_checks import DatabaseError, Problem, check_classes, check_no_null, check_target
+from rdl_core.database.label_checks import class_name
 
 RELATIVE_TOLERANCE = 1e-9
 SEED_TIMES = "timestamps"
@@ -144,6 +145,9 @@ def _label_problems(task: EntityTask, labels: pa.Table) -> Iterator[Problem]:
     place, target = f"task {task.name!r}, label replay", task.target_col
     yield from check_no_null(labels[task.entity_col], place, task.entity_col, "entity")
     yield from check_no_null(labels[target], place, target, "target")
+    if task.task_type == TaskType.MULTICLASS_CLASSIFICATION:
+        yield from check_classes(labels[target], place, target)
+        return
     yield from check_target(labels[target], place, target, is_binary=task.task_type == TaskType.BINARY_CLASSIFICATION)
 
 
@@ -154,8 +158,7 @@ def _check_reproduced(task: EntityTask, found: pd.DataFrame, own: pd.DataFrame) 
     ordered = own.sort_values(columns, kind="stable")
     num_both = min(len(found), len(ordered))
     keys = [(_ticks(f[task.time_col]), f[task.entity_col].to_numpy(dtype=np.float64)) for f in (found, ordered)]
-    got_target, own_target = (f[task.target_col].to_numpy(dtype=np.float64)[:num_both] for f in (found, ordered))
-    differs = ~np.isclose(got_target, own_target, rtol=RELATIVE_TOLERANCE, atol=0.0)
+    differs = _differ(task, *(f[task.target_col].iloc[:num_both] for f in (found, ordered)))
     for one, other in zip(*keys, strict=True):
         differs |= one[:num_both] != other[:num_both]
     if not differs.any() and len(found) == len(ordered):
@@ -170,6 +173,14 @@ def _check_reproduced(task: EntityTask, found: pd.DataFrame, own: pd.DataFrame) 
         f"difference: {expected}{row}",
         got=f"{got}, of {len(found):,} labels",
     )
+
+
+def _differ(task: EntityTask, found: pd.Series, own: pd.Series) -> NDArray[np.bool_]:
+    """Returns which labels are not the same: bool [n]."""
+    if task.task_type == TaskType.MULTICLASS_CLASSIFICATION:
+        return np.asarray(found.map(class_name).to_numpy() != own.map(class_name).to_numpy())
+    one, other = (labels.to_numpy(dtype=np.float64) for labels in (found, own))
+    return ~np.isclose(one, other, rtol=RELATIVE_TOLERANCE, atol=0.0)
 
 
 def _shown(task: EntityTask, labels: pd.DataFrame, position: int) -> str:

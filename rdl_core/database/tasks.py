@@ -1,9 +1,9 @@
 """Loads an entity task of a RelBench dataset after checking its hosted labels.
 
-In: a validated dataset and a task name. Out: relbench's own `EntityTask`, binary classification or regression, for whose
-hosted label files this holds: entity, time and target column exist; entities are rows of the entity table; every seed
-has a time; targets are 0 or 1, or finite numbers, and not null in train and val. The manifest is read before relbench
-builds the task, so that nothing fails half way.
+In: a validated dataset and a task name. Out: relbench's own `EntityTask`, binary or multi-class classification or
+regression, for whose hosted label files this holds: entity, time and target column exist; entities are rows of the
+entity table; every seed has a time; targets are 0 or 1, classes, or finite numbers, and not null in train and val. The
+manifest is read before relbench builds the task, so that nothing fails half way.
 
 Labels that are not hosted are made by relbench from the task's SQL or column when `task.get_table` asks for them: its
 errors come from there, as they are. Cost: three columns of each label file are read.
@@ -23,13 +23,18 @@ from relbench.manifest import KIND_AUTOCOMPLETE, KIND_EXTERNAL, TaskManifest
 from rdl_core.database.column_checks import (
     DatabaseError,
     Problem,
+    check_classes,
     check_foreign_key,
     check_no_null,
     check_target,
     check_time,
 )
 
-SUPPORTED = (TaskType.BINARY_CLASSIFICATION.value, TaskType.REGRESSION.value)
+SUPPORTED = (
+    TaskType.BINARY_CLASSIFICATION.value,
+    TaskType.MULTICLASS_CLASSIFICATION.value,
+    TaskType.REGRESSION.value,
+)
 SPLITS = ("train", "val", "test")
 ROLES = ("entity_col", "time_col", "target_col")
 
@@ -173,7 +178,10 @@ def _split_problems(
         wrong_type = check_time(labels[time], place, time)
         yield from wrong_type or check_no_null(labels[time], place, time, "seed time")
     if target in present:
-        is_binary = manifest.task_type == TaskType.BINARY_CLASSIFICATION.value
-        yield from check_target(labels[target], place, target, is_binary=is_binary)
+        if manifest.task_type == TaskType.MULTICLASS_CLASSIFICATION.value:
+            yield from check_classes(labels[target], place, target)
+        else:
+            is_binary = manifest.task_type == TaskType.BINARY_CLASSIFICATION.value
+            yield from check_target(labels[target], place, target, is_binary=is_binary)
         if path.name != "test.parquet":
             yield from check_no_null(labels[target], place, target, "target")

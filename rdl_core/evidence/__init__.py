@@ -6,5 +6,6 @@ torch.
 
 from rdl_core.evidence.bootstrap import bootstrap_interval
 from rdl_core.evidence.label_count import LabelCount
+from rdl_core.evidence.metric import is_higher_better
 
-__all__ = ["LabelCount", "bootstrap_interval"]
+__all__ = ["LabelCount", "bootstrap_interval", "is_higher_better"]

@@ -31,17 +31,18 @@ def bootstrap_interval(
     those of one entity, which is in each draw or decides nothing.
 
     Args:
-        metric: "roc_auc" or "mae".
-        target, prediction: float64 [rows].
+        metric: "roc_auc", "accuracy" or "mae".
+        target, prediction: float64 [rows]; for "accuracy" the places of classes, and [rows, classes].
         entities: int64 [rows], whom each row is about.
     """
-    if metric not in ("roc_auc", "mae") or not len(target) or np.isnan(target).any():
+    if metric not in ("roc_auc", "accuracy", "mae") or not len(target) or np.isnan(target).any():
         return None
     positive = target == 1
     groups = (entities[positive], entities[~positive]) if metric == "roc_auc" else (entities,)
     if any(len(np.unique(group)) < 2 for group in groups):
         return None
-    weighted = _auroc(target, prediction) if metric == "roc_auc" else _mean_absolute_error(target, prediction)
+    measure = {"roc_auc": _auroc, "accuracy": _accuracy, "mae": _mean_absolute_error}[metric]
+    weighted = measure(target, prediction)
     values = np.array([weighted(weights) for weights in _draws(entities)])
     values = values[np.isfinite(values)]  # a draw without a class has no AUROC
     return [float(bound) for bound in np.quantile(values, QUANTILES)]
@@ -71,6 +72,11 @@ def _auroc(target: NDArray[np.float64], prediction: NDArray[np.float64]) -> Weig
         return float((ups * (np.cumsum(downs) - 0.5 * downs)).sum() / pairs) if pairs else np.nan
 
     return weighted
+
+
+def _accuracy(target: NDArray[np.float64], prediction: NDArray[np.float64]) -> Weighted:
+    is_right = (prediction.argmax(axis=1) == target).astype(np.float64)
+    return lambda weights: float(weights @ is_right / weights.sum())
 
 
 def _mean_absolute_error(target: NDArray[np.float64], prediction: NDArray[np.float64]) -> Weighted:

@@ -41,6 +41,7 @@ from rdl_core.sampling.temporal_sampling import TemporalSampling
 from rdl_core.statistics.distributions import FILE_NAME, Drift, drift, from_bytes
 from rdl_core.tasks.inputs import EVALUATION_EPOCH, question_numbers
 from rdl_core.tasks.model import finetuning_of, task_model_of
+from rdl_core.tasks.prediction_file import prediction_columns
 from rdl_core.tasks.target_scale import TargetScale
 
 Advance = Callable[[int], None]
@@ -164,7 +165,8 @@ class Predictor:
         Returns:
             One row per key, in the order of the keys: the key under its column's own name, "time" (UTC, in seconds) and "prediction": the
             probability of a binary task, calibrated if the model is, or the value of a regression with "lower" and "upper", the ends of its
-            interval, if the model keeps residuals.
+            interval, if the model keeps residuals. Of several classes "prediction" is the most likely one, and "probability_<class>" stand
+            beside it.
 
         Raises:
             InputError: No key; a key that is null, of another type or unknown; a time that is none or before all data; an entity that does not
@@ -192,7 +194,8 @@ class Predictor:
         """Returns predictions of rows at times as people read them, the columns that `predict` has."""
         table = self.keys.of_rows(rows)
         table = table.append_column("time", pa.array(time_s).cast(pa.timestamp("s", "UTC")))
-        table = table.append_column("prediction", pa.array(values))
+        for name, column in prediction_columns(values, self._scale.classes).items():
+            table = table.append_column(name, column)
         ends = self.heads.interval(self.head, values, self.coverage)
         for name, end in zip(("lower", "upper"), ends or (), strict=False):
             table = table.append_column(name, pa.array(end))
@@ -243,7 +246,7 @@ class Predictor:
         *,
         advance: Advance = lambda rows: None,
     ) -> NDArray[np.float64]:
-        """Predicts for rows of the entity table by `head`: float64 [questions], calibrated probabilities or values.
+        """Predicts for rows of the entity table by `head`: float64 [questions], calibrated probabilities or values; of several classes [questions, classes].
 
         Args:
             rows: int64 [questions], row numbers.
@@ -259,7 +262,7 @@ class Predictor:
     def _network(
         self, rows: NDArray[np.int64], time_s: NDArray[np.int64], before_s: NDArray[np.int64], advance: Advance
     ) -> NDArray[np.float64]:
-        size, predicted = self.config.batch_size, np.empty(len(rows))
+        size, predicted = self.config.batch_size, np.empty((len(rows), *self._scale.shape))
         with torch.inference_mode():
             for begin in range(0, len(rows), size):
                 part = slice(begin, begin + size)

@@ -1,6 +1,7 @@
 """The downstream objective: the worth of a pretrained backbone to entity tasks, by their validation labels.
 
     error of a binary task       1 - AUROC                                       (chance: 0.5)
+    error of a multi-class task  1 - accuracy
     error of a regression task   MAE over that of the median of the train labels  (the median: 1)
     objective                    the mean over the tasks; lower is better
 
@@ -23,6 +24,7 @@ from torch import Tensor
 from rdl_core.communicator import Communicator
 from rdl_core.config import BackboneConfig, FinetuningConfig, PretrainingConfig, Regime
 from rdl_core.database import load_task, open_dataset
+from rdl_core.evidence import is_higher_better
 from rdl_core.graph.store import Store
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.place import Place
@@ -142,7 +144,7 @@ class Downstream:
             on_batch=lambda: self.on_batch(task.name),
         )
         value = run.train(wrap=self.wrap).val
-        if run.is_binary:
+        if is_higher_better(run.metric):
             return value, 1.0 - value
         constant = np.median(run.inputs.split("train").target)
         return value, value / float(np.abs(run.inputs.split("val").target - constant).mean())

@@ -27,6 +27,7 @@ from torch import Tensor
 from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, FinetuningConfig, Regime
+from rdl_core.evidence import is_higher_better
 from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
@@ -34,7 +35,7 @@ from rdl_core.model.fitting import add_columns
 from rdl_core.tasks.batch_order import BatchOrder
 from rdl_core.tasks.finetuning_result import Course, FinetuningResult, Trained
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
-from rdl_core.tasks.labels import metric_name
+from rdl_core.tasks.labels import classes_of, metric_name
 from rdl_core.tasks.model import TaskModel
 from rdl_core.tasks.scoring import few_labels, intervals, task_metrics
 from rdl_core.tasks.target_scale import TargetScale
@@ -47,7 +48,7 @@ class Finetuning:
 
     Args:
         store: An open store, made of the task's database.
-        task: An entity task, binary classification or regression.
+        task: An entity task: binary or multi-class classification, or regression.
         encoder: Backbone, fresh for "scratch", pretrained for the others. Changed in place.
         arm, regime, config: What to do.
         communicator: The workers of the run.
@@ -76,7 +77,7 @@ class Finetuning:
         self.device = device or torch.device("cpu")
         self.inputs, self.on_batch = TaskInputs(store, task, regime, config, self.device, encoder.config), on_batch
         self.metric = metric_name(task)
-        self.is_binary = task.task_type == TaskType.BINARY_CLASSIFICATION
+        self.is_binary, self.classes = task.task_type == TaskType.BINARY_CLASSIFICATION, classes_of(task)
         target = self.inputs.split("train").target
         if config.refit:
             self.inputs.split("refit")  # refused here, if there are none, and not after training
@@ -87,14 +88,14 @@ class Finetuning:
                 f"{len(target)} train rows in batches of {config.batch_size} leave {share} rows to each of "
                 f"{self.communicator.world_size} workers; batch norm needs 2. Remedy: fewer --workers"
             )
-        self.model = TaskModel(encoder, config.head_channels, config.head_dropout)
+        self.model = TaskModel(encoder, config.head_channels, config.head_dropout, len(self.classes))
         self._read_columns(encoder)
         self.model.to(self.device)
         if arm == "frozen":
             encoder.requires_grad_(False)
         self.predictions: dict[str, NDArray[np.float64]] = {}
-        """Per split that was predicted, "val", "test", "test_refit" and "out_of_fold" (rows of train, NaN where no fold validates), probabilities or
-        targets in the order of the labels; filled by `run`."""
+        """Per split that was predicted, "val", "test", "test_refit" and "out_of_fold" (rows of train, NaN where no fold validates), probabilities
+        (of several classes [rows, classes]) or targets in the order of the labels; filled by `run`."""
         self._first_weights: dict[str, Tensor] = {}
         self._wrapped: torch.nn.Module = self.model
         self._phase, self._begun, self._finished = arm, 0.0, ""
@@ -194,10 +195,10 @@ class Finetuning:
             FloatingPointError: No validation metric is finite.
         """
         self._wrapped, self._first_weights = wrap(self.model), copy.deepcopy(self.model.state_dict())
-        self._begun, best, steps = time.perf_counter(), _Best(self.is_binary), 0
+        self._begun, best, steps = time.perf_counter(), _Best(self.metric), 0
         for course in self._courses():
             self.model.load_state_dict(self._first_weights)
-            reached = _Best(self.is_binary)
+            reached = _Best(self.metric)
             for phase in course:
                 steps = self._train_phase(phase, reached, steps, on_step, on_validation)
             if reached.score > best.score:
@@ -268,10 +269,10 @@ class Finetuning:
             course: What validation chose.
 
         Returns:
-            float64 [train], predictions of the validation rows of the folds; NaN elsewhere.
+            float64 [train], of several classes [train, classes], predictions of the validation rows of the folds; NaN elsewhere.
         """
         train, chosen, scale = self.inputs.split("train"), copy.deepcopy(self.model.state_dict()), self.scale
-        predicted = np.full(len(train), np.nan)
+        predicted = np.full((len(train), *self.scale.shape), np.nan)
         for fold in (fold for fold in folds if len(fold.train) >= 2 * self.communicator.world_size):
             self.scale = self._scale_of(train.target[fold.train])
             self._train_again("train", fold.train, course, on_step)
@@ -301,20 +302,21 @@ class Finetuning:
         return steps
 
     def _scale_of(self, target: NDArray[np.float64]) -> TargetScale:
-        return TargetScale.of(target, is_binary=self.is_binary, loss=self.config.regression_loss)
+        loss = self.config.regression_loss
+        return TargetScale.of(target, is_binary=self.is_binary, loss=loss, classes=self.classes)
 
     def predict(self, model: TaskModel, split: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-        """Returns probabilities (binary) or targets (regression) of a split, or of some of its rows: float64 [seeds]."""
+        """Returns probabilities (binary: [seeds], several classes: [seeds, classes]) or targets of a split, or of some of its rows, float64."""
         rows = np.arange(len(self.inputs.split(split))) if rows is None else rows
         mine = rows[self.communicator.rank :: self.communicator.world_size]
         model.eval()
-        parts = [torch.zeros(0, device=self.device)]
+        parts = [torch.zeros(0, *self.scale.shape, device=self.device)]
         with torch.no_grad():
             for chunk in _chunks(mine, self.config.batch_size):
                 parts.append(model(self._inputs(split, chunk)))
         model.train()
         shares = self.communicator.gather(torch.cat(parts))
-        out = torch.empty(len(rows), dtype=torch.float64)
+        out = torch.empty(len(rows), *self.scale.shape, dtype=torch.float64)
         for rank, share in enumerate(shares):
             out[rank :: self.communicator.world_size] = share.double().cpu()
         return self.scale.prediction(out).numpy()
@@ -370,8 +372,8 @@ class Finetuning:
 class _Best:
     """The weights that are best on validation so far on a course, and the steps of its phases that led to them."""
 
-    def __init__(self, is_binary: bool) -> None:
-        self.sign, self.score, self.value = 1.0 if is_binary else -1.0, -np.inf, np.nan
+    def __init__(self, metric: str) -> None:
+        self.sign, self.score, self.value = 1.0 if is_higher_better(metric) else -1.0, -np.inf, np.nan
         self.weights: dict[str, Tensor] | None = None
         self.course: list[tuple[Arm, int]] = []
 

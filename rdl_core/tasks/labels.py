@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from relbench.base import EntityTask, TaskType
 
 from rdl_core.config import FinetuningConfig, Regime
+from rdl_core.database.label_checks import class_name, class_names
 from rdl_core.database.label_replay import further_labels
 from rdl_core.random_streams import PURPOSE_LABEL_SHARE, permuted, stream
 from rdl_core.timestamps import series_to_unix_seconds
@@ -29,7 +30,8 @@ class Split:
         entities: int64 [seeds], rows of the entity table.
         time_s: int64 [seeds], UNIX seconds.
         before_s: int64 [seeds], what a tree may hold exists strictly before.
-        target: float64 [seeds].
+        target: float64 [seeds]. Of a multi-class task the class's place among `classes_of`; -1 for a class that train lacks.
+            NaN where a label is hidden.
         numbers: int64 [seeds], distinct: a seed's tree is drawn by its number. The row of the label's table; validation's come after those of train,
             labels of a replay after both.
         weights: float64 [seeds], of each label in the loss; their sum is the number of the task's own labels among those that are learned from.
@@ -67,6 +69,16 @@ def read_split(task: EntityTask, split: str, regime: Regime, test_timestamp_s: i
     return _split(task, task.get_table(split, mask_input_cols=False).df, regime, test_timestamp_s)
 
 
+def classes_of(task: EntityTask) -> tuple[str, ...]:
+    """The classes of a multi-class task, which are those of its train labels, as texts; () for other tasks.
+
+    A label of val or test whose class is not among them can only be predicted wrongly, and is counted so; a refit leaves it out.
+    """
+    if not is_multiclass(task):
+        return ()
+    return class_names(task.get_table("train", mask_input_cols=False).df[task.target_col])
+
+
 def read_train(task: EntityTask, regime: Regime, test_timestamp_s: int, config: FinetuningConfig) -> Split:
     """The labels that are learned from while validation decides: train's, or `config.label_share` of them, or with those of `config.label_stride`.
 
@@ -95,7 +107,7 @@ def read_closed(task: EntityTask, regime: Regime, test_timestamp_s: int, config:
     train = read_split(task, "train", regime, test_timestamp_s)
     val = read_split(task, "val", regime, test_timestamp_s)
     window_s = int(np.ceil(pd.Timedelta(task.timedelta).total_seconds()))
-    is_closed = np.flatnonzero(val.time_s + window_s <= test_timestamp_s)
+    is_closed = np.flatnonzero((val.time_s + window_s <= test_timestamp_s) & _is_learnable(task, val))
     if not len(is_closed):
         raise ValueError(
             f"task {task.name!r}: no validation label's window of {task.timedelta} closes by the test timestamp, so a refit would learn from the "
@@ -109,8 +121,15 @@ def read_closed(task: EntityTask, regime: Regime, test_timestamp_s: int, config:
 
 
 def metric_name(task: EntityTask) -> str:
-    """The metric that selects and is reported: "roc_auc" (higher is better) or "mae" (lower is better)."""
+    """The metric that selects and is reported: "roc_auc", of several classes "accuracy" (higher is better), or "mae" (lower is better)."""
+    if is_multiclass(task):
+        return "accuracy"
     return "roc_auc" if _is_binary(task) else "mae"
+
+
+def is_multiclass(task: EntityTask) -> bool:
+    """Whether the label is one of several classes."""
+    return bool(task.task_type == TaskType.MULTICLASS_CLASSIFICATION)
 
 
 def kept_rows(num_rows: int, num_kept: int, seed: int, classes: NDArray[np.float64] | None = None) -> NDArray[np.int64]:
@@ -138,10 +157,23 @@ def _split(task: EntityTask, frame: pd.DataFrame, regime: Regime, test_timestamp
         entities=frame[task.entity_col].to_numpy().astype(np.int64),
         time_s=time_s,
         before_s=time_s if regime == "rolling" else np.minimum(time_s, test_timestamp_s + 1),
-        target=frame[task.target_col].to_numpy().astype(np.float64),
+        target=_target(task, frame[task.target_col]),
         numbers=np.arange(len(frame)),
         weights=np.ones(len(frame)),
     )
+
+
+def _target(task: EntityTask, labels: pd.Series) -> NDArray[np.float64]:
+    if not is_multiclass(task):
+        return labels.to_numpy().astype(np.float64)
+    places = {name: place for place, name in enumerate(classes_of(task))}
+    names = labels.map(lambda label: np.nan if pd.isna(label) else places.get(class_name(label), -1))
+    return names.to_numpy().astype(np.float64)
+
+
+def _is_learnable(task: EntityTask, split: Split) -> NDArray[np.bool_]:
+    """Returns which labels a model can learn from, all but those of classes that train lacks: bool [seeds]."""
+    return split.target >= 0 if is_multiclass(task) else np.ones(len(split), dtype=bool)
 
 
 def _kept(task: EntityTask, target: NDArray[np.float64], config: FinetuningConfig) -> NDArray[np.int64]:
@@ -157,6 +189,7 @@ def _with_replay(
     if stride is None:
         return own
     further = _split(task, further_labels(task, stride, splits), regime, test_timestamp_s)
+    further = further.rows(np.flatnonzero(_is_learnable(task, further)))
     first_number = int(own.numbers.max()) + 1
     joined = _joined([own, further], numbers=np.concatenate([own.numbers, first_number + further.numbers]))
     joined.weights[:] = len(own) / len(joined)

@@ -13,8 +13,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from relbench.base import EntityTask
 
+from rdl_core.evidence import is_higher_better
 from rdl_core.heads import weighted_median
-from rdl_core.tasks.labels import Split, metric_name
+from rdl_core.tasks.labels import Split, classes_of, metric_name
 from rdl_core.tasks.scoring import task_metrics
 
 
@@ -23,32 +24,45 @@ class Trivial:
     """A prediction without a model.
 
     Args:
-        value: The base rate of classes, or the median of numbers.
+        value: The base rate of two classes, the place of the most frequent of several, or the median of numbers.
         uses_last: Whether an entity's last label is predicted, and `value` only where there is none.
+        classes: Names of several classes; () of other tasks.
     """
 
     value: float
     uses_last: bool
+    classes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, train: Split, *, uses_last: bool, is_binary: bool) -> Trivial:
-        """Returns it for weighted labels."""
+    def of(cls, train: Split, *, uses_last: bool, is_binary: bool, classes: tuple[str, ...] = ()) -> Trivial:
+        """Returns it for weighted labels; of several classes that are equally frequent, the first."""
+        if classes:
+            counts = np.bincount(train.target.astype(np.int64), train.weights, minlength=len(classes))
+            return cls(value=float(counts.argmax()), uses_last=uses_last, classes=classes)
         if is_binary:
             return cls(value=float(np.average(train.target, weights=train.weights)), uses_last=uses_last)
         return cls(value=weighted_median(train.target, train.weights), uses_last=uses_last)
 
     @property
     def about(self) -> str:
-        return "the entity's last label" if self.uses_last else f"{self.value:.4g} always"
+        if self.uses_last:
+            return "the entity's last label"
+        return f"{self.classes[int(self.value)] if self.classes else f'{self.value:.4g}'} always"
 
     def predict(self, known: Split, asked: Split, *, horizon_s: int) -> NDArray[np.float64]:
-        """Returns predictions of seeds: float64 [seeds of `asked`].
+        """Returns predictions of seeds: float64 [seeds of `asked`], of several classes [seeds of `asked`, classes] with a 1 in each row.
 
         Args:
             known: Labels that may be known; each is from the end of its window on.
             asked: Seeds.
             horizon_s: Seconds from a label's seed time to the end of its window.
         """
+        if not self.classes:
+            return self._values(known, asked, horizon_s)
+        predicted = self._values(known.rows(np.flatnonzero(known.target >= 0)), asked, horizon_s)
+        return np.eye(len(self.classes))[predicted.astype(np.int64)]
+
+    def _values(self, known: Split, asked: Split, horizon_s: int) -> NDArray[np.float64]:
         predicted = np.full(len(asked), self.value)
         if not self.uses_last or not len(known):
             return predicted
@@ -72,8 +86,8 @@ def best_trivial(task: EntityTask, train: Split, val: Split) -> Trivial:
         train, val: Labels; both are chosen from train's.
     """
     metric = metric_name(task)
-    sign = 1 if metric == "roc_auc" else -1
-    both = [Trivial.of(train, uses_last=last, is_binary=metric == "roc_auc") for last in (False, True)]
+    sign, classes = 1 if is_higher_better(metric) else -1, classes_of(task)
+    both = [Trivial.of(train, uses_last=last, is_binary=metric == "roc_auc", classes=classes) for last in (False, True)]
     horizon_s = window_s(task)
     return max(
         both, key=lambda one: sign * task_metrics(task, "val", one.predict(train, val, horizon_s=horizon_s))[metric]
@@ -83,7 +97,7 @@ def best_trivial(task: EntityTask, train: Split, val: Split) -> Trivial:
 def trivial_predictions(
     task: EntityTask, trivial: Trivial, train: Split, val: Split, test: Split
 ) -> dict[str, NDArray[np.float64]]:
-    """Returns {"val", "test": float64 [seeds]}; test knows the labels of train and validation whose windows have closed."""
+    """Returns {"val", "test": predictions as of `Trivial`}; test knows the labels of train and validation whose windows have closed."""
     horizon_s = window_s(task)
     return {
         "val": trivial.predict(train, val, horizon_s=horizon_s),

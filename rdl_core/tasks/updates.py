@@ -25,7 +25,8 @@ class Updates:
         wrapped: The same, data parallel or as it is.
         arm, config: Settings of the run.
         communicator: The workers of the run.
-        is_binary: The loss is cross-entropy on logits; else it is the configuration's, of standardised targets.
+        is_binary: The loss is cross-entropy on logits, as it is of a model with several classes; else it is the configuration's, of standardised
+            targets.
     """
 
     def __init__(
@@ -60,7 +61,7 @@ class Updates:
 
         Args:
             inputs: Trees of this worker's rows, or their vectors.
-            target: float32 [rows], in the head's unit.
+            target: float32 [rows], in the head's unit; the place of a class.
             weights: float32 [rows].
             total_weight: Sum of the weights of all workers' rows.
 
@@ -84,6 +85,8 @@ class Updates:
         return float(self.communicator.sum(losses.detach().sum().double())) / total_weight
 
     def _losses(self, prediction: Tensor, target: Tensor) -> Tensor:
+        if self.model.num_classes:
+            return torch.nn.functional.cross_entropy(prediction, target.long(), reduction="none")
         if self.is_binary:
             return torch.nn.functional.binary_cross_entropy_with_logits(prediction, target, reduction="none")
         return (prediction - target).abs() if self.config.regression_loss == "l1" else (prediction - target).square()

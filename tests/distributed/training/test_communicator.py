@@ -53,6 +53,7 @@ from rdl_core.sampling.hg_sampling import HGSampling
 from rdl_core.sampling.subgraph import Subgraph
 from rdl_core.tasks.finetuning import Finetuning
 from tests.nasty_database import write_nasty_database
+from tests.nasty_tasks import POINTS, TOWNS, WINS, add_class_task
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -61,7 +62,7 @@ STEPS = 2
 SHARES = {2: [[0], [1, 2, 3]], 3: [[0], [1], [2, 3]]}
 """Samples of each rank: uneven; sample 0, alone on rank 0, lacks tables."""
 Steps = dict[str, list[tuple[dict[str, float], dict[str, Tensor]]]]
-TASKS = ("team-points", "team-wins")
+TASKS = (WINS, POINTS, TOWNS)
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,7 @@ def alone(group: Group) -> Steps:
 def group(tmp_path_factory: pytest.TempPathFactory) -> Group:
     folder = tmp_path_factory.mktemp("gloo")
     data = write_nasty_database(folder / "nasty")
+    add_class_task(data)
     store = materialize(open_dataset(data), folder)
     torch.multiprocessing.spawn(process, args=(str(folder), str(data), str(store.path)), nprocs=max(WORLDS))
     return Group(folder, data, store)

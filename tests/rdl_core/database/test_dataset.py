@@ -401,7 +401,7 @@ def test_task_comes_from_the_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load_task(dataset, "team-wins").target_col == "wins"
 
 
-@pytest.mark.parametrize("task_type", ["recommendation", "multiclass_classification", "multilabel_classification"])
+@pytest.mark.parametrize("task_type", ["recommendation", "multilabel_classification"])
 def test_unsupported_task_type(tmp_path: Path, task_type: str) -> None:
     folder = write_nasty_database(tmp_path)
     (folder / "tasks" / "next").mkdir()
