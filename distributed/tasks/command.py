@@ -67,4 +67,5 @@ class CheckTask(StoreOptions):
 
 COMMANDS: dict[str, Command] = {
     "task new": Command(options=NewTask, runner="distributed.tasks.run:run_new_task"),
+    "task check": Command(options=CheckTask, runner="distributed.tasks.run:run_check_task"),
 }

@@ -6,10 +6,10 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from distributed.commands.inputs import find_data
+from distributed.commands.inputs import find_data, open_data, open_run, open_store
 from distributed.console import say
 from distributed.runs.folder import open_run as open_run_folder
-from distributed.tasks.command import NewTask
+from distributed.tasks.command import CheckTask, NewTask
 from rdl_core.atomic_write import replace_file
 from rdl_core.problems import InputError
 
@@ -40,5 +40,29 @@ def run_new_task(options: NewTask) -> dict[str, Any]:
     for line in [*label_lines(labels), *findings]:
         say(line)
     folder = Path(data) / "tasks" / manifest.name
-    say(f"task       {folder}\nnext       rdl finetune --data {data} --task {manifest.name} --arm scratch")
+    say(f"task       {folder}\nnext       rdl task check --data {data} --task {manifest.name}")
     return run.finish({**about, "folder": str(folder), "labels": num_labels, "warnings": findings})
+
+
+def run_check_task(options: CheckTask) -> dict[str, Any]:
+    """Returns {"task", "task_type", "seed_times", "splits", "baselines", "about", "leaks", "warnings", "picture", "report"}."""
+    _, dataset = open_data(options)
+    from distributed.tasks.check import check_task
+    from distributed.tasks.check_picture import draw_check
+    from distributed.tasks.lightgbm_baseline import lightgbm_figures
+    from rdl_core.database import load_task
+
+    task = load_task(dataset, options.task)
+    run = open_run(options, "task-check", dataset, {"task": options.task, "baseline": options.baseline})
+    found = check_task(dataset, task)
+    if options.baseline:
+        found = found.with_baseline("lightgbm", *lightgbm_figures(open_store(options, dataset), task))
+    for line in found.lines:
+        say(line)
+    picture, report = draw_check(found, run.folder / "check.png"), run.folder / "report.txt"
+    with replace_file(report) as partial:
+        partial.write_text("\n".join(found.lines) + "\n", encoding="utf-8")
+    say(
+        f"picture    {picture}\nreport     {report}\nnext       rdl finetune --data {options.data} --task {options.task} --arm scratch"
+    )
+    return run.finish({**found.as_json(), "picture": str(picture), "report": str(report)})

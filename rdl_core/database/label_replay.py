@@ -50,7 +50,7 @@ def further_labels(task: EntityTask, stride: float, splits: Sequence[str] = ("tr
     columns = [task.time_col, task.entity_col, task.target_col]
     own = pd.concat({split: task.get_table(split, mask_input_cols=False).df[columns] for split in splits})
     seeds = _seed_times(task, own[task.time_col], stride, splits)
-    found = _run_sql(task, seeds)
+    found = labels_at(task, seeds)
     if missing := [column for column in columns if column not in found]:
         raise _refused(
             task, expected=f"the SQL to give the columns {', '.join(columns)}", got=f"no {', '.join(missing)}"
@@ -74,8 +74,18 @@ def _seed_times(task: EntityTask, own: pd.Series, stride: float, splits: Sequenc
     return pd.DatetimeIndex(grid[grid <= last].union(own_times)).as_unit("us")
 
 
-def _run_sql(task: EntityTask, seeds: pd.DatetimeIndex) -> pd.DataFrame:
-    """Returns what the task's SQL gives at these times, as `relbench.load` runs it, without entities that RelBench drops."""
+def labels_at(task: EntityTask, seeds: pd.DatetimeIndex, until: pd.Timestamp | None = None) -> pd.DataFrame:
+    """Returns what the task's SQL gives at these times, as `relbench.load` runs it, without entities that RelBench drops.
+
+    Args:
+        task: An entity task whose manifest has SQL.
+        seeds: The times.
+        until: Only rows up to this time are there; None: the test timestamp.
+
+    Raises:
+        DatabaseError: The task has no SQL, or DuckDB refuses it.
+    """
+    until = task.dataset.test_timestamp if until is None else until
     sql: str | None = getattr(task, "_sql", None)  # RelBench 3.0.2 keeps a task's SQL in no public attribute
     if not sql:
         kind = getattr(task, "kind", None)
@@ -89,7 +99,7 @@ def _run_sql(task: EntityTask, seeds: pd.DatetimeIndex) -> pd.DataFrame:
         con.register(SEED_TIMES, pd.DataFrame({"timestamp": seeds}))
         for table in task.dataset.manifest.tables:
             if table.casefold() in sql.casefold() or table == task.entity_table:
-                _create_view(con, task, table)
+                _create_view(con, task, table, until)
         try:
             found = con.execute(sql.replace("{timedelta}", str(task.timedelta))).df()
         except duckdb.Error as error:
@@ -98,8 +108,8 @@ def _run_sql(task: EntityTask, seeds: pd.DatetimeIndex) -> pd.DataFrame:
     return found[~(found[task.entity_col] >= num_entities)] if task.entity_col in found else found
 
 
-def _create_view(con: duckdb.DuckDBPyConnection, task: EntityTask, table: str) -> None:
-    """Makes a table's rows up to the test timestamp visible, their cells of the types that pandas would show to DuckDB.
+def _create_view(con: duckdb.DuckDBPyConnection, task: EntityTask, table: str, until: pd.Timestamp) -> None:
+    """Makes a table's rows up to a time visible, their cells of the types that pandas would show to DuckDB.
 
     A column of integers with nulls is one of doubles in pandas, and NaN is null to DuckDB there.
     """
@@ -122,7 +132,7 @@ def _create_view(con: duckdb.DuckDBPyConnection, task: EntityTask, table: str) -
             cells.append(f"CASE WHEN NOT isnan({name}) THEN {name} END AS {name}")
         else:
             cells.append(name)
-    time_col, until = task.dataset.manifest.tables[table].time_col, task.dataset.test_timestamp
+    time_col = task.dataset.manifest.tables[table].time_col
     kind = "TIMESTAMP" if until.tzinfo is None else "TIMESTAMPTZ"
     where = f" WHERE {_name(time_col)} <= {kind} '{until.isoformat(' ')}'" if time_col else ""
     con.execute(f"CREATE TEMP VIEW {_name(table)} AS SELECT {', '.join(cells)} FROM {file}{where}")

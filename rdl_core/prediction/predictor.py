@@ -246,7 +246,7 @@ class Predictor:
         *,
         advance: Advance = lambda rows: None,
     ) -> NDArray[np.float64]:
-        """Predicts for rows of the entity table by `head`: float64 [questions], calibrated probabilities or values; of several classes [questions, classes].
+        """Predicts for rows of the entity table by `head`: float64 [questions], calibrated probabilities or values; of classes [questions, classes].
 
         Args:
             rows: int64 [questions], row numbers.
