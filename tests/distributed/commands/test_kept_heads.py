@@ -62,6 +62,15 @@ def test_heads_of_a_run_are_in_the_models_folder_and_predict_what_it_has_written
         predicted = of_network if name == "network" else heads.predict(name, seeds.entities, seeds.before_s, of_network)
         lower, upper = heads.records.heads[name].intervals(predicted, 0.9)  # type: ignore[misc]
         assert found["test"] == np.mean((lower <= seeds.target) & (seeds.target <= upper))
+    out = Path(result["run"]) / "tomorrow.parquet"
+    options = ["--data", str(nasty_dataset.dataset_dir), "--runs-dir", str(Path(result["run"]).parent), "--no-drift"]
+    asked = ["predict", *options, "--checkpoint", result["checkpoint"], "--all", "--head", "linear", "--out", str(out)]
+    assert main(asked) == 0
+    predicted = pq.read_table(out).to_pandas()
+    assert {"lower", "upper"} < set(predicted) and (predicted["lower"] < predicted["upper"]).all()
+    rows = predicted["team_id"].to_numpy()
+    alone = heads.predict("linear", rows, np.full(len(rows), nasty_store.graph.after_last_row_s))
+    np.testing.assert_array_equal(predicted["prediction"], alone)
     assert f"hold {result['intervals'][heads.default]['test']:.3f} of the test labels" in shown
 
 
