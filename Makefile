@@ -61,7 +61,7 @@ netns-test: .venv/test-installed
 	touch $@
 
 .venv/test-installed: .venv/run-installed
-	$(INSTALL) -e '.[dev,sql,text]'
+	$(INSTALL) -e '.[dev,sql,text,serve]'
 	touch $@
 
 # There is no wheel for this torch: the source is compiled against the installed one, one job at a time. Needs a C++ compiler.

@@ -7,4 +7,4 @@ from rdl_core import materialize, open_dataset, pretrain
 data, steps = (*sys.argv[1:], *("data/shop", "100")[len(sys.argv) - 1 :])
 store = materialize(open_dataset(data))
 print(store)
-print(pretrain(store, "robust", max_steps=int(steps), out="runs/without_ray"))
+print(pretrain(store, max_steps=int(steps), out="runs/without_ray"))
