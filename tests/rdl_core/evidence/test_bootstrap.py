@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.metrics import mean_absolute_error, roc_auc_score
+from sklearn.metrics import accuracy_score, mean_absolute_error, roc_auc_score
 
 from rdl_core.evidence import bootstrap_interval
-from rdl_core.evidence.bootstrap import QUANTILES, _auroc, _draws, _mean_absolute_error
+from rdl_core.evidence.bootstrap import QUANTILES, _accuracy, _auroc, _draws, _mean_absolute_error
 
 
 def rows(seed: int, num_rows: int, num_entities: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -29,6 +29,17 @@ def test_weighted_figures_are_scikit_learns(seed: int) -> None:
         assert _auroc(target, prediction)(weights) == pytest.approx(expected, abs=1e-12)
         expected = mean_absolute_error(target, prediction, sample_weight=weights)
         assert _mean_absolute_error(target, prediction)(weights) == pytest.approx(expected, abs=1e-12)
+
+
+def test_weighted_accuracy_is_scikit_learns_and_a_class_that_is_not_predicted_counts_as_wrong() -> None:
+    generator = np.random.default_rng(0)
+    target, entities = generator.integers(-1, 3, size=60).astype(float), generator.integers(20, size=60)
+    probabilities = generator.dirichlet(np.ones(3), size=60)
+    for weights in list(_draws(entities))[:20]:
+        expected = accuracy_score(target, probabilities.argmax(1), sample_weight=weights)
+        assert _accuracy(target, probabilities)(weights) == pytest.approx(expected, abs=1e-12)
+    low, high = bootstrap_interval("accuracy", target, probabilities, entities) or (1.0, 0.0)
+    assert low < np.mean(probabilities.argmax(1) == target) < high
 
 
 def test_the_interval_has_the_quantiles_of_figures_of_rows_drawn_by_entity() -> None:
@@ -78,7 +89,7 @@ def test_the_interval_covers_the_figure_of_all_rows_about_as_often_as_it_says() 
         ("roc_auc", [1, 1, 1, 1], [0, 1, 2, 3]),
         ("roc_auc", [0, 1, np.nan, 1], [0, 1, 2, 3]),  # hidden
         ("mae", [0, 1, 2, 3], [5, 5, 5, 5]),
-        ("accuracy", [0, 1, 2, 1], [0, 1, 2, 3]),
+        ("map", [0, 1, 2, 1], [0, 1, 2, 3]),
         ("mae", [], []),
     ],
 )
