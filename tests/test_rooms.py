@@ -23,7 +23,7 @@ CORE_FLOORS = (
     ("batches",),
     ("model",),
     ("contrast", "future"),
-    ("pretraining",),
+    ("pretraining", "finetuning"),
     ("tasks",),
     ("prediction", "embedding"),
     ("api",),

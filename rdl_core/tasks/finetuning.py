@@ -28,17 +28,18 @@ from rdl_core.batches.tree_batch import TreeBatch
 from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, FinetuningConfig, Regime
 from rdl_core.evidence import is_higher_better
+from rdl_core.finetuning import BatchOrder, Callbacks, StateFile
 from rdl_core.graph.store import Store
 from rdl_core.heads import Fold
 from rdl_core.model.backbone import RelationalEncoder
 from rdl_core.model.fitting import add_columns
-from rdl_core.tasks.batch_order import BatchOrder
 from rdl_core.tasks.finetuning_result import Course, FinetuningResult, Trained
 from rdl_core.tasks.inputs import TaskInputs, refuse_visible_labels
 from rdl_core.tasks.labels import classes_of, metric_name
 from rdl_core.tasks.model import TaskModel
 from rdl_core.tasks.scoring import few_labels, intervals, task_metrics
 from rdl_core.tasks.target_scale import TargetScale
+from rdl_core.tasks.training import Training, train_again
 from rdl_core.tasks.trivial import trivial_figures
 from rdl_core.tasks.updates import Updates
 
@@ -77,6 +78,7 @@ class Finetuning:
         self.device = device or torch.device("cpu")
         self.inputs, self.on_batch = TaskInputs(store, task, regime, config, self.device, encoder.config), on_batch
         self.metric = metric_name(task)
+        self.is_higher_better = is_higher_better(self.metric)
         self.is_binary, self.classes = task.task_type == TaskType.BINARY_CLASSIFICATION, classes_of(task)
         target = self.inputs.split("train").target
         if config.refit:
@@ -96,9 +98,12 @@ class Finetuning:
         self.predictions: dict[str, NDArray[np.float64]] = {}
         """Per split that was predicted, "val", "test", "test_refit" and "out_of_fold" (rows of train, NaN where no fold validates), probabilities
         (of several classes [rows, classes]) or targets in the order of the labels; filled by `run`."""
-        self._first_weights: dict[str, Tensor] = {}
+        self.first_weights: dict[str, Tensor] = {}
+        """From where every training begins; set by `train`."""
+        self.phase: Arm = arm
+        """What learns now: of the arm "finetuned" also "frozen", the head alone."""
+        self.callbacks = Callbacks()
         self._wrapped: torch.nn.Module = self.model
-        self._phase, self._begun, self._finished = arm, 0.0, ""
 
     def _read_columns(self, encoder: RelationalEncoder) -> None:
         """Lets the backbone read the columns of the task's entities, if it reads any of seeds.
@@ -125,20 +130,24 @@ class Finetuning:
         wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
         on_step: Callable[[int, float], None] = lambda step, loss: None,
         on_validation: Callable[[int, float], None] = lambda step, metric: None,
+        on_phase: Callable[[str, int, int], None] = lambda name, steps, labels: None,
+        states: StateFile | None = None,
     ) -> FinetuningResult:
         """Trains, refits if that is asked for, and evaluates on validation and test.
 
         Args:
             folds: Windows inside train on which the network is trained again, for `predictions["out_of_fold"]`.
-            wrap, on_step, on_validation: As of `train`.
+            wrap, on_step, on_validation, on_phase, states: As of `train`. A run that was killed after training goes on right behind it, with the
+                first fold.
         """
         begun = time.perf_counter()
-        trained = self.train(wrap=wrap, on_step=on_step, on_validation=on_validation)
+        callbacks: dict[str, Any] = {"on_step": on_step, "on_validation": on_validation, "on_phase": on_phase}
+        trained = self.train(wrap=wrap, states=states, **callbacks)
         refit_steps = None
         self.predictions = {split: self.predict(self.model, split) for split in ("val", "test")}
-        out_of_fold = self.out_of_fold(folds, trained.course, on_step=on_step) if folds else None
+        out_of_fold = self.out_of_fold(folds, trained.course) if folds else None
         if self.config.refit:
-            refit_steps = self.refit(trained.course, on_step=on_step)
+            refit_steps = self.refit(trained.course)
             self.predictions["test_refit"] = self.predict(self.model, "test")
         metrics = {
             name: task_metrics(self.task, name.removesuffix("_refit"), p) for name, p in self.predictions.items()
@@ -184,63 +193,25 @@ class Finetuning:
         wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda model: model,
         on_step: Callable[[int, float], None] = lambda step, loss: None,
         on_validation: Callable[[int, float], None] = lambda step, metric: None,
+        on_phase: Callable[[str, int, int], None] = lambda name, steps, labels: None,
+        states: StateFile | None = None,
     ) -> Trained:
         """Trains, and leaves in `model` the weights that are best on validation; test labels stay unread.
 
         Args:
             wrap: Makes the model data parallel.
-            on_step, on_validation: Called with (step, loss) and (step, metric).
+            on_step, on_validation, on_phase: As of Callbacks.
+            states: Where the state is kept, from which the same run goes on after a crash; None: nowhere.
 
         Raises:
             FloatingPointError: No validation metric is finite.
+            ValueError: The state is of another training.
         """
-        self._wrapped, self._first_weights = wrap(self.model), copy.deepcopy(self.model.state_dict())
-        self._begun, best, steps = time.perf_counter(), _Best(self.metric), 0
-        for course in self._courses():
-            self.model.load_state_dict(self._first_weights)
-            reached = _Best(self.metric)
-            for phase in course:
-                steps = self._train_phase(phase, reached, steps, on_step, on_validation)
-            if reached.score > best.score:
-                best = reached
-        if best.weights is None:
-            raise FloatingPointError(
-                f"no finite validation metric in {steps} steps of {self.task.name}; lower the learning rate"
-            )
-        self.model.load_state_dict(best.weights)
-        return Trained(val=best.value, steps=steps, course=tuple(best.course), finished=self._finished)
+        self._wrapped, self.first_weights = wrap(self.model), copy.deepcopy(self.model.state_dict())
+        self.callbacks = Callbacks(on_phase=on_phase, on_step=on_step, on_validation=on_validation)
+        return Training(self, states)()
 
-    def _train_phase(
-        self,
-        phase: Arm,
-        best: _Best,
-        steps_before: int,
-        on_step: Callable[[int, float], None],
-        on_validation: Callable[[int, float], None],
-    ) -> int:
-        """Trains until validation improves no more, leaves the best weights of the course so far in `model`, and returns the steps of all phases."""
-        self._phase, self._finished, config, step, best_step, since_best = phase, "max_steps", self.config, 0, 0, 0
-        updates, order = self._begin(), self._order("train")
-        while step < config.max_steps:
-            loss = self._step(updates, step, "train", order)
-            step += 1
-            on_step(steps_before + step, loss)
-            if step % config.validation_interval_steps and step < config.max_steps:
-                continue
-            value = self.evaluate(updates.kept, "val")[self.metric]
-            on_validation(steps_before + step, value)
-            is_best = best.take(value, updates.kept)
-            best_step, since_best = (step, 0) if is_best else (best_step, since_best + 1)
-            is_over = self._out_of_time()
-            if since_best >= config.patience or is_over:
-                self._finished = "time_budget" if is_over else "patience"
-                break
-        best.course.append((phase, best_step))
-        if best.weights is not None:
-            self.model.load_state_dict(best.weights)
-        return steps_before + step
-
-    def refit(self, course: Course, *, on_step: Callable[[int, float], None] = lambda step, loss: None) -> int:
+    def refit(self, course: Course) -> int:
         """Trains again after `train`, from the same start, on every label whose window has closed; leaves the last weights in `model`.
 
         Args:
@@ -253,15 +224,9 @@ class Finetuning:
             ValueError: No window of a validation label has closed by the test timestamp.
         """
         self.scale = self._scale_of(self.inputs.split("refit").target)
-        return self._train_again("refit", None, course, on_step)
+        return train_again(self, "refit", "refit", None, course)
 
-    def out_of_fold(
-        self,
-        folds: Sequence[Fold],
-        course: Course,
-        *,
-        on_step: Callable[[int, float], None] = lambda step, loss: None,
-    ) -> NDArray[np.float64]:
+    def out_of_fold(self, folds: Sequence[Fold], course: Course) -> NDArray[np.float64]:
         """Trains again, from the same start and for as many epochs, on the train rows of each fold; `model` is left as it was.
 
         Args:
@@ -273,33 +238,15 @@ class Finetuning:
         """
         train, chosen, scale = self.inputs.split("train"), copy.deepcopy(self.model.state_dict()), self.scale
         predicted = np.full((len(train), *self.scale.shape), np.nan)
-        for fold in (fold for fold in folds if len(fold.train) >= 2 * self.communicator.world_size):
+        for number, fold in enumerate(folds, start=1):
+            if len(fold.train) < 2 * self.communicator.world_size:
+                continue
             self.scale = self._scale_of(train.target[fold.train])
-            self._train_again("train", fold.train, course, on_step)
+            train_again(self, f"out-of-fold {number} of {len(folds)}", "train", fold.train, course)
             predicted[fold.validation] = self.predict(self.model, "train", fold.validation)
         self.scale = scale
         self.model.load_state_dict(chosen)
         return predicted
-
-    def _train_again(
-        self,
-        learned: str,
-        part: NDArray[np.int64] | None,
-        course: Course,
-        on_step: Callable[[int, float], None],
-    ) -> int:
-        """Trains from the first weights for as many epochs as the chosen weights had seen; returns the number of updates."""
-        self.model.load_state_dict(self._first_weights)
-        order, steps = self._order(learned, part), 0
-        ratio = order.steps_per_epoch / self._order("train").steps_per_epoch
-        for phase, best_step in course:
-            self._phase = phase
-            updates = self._begin()
-            for step in range(max(1, round(best_step * ratio)) if best_step else 0):
-                steps += 1
-                on_step(steps, self._step(updates, step, learned, order))
-            self.model.load_state_dict(updates.kept.state_dict())
-        return steps
 
     def _scale_of(self, target: NDArray[np.float64]) -> TargetScale:
         loss = self.config.regression_loss
@@ -308,7 +255,7 @@ class Finetuning:
     def predict(self, model: TaskModel, split: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
         """Returns probabilities (binary: [seeds], several classes: [seeds, classes]) or targets of a split, or of some of its rows, float64."""
         rows = np.arange(len(self.inputs.split(split))) if rows is None else rows
-        mine = rows[self.communicator.rank :: self.communicator.world_size]
+        mine = self.share_of(rows)
         model.eval()
         parts = [torch.zeros(0, *self.scale.shape, device=self.device)]
         with torch.no_grad():
@@ -329,60 +276,41 @@ class Finetuning:
         """
         return task_metrics(self.task, split, self.predict(model, split))
 
-    def _begin(self) -> Updates:
+    def begin(self) -> Updates:
         """Returns the updates of a training that begins; dropout draws from the global generator, which starts over."""
         torch.manual_seed(self.config.seed)
-        return Updates(self.model, self._wrapped, self._phase, self.config, self.communicator, is_binary=self.is_binary)
+        return Updates(self.model, self._wrapped, self.phase, self.config, self.communicator, is_binary=self.is_binary)
 
-    def _step(self, updates: Updates, step: int, learned: str, order: BatchOrder) -> float:
+    def update(self, updates: Updates, step: int, learned: str, order: BatchOrder) -> float:
         """Updates the model by one batch of what is learned from, "train" or "refit"; returns the weighted mean of its losses."""
         seeds, (rows, epoch) = self.inputs.split(learned), order(step)
-        mine = rows[self.communicator.rank :: self.communicator.world_size]
+        mine = self.share_of(rows)
         updates.set_training()
         inputs = self._inputs(learned, mine, epoch=epoch)
         target, weights = (torch.from_numpy(x[mine]).float().to(self.device) for x in (seeds.target, seeds.weights))
         return updates(inputs, self.scale.output(target), weights, total_weight=float(seeds.weights[rows].sum()))
 
-    def _order(self, learned: str, part: NDArray[np.int64] | None = None) -> BatchOrder:
+    def order(self, learned: str, part: NDArray[np.int64] | None = None) -> BatchOrder:
         """Returns the batches of "train" or "refit", or of a part of its rows."""
         rows = np.arange(len(self.inputs.split(learned))) if part is None else part
         return BatchOrder(rows=rows, batch_size=self.config.batch_size, seed=self.config.seed)
 
+    def share_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns this worker's share of rows."""
+        return rows[self.communicator.rank :: self.communicator.world_size]
+
     def _inputs(self, split: str, rows: NDArray[np.int64], *, epoch: int | None = None) -> TreeBatch | Tensor:
         self.on_batch()
-        if self._phase == "frozen":
+        if self.phase == "frozen":
             return self.inputs.vectors(self.model, split, rows)
         return self.inputs.trees(split, rows, epoch)
 
-    def _courses(self) -> Sequence[Sequence[Arm]]:
+    def courses(self) -> Sequence[Sequence[Arm]]:
         """Returns the ways to train that validation chooses among; each is what learns, in turn: "frozen" the head alone, the others all."""
         if self.arm != "finetuned":
             return [[self.arm]]
         courses: dict[str, Sequence[Arm]] = {"after_head": ["frozen", "finetuned"], "at_once": ["finetuned"]}
         return list(courses.values()) if self.config.unfreeze == "best" else [courses[self.config.unfreeze]]
-
-    def _out_of_time(self) -> bool:
-        if self.config.max_hours is None:
-            return False
-        # Every worker must stop at the same step, so the mean of their clocks decides.
-        seconds = float(self.communicator.sum(torch.tensor(time.perf_counter() - self._begun, dtype=torch.float64)))
-        return seconds / self.communicator.world_size >= self.config.max_hours * 3600
-
-
-class _Best:
-    """The weights that are best on validation so far on a course, and the steps of its phases that led to them."""
-
-    def __init__(self, metric: str) -> None:
-        self.sign, self.score, self.value = 1.0 if is_higher_better(metric) else -1.0, -np.inf, np.nan
-        self.weights: dict[str, Tensor] | None = None
-        self.course: list[tuple[Arm, int]] = []
-
-    def take(self, value: float, model: TaskModel) -> bool:
-        """Keeps the weights of a model if its metric is the best yet, and returns whether it is."""
-        if not self.sign * value > self.score:
-            return False
-        self.score, self.value, self.weights = self.sign * value, value, copy.deepcopy(model.state_dict())
-        return True
 
 
 def _chunks(rows: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:

@@ -273,7 +273,7 @@ def test_an_epoch_takes_each_train_row_once(
     steps_per_epoch = max(1, 40 // batch_size)
     epochs = []
     for epoch in range(3):
-        drawn = [run._order("train")(epoch * steps_per_epoch + step) for step in range(steps_per_epoch)]
+        drawn = [run.order("train")(epoch * steps_per_epoch + step) for step in range(steps_per_epoch)]
         assert [e for _, e in drawn] == [epoch] * steps_per_epoch
         rows = np.concatenate([r for r, _ in drawn])
         assert len(rows) == len(set(rows.tolist())) == 40 - left_out
@@ -292,7 +292,7 @@ def test_patience_counts_validations_without_a_new_best(nasty_store: Store, task
 
 def test_a_run_ends_when_its_hours_are_over(nasty_store: Store, tasks: dict[str, EntityTask]) -> None:
     result = make(nasty_store, tasks[WINS], "frozen", max_hours=1e-9).run()
-    assert (result.steps, result.best_step) == (2, 2)
+    assert (result.steps, result.best_step, result.finished) == (1, 1, "time_budget")
 
 
 def test_a_store_that_holds_what_the_task_must_not_see_is_refused(
