@@ -12,7 +12,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
-from distributed.commands.report import ARMS, save_figure
+from distributed.commands.report import ARMS
+from distributed.pictures import save_figure
 from rdl_core.tasks.finetuning_result import FinetuningResult
 
 COLOURS = {"scratch": "#e08214", "frozen": "#80b1d3", "finetuned": "#1f6fb4"}

@@ -21,9 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distributed.commands.options import Finetune
-from distributed.console import bar
 from distributed.heads.kept import HeadKeeper, RunHeads
+from distributed.runs.finetuning_journal import begin_phase
 from distributed.runs.folder import write_json
+from distributed.runs.journal import Journal
+from distributed.runs.watch_finetuning import watched_finetuning
 from rdl_core.config import FinetuningConfig
 from rdl_core.database import load_task
 from rdl_core.graph.store import Store
@@ -79,13 +81,14 @@ class HeadsBeside:
         if (path := folder / FIGURES).exists():
             found: dict[str, Any] = json.loads(path.read_text())
             return found
-        with bar() as progress:
-            shown = progress.add_task("heads on columns", total=None, text="")
+        journal = Journal(folder)
+        with watched_finetuning({f"{network.task} seed {network.seed}": journal}):
+            begin_phase(journal, "heads", 0, ())
             result = self._heads.run(
                 self.options.heads,
                 network=network_predictions,
                 baseline=self.options.baseline,
-                advance=lambda text: progress.update(shown, text=text),
+                advance=lambda text: journal.reach(0, text),
             )
         every = {**result.heads, **{f"baseline {name}": scores for name, scores in result.baselines.items()}}
         predictions = {name: scores.predictions for name, scores in every.items() if name != "network"}

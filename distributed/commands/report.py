@@ -10,20 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import networkx
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from distributed.console import console, say
 from distributed.finetuning.verdict import figure_text, mean_and_error, standard_error
-from rdl_core.atomic_write import replace_file
+from distributed.pictures import plt, save_figure
 from rdl_core.config import PRETRAINING_LEVELS
 from rdl_core.evidence import is_higher_better
 from rdl_core.graph.existence import existence_rules
@@ -51,14 +46,6 @@ def draw_curves(state: TrainState, path: Path) -> Path:
     right.plot(steps, [entry["effective_rank"] for entry in state.history], marker=".", color="black")
     right.set(xlabel="step", ylabel="effective rank", ylim=(0, None), title="collapse watch")
     return save_figure(figure, path)
-
-
-def save_figure(figure: Figure, path: Path) -> Path:
-    """Writes a figure as a PNG, whole or not at all, and closes it; returns the path."""
-    with replace_file(path) as partial:
-        figure.savefig(partial, dpi=120)
-    plt.close(figure)
-    return path
 
 
 def show_store(store: Store) -> None:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.commands.options import Evaluate, Finetune, pretrained_backbone
-from distributed.console import bar, say
+from distributed.console import say
 from rdl_core.checkpoint_files import read_description, weights_digest
 from rdl_core.config import BackboneConfig, check_arm
 
 if TYPE_CHECKING:
+    from distributed.commands.column_heads import HeadsBeside
     from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.finetuning_result import FinetuningResult
 
@@ -36,9 +37,9 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     from distributed.commands.report import heads_summary, seeds_summary, show_heads, show_results
     from distributed.finetuning import verdict_lines
     from distributed.heads.kept import show_kept
+    from distributed.runs.folder import held
     from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.downstream import as_deep_as
-    from rdl_core.tasks.finetuning_result import predictions_path
 
     config = as_deep_as(options.config, backbone)
     if config != options.config:
@@ -77,27 +78,43 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
             backbone=backbone,
             out=str(folder / "model"),
             folds=heads.network_folds,
+            folder=str(folder),
+            afterwards=() if options.heads == ("network",) and not options.baseline else ("heads",),
         )
         for seed, folder, heads in zip(seeds, folders, beside, strict=True)
     ]
-    results = [_result_of(job, folder, options.workers) for job, folder in zip(jobs, folders, strict=True)]
-    show_results(results)
-    runs = [
-        dataclasses.asdict(result)
-        | {"checkpoint": job.out, "predictions": str(predictions_path(str(job.out)))}
-        | heads.run(result, Path(str(job.out)))
-        for result, job, heads in zip(results, jobs, beside, strict=True)
-    ]
+    with held(run.folder):
+        results = [_result_of(job, folder, options.workers) for job, folder in zip(jobs, folders, strict=True)]
+        show_results(results)
+        runs = [
+            _with_heads(result, heads, Path(str(job.out)))
+            for result, job, heads in zip(results, jobs, beside, strict=True)
+        ]
     if options.baseline or options.heads != ("network",):
         show_heads(runs)
     for line in verdict_lines(runs):
         say(line)
     for one in runs:
         show_kept(one)
-        say(f"checkpoint {one['checkpoint']}")
+        say(f"checkpoint {one['checkpoint']}\ncurve      {one['curve']}")
     if len(runs) == 1:
         return run.finish(runs[0])
     return run.finish({"runs": runs, "summary": seeds_summary(results) | heads_summary(runs)})
+
+
+def _with_heads(result: FinetuningResult, heads: HeadsBeside, model: Path) -> dict[str, Any]:
+    """Returns all that is known of a run: the network's figures, heads and baselines, files; draws the curve."""
+    from distributed.finetuning.curve import draw_curve
+    from distributed.runs.finetuning_journal import curve
+    from distributed.runs.journal import Journal
+    from rdl_core.tasks.finetuning_result import predictions_path
+
+    found, beside = dataclasses.asdict(result), heads.run(result, model)
+    for kind in ("baselines", "about"):
+        beside[kind] = found[kind] | beside.get(kind, {})
+    picture = draw_curve(curve(Journal(model.parent)), beside["baselines"], model.parent / "curve.png")
+    files = {"checkpoint": str(model), "predictions": str(predictions_path(model)), "curve": str(picture)}
+    return found | files | beside
 
 
 def heads_settings(options: Finetune) -> dict[str, Any]:
@@ -162,28 +179,22 @@ def _metrics(values: dict[str, float]) -> str:
 
 
 def _result_of(job: FinetuneJob, folder: Path, workers: int) -> FinetuningResult:
-    """Runs a job, unless its folder holds the result of one of several seeds that an earlier call finished."""
+    """Runs a job, unless its folder holds the result of one that an earlier call finished; Ctrl-C is journaled.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C; the text says at which step, and from which the same command goes on.
+    """
+    from distributed.finetuning.interruption import interruptible
     from distributed.runs.folder import write_json
-    from distributed.training.finetune import run_data_parallel
+    from distributed.training.finetune import run_data_parallel, run_here
+    from rdl_core.finetuning import StateFile
     from rdl_core.tasks.finetuning_result import FinetuningResult
 
-    path = folder / "seed.json"
+    path = folder / "network.json"
     if path.exists():
         return FinetuningResult(**json.loads(path.read_text()))
-    result = run_data_parallel(job, folder, workers) if workers > 1 else _run_with_bar(job)
-    if folder.name.startswith("seed-"):
-        write_json(path, dataclasses.asdict(result))
+    with interruptible(folder):
+        result = run_data_parallel(job, folder, workers) if workers > 1 else run_here(job)
+    write_json(path, dataclasses.asdict(result))
+    StateFile(folder=folder).remove()
     return result
-
-
-def _run_with_bar(job: FinetuneJob) -> FinetuningResult:
-    from distributed.training.finetune import run_job
-
-    with bar() as progress:
-        shown = progress.add_task(f"{job.task} {job.arm} seed {job.config.seed}", total=job.config.max_steps, text="")
-        last = {"val": ""}
-        return run_job(
-            job,
-            on_step=lambda step, loss: progress.update(shown, completed=step, text=f"loss {loss:.3f} {last['val']}"),
-            on_validation=lambda step, value: last.update(val=f"val {value:.4f}"),
-        )

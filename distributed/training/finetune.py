@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ import torch
 
 from distributed.cluster.ray_internals import fit
 from distributed.cluster.session import start_ray
+from distributed.runs.finetuning_journal import FinetuningJournal
+from distributed.runs.journal import Journal
+from distributed.runs.watch_finetuning import watched_finetuning
 from distributed.training.communicator import TorchCommunicator
 from distributed.training.trainer import BACKEND, MAX_FAILURES
 from rdl_core.atomic_write import replace_file
@@ -25,6 +28,7 @@ from rdl_core.communicator import Communicator, SingleProcess
 from rdl_core.config import Arm, BackboneConfig, FinetuningConfig, Regime, check_arm
 from rdl_core.database import load_task, open_dataset
 from rdl_core.database.label_checks import require_measurable_labels
+from rdl_core.finetuning import StateFile
 from rdl_core.graph.store import open_store
 from rdl_core.heads import Fold
 from rdl_core.model.checkpoint import from_pretrained, save_pretrained
@@ -48,6 +52,9 @@ class FinetuneJob:
         backbone: Backbone of "scratch"; the other arms take the checkpoint's.
         out: Folder that the fine-tuned model is written to, the predictions beside it, or None.
         folds: Windows inside train whose validation rows are predicted, too, by networks trained on what came before.
+        folder: Folder, on storage that all workers see, of its journal and of its state, from which it goes on after a crash; None: it tells nothing
+            and begins anew.
+        afterwards: What is done when the job is over, for people.
     """
 
     data: Place
@@ -60,9 +67,31 @@ class FinetuneJob:
     backbone: BackboneConfig
     out: str | None = None
     folds: tuple[Fold, ...] = ()
+    folder: str | None = None
+    afterwards: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_arm(self.arm, self.checkpoint)
+
+    @property
+    def name(self) -> str:
+        """What it is called on the screen."""
+        return f"{self.task} {self.arm} seed {self.config.seed}"
+
+    def told(self, metric: str, rank: int = 0) -> dict[str, Any]:
+        """Returns the callbacks and the state file of the job, as `Finetuning.run` takes them."""
+        if self.folder is None:
+            return {}
+        found: dict[str, Any] = {"states": StateFile(folder=Path(self.folder))}
+        if rank == 0:
+            again = [name for name, is_done in (("out-of-fold", self.folds), ("refit", self.config.refit)) if is_done]
+            journal = FinetuningJournal(Path(self.folder), metric, [*again, *self.afterwards])
+            found |= {
+                "on_phase": journal.phase,
+                "on_step": journal.step,
+                "on_validation": journal.validation,
+            }
+        return found
 
 
 def make_finetuning(
@@ -88,20 +117,21 @@ def make_finetuning(
     return Finetuning(store, task, encoder, job.arm, job.regime, job.config, communicator=communicator, device=device)
 
 
-def run_job(
-    job: FinetuneJob,
-    *,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
-    on_validation: Callable[[int, float], None] = lambda step, metric: None,
-) -> FinetuningResult:
+def run_job(job: FinetuneJob) -> FinetuningResult:
     """Runs a job in this process."""
     torch.set_num_threads(1)  # as in every worker: a figure must not depend on a machine's cores
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = make_finetuning(job, device=device)
-    result = run.run(folds=job.folds, on_step=on_step, on_validation=on_validation)
+    result = run.run(folds=job.folds, **job.told(run.metric))
     if job.out is not None:
         save_finetuned(Path(job.out), run, result)
     return result
+
+
+def run_here(job: FinetuneJob) -> FinetuningResult:
+    """Runs a job in this process and shows how far it is."""
+    with watched_finetuning(_journals([job])):
+        return run_job(job)
 
 
 def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> FinetuningResult:
@@ -123,7 +153,8 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
             ),
         ),
     )
-    result = fit(trainer)
+    with watched_finetuning(_journals([job])):
+        result = fit(trainer)
     assert result.metrics is not None and result.checkpoint is not None
     if job.out is not None:
         with result.checkpoint.as_directory() as folder:
@@ -134,15 +165,30 @@ def run_data_parallel(job: FinetuneJob, run_dir: Path, workers: int) -> Finetuni
 
 
 def run_side_by_side(jobs: Sequence[FinetuneJob]) -> Iterator[tuple[int, FinetuningResult]]:
-    """Runs jobs as Ray tasks, as many at a time as this machine has cores; yields (number of the job, result) as they finish. Ray must be up."""
-    waiting = list(enumerate(jobs))[::-1]
-    pending: dict[Any, int] = {}
-    while waiting or pending:
-        while waiting and len(pending) < (os.cpu_count() or 1):
-            number, job = waiting.pop()
-            pending[_finetune_task.remote(_with_absolute_paths(job))] = number
-        (done,), _ = ray.wait(list(pending), num_returns=1)
-        yield pending.pop(done), ray.get(done)
+    """Runs jobs as Ray tasks, as many at a time as this machine has cores; yields (number of the job, result) as they finish. Ray must be up.
+
+    Each says every 30 s how far it is; a job without a folder has one for as long as this takes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [dataclasses.replace(job, folder=job.folder or f"{folder}/{number}") for number, job in enumerate(jobs)]
+        waiting = list(enumerate(jobs))[::-1]
+        pending: dict[Any, int] = {}
+        with watched_finetuning(_journals(jobs), has_bar=False):
+            while waiting or pending:
+                while waiting and len(pending) < (os.cpu_count() or 1):
+                    number, job = waiting.pop()
+                    pending[_finetune_task.remote(_with_absolute_paths(job))] = number
+                (done,), _ = ray.wait(list(pending), num_returns=1)
+                yield pending.pop(done), ray.get(done)
+
+
+def _journals(jobs: Sequence[FinetuneJob]) -> dict[str, Journal]:
+    """Returns the journals of jobs by what they are called; of two of one name the second has its number."""
+    found: dict[str, Journal] = {}
+    for number, job in enumerate(jobs):
+        if job.folder is not None:
+            found[job.name if job.name not in found else f"{job.name} ({number})"] = Journal(Path(job.folder))
+    return found
 
 
 def absolute(place: Place) -> Place:
@@ -152,7 +198,13 @@ def absolute(place: Place) -> Place:
 
 def _with_absolute_paths(job: FinetuneJob) -> FinetuneJob:
     checkpoint = None if job.checkpoint is None else str(absolute(job.checkpoint))
-    return dataclasses.replace(job, data=absolute(job.data), store_path=absolute(job.store_path), checkpoint=checkpoint)
+    return dataclasses.replace(
+        job,
+        data=absolute(job.data),
+        store_path=absolute(job.store_path),
+        checkpoint=checkpoint,
+        folder=None if job.folder is None else str(Path(job.folder).resolve()),
+    )
 
 
 @ray.remote(num_cpus=1, max_retries=2)
@@ -167,6 +219,7 @@ def _finetune_worker(job: FinetuneJob) -> None:
     run = make_finetuning(job, communicator, ray.train.torch.get_device())
     result = run.run(
         folds=job.folds,
+        **job.told(run.metric, context.get_world_rank()),
         wrap=lambda model: ray.train.torch.prepare_model(
             model, parallel_strategy_kwargs={"find_unused_parameters": True}
         ),

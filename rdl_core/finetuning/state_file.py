@@ -69,6 +69,13 @@ class StateFile:
                 )
             return TrainingState(**json.loads(header["state"])), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
+    def step(self) -> int:
+        """Returns from which update of training a run would go on; 0 without a state."""
+        if not self.path.exists():
+            return 0
+        with safe_open(self.path, framework="pt") as file:
+            return TrainingState(**json.loads(file.metadata()["state"])).steps
+
     def remove(self) -> None:
         """Removes the file of a training whose result is written."""
         self.path.unlink(missing_ok=True)

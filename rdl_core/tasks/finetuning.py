@@ -180,6 +180,7 @@ class Finetuning:
         of = self.inputs.split
         few = {split: few_labels(self.task, of(split)) for split in ("val", "test")}
         figures, about = trivial_figures(self.task, of("train"), of("val"), of("test"))
+        figures |= {"test_refit": figures["test"]} if "test_refit" in predictions else {}
         return {
             "interval": intervals(self.task, of, predictions),
             "labels": {split: words for split, words in few.items() if words is not None},

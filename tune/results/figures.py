@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from distributed.commands.report import save_figure
+from distributed.pictures import save_figure
 from tune.results.ledger import TrialRecord
 from tune.search_space import short
 
