@@ -733,7 +733,7 @@ def test_several_seeds_are_run_and_summarised_and_go_on_where_they_were(work: li
     assert Path(result["run"]).name.startswith("finetune-nasty-team-points-scratch-")
     first, second = result["runs"]
     assert (first["seed"], second["seed"]) == (3, 4)
-    own = ("seconds", "checkpoint", "predictions", "run")
+    own = ("seconds", "checkpoint", "predictions", "curve", "run")
     assert {k: v for k, v in second.items() if k not in own} == {k: v for k, v in one.items() if k not in own}
     values = [first["test"], second["test"]]
     error = statistics.stdev(values) / 2**0.5

@@ -333,7 +333,12 @@ def test_fine_tuning_on_two_workers_reports_what_its_checkpoint_scores(
     common = ["--data", str(nasty_dataset.dataset_dir), "--runs-dir", str(tmp_path / "runs"), "--json"]
     arguments = ["finetune", *common, "--task", "team-points", "--arm", "scratch", "--max-steps", "6", "--workers", "2"]
     assert main([*arguments, "--validation-interval-steps", "2", "--rows", "linear"]) == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    out, err = capsys.readouterr()
+    result = json.loads(out.splitlines()[-1])
+    journal = Journal(Path(result["run"]))
+    assert [(e["step"], e["value"]) for e in journal.events("validated")][-1][0] == 6
+    assert "team-points scratch seed 0: training, step" in err, "the driver tells what rank 0 does"
+    assert not (Path(result["run"]) / "training.safetensors").exists()
     assert main(["evaluate", *common, "--checkpoint", result["checkpoint"]]) == 0
     scored = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert scored["val"] == pytest.approx(result["metrics"]["val"], rel=1e-5)
