@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from rich.progress import Progress, TaskID
@@ -32,8 +32,8 @@ def watched_finetuning(journals: Mapping[str, Journal], *, has_bar: bool = True)
         has_bar: Whether there are bars on a terminal; without, there are lines on it, too.
     """
     done = threading.Event()
-    with bar() as progress:
-        runs = [_Watched(name, journal, progress if has_bar else None) for name, journal in journals.items()]
+    with bar() if has_bar else nullcontext() as progress:  # a caller may have a bar of its own: there is place for one
+        runs = [_Watched(name, journal, progress) for name, journal in journals.items()]
 
         def poll() -> None:
             is_over = False
