@@ -108,9 +108,11 @@ def show_results(results: Sequence[FinetuningResult]) -> None:
             table.add_row(task, metric, f"{arm} ◀" if arm == best else arm, val, test, seconds)
         for name, figures in mine[0].baselines.items():
             shown = [mean_and_error([figures[split]], is_few=split in mine[0].labels) for split in ("val", "test")]
-            table.add_row(task, metric, f"{name}: {mine[0].about.get(f'baseline {name}', '')}", *shown, "")
+            table.add_row(task, metric, name, *shown, "")
         table.add_section()
     console.print(table)
+    for task, what in {r.task: r.about["baseline trivial"] for r in results if r.about}.items():
+        say(f"trivial prediction of {task}: {what}")
 
 
 def show_heads(runs: Sequence[Mapping[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed.runs.journal import Journal
+from rdl_core.evidence import is_higher_better
 
 TRAINING = "training"
 """Begins the names of the phases that validation decides on."""
@@ -25,7 +26,7 @@ class FinetuningJournal:
 
     Args:
         folder: The run's folder.
-        metric: The selecting metric, "roc_auc" or another one of which less is better.
+        metric: The selecting metric.
         coming: What is done after training, in order: "out-of-fold", "refit", "heads".
     """
 
@@ -54,7 +55,7 @@ class FinetuningJournal:
 
     def validation(self, step: int, value: float) -> None:
         """The weights are measured."""
-        sign = 1 if self.metric == "roc_auc" else -1
+        sign = 1 if is_higher_better(self.metric) else -1
         if self._best is None or sign * value > sign * self._best[0]:
             self._best = value, step
         best, best_step = self._best
