@@ -17,7 +17,7 @@ class NewTask(RunOptions):
 
         rdl task new --data shop --entity customers --target "COUNT(orders) = 0" --window 60d --active-within 90d --name churn
         rdl task new --data shop --entity customers --target "SUM(order_lines.price)" --window 60d
-        rdl task new --data shop --entity customers --target "MODE(events.type)" --window 30d --where "product_id IS NOT NULL"
+        rdl task new --data shop --entity customers --target "MODE(events.kind)" --window 30d --where "product_id IS NOT NULL"
 
     Targets: COUNT(table), EXISTS(table), SUM, AVG, MIN, MAX, MODE and NEXT of table.column; with a comparison behind them they are yes or no. A
     number makes a regression task, yes or no a binary one, a text (MODE, NEXT) a multi-class one."""
