@@ -62,7 +62,7 @@ def test_a_server_answers_as_the_predictor_does_in_batches_refuses_what_is_wrong
         with ThreadPoolExecutor(6) as clients:  # fewer than may be under way
             answers = list(clients.map(lambda body: ask(port, "/predict", body), bodies))
         assert answers[-1][0] == 422
-        assert "99 (column team_id). Remedy: " in answers[-1][1]["detail"]
+        assert "99 (teams.team_id). Remedy: " in answers[-1][1]["detail"]
         for body, (status, answer) in zip(bodies[:-1], answers, strict=False):
             assert status == 200, answer
             expected = predictor.predict(body["keys"], body.get("time"))
