@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -11,8 +11,8 @@ import tyro
 from distributed.commands.command_line import Command
 from distributed.commands.options import Given
 from distributed.commands.shared_options import WorkerOptions, require_positive
-from rdl_core.checkpoint_files import read_description
-from rdl_core.config import FinetuningConfig, TemporalSamplingConfig, decode, robust
+from rdl_core.checkpoint_files import backbone_of, read_description
+from rdl_core.config import FinetuningConfig, TemporalSamplingConfig, contrast, decode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Embed(WorkerOptions):
     to_table: str | None = None
     """Table that is made there. Default: TABLE_embedding."""
     sampling: TemporalSamplingConfig
-    """Form of a row's tree; as deep as the model. Default: a fine-tuned model's own, else the preset robust's."""
+    """Form of a row's tree; as deep as the model. Default: a fine-tuned model's own, else the preset contrast's."""
     seed: int = 0
     """What trees are drawn from, with --sampling.strategy uniform."""
 
@@ -56,10 +56,12 @@ class Embed(WorkerOptions):
 
     @classmethod
     def defaults(cls, given: Given) -> Embed:
-        sampling, checkpoint = robust().finetuning.sampling, given("--checkpoint")
+        sampling, checkpoint = contrast().finetuning.sampling, given("--checkpoint")
         if checkpoint is not None:
             with suppress(OSError, ValueError):  # the command refuses it
-                trained = read_description(checkpoint)["about"].get("finetuning")
+                description = read_description(checkpoint)
+                layers, trained = backbone_of(description).num_layers, description["about"].get("finetuning")
+                sampling = replace(sampling, num_neighbors=sampling.num_neighbors[:layers])
                 if trained is not None:
                     sampling = decode(FinetuningConfig, trained, f"{checkpoint}: finetuning").sampling
         return cls(checkpoint=tyro.MISSING, table=tyro.MISSING, out=tyro.MISSING, sampling=sampling)

@@ -102,5 +102,5 @@ def _refuse_unread_columns(encoder: RelationalEncoder, table: str) -> None:
         raise InputError(
             f"the model reads columns of the rows that it embeds, and was pretrained on none of {table!r}, to which no key leads; "
             f"it embeds {', '.join(encoder.columns_widths)}.\nRemedy: one of these tables; or a model without columns: "
-            "`rdl pretrain --preset robust`"
+            "`rdl pretrain --preset contrast`"
         )

@@ -121,6 +121,15 @@ def test_embeddings_of_another_time_are_not_mixed_in(words: list[str], tmp_path:
     assert files(tmp_path / "out") == before
 
 
+def test_a_pretrained_models_trees_are_as_deep_as_it_has_layers(
+    nasty_store: Store, model: Path, tmp_path: Path
+) -> None:
+    flat = saved_model(nasty_store, dataclasses.replace(READS_STATISTICS, num_layers=0), tmp_path)
+    for checkpoint, neighbours in ((model, (24, 8)), (flat, ())):
+        words = ["--table", "teams", "--out", "x", "--checkpoint", str(checkpoint)]
+        assert parse(COMMANDS["embed"], words, "test").sampling.num_neighbors == neighbours
+
+
 def test_a_fine_tuned_model_embeds_with_its_own_trees(nasty_store: Store, model: Path, tmp_path: Path) -> None:
     sampling = TemporalSamplingConfig(num_neighbors=(7, 3), strategy="uniform")
     about = {"finetuning": dataclasses.asdict(FinetuningConfig(sampling=sampling))}
