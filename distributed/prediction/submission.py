@@ -16,7 +16,8 @@ from relbench.submit import evaluate_task, write_prediction_table
 
 from rdl_core.atomic_write import replace_file
 from rdl_core.prediction import Predictor
-from rdl_core.tasks.labels import read_split
+from rdl_core.problems import InputError
+from rdl_core.tasks.labels import is_multiclass, read_split
 from rdl_core.tasks.scoring import task_metrics
 
 
@@ -26,8 +27,12 @@ def write_submission(
     """Writes predictions of all labels of a split; returns (rows, metrics).
 
     Raises:
-        ValueError: RelBench's validator refuses the file, or scores it differently.
+        ValueError: RelBench's validator refuses the file, or scores it differently; or the task has several classes.
     """
+    if is_multiclass(task):
+        raise InputError(
+            f"task {task.name!r} has several classes, of which RelBench has neither metric nor submission. Remedy: predictions without --split"
+        )
     seeds = read_split(task, split, predictor.regime, predictor.store.test_timestamp_s)
     predicted = predictor.predict_rows(seeds.entities, seeds.time_s, seeds.before_s)
     metrics = task_metrics(task, split, predicted)

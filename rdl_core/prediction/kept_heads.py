@@ -123,13 +123,13 @@ class KeptHeads:
         *,
         advance: Callable[[int], None] = lambda rows: None,
     ) -> Values:
-        """Returns probabilities or values, not calibrated: float64 [m].
+        """Returns probabilities or values, not calibrated: float64 [m], of several classes as the network's.
 
         Args:
             name: One of `names`.
             rows: int64 [m], rows of the entity table.
             before_s: int64 [m], UNIX seconds; all that is seen exists strictly before.
-            network: float64 [m], the network's predictions, of a head that needs them.
+            network: float64 [m], of several classes [m, classes], the network's predictions, of a head that needs them.
             advance: Is told how many rows are done, a chunk at a time.
 
         Raises:
@@ -137,7 +137,7 @@ class KeptHeads:
         """
         if self.needs_network(name) and network is None:
             raise ValueError(f"head {name!r} is made of the network's predictions, and none were given")
-        predicted = np.empty(len(rows))
+        predicted = np.empty((len(rows), *(() if network is None else network.shape[1:])))
         for begin in range(0, len(rows), ROWS_PER_CHUNK):
             part = slice(begin, begin + ROWS_PER_CHUNK)
             of_network = None if network is None else network[part]
