@@ -9,8 +9,7 @@ requests that arrive together are predicted as one batch. 422, with a message th
 429: as many requests wait as may; try again after a second.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: FastAPI reads the types of bodies anew in each replica, where their names are not known.
 import argparse
 import asyncio
 import json
