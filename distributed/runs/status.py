@@ -60,7 +60,7 @@ def run_status(folder: Path, now_s: float | None = None) -> dict[str, Any]:
         "state": state,
         "why": why,
         "step": max(progress["step"], journal.reached()),
-        "max_steps": ((config or {}).get("pretraining") or {}).get("max_steps"),
+        "max_steps": next((c["max_steps"] for c in map((config or {}).get, ("pretraining", "finetuning")) if c), None),
         "losses": progress["history"][-1] if progress["history"] else None,
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "restarts": restarts(events),
