@@ -11,15 +11,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.timing import conditions
-from rdl_core.prediction import Predictor
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.timing import conditions  # noqa: E402
+from rdl_core.prediction import Predictor  # noqa: E402
 
 WARM_UP = 20
 """Calls that are not counted."""
