@@ -51,7 +51,7 @@ def test_a_server_answers_as_the_predictor_does_in_batches_refuses_what_is_wrong
     port, teams = free_port(), list(range(10))
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     try:
-        app = application(*where, max_batch_size=4, max_queued_requests=1)
+        app = application(*where, max_batch_size=4, max_queued_requests=8)
         serve.run(app, name="predictions", route_prefix="/")
         assert ask(port, "/health") == (200, {"status": "alive"})
         status, about = ask(port, "/ready")
@@ -59,7 +59,7 @@ def test_a_server_answers_as_the_predictor_does_in_batches_refuses_what_is_wrong
 
         bodies: list[dict[str, Any]] = [{"keys": [team], "time": f"2020-06-{1 + team:02}"} for team in teams]
         bodies += [{"keys": teams}, {"keys": [3, 0], "time": ["2020-09-01", "2020-07-01"]}, {"keys": [99]}]
-        with ThreadPoolExecutor(6) as clients:  # fewer than may be under way
+        with ThreadPoolExecutor(6) as clients:  # fewer than may wait
             answers = list(clients.map(lambda body: ask(port, "/predict", body), bodies))
         assert answers[-1][0] == 422
         assert "99 (teams.team_id). Remedy: " in answers[-1][1]["detail"]
@@ -78,8 +78,8 @@ def test_a_server_answers_as_the_predictor_does_in_batches_refuses_what_is_wrong
             assert status == 422 and "detail" in answer, (body, answer)
 
         many = {"keys": teams * 200}
-        with ThreadPoolExecutor(24) as clients:
-            statuses = list(clients.map(lambda _: ask(port, "/predict", many)[0], range(24)))
+        with ThreadPoolExecutor(40) as clients:
+            statuses = list(clients.map(lambda _: ask(port, "/predict", many)[0], range(40)))
         assert set(statuses) == {200, 429}
         assert ask(port, "/predict", {"keys": [0]})[0] == 200  # it has recovered
     finally:
