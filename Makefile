@@ -4,6 +4,7 @@
 # `make bench`: the quick benchmark. `make bench-peers`: the same beside torch-sparse, which is compiled once (about 10 minutes).
 # `make chaos`: a run of 300 steps, killed ten times, against the same run left alone (about ten minutes).
 # `make netns-test`: runs on several hosts (network namespaces: Linux, root) whose links are cut and processes killed (about fifteen minutes).
+# `make docs`: the documentation as a site, in site/; a dead link or a page outside of the navigation fails it, and `make check` builds it, too.
 # `make lines`: source lines per package, as JSON.
 # All make .venv themselves from constraints.txt; the second call starts at once.
 PYTHON ?= python3
@@ -11,7 +12,7 @@ DATA ?= ../shared/data
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt
 
-.PHONY: run test test-slow test-servers check lines bench bench-peers chaos netns-test clean
+.PHONY: run test test-slow test-servers check docs lines bench bench-peers chaos netns-test clean
 .DELETE_ON_ERROR:
 
 run: .venv/run-installed
@@ -29,11 +30,15 @@ test-slow: .venv/test-installed
 test-servers: .venv/test-installed
 	$(BIN)/python -m pytest -m servers
 
-check: .venv/test-installed
+check: .venv/test-installed docs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell
 	$(BIN)/mypy
+
+# The variable silences an advertisement of the theme.
+docs: .venv/test-installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lines: .venv/test-installed
 	@PATH=$(BIN):$$PATH $(BIN)/python benchmarks/lines.py
@@ -61,7 +66,7 @@ netns-test: .venv/test-installed
 	touch $@
 
 .venv/test-installed: .venv/run-installed
-	$(INSTALL) -e '.[dev,sql,text,serve]'
+	$(INSTALL) -e '.[dev,sql,text,serve,docs]'
 	touch $@
 
 # There is no wheel for this torch: the source is compiled against the installed one, one job at a time. Needs a C++ compiler.
@@ -71,4 +76,4 @@ netns-test: .venv/test-installed
 	touch $@
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs site

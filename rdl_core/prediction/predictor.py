@@ -116,7 +116,8 @@ class Predictor:
             store: The dataset's store; None: the one in `stores_dir`, made with the model's schema if there is none.
             device: Where the model computes; None for the CPU.
             stores_dir: Folder of stores.
-            head, coverage: As of the class.
+            head: As of the class.
+            coverage: As of the class.
 
         Raises:
             FileNotFoundError: There is no such model, dataset or store.
