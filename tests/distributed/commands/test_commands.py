@@ -185,6 +185,7 @@ def other(name: str, value: Any) -> tuple[list[str], Any]:
         "gradient-clip-norm": 0.5, "ema-decay": 0.5, "num-neighbors": (3, 2), "label-stride": 0.5,
         "levels": ("row", "future"), "balance": {"none": "gradient_norm", "gradient_norm": "none"},
         "window-shares": (0.5, 0.25), "num-last": (3, 2), "exclude": ("a", "b.c"), "unfreeze": "after_head",
+        "gnn": "sage", "row-encoder": "mlp",
     }  # fmt: skip
     option, last = f"--{name}", name.split(".")[-1]
     if isinstance(value, bool):

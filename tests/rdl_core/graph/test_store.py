@@ -297,4 +297,4 @@ def test_the_text_of_a_store_is_about_ten_lines_that_say_what_it_holds(nasty_sto
         assert f"{len(store.graph.edge_types)} foreign keys" in text
     assert "cutoff   2005-01-01T00:00:00 UTC" in repr(f1_store)
     assert "raceId -> races" in repr(f1_store)
-    assert "... and 4 smaller ones" in repr(f1_store)
+    assert "... and 5 smaller ones" in repr(f1_store)

@@ -81,6 +81,7 @@ def test_a_refit_leaves_the_figures_of_the_chosen_model_as_they_are(
     changed: dict[str, Any] = {"seconds": 0.0, "test_refit": None, "refit_steps": None}
     for field in ("metrics", "interval"):
         changed[field] = {split: getattr(refitted, field)[split] for split in ("val", "test")}
+    changed["baselines"] = {name: {s: of[s] for s in ("val", "test")} for name, of in refitted.baselines.items()}
     assert dataclasses.replace(refitted, **changed) == dataclasses.replace(plain, seconds=0.0)
     assert refitted.test_refit == refitted.metrics["test_refit"]["roc_auc"]
 
