@@ -1,5 +1,5 @@
 # `make run`: the embedded example, from a SQL database to fine-tuned models.
-# `make test`: all that CI runs, about eighteen minutes on two cores. `make test-slow`: tests that take minutes each.
+# `make test`: all that CI runs, about half an hour on two cores. `make test-slow`: tests that take minutes each.
 # `make test-servers`: imports from real PostgreSQL and MariaDB servers; a missing server fails it.
 # `make bench`: the quick benchmark. `make bench-peers`: the same beside torch-sparse, which is compiled once (about 10 minutes).
 # `make chaos`: a run of 300 steps, killed ten times, against the same run left alone (about ten minutes).
