@@ -96,6 +96,7 @@ def _job(options: Predict, run: Run, data: Place, store: Place) -> PredictionJob
         folder=str((run.folder / "parts").resolve()),
         head=options.head,
         coverage=options.coverage,
+        part_rows=of_parts.PART_ROWS,
     )
 
 
@@ -179,7 +180,7 @@ def _of_entities(options: Predict, predictor: Predictor, job: PredictionJob) -> 
         written = of_parts.write_here(predictor, job, missing)
     else:
         written = of_parts.write_in_parallel(job, missing, options.workers)
-    _show(written, sum(min(of_parts.PART_ROWS, len(rows) - part * of_parts.PART_ROWS) for part in missing))
+    _show(written, sum(min(job.part_rows, len(rows) - part * job.part_rows) for part in missing))
     files = [job.part_path(part) for part in parts]
     found: dict[str, Any] = {"at": at, "rows": len(rows), "path": None}
     if options.out is not None:

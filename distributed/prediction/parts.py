@@ -1,6 +1,6 @@
 """Predictions in parts: each a file of the run's folder, written by this process or by Ray Data tasks, and there whole or not at all.
 
-    <run>/parts/<number>.parquet    rows number * PART_ROWS to (number + 1) * PART_ROWS of what is asked
+    <run>/parts/<number>.parquet    rows number * part_rows to (number + 1) * part_rows of what is asked
 
 Promises: a part that is there is not computed again, so that a stopped command goes on; a part is a function of the model, the data and the
 questions alone, so that any number of workers writes the same bytes. Memory: one part in each process.
@@ -41,6 +41,7 @@ class PredictionJob:
         folder: Folder of the parts, which all workers see; it holds questions.npy, int64 [2, questions]: rows and UNIX seconds.
         head: The head that predicts; None for the model's default.
         coverage: Of intervals.
+        part_rows: Rows of a part.
     """
 
     checkpoint: str
@@ -49,6 +50,7 @@ class PredictionJob:
     folder: str
     head: str | None
     coverage: float
+    part_rows: int
 
     @property
     def questions_path(self) -> Path:
@@ -75,12 +77,13 @@ def begin(job: PredictionJob, rows: NDArray[np.int64], time_s: NDArray[np.int64]
     """Writes what is asked into the job's folder; returns the numbers of all parts."""
     with replace_file(job.questions_path) as partial, partial.open("wb") as file:
         np.save(file, np.stack([rows, time_s]))
-    return list(range(-(-len(rows) // PART_ROWS)))
+    return list(range(-(-len(rows) // job.part_rows)))
 
 
 def write_part(predictor: Predictor, job: PredictionJob, part: int) -> int:
     """Predicts and writes one part; returns its number of rows."""
-    rows, time_s = np.load(job.questions_path, mmap_mode="r")[:, part * PART_ROWS : (part + 1) * PART_ROWS].copy()
+    own = slice(part * job.part_rows, (part + 1) * job.part_rows)
+    rows, time_s = np.load(job.questions_path, mmap_mode="r")[:, own].copy()
     table = predictor.table(rows, time_s, predictor.predict_rows(rows, time_s))
     about = {"model": predictor.model_hash, "data": predictor.data_hash}
     for name, value in about.items():
