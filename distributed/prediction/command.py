@@ -86,17 +86,17 @@ def _with_readable_store(options: Predict, dataset: RelBenchDataset) -> Predict:
 
 
 def _job(options: Predict, run: Run, data: Place, store: Place) -> PredictionJob:
-    from distributed.prediction.parts import PredictionJob
+    from distributed.prediction import parts
     from distributed.training.finetune import absolute
 
-    return PredictionJob(
+    return parts.PredictionJob(
         checkpoint=str(absolute(str(options.checkpoint))),
         data=absolute(data),
         store=store,
         folder=str((run.folder / "parts").resolve()),
         head=options.head,
         coverage=options.coverage,
-        part_rows=of_parts.PART_ROWS,
+        part_rows=parts.PART_ROWS,
     )
 
 
