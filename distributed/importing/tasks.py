@@ -25,11 +25,10 @@ from relbench.manifest import KIND_EXTERNAL, TableSpec, TaskManifest
 
 from distributed.importing.marks import TimeSpan
 from distributed.schema.refusals import ImportRefused, Refusals
+from rdl_core.database.label_replay import SEED_TIMES
 from rdl_core.file_names import EXPECTED_NAME, is_file_name
 
 SPLITS = ("train", "val", "test")
-SEED_TIMES = "timestamps"
-"""RelBench's name of the relation of seed times in task SQL."""
 
 
 def read_task_files(folder: Path | None) -> dict[Path, TaskManifest]:

@@ -10,20 +10,9 @@ from distributed.commands.shared_options import RunOptions, StoreOptions, requir
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewTask(RunOptions):
-    """A question in a line to a task with leak-free SQL and its labels, in the folder of an imported dataset.
+class Question:
+    """What a new task asks, in the words of the command line."""
 
-    Windows begin strictly after a seed time and end with it: (time, time + window]. Rows belong to entities along foreign keys.
-
-        rdl task new --data shop --entity customers --target "COUNT(orders) = 0" --window 60d --active-within 90d --name churn
-        rdl task new --data shop --entity customers --target "SUM(order_lines.price)" --window 60d
-        rdl task new --data shop --entity customers --target "MODE(events.kind)" --window 30d --where "product_id IS NOT NULL"
-
-    Targets: COUNT(table), EXISTS(table), SUM, AVG, MIN, MAX, MODE and NEXT of table.column; with a comparison behind them they are yes or no. A
-    number makes a regression task, yes or no a binary one, a text (MODE, NEXT) a multi-class one."""
-
-    data: str | None = None
-    """An imported dataset: a folder with manifest.yaml, or the name of one below RDL_DATA, data or ../shared/data. Default: the only one there."""
     entity: str
     """Table whose rows are asked about."""
     target: str
@@ -40,13 +29,30 @@ class NewTask(RunOptions):
     """Name of the task, for --task. Default: made of the question."""
     num_eval_timestamps: int = 1
     """Seed times of val and of test, one every window."""
+
+    def __post_init__(self) -> None:
+        require_positive(self, "num_eval_timestamps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewTask(RunOptions, Question):
+    """A question in a line to a task with leak-free SQL and its labels, in the folder of an imported dataset.
+
+    Windows begin strictly after a seed time and end with it: (time, time + window]. Rows belong to entities along foreign keys.
+
+        rdl task new --data shop --entity customers --target "COUNT(orders) = 0" --window 60d --active-within 90d --name churn
+        rdl task new --data shop --entity customers --target "SUM(order_lines.price)" --window 60d
+        rdl task new --data shop --entity customers --target "MODE(events.kind)" --window 30d --where "product_id IS NOT NULL"
+
+    Targets: COUNT(table), EXISTS(table), SUM, AVG, MIN, MAX, MODE and NEXT of table.column; with a comparison behind them they are yes or no. A
+    number makes a regression task, yes or no a binary one, a text and the MODE of whole numbers a multi-class one."""
+
+    data: str | None = None
+    """An imported dataset: a folder with manifest.yaml, or the name of one below RDL_DATA, data or ../shared/data. Default: the only one there."""
     replace: bool = False
     """Make a task of this name again."""
     out: Path | None = None
     """Write the task's YAML into this file instead, without labels: for `rdl import --tasks FOLDER`."""
-
-    def __post_init__(self) -> None:
-        require_positive(self, "num_eval_timestamps")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,9 +21,7 @@ from relbench.manifest import TableSpec
 from distributed.schema.duckdb_sql import quoted
 from distributed.tasks.key_path import KeyPath, Path, time_paths
 from distributed.tasks.target import Target
-
-SEED_TIMES = "timestamps"
-"""RelBench's name of the relation of seed times in task SQL."""
+from rdl_core.database.label_replay import SEED_TIMES
 
 
 @dataclass(frozen=True, kw_only=True)

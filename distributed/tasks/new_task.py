@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -23,42 +23,18 @@ from distributed.import_report.folder_tables import opened_tables, view
 from distributed.importing.marks import TimeSpan, span_of_rows
 from distributed.importing.tasks import write_labels
 from distributed.selection.condition import check_condition
+from distributed.tasks.command import Question
 from distributed.tasks.key_path import KeyPath, find_key_path
 from distributed.tasks.label_sql import LabelQuery
 from distributed.tasks.target import Target, no_such, read_target
 from rdl_core.atomic_write import replace_folder
+from rdl_core.database.label_replay import SEED_TIMES
 from rdl_core.file_names import EXPECTED_NAME, is_file_name
 from rdl_core.problems import InputError
 
 MAX_CLASSES = 200
 """A multi-class task with more is refused: its classes are names, most of them of one row."""
 WORDS_OF_OPERATORS = {"=": "is", "<>": "is-not", "<": "below", "<=": "at-most", ">": "above", ">=": "at-least"}
-SEED_TIMES = "timestamps"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Question:
-    """What is asked, in the words of the command line.
-
-    Args:
-        entity: Table whose rows are asked about.
-        target: As target.py reads it.
-        window: How far a label looks ahead, as pandas reads a time span.
-        where: Condition on the rows of the target's table; None: all.
-        active_within: Only entities with such a row within this time before; None: all that are there.
-        via: Keys that rows belong to entities by.
-        name: Of the task; None: made of the others.
-        num_eval_timestamps: Seed times of val and of test.
-    """
-
-    entity: str
-    target: str
-    window: str
-    where: str | None = None
-    active_within: str | None = None
-    via: tuple[str, ...] = ()
-    name: str | None = None
-    num_eval_timestamps: int = 1
 
 
 def task_manifest(dataset: RelBenchDataset, question: Question) -> TaskManifest:

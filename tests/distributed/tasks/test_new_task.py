@@ -15,7 +15,8 @@ import pytest
 from relbench.base import Database
 from relbench.load import RelBenchDataset, build_task
 
-from distributed.tasks.new_task import Question, add_task, task_manifest
+from distributed.tasks.command import Question
+from distributed.tasks.new_task import add_task, task_manifest
 from rdl_core.database import load_task, open_dataset
 from rdl_core.problems import InputError
 from tests.distributed.tasks.label_oracle import Oracle, Row, Time, mode, values
