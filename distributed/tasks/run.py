@@ -9,7 +9,7 @@ from typing import Any
 from distributed.commands.inputs import find_data, open_data, open_run, open_store
 from distributed.console import say
 from distributed.runs.folder import open_run as open_run_folder
-from distributed.tasks.command import CheckTask, NewTask
+from distributed.tasks.command import CheckTask, NewTask, Question
 from rdl_core.atomic_write import replace_file
 from rdl_core.problems import InputError
 
@@ -20,12 +20,12 @@ def run_new_task(options: NewTask) -> dict[str, Any]:
     if not (Path(data) / "manifest.yaml").is_file():
         raise InputError(f"--data {data}: a task is added to a folder here; expected the path of an imported dataset")
     from distributed.import_report.labels import label_findings, label_lines, labels_of_tasks
-    from distributed.tasks.new_task import Question, add_task, task_manifest
+    from distributed.tasks.new_task import add_task, task_manifest
     from rdl_core.database import open_dataset
 
     dataset = open_dataset(data)
     fields = {field.name: getattr(options, field.name) for field in dataclasses.fields(Question)}
-    manifest = task_manifest(dataset, Question(**fields))
+    manifest = task_manifest(dataset, options)
     run = open_run_folder(options.runs_dir, options.run_name, "task-new", manifest.name, {**fields, "data": data})
     say(f"{manifest.name}: {manifest.task_type}. {manifest.description}")
     about = {"task": manifest.name, "task_type": manifest.task_type, "sql": manifest.sql}
@@ -51,8 +51,11 @@ def run_check_task(options: CheckTask) -> dict[str, Any]:
     from distributed.tasks.check_picture import draw_check
     from distributed.tasks.lightgbm_baseline import lightgbm_figures
     from rdl_core.database import load_task
+    from rdl_core.tasks.inputs import refuse_several_classes
 
     task = load_task(dataset, options.task)
+    if options.baseline:
+        refuse_several_classes(task)
     run = open_run(options, "task-check", dataset, {"task": options.task, "baseline": options.baseline})
     found = check_task(dataset, task)
     if options.baseline:

@@ -3,6 +3,9 @@
     labels with all rows up to the test timestamp    =  labels with the rows up to the end of the window       else it looks beyond the window
     who is asked, with the rows of the window        =  who is asked, with the rows up to the seed time        else being asked tells the answer
 
+Where nobody is asked without the rows of the window, the question has no answer there (an average, the next value), or it leaves out whom "none"
+would be the answer of. SQL does not say which, so the sentence says both.
+
 In: a task with SQL. Out: a sentence per promise that does not hold. Cost: three runs of the SQL at one seed time. Rows of tables without a time are
 there in all of them: a label that reads such rows alone is not found out.
 """
@@ -34,7 +37,13 @@ def window_findings(task: EntityTask) -> list[str]:
             f"the SQL looks beyond the window: {differing:,} of {len(whole):,} labels at {seed} change without the rows after {end}; count rows up "
             "to the seed time plus INTERVAL '{timedelta}'"
         )
-    if asked := len(set(closed.index) ^ set(before.index)):
+    if len(closed) and not len(before):
+        findings.append(
+            f"who is asked depends on rows after the seed time: all {len(closed):,} entities at {seed} are asked because such a row came. Right for "
+            "what has no value without one (an average, the next value), but a prediction then holds only for entities that will have one; where "
+            "none is an answer, too (a number, yes or no), ask everybody by LEFT JOIN and COALESCE"
+        )
+    elif asked := len(set(closed.index) ^ set(before.index)):
         findings.append(
             f"who is asked depends on rows after the seed time: {asked:,} of {len(closed):,} entities at {seed} would not be asked, or others would, "
             "without them. Being asked tells something then, and tomorrow nobody can know whom to ask"

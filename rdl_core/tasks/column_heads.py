@@ -35,10 +35,9 @@ from rdl_core.heads import (
     expanding_folds,
 )
 from rdl_core.heads.selection import varied_columns
-from rdl_core.problems import InputError
 from rdl_core.statistics.columns import Columns
-from rdl_core.tasks.inputs import refuse_visible_labels
-from rdl_core.tasks.labels import Split, is_multiclass, metric_name, read_closed, read_split, read_train
+from rdl_core.tasks.inputs import refuse_several_classes, refuse_visible_labels
+from rdl_core.tasks.labels import Split, metric_name, read_closed, read_split, read_train
 from rdl_core.tasks.scoring import task_metrics
 from rdl_core.tasks.trivial import Trivial, best_trivial, trivial_predictions, window_s
 
@@ -114,11 +113,7 @@ class ColumnHeads:
         num_threads: int = 1,
     ) -> None:
         refuse_visible_labels(store, task)
-        if is_multiclass(task):
-            raise InputError(
-                f"task {task.name!r} has several classes; linear, lightgbm, blend and --baseline are for binary tasks and regression. "
-                "Remedy: --heads network, without --baseline"
-            )
+        refuse_several_classes(task)
         self.store, self.task, self.regime, self.finetuning = store, task, regime, finetuning
         self.config, self.num_threads = config, num_threads
         self.is_binary = metric_name(task) == "roc_auc"

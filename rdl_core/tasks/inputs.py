@@ -18,9 +18,10 @@ from rdl_core.batches.question_inputs import QuestionInputs
 from rdl_core.batches.tree_batch import TreeBatch, collate_trees
 from rdl_core.config import BackboneConfig, FinetuningConfig, Regime
 from rdl_core.graph.store import Store
+from rdl_core.problems import InputError
 from rdl_core.random_streams import PURPOSE_QUESTION, fold_each, stream
 from rdl_core.sampling.temporal_sampling import TemporalSampling
-from rdl_core.tasks.labels import Split, read_closed, read_split, read_train
+from rdl_core.tasks.labels import Split, is_multiclass, read_closed, read_split, read_train
 from rdl_core.tasks.model import TaskModel
 
 EVALUATION_EPOCH = 1 << 40
@@ -135,4 +136,17 @@ def refuse_visible_labels(store: Store, task: EntityTask) -> None:
         raise ValueError(
             f"task {task.name!r} must not see {', '.join(visible)}, which its label is made of, but the store holds them.\n"
             f"Remedy: materialize and pretrain with --exclude-columns {' '.join(visible)}"
+        )
+
+
+def refuse_several_classes(task: EntityTask) -> None:
+    """Refuses a task that heads on columns cannot learn.
+
+    Raises:
+        InputError: The task has several classes.
+    """
+    if is_multiclass(task):
+        raise InputError(
+            f"task {task.name!r} has several classes; linear, lightgbm, blend and --baseline are for binary tasks and regression. "
+            "Remedy: --heads network, without --baseline"
         )

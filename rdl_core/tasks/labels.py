@@ -83,7 +83,7 @@ def read_train(task: EntityTask, regime: Regime, test_timestamp_s: int, config: 
     """The labels that are learned from while validation decides: train's, or `config.label_share` of them, or with those of `config.label_stride`.
 
     A share is drawn from (config.seed, labels): what a smaller share of a seed keeps, a larger one keeps, too (but for the one row that brings in a
-    class that would be missing). At least two labels are kept and, of a classification, one of each class that there is.
+    class that would be missing). At least two labels are kept and, of a binary task, one of each class.
 
     Raises:
         DatabaseError: Labels cannot be replayed (label_replay.py says when).

@@ -12,8 +12,11 @@ from relbench.manifest import TaskManifest
 
 from distributed.tasks.check import TaskCheck, check_task
 from distributed.tasks.check_picture import draw_check
-from distributed.tasks.new_task import Question, add_task, task_manifest
+from distributed.tasks.command import CheckTask, Question
+from distributed.tasks.new_task import add_task, task_manifest
+from distributed.tasks.run import run_check_task
 from rdl_core.database import load_task, open_dataset
+from rdl_core.problems import InputError
 from tests.nasty_database import TEST, VAL, write_nasty_database
 from tests.nasty_tasks import TOWNS, add_class_task
 
@@ -67,6 +70,15 @@ def test_sql_that_asks_whom_only_the_future_knows_is_found(folder: Path) -> None
     assert any(line.startswith("who is asked depends on rows after the seed time") for line in found.leaks)
 
 
+def test_asking_nobody_without_a_row_is_told_from_asking_some_whom_the_future_names(folder: Path) -> None:
+    average = Question(entity="teams", target="AVG(match.score)", window="30d", name="own", via=("match.home_id",))
+    (said,) = checked(folder, average).leaks
+    assert "are asked because such a row came" in said
+    later = ("ON seen.time <= timestamps.timestamp", "ON seen.time <= timestamps.timestamp + INTERVAL '{timedelta}'")
+    (said,) = checked(folder, ORDERS, later).leaks
+    assert "1 of 11 entities" in said and "nobody can know whom to ask" in said
+
+
 def test_windows_that_are_open_at_the_next_split_and_thin_labels_are_said(folder: Path) -> None:
     path = folder / "tasks" / "team-wins" / "manifest.yaml"
     manifest = TaskManifest.load(path)
@@ -101,3 +113,10 @@ def test_a_task_of_several_classes_has_their_shares_a_picture_and_plain_json(fol
     assert json.loads(json.dumps(found.as_json()))["seed_times"][0]["split"] == "train"
     times = {one.time[:10] for one in found.seed_times}
     assert {str(VAL.date()), str(TEST.date())} < times
+
+
+def test_a_baseline_of_several_classes_is_refused_before_anything_is_made(folder: Path, tmp_path: Path) -> None:
+    add_class_task(folder)
+    with pytest.raises(InputError, match="several classes.*Remedy"):
+        run_check_task(CheckTask(data=str(folder), task=TOWNS, baseline=True, runs_dir=tmp_path / "runs"))
+    assert not (tmp_path / "runs").exists()
