@@ -8,14 +8,13 @@ import resource
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import ray.data
 import torch
 
-from distributed.cluster.session import start_ray
+from distributed.cluster.parts import write_parts
 from distributed.training.finetune import absolute
 from rdl_core.embedding import Embedding, EmbeddingJob
 
@@ -43,7 +42,6 @@ def write_here(embedding: Embedding, parts: Sequence[int]) -> Iterator[WrittenPa
 
 def write_in_parallel(job: EmbeddingJob, parts: Sequence[int], workers: int) -> Iterator[WrittenPart]:
     """Writes parts by Ray tasks, so many at a time; yields each as it is done. The folder of the job is begun, and every node sees it."""
-    use_gpu = start_ray(workers, samplers=0)
     job = dataclasses.replace(
         job,
         data=absolute(job.data),
@@ -51,30 +49,12 @@ def write_in_parallel(job: EmbeddingJob, parts: Sequence[int], workers: int) -> 
         checkpoint=str(Path(job.checkpoint).resolve()),
         out=str(Path(job.out).resolve()),
     )
-    items = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
-    written = items.map(
-        PartWriter(job),
-        compute=ray.data.TaskPoolStrategy(size=workers),
-        num_cpus=1,
-        num_gpus=1 if use_gpu else 0,
-    )
-    for row in written.iter_rows():
+    for row in write_parts(partial(_write_there, job), parts, workers):
         yield WrittenPart(**row)
 
 
-class PartWriter:
-    """Ray Data's map callable: embeds and writes one part.
-
-    Args:
-        job: The job.
-    """
-
-    def __init__(self, job: EmbeddingJob) -> None:
-        self.job = job
-
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Returns the fields of a WrittenPart of {"part"}."""
-        return dataclasses.asdict(_written(_opened(self.job).write_part(item["part"])))
+def _write_there(job: EmbeddingJob, part: int) -> dict[str, Any]:
+    return dataclasses.asdict(_written(_opened(job).write_part(part)))
 
 
 @lru_cache(maxsize=1)

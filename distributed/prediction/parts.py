@@ -8,21 +8,18 @@ questions alone, so that any number of workers writes the same bytes. Memory: on
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
 import torch
 from numpy.typing import NDArray
 
-from distributed.cluster.session import start_ray
+from distributed.cluster.parts import write_parts
 from rdl_core.atomic_write import replace_file
 from rdl_core.place import Place
 from rdl_core.prediction import Predictor
@@ -75,7 +72,7 @@ class PredictionJob:
 
 def begin(job: PredictionJob, rows: NDArray[np.int64], time_s: NDArray[np.int64]) -> list[int]:
     """Writes what is asked into the job's folder; returns the numbers of all parts."""
-    with replace_file(job.questions_path) as partial, partial.open("wb") as file:
+    with replace_file(job.questions_path) as beside, beside.open("wb") as file:
         np.save(file, np.stack([rows, time_s]))
     return list(range(-(-len(rows) // job.part_rows)))
 
@@ -88,8 +85,8 @@ def write_part(predictor: Predictor, job: PredictionJob, part: int) -> int:
     about = {"model": predictor.model_hash, "data": predictor.data_hash}
     for name, value in about.items():
         table = table.append_column(name, pa.array([value] * len(table)).dictionary_encode())
-    with replace_file(job.part_path(part)) as partial:
-        pq.write_table(table, partial, compression="zstd")
+    with replace_file(job.part_path(part)) as beside:
+        pq.write_table(table, beside, compression="zstd")
     return len(table)
 
 
@@ -101,31 +98,12 @@ def write_here(predictor: Predictor, job: PredictionJob, parts: Sequence[int]) -
 
 def write_in_parallel(job: PredictionJob, parts: Sequence[int], workers: int) -> Iterator[int]:
     """Writes parts by Ray Data tasks, so many at a time; yields the number of rows of each. All paths of the job are absolute."""
-    use_gpu = start_ray(workers, samplers=0)
-    items = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=len(parts))
-    written = items.map(
-        PartWriter(job),
-        compute=ray.data.TaskPoolStrategy(size=workers),
-        num_cpus=1,
-        num_gpus=1 if use_gpu else 0,
-    )
-    for row in written.iter_rows():
+    for row in write_parts(partial(_write_there, job), parts, workers):
         yield int(row["rows"])
 
 
-class PartWriter:
-    """Ray Data's map callable: predicts and writes one part.
-
-    Args:
-        job: The job.
-    """
-
-    def __init__(self, job: PredictionJob) -> None:
-        self.job = job
-
-    def __call__(self, item: dict[str, Any]) -> dict[str, Any]:
-        """Returns {"rows"} of {"part"}."""
-        return {"rows": write_part(_opened(self.job), self.job, item["part"]), "process": os.getpid()}
+def _write_there(job: PredictionJob, part: int) -> dict[str, int]:
+    return {"rows": write_part(_opened(job), job, part)}
 
 
 @lru_cache(maxsize=1)
