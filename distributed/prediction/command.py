@@ -112,7 +112,7 @@ def _say_model(predictor: Predictor) -> None:
 
 
 def _say_intervals(options: Predict, predictor: Predictor) -> None:
-    if predictor.question.is_binary:
+    if not predictor.is_regression:
         return
     if predictor.has_intervals:
         say(f"lower and upper hold the value with probability {options.coverage:g}, by the residuals on validation")
@@ -126,7 +126,7 @@ def _drift(options: Predict, predictor: Predictor) -> dict[str, Any]:
     """Returns {"drift": [{"table", "column", "psi", "rows"}, ...]}, the largest first, and names those above DRIFT_WARNING."""
     if not options.drift:
         return {}
-    found = predictor.drift()
+    found = predictor.drift(options.at)
     if found is None:
         say("drift: the model keeps no distributions to compare with; fine-tune it again with this version")
         return {"drift": None}

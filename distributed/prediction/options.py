@@ -45,7 +45,7 @@ class Predict(WorkerOptions):
     coverage: float = 0.9
     """Probability that lower and upper hold the value, of a regression."""
     drift: bool = True
-    """Compare the rows since the model's cutoff with those that it was trained on, column by column."""
+    """Compare the rows between the model's cutoff and the time with those that it was trained on, column by column."""
     to: str | None = None
     """SQLAlchemy URL of a database that gets the predictions as a table, in one transaction."""
     table: str | None = None

@@ -23,7 +23,7 @@ class Question:
         task: Name of the task.
         entity_table: Table whose rows are asked about.
         target: Name of what is predicted.
-        is_binary: Whether predictions are probabilities; else they are values.
+        is_binary: Whether predictions are probabilities; else they are values, or the most likely of several classes.
         horizon_s: Seconds from the time asked for to the end of the window that is predicted.
         is_of_own_row: Whether a column of the entity's own row is predicted, so that the row may be of the very time asked for.
     """
@@ -37,7 +37,7 @@ class Question:
 
     @classmethod
     def of_task(cls, task: EntityTask) -> Question:
-        """Returns the question of a task, binary classification or regression."""
+        """Returns the question of a task."""
         return cls(
             task=task.name,
             entity_table=task.entity_table,

@@ -124,6 +124,10 @@ class EntityKeys:
             raise InputError(
                 f"keys of {self.label} must all be of type {self._types}; got several types: {error}. Remedy: convert them"
             ) from error
+        except OverflowError as error:
+            raise InputError(
+                f"keys of {self.label} are of type {self._types}; got a number that is too large for 64 bits. Remedy: correct or leave it out"
+            ) from error
         except KeyError as error:
             raise InputError(
                 f"a key of {self.table} has the columns {', '.join(self.names)}; got keys without {error}. Remedy: add the column"

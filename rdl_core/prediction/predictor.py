@@ -144,6 +144,11 @@ class Predictor:
         return self.config.refit
 
     @property
+    def is_regression(self) -> bool:
+        """Whether predictions are numbers, neither probabilities nor classes."""
+        return not (self.question.is_binary or self._scale.classes)
+
+    @property
     def has_intervals(self) -> bool:
         """Whether predictions have "lower" and "upper"."""
         return self.heads.interval(self.head, np.zeros(0), self.coverage) is not None
@@ -174,7 +179,10 @@ class Predictor:
                 exist yet at its time. The first few are named, with their number.
         """
         rows, time_s = self.questions(keys, time)
-        return self.table(rows, time_s, self.predict_rows(rows, time_s, advance=advance)).to_pandas()
+        predicted = self.predict_rows(rows, time_s, advance=advance)
+        return self.table(rows, time_s, predicted).to_pandas(
+            use_threads=False
+        )  # of few rows a thread costs more than it does
 
     def questions(
         self, keys: Iterable[Any] | pa.Table, time: Times = None
@@ -273,10 +281,11 @@ class Predictor:
         return predicted
 
     def warm(self) -> None:
-        """Answers one question of an entity, and two of two, so that kernels are compiled and what is read lies in memory."""
-        some = np.arange(min(2, len(self.keys)))
-        for rows in (some[:1], some):
-            self.predict_rows(rows, np.full(len(rows), self.tomorrow_s))
+        """Answers one question, and two at once, all the way from keys to a table, so that kernels are compiled, keys are hashed and data is read."""
+        for number in range(1, min(2, len(self.keys)) + 1):
+            rows = self.keys.rows(self.keys.table_of_keys.slice(0, number))
+            time_s = np.full(number, self.tomorrow_s)
+            self.table(rows, time_s, self.predict_rows(rows, time_s))
 
     def _trees(self, rows: NDArray[np.int64], time_s: NDArray[np.int64], before_s: NDArray[np.int64]) -> TreeBatch:
         numbers = question_numbers(rows, time_s)

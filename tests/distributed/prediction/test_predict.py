@@ -20,7 +20,7 @@ from distributed.prediction import parts
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
 from tests.nasty_database import NUM_TEAMS, write_nasty_database
-from tests.nasty_tasks import POINTS, WINS
+from tests.nasty_tasks import POINTS, TOWNS, WINS, add_class_task
 from tests.rdl_core.prediction.small_models import fine_tune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -45,12 +45,13 @@ class Work:
 def work(tmp_path_factory: pytest.TempPathFactory) -> Work:
     folder = tmp_path_factory.mktemp("predict")
     data = write_nasty_database(folder / "nasty")
+    add_class_task(data)
     (data / "keys").mkdir()
     rows = list(range(NUM_TEAMS))[::-1]
     pq.write_table(pa.table({"source_key": [KEYS[r] for r in rows], "row_number": rows}), data / "keys/teams.parquet")
     dataset = open_dataset(data)
     store = materialize(dataset, folder / "runs" / "stores")
-    models = {name: fine_tune(folder / name, store, load_task(dataset, name))[0] for name in (WINS, POINTS)}
+    models = {name: fine_tune(folder / name, store, load_task(dataset, name))[0] for name in (WINS, POINTS, TOWNS)}
     return Work(data, folder / "runs", models)
 
 
@@ -87,6 +88,21 @@ def test_all_entities_of_tomorrow_are_predicted_by_their_own_keys(work: Work, ca
     assert {(result["model"], result["data"])} == set(zip(rows["model"], rows["data"], strict=True))
     assert "not refitted" in shown and not result["refitted"]
     assert not list(Path(result["run"]).glob("parts*")), "parts are gone once the file is whole"
+
+
+def test_several_classes_have_a_probability_each_and_neither_intervals_nor_a_submission(
+    work: Work, capsys: Captured, tmp_path: Path
+) -> None:
+    out = tmp_path / "towns.parquet"
+    _, shown = predicted(capsys, work.words(TOWNS, "--all", "--out", out))
+    rows = pq.read_table(out).to_pandas()
+    probabilities = rows.filter(like="probability_")
+    assert list(probabilities) == [f"probability_town {number}" for number in range(3)]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+    assert rows["prediction"].tolist() == [n.removeprefix("probability_") for n in probabilities.idxmax(axis=1)]
+    assert "lower" not in rows and "interval" not in shown
+    said = refused(capsys, work.words(TOWNS, "--split", "test", "--out", tmp_path / "towns.csv"))
+    assert "has several classes, of which RelBench has neither metric nor submission" in said
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
@@ -230,6 +246,8 @@ def test_next_months_data_is_predicted_on_and_a_column_that_has_drifted_is_named
     moved, shown = predicted(capsys, [*words, "--out", str(tmp_path / "moved.csv")])
     assert "ticket.price has drifted" in shown
     assert (moved["drift"][0]["column"], moved["drift"][0]["rows"]) == ("price", 80 + 7)
+    earlier, shown = predicted(capsys, [*words, "--at", "2020-10-01", "--out", str(tmp_path / "earlier.csv")])
+    assert "has drifted" not in shown and "price" not in [column["column"] for column in earlier["drift"]], "not yet"
 
 
 def _times(rows: pa.Table, day: str) -> pa.Array:

@@ -162,6 +162,7 @@ def test_a_fitted_store_of_the_data_is_taken_where_the_model_reads_it(
         ([1.5], TEST, "got double, such as 1.5"),
         ([True], TEST, "got bool"),
         ([1, "1"], TEST, "got several types"),
+        ([1, 2**70], TEST, "got a number that is too large for 64 bits"),
         ("1", TEST, "expected a list of keys"),
         ([1], "1850-01-01", "1 of 1 times lie before all data: 1850-01-01 00:00:00"),
         ([1], "yesterday-ish", "the time to predict at"),
