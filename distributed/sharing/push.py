@@ -17,7 +17,8 @@ class Push:
 
     From then on --checkpoint acme/shop (or acme/shop@REVISION) names it in every command. The folder holds values of categorical columns, which may
     be your customers': --hash-vocabularies sends their keyed SHA-256 instead, by which the model reads data as before, --publish-vocabularies the
-    values. Log in before, by `hf auth login` or the environment variable HF_TOKEN."""
+    values. The names of classes that a model predicts are values, too, and cannot be hashed. Log in before, by `hf auth login` or the environment
+    variable HF_TOKEN."""
 
     checkpoint: Path
     """Model folder: what `pretrain` or `finetune` printed under "checkpoint"."""
@@ -41,9 +42,10 @@ def values_line(folder: Path | str) -> str:
     """Returns a line for people: of how many columns a model folder holds values as they are in the data."""
     from rdl_core.checkpoint_files import read_description
     from rdl_core.graph.schema import Schema
-    from rdl_core.sharing.vocabulary import vocabularies
+    from rdl_core.sharing.vocabulary import told_values
 
-    found = vocabularies(Schema.from_json(read_description(folder)["schema"]))
+    description = read_description(folder)
+    found = told_values(Schema.from_json(description["schema"]), description["about"])
     if not found:
         return "the model holds no values of the data"
     return f"the model holds values of {len(found)} columns as they are in the data; its README.md lists them"
@@ -54,9 +56,10 @@ def run_push(options: Push) -> dict[str, Any]:
     from rdl_core.checkpoint_files import read_description
     from rdl_core.graph.schema import Schema
     from rdl_core.sharing.publication import push_to_hub
-    from rdl_core.sharing.vocabulary import vocabularies
+    from rdl_core.sharing.vocabulary import told_values
 
-    found = vocabularies(Schema.from_json(read_description(options.checkpoint)["schema"]))
+    description = read_description(options.checkpoint)
+    found = told_values(Schema.from_json(description["schema"]), description["about"])
     commit = push_to_hub(
         options.checkpoint,
         options.to,

@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 
 from rdl_core.graph.schema import Schema, TableSchema
-from rdl_core.sharing.vocabulary import hidden_columns, vocabularies
+from rdl_core.sharing.vocabulary import class_names, hidden_columns, vocabularies
 
 LIBRARY = "relational-pretraining"
 _LIMITS = """- It reads databases with the tables, keys and columns below and no others; `rdl materialize --schema-of` reads new rows of them, and
@@ -64,7 +64,7 @@ def _hub_task(card: ModelCard) -> str | None:
     scale = card.about.get("target_scale")
     if card.kind != "finetuned" or scale is None:
         return None
-    return "tabular-classification" if scale.get("is_binary") else "tabular-regression"
+    return "tabular-classification" if scale.get("is_binary") or scale.get("classes") else "tabular-regression"
 
 
 def _hub_results(card: ModelCard, task: str) -> Iterator[dict[str, Any]]:
@@ -152,6 +152,9 @@ def _values(card: ModelCard) -> Iterator[str]:
         yield ""
     else:
         yield "`schema.json` holds no values of the data."
+        yield ""
+    if names := class_names(card.about):
+        yield f"`config.json` holds the names of the {len(names):,} classes that the model predicts, as they are in the data."
         yield ""
     if hidden := hidden_columns(card.schema):
         names = ", ".join(f"`{name}`" for name in hidden)

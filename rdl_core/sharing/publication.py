@@ -24,11 +24,11 @@ from rdl_core.checkpoint_files import (
     write_json,
 )
 from rdl_core.checksums import sha256_of
-from rdl_core.graph.schema import Schema
+from rdl_core.graph.schema import MAX_SMALL_INTEGERS, Schema
 from rdl_core.hub import model_folder, upload
 from rdl_core.problems import InputError
 from rdl_core.sharing.card import ModelCard
-from rdl_core.sharing.vocabulary import holds_values, vocabularies, with_hidden_values
+from rdl_core.sharing.vocabulary import class_names, holds_values, told_values, with_hidden_values
 
 NUM_SHOWN = 20
 """So many columns with values are written out in the refusal."""
@@ -48,12 +48,12 @@ def push_to_hub(
         folder: A model folder.
         name: `org/name`; it is made if there is none.
         private: Whether only its organization sees it. A model that is public already is refused then.
-        publish_vocabularies: Send the values that schema.json holds as they are.
-        hash_vocabularies: Send their keyed SHA-256 instead; the model reads data as before (vocabulary.py).
+        publish_vocabularies: Send the values that schema.json holds, and the names of a task's classes, as they are.
+        hash_vocabularies: Send their keyed SHA-256 instead; the model reads data as before (vocabulary.py). Names of classes cannot be hidden.
 
     Raises:
         FileNotFoundError: There is no model.
-        InputError: The folder is damaged; it holds values and neither option says what becomes of them; or the hub refuses.
+        InputError: The folder is damaged; it holds values and neither option says what becomes of them, or they cannot be hidden; or the hub refuses.
         ValueError: Both options are given.
     """
     folder = model_folder(folder)
@@ -65,7 +65,7 @@ def push_to_hub(
         )
     if publish_vocabularies and hash_vocabularies:
         raise ValueError("publish_vocabularies and hash_vocabularies exclude each other; give one")
-    found = vocabularies(Schema.from_json(description["schema"]))
+    found = told_values(Schema.from_json(description["schema"]), description["about"])
     if found and not publish_vocabularies and not hash_vocabularies:
         raise InputError(_refusal(folder, found))
     about = f"{description['kind']} model of {description['schema']['database']}"
@@ -78,9 +78,15 @@ def copy_to_send(folder: Path, out: Path, *, hash_vocabularies: bool) -> Path:
     """Writes a model folder as it is sent: without what begins with a dot, and with hidden values if they are to be hidden; returns `out`.
 
     Raises:
-        InputError: A further file tells a value that cannot be hidden.
+        InputError: A further file, or the name of a class, tells a value that cannot be hidden.
     """
     description = read_description(folder)
+    if hash_vocabularies and (names := class_names(description["about"])):
+        raise InputError(
+            f"model folder {folder} names the {len(names)} classes of its task {description['about'].get('task')!r} by values of the data, which its "
+            f"predictions are called, too: they cannot be hidden, and nothing was sent. Remedy: --publish-vocabularies; or a task whose classes "
+            f"are at most {MAX_SMALL_INTEGERS} whole numbers, fine-tuned anew"
+        )
     edge_types, schema = description["edge_types"], Schema.from_json(description["schema"])
     files = files_of(folder)
     for name, path in files.items():
@@ -121,14 +127,21 @@ def _with_hidden_names(schema: Schema, hidden: Schema, name: str, content: bytes
     """
     for table in schema.tables.values():
         for column, by_hash in zip(table.columns, hidden.tables[table.name].columns, strict=True):
-            if not holds_values(column) or (prefix := f"{table.name}.{column.name} = ").encode() not in content:
+            prefix = f"{table.name}.{column.name} = "
+            notations = {_in_json(prefix), prefix.encode()}
+            if not holds_values(column) or not any(notation in content for notation in notations):
                 continue
             for value, hashed in zip(column.categories, by_hash.categories, strict=True):
-                told, kept = (json.dumps(f"{prefix}{shown!r}")[1:-1].encode() for shown in (value, hashed))
+                told, kept = (_in_json(f"{prefix}{shown!r}") for shown in (value, hashed))
                 content = re.sub(rb"(?<!\w)" + re.escape(told), kept.replace(b"\\", b"\\\\"), content)
-            if re.search(re.escape(prefix.encode()) + rb"(?!'[0-9a-f]{64}')", content):
+            if any(re.search(re.escape(notation) + rb"(?!'[0-9a-f]{64}')", content) for notation in notations):
                 raise InputError(
                     f"{name} tells values of {table.name}.{column.name} in a way that cannot be hidden, expected none; nothing was sent. "
                     "Remedy: --publish-vocabularies, or save the model without this file"
                 )
     return content
+
+
+def _in_json(text: str) -> bytes:
+    """Returns a text as it stands in our JSON, without quotes: what is not ASCII is escaped there."""
+    return json.dumps(text)[1:-1].encode()

@@ -1,4 +1,4 @@
-"""What of a schema are values of the data themselves: the vocabularies of its columns.
+"""What of a model are values of the data themselves: the vocabularies of its schema's columns, and the classes that a fine-tuned one predicts.
 
 Numbers that count or rank something (at most 10 small integers) and true/false say nothing of anybody and are no such values; codes and names are,
 whatever they mean. Moments (mean, standard deviation) and the oldest, median and newest time of a column are of all rows and no vocabulary.
@@ -7,9 +7,11 @@ whatever they mean. Moments (mean, standard deviation) and the oldest, median an
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from rdl_core.graph.schema import ColumnSchema, Schema, TableSchema
+from rdl_core.graph.schema import CODE_NAME, MAX_SMALL_INTEGERS, ColumnSchema, Schema, TableSchema
 
 _BOOLEANS = frozenset(("true", "false"))
 
@@ -32,6 +34,24 @@ def vocabularies(schema: Schema) -> dict[str, int]:
         for column in table.columns
         if holds_values(column)
     }
+
+
+def class_names(about: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the classes that a fine-tuned model names by values of the data; () where it has none, or a few small integers that are no codes.
+
+    Args:
+        about: As a checkpoint has it (rdl_core/model/checkpoint.py).
+    """
+    names = tuple((about.get("target_scale") or {}).get("classes") or ())
+    is_code = CODE_NAME.search((about.get("question") or {}).get("target", "")) is not None
+    are_integers = all(name.removeprefix("-").isdecimal() for name in names)
+    return () if are_integers and len(names) <= MAX_SMALL_INTEGERS and not is_code else names
+
+
+def told_values(schema: Schema, about: Mapping[str, Any]) -> dict[str, int]:
+    """Returns what a model folder tells of the data as it is, {where: number of values}: its vocabularies, and the classes that it predicts."""
+    names = class_names(about)
+    return vocabularies(schema) | ({f"classes of the task {about.get('task')}": len(names)} if names else {})
 
 
 def hidden_columns(schema: Schema) -> list[str]:

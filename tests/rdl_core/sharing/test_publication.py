@@ -107,6 +107,69 @@ def test_a_further_file_that_tells_a_value_in_another_way_is_refused(folder: Pat
         copy_to_send(path, tmp_path / "sent", hash_vocabularies=True)
 
 
+@pytest.mark.parametrize("column", ["Größe", 'the "kind"', "back\\slash", "plain"])
+def test_names_of_generated_columns_are_hidden_whatever_a_column_is_called(
+    folder: Path, tmp_path: Path, column: str
+) -> None:
+    checkpoint = from_pretrained(folder)
+    table, told = next((t, c) for t in checkpoint.schema.tables.values() for c in t.columns if holds_values(c))
+    renamed = dataclasses.replace(told, name=column, categories=("Łódź", "it's", "Brno"))
+    swapped = dataclasses.replace(table, columns=tuple(renamed if c is told else c for c in table.columns))
+    schema = dataclasses.replace(checkpoint.schema, tables={**checkpoint.schema.tables, table.name: swapped})
+    checkpoint = dataclasses.replace(checkpoint, schema=schema)
+
+    def names(schema: Schema) -> list[str]:
+        return [m.average(table.name) for m in measures(schema.tables[table.name])]
+
+    ours = json.dumps({"columns": names(schema)}).encode()
+    path = save_pretrained(tmp_path / "model", checkpoint, extra={"heads/linear.json": ours})
+    after = from_pretrained(copy_to_send(path, tmp_path / "sent", hash_vocabularies=True))
+    kept = json.loads(after.extra("heads/linear.json"))["columns"]
+    assert kept == names(after.schema) != names(schema)
+    assert not any("Brno" in name for name in kept)
+    by_hand = json.dumps({"columns": names(schema)}, ensure_ascii=False).encode()
+    path = save_pretrained(tmp_path / "model", checkpoint, extra={"heads/linear.json": by_hand})
+    if by_hand != ours:
+        with pytest.raises(InputError, match="tells values of"):
+            copy_to_send(path, tmp_path / "sent again", hash_vocabularies=True)
+
+
+def of_classes(folder: Path, out: Path, classes: list[str], target: str = "town") -> Path:
+    """The model as if it predicted these classes, without a vocabulary in its schema."""
+    checkpoint = from_pretrained(folder)
+    tables = {n: dataclasses.replace(t, columns=()) for n, t in checkpoint.schema.tables.items()}
+    about = {"task": "towns", "question": {"target": target}, "target_scale": {"is_binary": False, "classes": classes}}
+    schema = dataclasses.replace(checkpoint.schema, tables=tables)
+    changed = dataclasses.replace(checkpoint, schema=schema, about=about, kind="finetuned", extras={})
+    return save_pretrained(out, changed)
+
+
+@pytest.mark.parametrize(
+    ("classes", "target"),
+    [(["Brno", "Plzeň"], "town"), (["1", "Brno"], "town"), (["17", "4711"], "town_id"), ([*map(str, range(11))], "n")],
+)
+def test_names_of_classes_are_values_that_are_never_sent_hidden(
+    folder: Path, tmp_path: Path, classes: list[str], target: str
+) -> None:
+    path = of_classes(folder, tmp_path / "model", classes, target)
+    assert vocabularies(from_pretrained(path).schema) == {}
+    with pytest.raises(InputError, match=rf"nothing was sent(?s:.*)classes of the task towns: {len(classes)} values"):
+        push_to_hub(path, "acme/towns")
+    with pytest.raises(InputError, match=r"classes of its task 'towns'.*cannot be hidden, and nothing was sent"):
+        push_to_hub(path, "acme/towns", hash_vocabularies=True)
+    assert not (tmp_path / "sent").exists()
+    sent = copy_to_send(path, tmp_path / "sent", hash_vocabularies=False)
+    card = (sent / "README.md").read_text(encoding="utf-8")
+    assert f"names of the {len(classes)} classes that the model predicts" in card
+    assert "pipeline_tag: tabular-classification" in card
+
+
+def test_a_few_small_integers_are_classes_that_tell_nothing(folder: Path, tmp_path: Path) -> None:
+    path = of_classes(folder, tmp_path / "model", ["-1", "0", "1"])
+    sent = copy_to_send(path, tmp_path / "sent", hash_vocabularies=True)
+    assert "names of the" not in (sent / "README.md").read_text(encoding="utf-8")
+
+
 def test_hiding_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     sent = [copy_to_send(folder, tmp_path / name, hash_vocabularies=True) for name in ("first", "second")]
     again = copy_to_send(sent[0], tmp_path / "again", hash_vocabularies=True)
