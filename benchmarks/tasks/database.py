@@ -74,7 +74,8 @@ class Database:
         if not path.exists():
             model, state = pretrain_here(self.store, config)
             self.say(f"{self.name}: pretrained seed {config.seed}, {state.step} steps in {state.seconds:.0f} s")
-            save_pretrained(path, pretrained_checkpoint(model.state_dict(), self.store, config, state))
+            future = model.future_targets
+            save_pretrained(path, pretrained_checkpoint(model.state_dict(), self.store, config, state, future=future))
         checkpoint = from_pretrained(path, kind="pretrained")
         checkpoint.require_same_schema(self.store)
         return checkpoint

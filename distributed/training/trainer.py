@@ -47,7 +47,7 @@ from rdl_core.config import PretrainingConfig
 from rdl_core.future import FutureSource
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import from_pretrained, save_pretrained
-from rdl_core.pretraining import pretrained_checkpoint, require_continues
+from rdl_core.pretraining import future_targets, pretrained_checkpoint, require_continues
 from rdl_core.pretraining.state import TrainState
 from rdl_core.sampling.hg_sampling import max_subgraph_bytes
 from rdl_core.tasks.downstream import DownstreamConfig
@@ -126,11 +126,11 @@ def pretrain(
         )  # else it is the hub's name
         identity["init_from"] = weights_digest(init_from)
     with held(run_dir), interruptible(run_dir, config.max_steps):
-        if not _check_run(run_dir, identity):
-            if "future" in config.levels:
-                FutureSource(
-                    store, config.future, config.backbone
-                )  # refused here, if there is nothing to ask, and not by every worker
+        is_finished = _check_run(run_dir, identity)
+        future = None
+        if "future" in config.levels:  # refused here, if there is nothing to ask, and not by every worker
+            future = future_targets(FutureSource(store, config.future, config.backbone))
+        if not is_finished:
             use_gpu = start_ray(most, samplers, least=workers)
             _check_memory(store, config, most, samplers)
             check_every_node(run_dir, store.place)
@@ -152,7 +152,7 @@ def pretrain(
             finally:
                 if worker.placement.shards is not None:
                     worker.placement.shards.stop()
-        return _finish(store, config, run_dir, identity.get("init_from"))
+        return _finish(store, config, run_dir, future, identity.get("init_from"))
 
 
 def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:
@@ -253,11 +253,13 @@ class PlannedSamples(ray.train.DataConfig):
         return super().configure(dict.fromkeys(datasets, samples), world_size, *arguments, **more)
 
 
-def _finish(store: Store, config: PretrainingConfig, run_dir: Path, init_from: str | None) -> PretrainResult:
+def _finish(
+    store: Store, config: PretrainingConfig, run_dir: Path, future: dict[str, Any] | None, init_from: str | None
+) -> PretrainResult:
     checkpoint = committed_checkpoint(run_dir / "train")
     assert checkpoint is not None  # the loop ends with one
     state, best = load_state(checkpoint), load_file(checkpoint / "best.safetensors")
-    made = pretrained_checkpoint(best, store, config, state, init_from=init_from)
+    made = pretrained_checkpoint(best, store, config, state, future=future, init_from=init_from)
     path = save_pretrained(run_dir / "model", made)
     Journal(run_dir).append("finished", step=state.step, why=state.finished)
     return PretrainResult(checkpoint=path, state=state)

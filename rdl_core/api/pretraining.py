@@ -41,7 +41,8 @@ def pretrain(
     refuse_file(out)
     report: Report = on_report or (lambda state, metrics, is_best: None)
     trained, state = pretrain_here(store, config, on_report=report)
-    model = PretrainedModel(pretrained_checkpoint(trained.state_dict(), store, config, state))
+    checkpoint = pretrained_checkpoint(trained.state_dict(), store, config, state, future=trained.future_targets)
+    model = PretrainedModel(checkpoint)
     if out is not None:
         model.save_pretrained(out)
     return model

@@ -20,7 +20,7 @@ from rdl_core.graph.known_schema import without_new_values
 from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import Checkpoint
-from rdl_core.pretraining.model import PretrainingModel, future_targets
+from rdl_core.pretraining.model import PretrainingModel
 from rdl_core.problems import InputError
 
 
@@ -98,9 +98,9 @@ def _decoders(
     model: PretrainingModel, given: dict[str, Tensor], own: dict[str, Tensor], checkpoint: Checkpoint
 ) -> Iterator[tuple[str, Tensor]]:
     """Yields the future level's decoders, whose targets are those that vary in the store: a target of both has the given weights."""
-    if model.future is None:
+    here, there = model.future_targets, checkpoint.about.get("future")
+    if here is None:
         return
-    here, there = future_targets(model.future.source), checkpoint.about.get("future")
     known = there["targets"] if there is not None and there["config"] == here["config"] else {}
     for number, (table, asked) in enumerate(here["targets"].items()):
         before = known.get(table, [])

@@ -58,6 +58,11 @@ class PretrainingModel(torch.nn.Module):
         self.levels = (*contrast, *(["future"] if self.future is not None else []))
         self.balance = Balance(self.levels) if config.balance == "gradient_norm" else None
 
+    @property
+    def future_targets(self) -> dict[str, Any] | None:
+        """The targets of the future level, as `future_targets` says of its source; None where the level is off."""
+        return None if self.future is None else future_targets(self.future.source)
+
     def forward(
         self, batch: PretrainingBatch | None, questions: Sequence[FutureBatch] = ()
     ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
@@ -133,18 +138,19 @@ def pretrained_checkpoint(
     config: PretrainingConfig,
     state: TrainState,
     *,
+    future: dict[str, Any] | None,
     init_from: str | None = None,
 ) -> Checkpoint:
     """Returns a checkpoint of a PretrainingModel's weights, with where they come from.
 
     Args:
+        future: As `future_targets` says of the run's source; None where the level is off, or nothing will go on from the checkpoint.
         init_from: Digest of the weights that the run began with; None: with fresh ones.
     """
     about = {"store": store.content_hash, "seed": config.seed, "step": state.best_step}
     about |= {"validation": state.best, "first_validation": state.first}
     about |= {} if init_from is None else {"init_from": init_from}
-    if "future" in config.levels:
-        about["future"] = future_targets(FutureSource(store, config.future, config.backbone))
+    about |= {} if future is None else {"future": future}
     return Checkpoint(
         weights=dict(weights),
         backbone=config.backbone,

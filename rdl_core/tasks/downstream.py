@@ -121,7 +121,7 @@ class Downstream:
         found: dict[str, float] = {}
         errors = []
         for task in self.tasks:
-            encoder = pretrained_checkpoint(weights, self.store, self.pretraining, state).encoder()
+            encoder = pretrained_checkpoint(weights, self.store, self.pretraining, state, future=None).encoder()
             value, error = self._of_task(task, encoder)
             found[PREFIX + task.name] = value
             errors.append(error)

@@ -130,7 +130,8 @@ def train_in_process(
         if downstream is not None:
             downstream.measure(state, best)
         if state.finished:  # the model comes first: a finished checkpoint is not trained again
-            save_pretrained(folder / "model", pretrained_checkpoint(best, store, config, state))
+            made = pretrained_checkpoint(best, store, config, state, future=model.future_targets)
+            save_pretrained(folder / "model", made)
         save_checkpoint(folder, model, best, optimizer, state, identity)
         report(results_of(state, config.levels)[-1])
 

@@ -71,7 +71,7 @@ def test_it_is_what_finetune_gives_for_the_same_model(
     torch.manual_seed(0)
     weights = cpu_weights(PretrainingModel(nasty_store, pretraining()))
     checkpoint = save_pretrained(
-        tmp_path / "model", pretrained_checkpoint(weights, nasty_store, pretraining(), TrainState(step=2))
+        tmp_path / "model", pretrained_checkpoint(weights, nasty_store, pretraining(), TrainState(step=2), future=None)
     )
     values = {}
     for task in (WINS, POINTS):
