@@ -36,7 +36,8 @@ class Finetuned:
         model: The module that predicts.
         figures: All figures of the run.
         predictions: Predictions for the labels of validation and test: "split", "entity" (row of the entity table), "source_key" where the import
-            has kept it, "time" (UTC) and "prediction" (probability or value), in the order of the task's labels.
+            has kept it, "time" (UTC) and "prediction" (probability or value; of several classes the most likely one, and
+            "probability_<class>" of each), in the order of the task's labels.
     """
 
     model: FinetunedModel
@@ -45,7 +46,7 @@ class Finetuned:
 
     @property
     def metric(self) -> str:
-        """Name of the metric of `val` and `test`: "roc_auc" (more is better) or "mae" (less is better)."""
+        """Name of the metric of `val` and `test`: "roc_auc", of several classes "accuracy" (more is better), or "mae" (less is better)."""
         return self.figures.metric
 
     @property

@@ -168,7 +168,8 @@ class FinetunedModel(PretrainedModel):
         self.eval()
 
     def forward(self, batch: TreeBatch | HeteroData) -> Tensor:
-        """Returns predictions for the seeds of trees: float64 [seeds], probabilities of a binary task, values of a regression.
+        """Returns predictions for the seeds of trees: float64 [seeds], probabilities of a binary task, values of a regression; of several classes
+        [seeds, classes], probabilities in the order of `scale.classes`.
 
         Args:
             batch: As of PretrainedModel; the seeds are rows of the task's entity table.

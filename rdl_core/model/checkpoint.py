@@ -8,7 +8,7 @@ differs. checkpoint_files.py has the names of the files.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -92,15 +92,18 @@ class Checkpoint:
             tables[name] = dataclasses.replace(table, columns=tuple(hidden.get(c.name, c) for c in table.columns))
         return dataclasses.replace(store, schema=dataclasses.replace(store.schema, tables=tables))
 
+    def differences(self, schema: Schema, edge_types: Sequence[EdgeType]) -> str:
+        """Returns the first ten differences of a store's schema and keys from the model's, a line each and set in; "" where there is none."""
+        lines = self.schema.differences(schema)
+        if self.edge_types != tuple(edge_types):
+            lines.append("the order or set of foreign keys differs")
+        return "\n".join(f"  {line}" for line in lines[:10])
+
     def require_same_schema(self, store: Store) -> None:
         """Raises ValueError naming the differences if the store's columns or keys are not the model's."""
-        lines = self.schema.differences(store.schema)
-        if self.edge_types != store.graph.edge_types:
-            lines.append("the order or set of foreign keys differs")
-        if lines:
-            shown = "\n  ".join(lines[:10])
+        if differences := self.differences(store.schema, store.graph.edge_types):
             raise ValueError(
-                f"the checkpoint was trained on {self.schema.database!r} with other columns than the store {store.path.name} has:\n  {shown}\n"
+                f"the checkpoint was trained on {self.schema.database!r} with other columns than the store {store.path.name} has:\n{differences}\n"
                 f"Remedy: `rdl materialize --data ... --schema-of THE_CHECKPOINT` reads new data as the model knows it; or use the database that it "
                 f"was trained on, with the same cutoff and text embedder ({self.schema.text_embedder})"
             )

@@ -32,14 +32,11 @@ def require_continues(checkpoint: Checkpoint, store: Store, backbone: BackboneCo
     """
     if checkpoint.backbone != backbone:
         raise InputError("the run's backbone has another form than the model to begin with; leave its options out")
-    lines = checkpoint.schema.differences(without_new_values(store.schema, checkpoint.schema))
-    if checkpoint.edge_types != store.graph.edge_types:
-        lines.append("the order or set of foreign keys differs")
-    if lines:
-        shown = "\n  ".join(lines[:10])
+    as_before = without_new_values(store.schema, checkpoint.schema)
+    if differences := checkpoint.differences(as_before, store.graph.edge_types):
         raise InputError(
-            f"pretraining of {checkpoint.schema.database!r} cannot go on with the store {store.path.name}, which is read by another schema:\n  "
-            f"{shown}\nRemedy: `rdl pretrain --init-from MODEL` makes a store with the model's schema; or a store by with_new_categories"
+            f"pretraining of {checkpoint.schema.database!r} cannot go on with the store {store.path.name}, which is read by another schema:\n"
+            f"{differences}\nRemedy: `rdl pretrain --init-from MODEL` makes a store with the model's schema; or a store by with_new_categories"
         )
 
 
