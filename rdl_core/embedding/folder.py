@@ -157,7 +157,11 @@ class EmbeddingsFolder:
                 "stopped. Remedy: the same `rdl embed` again, which writes the missing ones"
             )
         for part in range(self.about.num_parts):
-            yield pq.read_table(self.part_path(part), columns=None if columns is None else list(columns))
+            yield self.part(part, columns)
+
+    def part(self, part: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Returns a part that is there; all columns, or some."""
+        return pq.read_table(self.part_path(part), columns=None if columns is None else list(columns))
 
 
 def vectors_of(part: pa.Table) -> NDArray[np.float32]:

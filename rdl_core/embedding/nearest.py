@@ -62,13 +62,13 @@ def _find(folder: EmbeddingsFolder, key: Sequence[str]) -> tuple[Neighbour, NDAr
     names = folder.about.key_columns
     if len(key) != len(names):
         raise InputError(f"--key {' '.join(key)}: expected {len(names)} values, of {', '.join(names)}, got {len(key)}")
-    for part in folder.parts():
+    for number, part in enumerate(folder.parts(names)):
         is_it = np.ones(len(part), bool)
         for name, text in zip(names, key, strict=True):
             equal = pc.equal(part[name], _value(name, text, part.schema.field(name).type))
             is_it &= equal.fill_null(False).to_numpy()
         if is_it.any():
-            row = part.slice(int(np.argmax(is_it)), 1)
+            row = folder.part(number).slice(int(np.argmax(is_it)), 1)
             return Neighbour(row.select(names).to_pylist()[0], 1.0), vectors_of(row)[0].astype(np.float64)
     wanted = dict(zip(names, key, strict=True))
     raise InputError(
