@@ -42,15 +42,14 @@ def write_here(embedding: Embedding, parts: Sequence[int]) -> Iterator[WrittenPa
 
 def write_in_parallel(job: EmbeddingJob, parts: Sequence[int], workers: int) -> Iterator[WrittenPart]:
     """Writes parts by Ray tasks, so many at a time; yields each as it is done. The folder of the job is begun, and every node sees it."""
-    job = dataclasses.replace(
-        job,
-        data=absolute(job.data),
-        store=absolute(job.store),
-        checkpoint=str(Path(job.checkpoint).resolve()),
-        out=str(Path(job.out).resolve()),
-    )
-    for row in write_parts(partial(_write_there, job), parts, workers):
+    for row in write_parts(partial(_write_there, for_workers(job)), parts, workers):
         yield WrittenPart(**row)
+
+
+def for_workers(job: EmbeddingJob) -> EmbeddingJob:
+    """Returns the job for workers, which start in folders of their own: its paths absolute, its names on the hub as they are."""
+    places = {name: absolute(getattr(job, name)) for name in ("data", "store", "checkpoint")}
+    return dataclasses.replace(job, out=str(Path(job.out).resolve()), **places)
 
 
 def _write_there(job: EmbeddingJob, part: int) -> dict[str, Any]:

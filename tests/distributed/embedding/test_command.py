@@ -15,7 +15,7 @@ from relbench.load import RelBenchDataset
 from distributed.__main__ import main
 from distributed.commands.command_line import parse
 from distributed.embedding.options import COMMANDS
-from distributed.embedding.parallel import write_here, write_in_parallel
+from distributed.embedding.parallel import for_workers, write_here, write_in_parallel
 from rdl_core.config import FinetuningConfig, TemporalSamplingConfig
 from rdl_core.embedding import Embedding
 from rdl_core.graph.store import Store
@@ -48,6 +48,17 @@ def words(
         str(nasty_store.path.parent),
     ]
     return ["embed", *places, "--checkpoint", str(model), "--table", "teams", "--json"]
+
+
+def test_workers_get_absolute_paths_and_a_name_on_the_hub_as_it_is(
+    nasty_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    here = job(Path("hub/data"), nasty_store, Path("model"), Path("out"), "teams")
+    seen = for_workers(here)
+    assert (seen.checkpoint, seen.out, seen.data) == (str(tmp_path / "model"), str(tmp_path / "out"), "hub/data")
+    assert for_workers(dataclasses.replace(here, checkpoint="acme/shop@v1")).checkpoint == "acme/shop@v1"
 
 
 def done(capsys: Captured, *arguments: str) -> tuple[dict[str, Any], str]:
