@@ -1,7 +1,7 @@
 """Complete configurations of a measurement, by name: settings.yaml has them.
 
     NAME:
-      preset: contrast                   what is not named below
+      preset: robust                 what is not named below
       pretraining: {...}               only what changes, nested as PretrainingConfig is
       finetuning: {...}                likewise, of FinetuningConfig
       columns: {...}, heads: {...}     of the heads on columns: ColumnsConfig and HeadsConfig
@@ -90,7 +90,7 @@ def make_setting(name: str, changes: Mapping[str, Any]) -> Setting:
     Raises:
         ValueError: Naming the field.
     """
-    preset = changes.get("preset", "contrast")
+    preset = changes.get("preset", "robust")
     if preset not in PRESETS:
         raise ValueError(f"{name}.preset is {preset!r}; it should be {' or '.join(PRESETS)}")
     base = PRESETS[preset]()
