@@ -32,9 +32,9 @@ FLOAT64_TOLERANCE, FLOAT32_TOLERANCE = 1e-9, 1e-4
 STEPS = 4
 CONFIGS: dict[str, Callable[[], PretrainingConfig]] = {
     "paper_resnet": lambda: paper().pretraining,
-    "robust_linear": lambda: contrast().pretraining,
-    "robust_attention": lambda: with_kinds(contrast().pretraining, aggregation="time_attention"),
-    "robust_ft_transformer": lambda: with_kinds(contrast().pretraining, rows="ft_transformer"),
+    "contrast_linear": lambda: contrast().pretraining,
+    "contrast_attention": lambda: with_kinds(contrast().pretraining, aggregation="time_attention"),
+    "contrast_ft_transformer": lambda: with_kinds(contrast().pretraining, rows="ft_transformer"),
 }
 
 

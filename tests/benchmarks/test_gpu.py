@@ -27,7 +27,7 @@ def test_without_a_gpu_it_says_so_and_exits_with_3() -> None:
 
 
 def test_all_checks_hold_where_both_devices_are_the_same(f1_store: Store) -> None:
-    checks = check_device(f1_store, CPU, ["robust_linear"])
+    checks = check_device(f1_store, CPU, ["contrast_linear"])
     assert len(checks) == 6
     assert all(check["holds"] and check["difference"] == 0.0 for check in checks.values())
 
