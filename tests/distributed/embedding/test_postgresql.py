@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from distributed.embedding.postgresql import check_target, write_table
-from rdl_core.config import TemporalSamplingConfig
-from rdl_core.embedding import AboutEmbeddings, EmbeddingsFolder
+from rdl_core.embedding import EmbeddingsFolder
 from rdl_core.problems import InputError
 from tests.distributed.sources.servers import execute
+from tests.rdl_core.embedding.small_models import folder_of
 
 pytestmark = pytest.mark.servers
 
@@ -39,25 +39,8 @@ def vectors() -> NDArray[np.float32]:
 @pytest.fixture
 def folder(tmp_path: Path, vectors: NDArray[np.float32]) -> EmbeddingsFolder:
     """Twelve rows in three parts, with keys that need quotes and escapes."""
-    about = AboutEmbeddings(
-        table="shops",
-        key_columns=("Town name", "no"),
-        num_rows=12,
-        channels=5,
-        model="m",
-        store="s",
-        at_s=86_400,
-        each_row_at=None,
-        sampling=TemporalSamplingConfig(),
-        seed=0,
-        rows_per_part=5,
-    )
-    made = EmbeddingsFolder.begin(tmp_path / "out", about)
     keys = pa.table({"Town name": [f"Ústí\t\\{i}" for i in range(12)], "no": range(12)})
-    for part in made.missing_parts():
-        first, end = about.rows_of(part)
-        made.write_part(part, keys.slice(first, end - first), np.full(end - first, 86_400), vectors[first:end])
-    return made
+    return folder_of(tmp_path / "out", keys, vectors, at_s=86_400, rows_per_part=5)
 
 
 def query(url: str, text: str) -> list[tuple]:

@@ -1,11 +1,14 @@
-"""Fresh models of the nasty database, saved as if they were trained, and jobs that embed with them."""
+"""Fresh models of the nasty database, saved as if they were trained, jobs that embed with them, and folders of given vectors."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from rdl_core.config import (
     BackboneConfig,
@@ -14,7 +17,7 @@ from rdl_core.config import (
     TemporalKernelsAggregation,
     TemporalSamplingConfig,
 )
-from rdl_core.embedding import EmbeddingJob
+from rdl_core.embedding import AboutEmbeddings, EmbeddingJob, EmbeddingsFolder
 from rdl_core.graph.store import Store
 from rdl_core.model.checkpoint import Checkpoint, save_pretrained
 from rdl_core.model.fitting import new_encoder
@@ -57,3 +60,27 @@ def job(data: Path, store: Store, model: Path, out: Path, table: str, **changes:
         "rows_per_part": 5,
     }
     return EmbeddingJob(**values | changes)
+
+
+def folder_of(
+    path: Path, keys: pa.Table, vectors: NDArray[np.float32], *, at_s: int = 9, rows_per_part: int = 7
+) -> EmbeddingsFolder:
+    """Returns whole embeddings of a table `shops`, of a few rows a part."""
+    about = AboutEmbeddings(
+        table="shops",
+        key_columns=tuple(keys.column_names),
+        num_rows=len(vectors),
+        channels=vectors.shape[1],
+        model="m",
+        store="s",
+        at_s=at_s,
+        each_row_at=None,
+        sampling=SAMPLING,
+        seed=0,
+        rows_per_part=rows_per_part,
+    )
+    folder = EmbeddingsFolder.begin(path, about)
+    for part in folder.missing_parts():
+        first, end = about.rows_of(part)
+        folder.write_part(part, keys.slice(first, end - first), np.full(end - first, at_s), vectors[first:end])
+    return EmbeddingsFolder.open(path)

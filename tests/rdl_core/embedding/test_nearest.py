@@ -9,30 +9,9 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from rdl_core.config import TemporalSamplingConfig
-from rdl_core.embedding import AboutEmbeddings, EmbeddingsFolder, nearest_rows
+from rdl_core.embedding import nearest_rows
 from rdl_core.problems import InputError
-
-
-def folder_of(path: Path, keys: pa.Table, vectors: NDArray[np.float32]) -> EmbeddingsFolder:
-    about = AboutEmbeddings(
-        table="shops",
-        key_columns=tuple(keys.column_names),
-        num_rows=len(vectors),
-        channels=vectors.shape[1],
-        model="m",
-        store="s",
-        at_s=9,
-        each_row_at=None,
-        sampling=TemporalSamplingConfig(),
-        seed=0,
-        rows_per_part=7,
-    )
-    folder = EmbeddingsFolder.begin(path, about)
-    for part in folder.missing_parts():
-        first, end = about.rows_of(part)
-        folder.write_part(part, keys.slice(first, end - first), np.full(end - first, 9), vectors[first:end])
-    return EmbeddingsFolder.open(path)
+from tests.rdl_core.embedding.small_models import folder_of
 
 
 @pytest.fixture

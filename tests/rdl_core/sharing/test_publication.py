@@ -24,7 +24,7 @@ from rdl_core.model.checkpoint import Checkpoint, cpu_weights, from_pretrained, 
 from rdl_core.model.fitting import new_encoder
 from rdl_core.problems import InputError
 from rdl_core.sharing.publication import copy_to_send, push_to_hub
-from rdl_core.sharing.vocabulary import hidden_columns, holds_values, vocabularies
+from rdl_core.sharing.vocabulary import hidden_columns, holds_values, vocabularies, with_hidden_values
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,17 @@ def test_hiding_twice_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None
         assert len({(path / name).read_bytes() for path in (*sent, again)}) == 1, name
 
 
-def test_equal_values_of_two_columns_are_hidden_differently() -> None:
+def test_equal_values_of_two_columns_or_models_are_hidden_differently(nasty_store: Store) -> None:
+    tables = {}
+    for name, table in nasty_store.schema.tables.items():
+        same = (dataclasses.replace(c, categories=("x", "y")) if holds_values(c) else c for c in table.columns)
+        tables[name] = dataclasses.replace(table, columns=tuple(same))
+    schema = dataclasses.replace(nasty_store.schema, tables=tables)
+    hidden = [c.categories for key in "ab" for _, c in columns(with_hidden_values(schema, key)) if c.salt]
+    assert len({name for names in hidden for name in names}) == 2 * len(hidden) == 4 * len(vocabularies(schema))
+
+
+def test_a_hidden_value_is_a_digest_by_which_a_value_is_found() -> None:
     column = ColumnSchema(name="a", stype="categorical", categories=("x", "y"))
     assert set(column.hidden("1").categories).isdisjoint(column.hidden("2").categories)
     assert len(column.hidden("1").categories[0]) == 64
