@@ -2,7 +2,7 @@
 
     phase        name, steps: updates at most, labels: per update, then: what comes after it
     validated    phase, step, metric, value, best, best_step, loss: mean since the validation before, labels_per_s
-    resumed      step: update of training from which a killed run goes on (journal.py)
+    resumed      step: update of training from which a run begins, or goes on after a kill (journal.py)
 
 Promises: a step costs some microseconds; nothing here changes a run. `rdl status`, the lines in a log and the curve all read these events.
 """
@@ -33,7 +33,7 @@ class FinetuningJournal:
     def __init__(self, folder: Path, metric: str, coming: Sequence[str]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.journal, self.metric, self.coming = Journal(folder), metric, list(coming)
-        self._has_begun = False
+        self._has_begun, self._reached_before = False, self.journal.reached()
         self._best: tuple[float, int] | None = None
         self._last, self._losses = "", list[float]()
         self._begin("", 0)
@@ -46,24 +46,36 @@ class FinetuningJournal:
 
     def step(self, step: int, loss: float) -> None:
         """An update is done."""
-        if not self._has_begun and step > 1:
-            self.journal.resume(step - 1)
-        self._has_begun = True
+        if not self._has_begun:
+            self._resume(step - 1)
         self._losses.append(loss)
         self._updates += 1
         self.journal.reach(step, f"loss {loss:.3f}{self._last}, {self._labels_per_s():,.0f} labels/s")
 
     def validation(self, step: int, value: float) -> None:
         """The weights are measured."""
-        sign = 1 if is_higher_better(self.metric) else -1
-        if self._best is None or sign * value > sign * self._best[0]:
-            self._best = value, step
-        best, best_step = self._best
+        best, best_step = self._best_with(step, value)
         figures: dict[str, Any] = {"value": value, "best": best, "best_step": best_step}
         figures |= {"loss": sum(self._losses) / max(1, len(self._losses)), "labels_per_s": self._labels_per_s()}
         self.journal.append("validated", phase=self._name, step=step, metric=self.metric, **figures)
         self._last = f", val {self.metric} {value:.4f}, best {best:.4f} at step {best_step}"
         self._losses = []
+
+    def _resume(self, step: int) -> None:
+        """Takes over what was told up to a step of training, 0 of a new run."""
+        self.journal.reach(self._reached_before)  # a phase that begins has set it back
+        self.journal.resume(step)
+        self._has_begun = True
+        for event in curve(self.journal):
+            if event["step"] <= step:
+                self._best_with(event["step"], event["value"])
+
+    def _best_with(self, step: int, value: float) -> tuple[float, int]:
+        """Returns the best metric so far and its step, with one more validation."""
+        sign = 1 if is_higher_better(self.metric) else -1
+        if self._best is None or sign * value > sign * self._best[0]:
+            self._best = value, step
+        return self._best
 
     def _begin(self, name: str, labels: int) -> None:
         self._name, self._labels, self._updates, self._begun_s = name, labels, 0, time.monotonic()

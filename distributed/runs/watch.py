@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,32 +22,44 @@ LOG_INTERVAL_S = 30.0
 @contextmanager
 def watched(description: str, max_steps: int, journal: Journal) -> Iterator[None]:
     """Shows a run's progress while the body runs."""
-    done, seen = threading.Event(), len(journal.events())  # events from before are not shown again
+    seen = len(journal.events())  # events from before are not shown again
+    logged_step, logged_s = 0, time.monotonic() - LOG_INTERVAL_S
 
-    def poll() -> None:
-        nonlocal seen
-        logged_step, logged_s = 0, time.monotonic() - LOG_INTERVAL_S
-        is_over = False
-        while not is_over:
-            is_over = done.wait(POLL_INTERVAL_S)  # then looks once more
-            events, (step, text) = journal.events(), journal.shown()
-            progress.update(task, completed=step, text=text or "starting workers")
-            for line in filter(None, map(event_line, events[seen:])):
-                say(line)
-            seen = len(events)
-            if not console.is_terminal and step != logged_step and time.monotonic() - logged_s >= LOG_INTERVAL_S:
-                say(f"step {step} of {max_steps} ({step / max_steps:.0%}) {text}")
-                logged_step, logged_s = step, time.monotonic()
+    def look() -> None:
+        nonlocal seen, logged_step, logged_s
+        events, (step, text) = journal.events(), journal.shown()
+        progress.update(task, completed=step, text=text or "starting workers")
+        for line in filter(None, map(event_line, events[seen:])):
+            say(line)
+        seen = len(events)
+        if not console.is_terminal and step != logged_step and time.monotonic() - logged_s >= LOG_INTERVAL_S:
+            say(f"step {step} of {max_steps} ({step / max_steps:.0%}) {text}")
+            logged_step, logged_s = step, time.monotonic()
 
     with bar() as progress:
         task = progress.add_task(description, total=max_steps, text="starting workers")
-        thread = threading.Thread(target=poll, daemon=True)
-        thread.start()
-        try:
+        with polled(look):
             yield
-        finally:
-            done.set()
-            thread.join()
+
+
+@contextmanager
+def polled(look: Callable[[], None]) -> Iterator[None]:
+    """Calls `look` in a thread every POLL_INTERVAL_S while the body runs, and once more when it is over."""
+    done = threading.Event()
+
+    def poll() -> None:
+        is_over = False
+        while not is_over:
+            is_over = done.wait(POLL_INTERVAL_S)
+            look()
+
+    thread = threading.Thread(target=poll, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def event_line(event: Mapping[str, Any]) -> str:

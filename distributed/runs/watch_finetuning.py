@@ -7,7 +7,6 @@ Promises: the runs may be in this process or in others that write to the same st
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -17,10 +16,7 @@ from rich.progress import Progress, TaskID
 
 from distributed.console import bar, console, say
 from distributed.runs.journal import Journal
-from distributed.runs.watch import event_line
-
-POLL_INTERVAL_S = 0.5
-LOG_INTERVAL_S = 30.0
+from distributed.runs.watch import LOG_INTERVAL_S, event_line, polled
 
 
 @contextmanager
@@ -31,24 +27,15 @@ def watched_finetuning(journals: Mapping[str, Journal], *, has_bar: bool = True)
         journals: By what the run is called.
         has_bar: Whether there are bars on a terminal; without, there are lines on it, too.
     """
-    done = threading.Event()
     with bar() if has_bar else nullcontext() as progress:  # a caller may have a bar of its own: there is place for one
         runs = [_Watched(name, journal, progress) for name, journal in journals.items()]
 
-        def poll() -> None:
-            is_over = False
-            while not is_over:
-                is_over = done.wait(POLL_INTERVAL_S)  # then looks once more
-                for run in runs:
-                    run.look()
+        def look() -> None:
+            for run in runs:
+                run.look()
 
-        thread = threading.Thread(target=poll, daemon=True)
-        thread.start()
-        try:
+        with polled(look):
             yield
-        finally:
-            done.set()
-            thread.join()
 
 
 class _Watched:

@@ -28,10 +28,13 @@ class StateFile:
     Args:
         folder: On storage that all workers see.
         interval_s: Seconds between states besides those after validations.
+        pause_s: Seconds after a state in which a validation writes none: a state of 20 MB takes about half a second, and there may be validations
+            every few seconds.
     """
 
     folder: Path
     interval_s: float = 300.0
+    pause_s: float = 10.0
 
     @property
     def path(self) -> Path:

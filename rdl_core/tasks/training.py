@@ -4,7 +4,8 @@
 
 Promises
 - Each course begins with the first weights; each phase with the best of the phase before, a new optimizer and the generators of dropout started over.
-- With a state file, the state is written after every validation and every `interval_s`; whenever a run is killed, it goes on to the same bits.
+- With a state file, the state is written after each phase, after a validation if `pause_s` have passed since the last, and every `interval_s`;
+  whenever a run is killed, it goes on to the same bits.
   Vectors of a frozen backbone are not written but made again, in the batches in which they were first made: a vector's last bits depend on its batch.
 - The time budget is asked after every update, by the mean of the workers' clocks over all restarts: when it is over, one more validation is done, and
   no further phase or course begins.
@@ -96,13 +97,12 @@ class Training:
             if run.phase == "frozen":
                 state.head_steps = max(state.head_steps, state.step)
             run.callbacks.on_step(state.steps, loss)
-            is_save_due = self._look_at_the_clock()
+            since_saved_s = self._look_at_the_clock()
             is_last = state.step >= self.config.max_steps or self._is_out_of_time()
-            if is_last or state.step % self.config.validation_interval_steps == 0:
+            is_validated = is_last or state.step % self.config.validation_interval_steps == 0
+            if is_validated:
                 self._validate(updates)
-            elif not is_save_due:
-                continue
-            if self.states is not None:
+            if self._is_save_due(since_saved_s, is_validated=is_validated):
                 self._save(tensors_of(run.model, updates.average, updates.optimizer, run.communicator))
         if self.reached.weights is not None:
             run.model.load_state_dict(self.reached.weights)
@@ -138,14 +138,20 @@ class Training:
         else:
             state.since_best += 1
 
-    def _look_at_the_clock(self) -> bool:
-        """Sets the seconds of training, and returns whether the state is to be saved; a collective, every worker comes to the same."""
+    def _look_at_the_clock(self) -> float:
+        """Sets the seconds of training, and returns those since the state was saved; a collective, every worker comes to the same."""
         if self.states is None and self.config.max_hours is None:
-            return False
+            return 0.0
         now_s, communicator = time.perf_counter(), self.run.communicator
         mine = torch.tensor([self._seconds_before + now_s - self._begun_s, now_s - self._saved_s], dtype=torch.float64)
         self.state.seconds, since_saved_s = (communicator.sum(mine) / communicator.world_size).tolist()
-        return self.states is not None and since_saved_s >= self.states.interval_s
+        return float(since_saved_s)
+
+    def _is_save_due(self, since_saved_s: float, *, is_validated: bool) -> bool:
+        """Returns whether the state is to be saved after an update; not after the last of a phase, whose end saves it."""
+        if self.states is None or self._why_over():
+            return False
+        return since_saved_s >= self.states.interval_s or (is_validated and since_saved_s >= self.states.pause_s)
 
     def _save(self, tensors: Tensors) -> None:
         if self.states is not None and self.run.communicator.rank == 0:

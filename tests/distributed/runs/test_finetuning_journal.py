@@ -10,6 +10,7 @@ import pytest
 from distributed.finetuning.curve import draw_curve
 from distributed.runs.finetuning_journal import FinetuningJournal, begin_phase, curve
 from distributed.runs.journal import Journal
+from distributed.runs.status import restarts
 from distributed.runs.watch_finetuning import progress_line, watched_finetuning
 
 
@@ -35,18 +36,26 @@ def test_the_journal_has_phases_and_validations_with_the_best_and_the_mean_loss(
         *((2, 3.0, 3.0, 2), (4, 2.0, 2.0, 4), (6, 2.5, 2.0, 4))
     ]
     assert [e["loss"] for e in validated] == pytest.approx([3 / 4, 7 / 24, 11 / 60])
-    assert journal.events("resumed") == []
+    assert [(e["step"], e["wasted_steps"]) for e in journal.events("resumed")] == [(0, 0)]
 
 
-def test_a_run_that_goes_on_says_from_where_and_its_curve_has_each_step_once(tmp_path: Path) -> None:
-    told(tmp_path)
+def test_a_run_that_goes_on_says_from_where_what_it_does_again_and_what_was_best_before(tmp_path: Path) -> None:
+    killed = FinetuningJournal(tmp_path, "mae", [])
+    killed.phase("training", 600, 512)
+    for step, value in ((2, 3.0), (4, 2.0), (6, 1.0)):
+        killed.step(step - 1, 0.5)
+        killed.step(step, 0.5)
+        killed.validation(step, value)
     again = FinetuningJournal(tmp_path, "mae", [])
     again.phase("training", 600, 512)
     again.step(5, 0.2)
     again.step(6, 0.2)
     again.validation(6, 2.25)
-    assert [e["step"] for e in again.journal.events("resumed")] == [4]
-    assert [(e["step"], e["value"]) for e in curve(again.journal)] == [(2, 3.0), (4, 2.0), (6, 2.25)]
+    resumed = [(e["step"], e["wasted_steps"]) for e in again.journal.events("resumed")]
+    assert resumed == [(0, 0), (4, 2)]
+    validated = [(e["step"], e["value"], e["best"], e["best_step"]) for e in curve(again.journal)]
+    assert validated == [(2, 3.0, 3.0, 2), (4, 2.0, 2.0, 4), (6, 2.25, 2.0, 4)]
+    assert [event["step"] for event in restarts(again.journal.events())] == [4]
 
 
 def test_a_line_says_what_goes_on_how_far_it_is_and_what_comes_next(tmp_path: Path) -> None:
@@ -66,7 +75,7 @@ def test_a_log_has_a_line_at_each_interval_whether_or_not_a_step_was_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("distributed.runs.watch_finetuning.LOG_INTERVAL_S", 0.05)
-    monkeypatch.setattr("distributed.runs.watch_finetuning.POLL_INTERVAL_S", 0.02)
+    monkeypatch.setattr("distributed.runs.watch.POLL_INTERVAL_S", 0.02)
     with watched_finetuning({"churn scratch": Journal(tmp_path), "not begun": Journal(tmp_path / "none")}):
         told(tmp_path)
         time.sleep(0.4)

@@ -73,7 +73,7 @@ def test_a_run_killed_anywhere_goes_on_to_the_same_bits(
     expected = outcome(whole, whole.run(folds=FOLDS, **never.callbacks()))
     assert never.calls >= 10
     for kill in range(1, never.calls + 1):
-        states, run = StateFile(folder=tmp_path / str(kill), interval_s=0.0 if kill % 2 else 1e9), new()
+        states, run = StateFile(folder=tmp_path / str(kill), interval_s=0.0 if kill % 2 else 1e9, pause_s=0.0), new()
         with pytest.raises(Killed):
             run.run(folds=FOLDS, states=states, **Countdown(kill).callbacks())
         again, later = new(), Countdown(-1)
@@ -128,6 +128,22 @@ def test_time_before_a_kill_counts_towards_the_budget(
         states=states, on_step=lambda step, loss: now_s.__setitem__(0, now_s[0] + 600.0)
     )
     assert (trained.steps, trained.finished) == (6, "time_budget")
+
+
+def test_a_validation_soon_after_a_state_writes_none(
+    nasty_store: Store, tasks: Mapping[str, EntityTask], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s, seen, states = [0.0], [], StateFile(folder=tmp_path)
+    monkeypatch.setattr("rdl_core.tasks.training.time.perf_counter", lambda: now_s[0])
+
+    def four_seconds(step: int, loss: float) -> None:
+        now_s[0] += 4.0
+        seen.append(states.step())
+
+    settings: dict[str, Any] = {"max_steps": 8, "patience": 100, "validation_interval_steps": 1}
+    make(nasty_store, tasks[WINS], "frozen", **settings).train(states=states, on_step=four_seconds)
+    assert seen == [0, 0, 0, 3, 3, 3, 6, 6]
+    assert states.step() == 8
 
 
 def test_a_budget_that_ends_with_the_head_leaves_out_the_second_phase(
