@@ -216,7 +216,7 @@ def test_one_worker_gives_the_weights_of_two_up_to_rounding(
 
 @pytest.mark.ray
 def test_a_run_begins_with_another_s_weights_and_goes_on_with_its_own(
-    whole: tuple[Path, PretrainResult], nasty_store: Store, tmp_path: Path
+    whole: tuple[Path, PretrainResult], nasty_store: Store, tmp_path: Path, one_thread: None
 ) -> None:
     begun, changes = str(whole[1].checkpoint), {"seed": 12, "max_steps": 4}
     result = run(nasty_store, tmp_path / "on", workers=1, init_from=begun, **changes)
