@@ -128,13 +128,14 @@ def read_results(folders: Iterable[Path]) -> list[Result]:
 def require_same_setting(results: Sequence[Result], setting: Setting) -> None:
     """Raises ValueError if a result of the setting's name was made with another configuration.
 
-    Fields that the configuration had not when the result was written count as their defaults.
+    Fields that the configuration had not when the result was written count as their defaults; the name of the preset, whose values all stand in the
+    configuration, may have changed.
     """
     for result in results:
         if result.key.setting.removesuffix(REFIT) != setting.name:
             continue
         made_with = decode(Setting, result.config, f"{result.key.file_name}: config")
-        if made_with != setting.of_seed(result.key.seed):
+        if dataclasses.replace(made_with, preset=setting.preset) != setting.of_seed(result.key.seed):
             raise ValueError(
                 f"{result.key.file_name} was made with another configuration than setting {setting.name!r} has now; "
                 "results of both must not stand under one name. Remedy: name the changed setting otherwise in settings.yaml"

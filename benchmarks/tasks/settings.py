@@ -1,7 +1,7 @@
 """Complete configurations of a measurement, by name: settings.yaml has them.
 
     NAME:
-      preset: robust                 what is not named below
+      preset: robust                   what is not named below
       pretraining: {...}               only what changes, nested as PretrainingConfig is
       finetuning: {...}                likewise, of FinetuningConfig
       columns: {...}, heads: {...}     of the heads on columns: ColumnsConfig and HeadsConfig

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from benchmarks.tasks.database import Database
-from benchmarks.tasks.result_file import REFIT, Result, read_results, write_result
+from benchmarks.tasks.result_file import REFIT, Result, read_results, require_same_setting, write_result
 from benchmarks.tasks.run import Measurement, recorded_command, run_missing
 from benchmarks.tasks.settings import SETTINGS, Setting, make_setting, read_setting
 from distributed.runs.preset_file import read_yaml
+from tests import REPOSITORY
 from tests.nasty_database import write_nasty_database
 from tests.nasty_tasks import POINTS, WINS, WatchedTask, labels
 
@@ -188,3 +189,10 @@ def test_the_committed_settings_are_readable_and_differ() -> None:
 def test_a_recorded_command_names_no_folder_of_this_machine(tmp_path: Path) -> None:
     command = recorded_command(["--data", str(tmp_path / "shop"), "data/other", "--seeds", "0"])
     assert command == "python -m benchmarks.tasks.run --data shop data/other --seeds 0"
+
+
+def test_committed_results_were_made_with_the_configurations_that_their_settings_have_now() -> None:
+    results = read_results([REPOSITORY / "results"])
+    assert results
+    for name in {result.key.setting.removesuffix(REFIT) for result in results}:
+        require_same_setting(results, read_setting(name))
