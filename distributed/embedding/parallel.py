@@ -48,8 +48,13 @@ def write_in_parallel(job: EmbeddingJob, parts: Sequence[int], workers: int) -> 
 
 def for_workers(job: EmbeddingJob) -> EmbeddingJob:
     """Returns the job for workers, which start in folders of their own: its paths absolute, its names on the hub as they are."""
-    places = {name: absolute(getattr(job, name)) for name in ("data", "store", "checkpoint")}
-    return dataclasses.replace(job, out=str(Path(job.out).resolve()), **places)
+    return dataclasses.replace(
+        job,
+        data=absolute(job.data),
+        store=absolute(job.store),
+        checkpoint=str(absolute(job.checkpoint)),
+        out=str(Path(job.out).resolve()),
+    )
 
 
 def _write_there(job: EmbeddingJob, part: int) -> dict[str, Any]:

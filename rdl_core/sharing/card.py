@@ -157,9 +157,9 @@ def _values(card: ModelCard) -> Iterator[str]:
         yield f"`config.json` holds the names of the {len(names):,} classes that the model predicts, as they are in the data."
         yield ""
     if hidden := hidden_columns(card.schema):
-        names = ", ".join(f"`{name}`" for name in hidden)
+        listed = ", ".join(f"`{name}`" for name in hidden)
         yield (
-            f"Of {names} it holds the keyed SHA-256 of each value, with the key: whoever has this folder can test a guess, but not read the values."
+            f"Of {listed} it holds the keyed SHA-256 of each value, with the key: whoever has this folder can test a guess, but not read the values."
         )
         yield ""
     yield (
