@@ -49,6 +49,37 @@ class WithoutTest:
         return self._task.get_table("val" if split == "test" else split, *arguments, **named)
 
 
+class WithShuffledLabels:
+    """A task whose labels of train and validation are dealt out anew, each split in itself; test keeps its own.
+
+    Whoever learns from it learns nothing of the rows: a figure on test that is better than chance would show a leak.
+
+    Args:
+        task: The task.
+        seed: Of the permutations.
+    """
+
+    def __init__(self, task: EntityTask, seed: int) -> None:
+        self._task, self._seed = task, seed
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def get_table(self, split: str, *arguments: Any, **named: Any) -> Table:
+        """Returns the table of a split."""
+        table = self._task.get_table(split, *arguments, **named)
+        if split == "test":
+            return table
+        labels = np.random.default_rng([self._seed, len(table.df)]).permutation(table.df[self._task.target_col])
+        frame = table.df.assign(**{self._task.target_col: labels})
+        return Table(frame, table.fkey_col_to_pkey_table, table.pkey_col, table.time_col)
+
+
+def with_shuffled_labels(task: EntityTask, seed: int) -> EntityTask:
+    """Returns the task with the labels of train and validation shuffled."""
+    return cast("EntityTask", WithShuffledLabels(task, seed))
+
+
 def without_test(task: EntityTask) -> EntityTask:
     """Returns the task with its validation split as test."""
     return cast("EntityTask", WithoutTest(task))

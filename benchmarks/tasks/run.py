@@ -30,7 +30,7 @@ import torch
 from benchmarks.tasks.column_arms import BASELINES, NAMES, run_columns
 from benchmarks.tasks.database import Database
 from benchmarks.tasks.network_arms import run_network
-from benchmarks.tasks.outcome import Outcomes, without_test
+from benchmarks.tasks.outcome import Outcomes, with_shuffled_labels, without_test
 from benchmarks.tasks.result_file import (
     ARMS,
     HEADS,
@@ -154,6 +154,8 @@ def run_together(database: Database, keys: Sequence[RunKey], measurement: Measur
     """Trains and evaluates runs that differ in head and refit alone."""
     key, setting = keys[0], measurement.setting.of_seed(keys[0].seed)
     task, heads = database.tasks[key.task], {key.head for key in keys}
+    if setting.shuffled_labels:
+        task = with_shuffled_labels(task, key.seed)
     if measurement.val_only:
         task, setting = without_test(task), setting.without_refit()
     if key.arm in NETWORK_ARMS:

@@ -7,6 +7,7 @@
       columns: {...}, heads: {...}     of the heads on columns: ColumnsConfig and HeadsConfig
       network_train_rows: 20000        the networks learn from so many of the train labels at most; heads on columns take all
       excluded_targets: {DATABASE/TASK: [table.column, ...]}   of which the future level asks nothing when it pretrains for that task
+      shuffled_labels: true            train and validation labels are dealt out anew: a control, which learns nothing unless something leaks
 
 Promises: a name stands for one configuration, which every result holds in full; a result whose configuration is another than its setting's is refused
 (result_file.py), so a changed setting needs a new name. Whatever a random seed decides follows from the run's seed.
@@ -38,6 +39,7 @@ class Setting:
         columns, heads: Settings of the heads on columns.
         network_train_rows: Most train labels of a network. None: all.
         excluded_targets: By "database/task", tables or columns of which the future level asks nothing when it pretrains for that task.
+        shuffled_labels: Whether the labels of train and of validation are shuffled.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Setting:
     heads: HeadsConfig = HeadsConfig()
     network_train_rows: PositiveInt | None = None
     excluded_targets: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    shuffled_labels: bool = False
 
     def of_labels(self, share: float, num_train_rows: int, *, is_network: bool) -> FinetuningConfig:
         """Returns the fine-tuning settings of a run with a share of the train labels.

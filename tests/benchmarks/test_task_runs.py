@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from benchmarks.tasks.database import Database
+from benchmarks.tasks.outcome import with_shuffled_labels
 from benchmarks.tasks.result_file import REFIT, Result, read_results, require_same_setting, write_result
 from benchmarks.tasks.run import Measurement, recorded_command, run_missing
 from benchmarks.tasks.settings import SETTINGS, Setting, make_setting, read_setting
@@ -29,6 +30,7 @@ FIELDS = [
 
 def tiny(name: str = "tiny", **changes: Any) -> Setting:
     small = {
+        "preset": "contrast",
         "pretraining": {
             "max_steps": 1,
             "validation_samples": 1,
@@ -196,3 +198,23 @@ def test_committed_results_were_made_with_the_configurations_that_their_settings
     assert results
     for name in {result.key.setting.removesuffix(REFIT) for result in results}:
         require_same_setting(results, read_setting(name))
+
+
+def test_shuffled_labels_are_the_same_labels_of_other_rows_in_train_and_validation_alone(database: Database) -> None:
+    task = database.tasks[POINTS]
+    shuffled = with_shuffled_labels(task, seed=1)
+    for split in ("train", "val", "test"):
+        own, dealt = (t.get_table(split, mask_input_cols=False).df for t in (task, shuffled))
+        assert own.drop(columns=task.target_col).equals(dealt.drop(columns=task.target_col))
+        assert sorted(own[task.target_col]) == sorted(dealt[task.target_col])
+        assert own[task.target_col].equals(dealt[task.target_col]) == (split == "test")
+
+
+def test_a_setting_of_shuffled_labels_trains_on_them(database: Database, tmp_path: Path) -> None:
+    predictions = {}
+    for name, is_shuffled in (("own", False), ("dealt", True)):
+        setting = dataclasses.replace(tiny(name), shuffled_labels=is_shuffled).without_refit()
+        parts: dict[str, Any] = {"seeds": [0], "label_shares": [1.0], "arms": ["none"], "heads": ["lightgbm"]}
+        run_missing([database], Measurement(setting=setting, out=tmp_path / name, tasks=[POINTS], **parts), print)
+        (predictions[name],) = (result.predictions for result in read_results([tmp_path / name]))
+    assert predictions["own"] != predictions["dealt"]
