@@ -68,13 +68,23 @@ CREATE TABLE events (event_id INTEGER PRIMARY KEY, customer_id TEXT NOT NULL REF
 """
 
 
-def write_shop(path: Path, *, seed: int = 0, customers: int = 2000) -> Path:
+UNTIL = """
+DELETE FROM events WHERE time >= :until;
+DELETE FROM reviews WHERE time >= :until;
+DELETE FROM order_lines WHERE order_id IN (SELECT order_id FROM orders WHERE time >= :until);
+DELETE FROM orders WHERE time >= :until;
+DELETE FROM customers WHERE signup_time >= :until;
+"""
+
+
+def write_shop(path: Path, *, seed: int = 0, customers: int = 2000, until: str | None = None) -> Path:
     """Write the database; an existing file is replaced when the new one is complete.
 
     Args:
         path: the SQLite file.
         seed: everything random follows from it.
         customers: number of customers; orders, reviews and events grow with it, products do not.
+        until: only rows before this time, such as "2024-11-01": the same shop as it was then; products and categories have no time.
 
     Returns:
         `path`.
@@ -90,6 +100,8 @@ def write_shop(path: Path, *, seed: int = 0, customers: int = 2000) -> Path:
         with connection:
             for table, rows in _tables(rng, shop, sales):
                 connection.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(rows[0]))})", rows)
+            for statement in UNTIL.split(";\n") if until is not None else ():
+                connection.execute(statement, {"until": until})
     finally:
         connection.close()
     os.replace(partial, path)
@@ -224,8 +236,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the SQLite file to write")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--customers", type=int, default=2000)
+    parser.add_argument("--until", help="only rows before this time, such as 2024-11-01: the shop as it was then")
     options = parser.parse_args()
-    print(write_shop(options.out, seed=options.seed, customers=options.customers))
+    print(write_shop(options.out, seed=options.seed, customers=options.customers, until=options.until))
 
 
 if __name__ == "__main__":

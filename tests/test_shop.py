@@ -67,6 +67,19 @@ def test_rows_follow_from_the_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.db", "b.db", "c.db"]
 
 
+def test_the_shop_until_a_time_is_the_shop_without_its_later_rows(tmp_path: Path) -> None:
+    whole = rows(write_shop(tmp_path / "whole.db", seed=3, customers=100))
+    early = rows(write_shop(tmp_path / "early.db", seed=3, customers=100, until="2024-06-01"))
+    orders = {row[0] for row in early["orders"]}
+    time_columns = {"customers": 1, "orders": 2, "reviews": 3, "events": 3}
+    for table in TABLES:
+        place = time_columns.get(table)
+        kept = whole[table] if place is None else [row for row in whole[table] if str(row[place]) < "2024-06-01"]
+        kept = [row for row in kept if row[1] in orders] if table == "order_lines" else kept
+        assert early[table] == kept, table
+        assert table in ("categories", "products", "customers") or len(kept) < len(whole[table]), table
+
+
 def test_size_keys_and_dates(shop: Path) -> None:
     found = rows(shop)
     counts = {table: len(found[table]) for table in TABLES}

@@ -3,7 +3,7 @@
     numbers      ten bins between the deciles of the model's rows, and a share of nulls
     categories   a share for each of the 20 most frequent values, one for all others, and one of nulls and of values that the model does not know
 
-The population stability index of shares p (model) and q (now) is the sum of (q - p) ln(q / p): below 0.1 little has changed, above 0.2 much (Siddiqi
+The population stability index of shares p (model) and q (now) is the sum of (q - p) ln(q / p): below 0.1 little has changed, above 0.25 much (Siddiqi
 2006). Shares are smoothed by half a row per bin, so that an empty bin is no infinity. What pure chance makes of few rows is taken off: about (bins -
 1) (1 / rows of the model + 1 / rows now).
 
