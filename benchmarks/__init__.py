@@ -1,1 +1,1 @@
-"""What is measured: each program prints a table with its conditions; peers run in the same process."""
+"""Measurements: each program prints a table with its conditions; peers run in the same process."""

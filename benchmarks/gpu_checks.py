@@ -1,4 +1,4 @@
-"""Whether a device computes what the CPU does, and the same bits each time; what benchmarks/gpu.py runs before it measures anything.
+"""Checks that a device computes what the CPU does, and the same bits each time; benchmarks/gpu.py runs them before it measures anything.
 
 Differences are norms of the difference over those of the reference: in float64 of each tensor (of a gradient that is nearly zero everywhere, over
 a thousandth of the largest gradient's norm), in float32 of each value and of the whole gradient. A ReLU whose input is zero to rounding may open

@@ -1,4 +1,4 @@
-"""What happens in the made-up shop: its hidden values, and who buys what and when, week by week.
+"""The events in the made-up shop: its hidden values, and who buys what and when, week by week.
 
 In: a random generator. Out: arrays, one element per product, customer, order or order line; times in seconds since
 START. The rule by which customers leave is in `examples.shop`. Cost: some 105 vectorised steps.

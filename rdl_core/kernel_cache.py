@@ -1,4 +1,4 @@
-"""How numba compiles the kernels of this package: with which options, into a cache that is never stale, and with one line that says so.
+"""The way in which numba compiles the kernels of this package: with which options, into a cache that is never stale, and with one line that says so.
 
 numba's own cache looks at a kernel's own file only: after a change in another file, whose kernels it had inlined, it would run old code. Here the
 cache's folder is named by the digest of all files with kernels. NUMBA_CACHE_DIR, where it is set, is left as it is. A process that compiles

@@ -68,7 +68,7 @@ class Sweep(StoreOptions):
     """Entity tasks of the database. The objective is then their mean validation error (1 - AUROC; MAE over that of the train median), measured
     at the rungs and at the end on the weights of the lowest validation loss so far. Default: none, and the validation loss is the objective."""
     arm: Literal["frozen", "finetuned"] = "frozen"
-    """How tasks are learned: only the head learns, or all does."""
+    """The way in which tasks are learned: only the head learns, or all does."""
     regime: Regime = "rolling"
     """Regime of the tasks, see `finetune`."""
     finetune_steps: int = 500

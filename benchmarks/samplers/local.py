@@ -91,7 +91,7 @@ def growth(large: HGSampling, small: HGSampling, *, per_round: int = 32, rounds:
 
 
 def two_threads(sampler: HGSampling, *, per_round: int = 128, rounds: int = 11) -> float:
-    """How many times as many subgraphs a second two threads make with one sampler as one does.
+    """Returns how many times as many subgraphs a second two threads make with one sampler as one does.
 
     Args:
         per_round: Subgraphs of a thread in a round, in one call.

@@ -22,7 +22,7 @@ from rdl_core.tasks.labels import metric_name
 
 BASELINES = ("trivial", "lightgbm")
 NAMES: dict[str, HeadName] = {"linear": "linear", "lightgbm_on_folds": "lightgbm", "blend": "blend"}
-"""What column_heads.py calls a head."""
+"""The names that column_heads.py has for the heads."""
 
 
 class FoldedHeads(ColumnHeads):

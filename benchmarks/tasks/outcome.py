@@ -1,4 +1,4 @@
-"""What one run finds, before it becomes results: metrics, and predictions of the test split."""
+"""The findings of one run, before they become results: metrics, and predictions of the test split."""
 
 from __future__ import annotations
 

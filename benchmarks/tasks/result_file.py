@@ -25,9 +25,9 @@ from rdl_core.config import Regime, decode
 
 NETWORK_ARMS = ("scratch", "frozen", "finetuned", "untrained")
 ARMS = (*NETWORK_ARMS, "none")
-"""Of a head that sees no network the arm is "none"; "untrained" is "frozen" with a fresh backbone, a control."""
+"""The arm of a head that sees no network is "none"; "untrained" is "frozen" with a fresh backbone, a control."""
 HEADS = ("network", "linear", "lightgbm", "lightgbm_on_folds", "blend", "trivial")
-"""Of LightGBM there are the baseline, which sees all columns and stops early on validation, and the head chosen on folds inside train."""
+"""LightGBM is there twice: the baseline, which sees all columns and stops early on validation, and the head chosen on folds inside train."""
 REFIT = "+refit"
 """Ends the name of a setting where the model was fitted again on every closed label; one run gives both."""
 

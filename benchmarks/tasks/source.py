@@ -1,4 +1,4 @@
-"""Which source ran: its commit, and a digest of what results depend on."""
+"""The source that ran: its commit, and a digest of what results depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much of the machine other processes take while something is measured.
+"""The share of the machine that other processes take while something is measured.
 
 Promises: this process and its descendants are not counted, ended ones included up to the last look (every LOOK_S). A share of 0.05 on two
 cores is a tenth of a core.

@@ -1,4 +1,4 @@
-"""Which tables RelBench itself cannot cut by time any more, once rows were appended.
+"""The tables that RelBench itself cannot cut by time any more, once rows were appended.
 
 RelBench cuts a database at its test timestamp and then wants primary keys 0..n-1: the rows up to that time must come first. A fresh import sorts them
 so; behind earlier rows, a row that comes late, or one behind a row without time, breaks it. Nothing in rdl needs that order.

@@ -222,7 +222,7 @@ def _last(words: Sequence[str], option: str) -> str | None:
 
 
 def _is_flag_given(words: Sequence[str], option: str) -> bool:
-    """Whether the words name a flag, or its negative."""
+    """Returns whether the words name a flag, or its negative."""
     before, _, name = option.rpartition(".")
     negative = f"{before}.no-{name}" if before else f"--no-{name.removeprefix('--')}"
     return any(word.replace("_", "-") in (option, negative) for word in words)

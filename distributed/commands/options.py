@@ -182,11 +182,11 @@ class Pretrain(SamplingOptions, StoreOptions):
     seed: int | None = None
     """Random seed. Default: 0, or a preset file's own."""
     rows: RowsKind | None = None
-    """How a row becomes a vector. Default: the preset's (linear; paper: resnet)."""
+    """The way in which a row becomes a vector. Default: the preset's (linear; paper: resnet)."""
     num_layers: int | None = None
     """Layers of message passing. Default: the preset's (0; paper: 2)."""
     aggregation: AggregationKind | None = None
-    """How a row's neighbours are aggregated. Default: the preset's (mean; paper: sum)."""
+    """The aggregation of a row's neighbours. Default: the preset's (mean; paper: sum)."""
     levels: tuple[Level, ...] | None = None
     """Levels of the loss: some of row, link, context (contrast) and future (what follows a time).
     Default: the preset's (row link context future; paper: row link context)."""
@@ -278,11 +278,11 @@ class Finetune(WorkerOptions):
     seeds: int = 1
     """Number of runs, with seeds from --seed on; above 1, the mean and its standard error are printed and written."""
     rows: RowsKind | None = None
-    """How a row becomes a vector, in arm scratch. Default: the preset's (linear; paper: resnet)."""
+    """The way in which a row becomes a vector, in arm scratch. Default: the preset's (linear; paper: resnet)."""
     num_layers: int | None = None
     """Layers of message passing, in arm scratch. Default: the preset's (0; paper: 2)."""
     aggregation: AggregationKind | None = None
-    """How a row's neighbours are aggregated, in arm scratch. Default: the preset's (mean; paper: sum)."""
+    """The aggregation of a row's neighbours, in arm scratch. Default: the preset's (mean; paper: sum)."""
     learning_rate: float | None = None
     """Learning rate of Adam. Default: the preset's (0.001; paper: 0.005)."""
     validation_interval_steps: int | None = None
@@ -295,9 +295,9 @@ class Finetune(WorkerOptions):
     """Train again at the end on every label whose window has closed, validation's too: test is reported before and after, the model saved is the
     second."""
     heads: tuple[HeadName, ...] = ("network",)
-    """What predicts, beside the network: 'linear' (L2-regularised, on the best generated columns), 'lightgbm' (on them) and 'blend' (all of these,
-    weighted). Their settings are chosen on windows of time inside train. A blend trains the network again on the newest windows. All are kept in the
-    model's folder; the one that is best on validation predicts unless another is asked for."""
+    """Heads that predict, beside the network: 'linear' (L2-regularised, on the best generated columns), 'lightgbm' (on them) and 'blend' (all of
+    these, weighted). Their settings are chosen on windows of time inside train. A blend trains the network again on the newest windows. All are
+    kept in the model's folder; the one that is best on validation predicts unless another is asked for."""
     baseline: bool = False
     """Show beside it what it must beat: a trivial prediction, and LightGBM on all generated columns as most people would fit it."""
     calibrate: CalibrationName | None = None
@@ -361,7 +361,7 @@ class Features(StoreOptions):
     regime: Regime = "rolling"
     """'rolling': a row sees everything before its own time; 'snapshot': of a database cut at the test timestamp."""
     columns: ColumnsConfig = ColumnsConfig()
-    """Which columns."""
+    """The columns that are generated."""
 
 
 @dataclass(frozen=True, kw_only=True)

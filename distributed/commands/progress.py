@@ -1,4 +1,4 @@
-"""What people see while a store is made: a bar with rows and rate on a terminal, a line now and then in a log."""
+"""The progress that people see while a store is made: a bar with rows and rate on a terminal, a line now and then in a log."""
 
 from __future__ import annotations
 

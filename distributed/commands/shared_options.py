@@ -97,7 +97,7 @@ HOURS = tyro.constructors.PrimitiveConstructorSpec(
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """Where the graph is and how many sample it; the samples are the same bits whatever is chosen."""
+    """The place of the graph and the number of its samplers; the samples are the same bits whatever is chosen."""
 
     samplers: int = 1
     """Sampling tasks at a time."""

@@ -45,7 +45,7 @@ class Embed(WorkerOptions):
     sampling: TemporalSamplingConfig
     """Form of a row's tree; as deep as the model. Default: a fine-tuned model's own, else the preset contrast's."""
     seed: int = 0
-    """What trees are drawn from, with --sampling.strategy uniform."""
+    """The seed from which trees are drawn, with --sampling.strategy uniform."""
 
     def __post_init__(self) -> None:
         WorkerOptions.__post_init__(self)

@@ -24,7 +24,7 @@ from distributed.schema.source_table import Kind, SourceTable
 from distributed.sources.arrow_values import ARROW_TYPES
 
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
-"""What Hive and Spark write into a folder's name for null."""
+"""The word that Hive and Spark write into a folder's name for null."""
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _EXACT = 2**53
 """Up to here, a float holds every integer."""

@@ -1,4 +1,4 @@
-"""What the figures of fine-tuning runs are worth, in words: whether few labels bear them, and whether the network beats what costs nothing.
+"""The worth of the figures of fine-tuning runs, in words: whether few labels bear them, and whether the network beats what costs nothing.
 
 Promises: a figure of few labels is shown with two digits and its interval; a network that is worse than the trivial prediction, or that LightGBM
 beats, is said so in a sentence, by validation and by test. A figure counts as worse if it is, by however little; where its interval on test holds

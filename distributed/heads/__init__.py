@@ -1,1 +1,1 @@
-"""What a fine-tuned model keeps to predict with besides its network, and what people see of it."""
+"""The heads that a fine-tuned model keeps to predict with besides its network, and what people see of them."""

@@ -1,4 +1,4 @@
-"""What a written dataset folder shows when it is looked at whole: leaks, labels, rows over time, nulls per column.
+"""A look at the whole of a written dataset folder: leaks, labels, rows over time, nulls per column.
 
 In: the folder of an import before it takes its name. Out: the parts of an `ImportReport` that do not depend on how the rows came there.
 """

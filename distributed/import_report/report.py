@@ -21,8 +21,8 @@ FindingKind = Literal[
     "label_in_column",
     "labels",
 ]
-"""What a finding is: a time after its row's; a column that is null in recent rows, or that holds a value which old rows lack; a name that tells of
-an update in place; a parent dated after its child; a column that determines a task's label; labels too few or too alike."""
+"""The kinds of findings: a time after its row's; a column that is null in recent rows, or that holds a value which old rows lack; a name that tells
+of an update in place; a parent dated after its child; a column that determines a task's label; labels too few or too alike."""
 
 KeyRole = Literal["primary key", "foreign key", "time"]
 
@@ -169,7 +169,7 @@ class RowsOverTime:
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:
-    """What --append did to one table.
+    """The changes that --append made to one table.
 
     Args:
         num_old: Rows that were there, and stay as they are.

@@ -1,4 +1,4 @@
-"""What a source does not declare, inferred from its rows before they are imported: a proposal, and the schemas with what is certain of it.
+"""The schema that a source does not declare, inferred from its rows before they are imported: a proposal, and the schemas with what is certain of it.
 
 In: an open source and its schemas. Out: a `Proposal`; with --accept, schemas that declare what was accepted, the timestamps, and a line for each
 decision. Cost: one more reading of the source, into a work database beside the output, removed at the end.

@@ -1,4 +1,4 @@
-"""What the schema file says of when rows and cells become known, checked against the typed tables and named as in the folder.
+"""The times at which rows and cells become known, as the schema file says, checked against the typed tables and named as in the folder.
 
 In: ordered tables, and the written folder, in which keys that are filled in later are found. Out: `TableSettings`, which the import writes to
 settings.yaml and materialize obeys. Promise: a column that is left out of

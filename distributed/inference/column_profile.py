@@ -1,4 +1,4 @@
-"""What one scan of a table tells of each column: nulls, about how many distinct values, the range; what most pairs of columns are ruled out by.
+"""Profiles of columns by one scan of a table: nulls, about how many distinct values, the range; what most pairs of columns are ruled out by.
 
 In: a DuckDB relation with typed columns. Out: `ColumnProfile`s. Memory: a sketch per column; tables of thousands of columns are scanned a hundred
 columns at a time.
@@ -60,17 +60,17 @@ class ColumnProfile:
 
     @property
     def is_key_like(self) -> bool:
-        """Whether the values can be keys: whole numbers or short texts."""
+        """Tells whether the values can be keys: whole numbers or short texts."""
         return self.num_values > 0 and (self.is_whole or (self.kind == "text" and self.longest <= _LONGEST_KEY))
 
     @property
     def is_number(self) -> bool:
-        """Whether the values are whole numbers."""
+        """Tells whether the values are whole numbers."""
         return self.is_whole
 
     @property
     def is_distinctive(self) -> bool:
-        """Whether values of another kind would hardly lie among these by chance.
+        """Tells whether values of another kind would hardly lie among these by chance.
 
         Whole numbers without gaps from 1 on hold every count, every rank, every year and every other key; codes, big numbers and numbers with gaps do
         not.

@@ -1,4 +1,4 @@
-"""What is proposed for a table, with the numbers that speak for it, and how sure it is.
+"""Proposals for a table, with the numbers that speak for them, and how sure they are.
 
 `declared`: the source says it, and nothing is proposed against it. `certain`: taken by `--accept`. `likely`: shown with how to declare it, never
 taken. `unlikely`: shown so that nobody has to wonder why it is not there.

@@ -54,7 +54,7 @@ class _Candidate:
 
     @property
     def rank(self) -> tuple[float, bool, bool]:
-        """What parents are ordered by: of equal ones the one whose key has the very name, then the primary key."""
+        """The order of parents: of equal ones the one whose key has the very name, then the primary key."""
         is_same = self.child.column.casefold() == self.key.column.casefold()
         return (self.score, is_same, self.key.is_primary)
 

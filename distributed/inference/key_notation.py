@@ -79,7 +79,7 @@ _STEPS = (
 
 @dataclass(frozen=True, kw_only=True)
 class KeyNotation:
-    """What differs between a foreign key and the key that it means.
+    """The difference of notation between a foreign key and the key that it means.
 
     Args:
         names: What differs.
@@ -99,7 +99,7 @@ class KeyNotation:
 
     @property
     def text(self) -> str:
-        """What differs and how much it explains, for people."""
+        """The difference and how much it explains, for people."""
         written, key = self.example
         return (
             f"the two columns are written differently ({' and '.join(self.names)}: {written!r} for {key!r}); written alike, "

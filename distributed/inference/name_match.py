@@ -1,4 +1,4 @@
-"""How much a column's name says of the table that it refers to: words are compared, never whole databases.
+"""The evidence in a column's name for the table that it refers to: words are compared, never whole databases.
 
 In: names of tables and columns as they are spelled (`ShipToCustomerID`, `order_lines`, `id_cliente`). Out: similarities between 0 and 1. Both
 sides go through the same reduction (words, singular, without words for "key"), so that what it does wrong it does wrong on both.
@@ -58,7 +58,7 @@ class ColumnName:
 
     @property
     def is_measure(self) -> bool:
-        """Whether the name says that this is a quantity or a part of a date."""
+        """Tells whether the name says that this is a quantity or a part of a date."""
         is_count = len(self.words) > 1 and self.words[0] in _COUNT_WORDS
         return not self.has_strong_key_word and (is_count or bool(MEASURE_WORDS & set(self.words)))
 
@@ -171,7 +171,7 @@ def _singular(word: str) -> str:
 
 
 def _is_glued_key(glued: str, entity: str) -> bool:
-    """Whether `customerid` is the entity and a key word, without anything between."""
+    """Returns whether `customerid` is the entity and a key word, without anything between."""
     return len(entity) > 1 and glued.startswith(entity) and glued[len(entity) :] in KEY_WORDS
 
 
@@ -184,7 +184,7 @@ def _ends_with(words: tuple[str, ...], end: tuple[str, ...]) -> bool:
 
 
 def _abbreviates(stem: tuple[str, ...], entity: tuple[str, ...]) -> bool:
-    """Whether each word of the stem is short for the entity's: `cust`, `dept`; words before it are a role."""
+    """Returns whether each word of the stem is short for the entity's: `cust`, `dept`; words before it are a role."""
     if not 0 < len(entity) <= len(stem):
         return False
     pairs = list(zip(stem[-len(entity) :], entity, strict=True))

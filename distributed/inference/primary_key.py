@@ -150,7 +150,7 @@ def _is_ordinal(column: str) -> bool:
 
 
 def _is_built(columns: tuple[str, ...], foreign_keys: Mapping[str, bool]) -> bool:
-    """Whether these are certain keys of other tables and one number within them, as `(order_id, line_no)`."""
+    """Returns whether these are certain keys of other tables and one number within them, as `(order_id, line_no)`."""
     others = [column for column in columns if not foreign_keys.get(column)]
     return len(others) == 1 and len(columns) > 1 and _is_ordinal(others[0])
 

@@ -1,1 +1,1 @@
-"""How values are written: text as numbers and times, and what cannot be read."""
+"""Notations of values: text as numbers and times, and what cannot be read."""

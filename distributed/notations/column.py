@@ -28,7 +28,7 @@ _BLANKS = "' ' || chr(9) || chr(10) || chr(13) || chr(160)"
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnType:
-    """How a column is read.
+    """The way in which a column is read.
 
     Args:
         expression: The SQL of its values, over the column itself, of which `clean` is made first.
@@ -75,12 +75,12 @@ class StagedColumn:
 
     @property
     def where(self) -> str:
-        """What a message begins with."""
+        """The words with which a message begins."""
         return f"table {self.plan.name!r}, column {self.name!r}"
 
     @property
     def label(self) -> str:
-        """What a note begins with."""
+        """The words with which a note begins."""
         return f"{self.plan.name}.{self.name}"
 
     @property

@@ -148,8 +148,8 @@ _DATE_WORDS = {"date", "datetime", "day", "dt", "at", "on", "timestamp", "datum"
 _MONTH_WORDS = {"month", "yearmonth", "yyyymm", "ym", "period", "date"}
 _YEAR_WORDS = {"year", "yr", "yyyy"}
 _PLAIN_WORDS = {"calendar", "report", "reporting", "reported", "observation", "obs", "data", "survey", "census"}
-"""What may stand beside a year or a month that dates its row; a `model_year` or a `birth_year` does not, and a season or a fiscal year ends at
-another time than its year."""
+"""Names that may stand beside a year or a month that dates its row; a `model_year` or a `birth_year` does not, and a season or a fiscal year ends
+at another time than its year."""
 
 
 def words_of(column: str) -> set[str]:

@@ -24,7 +24,7 @@ SPELLINGS = (
 
 @dataclass(frozen=True, kw_only=True)
 class NullValues:
-    """What counts as null beside null itself.
+    """The values that count as null beside null itself.
 
     Args:
         everywhere: Values that the user added for all columns.

@@ -21,7 +21,7 @@ from distributed.schema.table_plan import TablePlan
 
 @dataclass(frozen=True, kw_only=True)
 class TypedColumns:
-    """How the columns of a table are read.
+    """The way in which the columns of a table are read.
 
     Args:
         columns: By name.
@@ -62,7 +62,7 @@ class TypedColumns:
 
     @property
     def notes(self) -> list[str]:
-        """What was decided, for the report."""
+        """The decisions, for the report."""
         return [note for column in self.columns.values() for note in column.notes]
 
     def lines(self, table: str) -> list[str]:
@@ -81,7 +81,7 @@ class TypedColumns:
 
     @property
     def nulls(self) -> dict[str, dict[str, int]]:
-        """How many values count as null, by column and spelling."""
+        """The number of values that count as null, by column and spelling."""
         return {name: dict(column.nulls) for name, column in self.columns.items() if column.nulls}
 
     @property

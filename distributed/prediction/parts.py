@@ -30,7 +30,7 @@ PART_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class PredictionJob:
-    """What the workers of a run need to know.
+    """All that the workers of a run need to know.
 
     Args:
         checkpoint: Folder of the model.

@@ -1,4 +1,4 @@
-"""Which checkpoint of a run counts: the one that Ray Train's snapshot names, and what keeps that name through crashes.
+"""The checkpoint of a run that counts: the one that Ray Train's snapshot names, and what keeps that name through crashes.
 
     <run>/train/checkpoint_<time>/                checkpoint.py
     <run>/train/checkpoint_manager_snapshot.json  Ray Train's list of committed checkpoints; it overwrites this file in place

@@ -24,7 +24,7 @@ CONNECT_S = 5
 
 @dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
-    """Where metrics go.
+    """The place to which metrics go.
 
     Args:
         directory: W&B's folder is made in it.

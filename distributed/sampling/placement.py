@@ -108,7 +108,7 @@ def _answers(references: Mapping[int, Any]) -> dict[int, Any]:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the graph of a store is, and how a process gets at it.
+    """The place of a store's graph, and the way in which a process gets at it.
 
     Args:
         store_path: Where the store is, for every node.

@@ -1,1 +1,1 @@
-"""What a source declares, what a schema file adds, and the plan of each table that follows; refusals that name them."""
+"""The declarations of a source, the additions of a schema file, and the plan of each table that follows; refusals that name them."""

@@ -1,4 +1,4 @@
-"""What the schema file of a source says of one table: keys, times, and how its values and its file are to be read.
+"""The declaration of one table in the schema file of a source: keys, times, and how its values and its file are to be read.
 
 All of it is optional, and nothing of it is guessed here: a name of another type than text, an unknown word, or a combination that means nothing is
 refused by its field.

@@ -1,4 +1,4 @@
-"""What every part of an import needs of DuckDB: a quoted name, the one row of a query, and a bound on its memory."""
+"""Means that every part of an import needs of DuckDB: a quoted name, the one row of a query, and a bound on its memory."""
 
 from __future__ import annotations
 

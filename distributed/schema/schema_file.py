@@ -31,7 +31,7 @@ orders:
 
 
 _OF_A_COLUMN = {"stype": "stype", "known_from": "known_from", "format": "formats"}
-"""What may be said below `columns`, column by column, and the field of the table that has the same for all columns."""
+"""The words that may be said below `columns`, column by column, and the field of the table that has the same for all columns."""
 
 
 class _TextLoader(yaml.SafeLoader):

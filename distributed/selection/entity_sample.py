@@ -1,4 +1,4 @@
-"""What --sample-entities asks for; it needs no DuckDB, since options are read without it."""
+"""The sample that --sample-entities asks for; it needs no DuckDB, since options are read without it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Push:
     hash_vocabularies: bool = False
     """Send the keyed SHA-256 of values instead of them."""
     public: bool = False
-    """Whether everybody may see the model, if it is made now; one that is public already is refused without this."""
+    """Let everybody see the model, if it is made now; one that is public already is refused without this."""
     json: bool = False
     """Print the result as the last line of stdout."""
 

@@ -1,4 +1,4 @@
-"""What a SQL database says of its tables, in the form that every dialect's catalogue is read into; and the names that tables have inside.
+"""The tables of a SQL database, in the form that every dialect's catalogue is read into; and the names that tables have inside.
 
 Each dialect has a reader (`postgresql_catalogue.py`, `mysql_catalogue.py`, `sqlite_catalogue.py`, `inspected_catalogue.py` for all others) that
 returns a `Catalogue`. Promises: a relation is a table here or a line in `notes`; a column has a kind or a reason; a column that is read as something
@@ -68,7 +68,7 @@ class SqlTable:
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
-    """What the user asks for; `schemas` and `tables` are None for the default schema and all tables."""
+    """The user's choice of tables; `schemas` and `tables` are None for the default schema and all tables."""
 
     schemas: tuple[str, ...] | None = None
     views: tuple[str, ...] = ()

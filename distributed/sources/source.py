@@ -1,4 +1,4 @@
-"""What an import asks of a source, whatever it is: a SQL database, a DuckDB file, a folder of files.
+"""The interface that an import asks of a source, whatever it is: a SQL database, a DuckDB file, a folder of files.
 
 A source is a context manager that is open inside. Promises: it writes nothing to what it reads; all rows are of one moment, or `notes` says which
 are not; a value is delivered exactly or refused with its row. A server that drops its connection raises `ConnectionDropped`, upon which `read_whole`

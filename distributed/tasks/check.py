@@ -1,4 +1,4 @@
-"""What a task's labels are worth before anything is trained: over time, per split, against what needs no model, and what may leak.
+"""The worth of a task's labels before anything is trained: over time, per split, against what needs no model, and what may leak.
 
 In: a dataset in a folder, and a task of it. Out: a `TaskCheck`, of which lines, report.txt, the picture and --json are views. Reads all labels, those
 of test too, for people to look at; nothing is chosen by them. Cost: a pass over the labels, over each table at one hop (label_columns.py), and three
@@ -85,7 +85,7 @@ class TaskCheck:
 
     @property
     def lines(self) -> list[str]:
-        """What a user reads."""
+        """The lines that a user reads."""
         lines = [f"{self.task}: {self.task_type}. {self.description}".strip()]
         lines += [_split_line(name, labels) for name, labels in self.splits.items()]
         lines += [

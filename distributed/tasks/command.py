@@ -11,14 +11,14 @@ from distributed.commands.shared_options import RunOptions, StoreOptions, requir
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a new task asks, in the words of the command line."""
+    """The question of a new task, in the words of the command line."""
 
     entity: str
     """Table whose rows are asked about."""
     target: str
-    """What is asked of the rows in the window, such as "COUNT(orders) = 0"."""
+    """The thing that is asked of the rows in the window, such as "COUNT(orders) = 0"."""
     window: str
-    """How far a label looks ahead: 60d, 12h."""
+    """The time that a label looks ahead: 60d, 12h."""
     where: str | None = None
     """Only rows of the target's table for which this condition is true, in SQL, on its own columns."""
     active_within: str | None = None
@@ -57,7 +57,7 @@ class NewTask(RunOptions, Question):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckTask(StoreOptions):
-    """What a task's labels are worth before anything is trained: balance, labels over time, leakage, baselines; warnings in words.
+    """The worth of a task's labels before anything is trained: balance, labels over time, leakage, baselines; warnings in words.
 
     Writes check.png and report.txt into its run folder. With --baseline, LightGBM on all generated columns is fitted, too, for which the store is
     made if it is not there yet:

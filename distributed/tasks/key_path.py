@@ -37,7 +37,7 @@ Path = tuple[Step, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class KeyPath:
-    """How rows of a table belong to entities.
+    """The way in which rows of a table belong to entities.
 
     Args:
         to_entity: Keys from the table to the entity's.

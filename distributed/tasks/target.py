@@ -39,7 +39,7 @@ _TEXT = re.compile(r"'(?:[^']|'')*'", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is asked.
+    """The target of a question.
 
     Args:
         aggregate: One of AGGREGATES.
@@ -66,7 +66,7 @@ class Target:
 
     @property
     def is_asked_everywhere(self) -> bool:
-        """Whether an empty window has a value."""
+        """Tells whether an empty window has a value."""
         return self.aggregate in OF_EMPTY_WINDOWS
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""Whether a task's SQL keeps to its window: what it gives at the validation timestamp, with and without the rows that it must not look at.
+"""A check that a task's SQL keeps to its window: what it gives at the validation timestamp, with and without the rows that it must not look at.
 
     labels with all rows up to the test timestamp    =  labels with the rows up to the end of the window       else it looks beyond the window
     who is asked, with the rows of the window        =  who is asked, with the rows up to the seed time        else being asked tells the answer

@@ -1,4 +1,4 @@
-"""Which failures of a run are tried again, and what people read when one is not.
+"""The failures of a run that are tried again, and what people read when one is not.
 
 Ray Train starts the workers again after any failure. That helps against a machine that died, and not against an error that will come again: since
 a run is a function of its seed, an exception of our code comes back at the same step. So such a run ends at once, with the failing rank's own

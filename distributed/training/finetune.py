@@ -75,7 +75,7 @@ class FinetuneJob:
 
     @property
     def name(self) -> str:
-        """What it is called on the screen."""
+        """The job's name on the screen."""
         return f"{self.task} {self.arm} seed {self.config.seed}"
 
     def told(self, metric: str, rank: int = 0) -> dict[str, Any]:

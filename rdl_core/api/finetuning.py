@@ -30,7 +30,7 @@ from rdl_core.tasks.prediction_file import prediction_table
 
 @dataclass(frozen=True, kw_only=True)
 class Finetuned:
-    """What `finetune` gives.
+    """The result of `finetune`.
 
     Args:
         model: The module that predicts.

@@ -61,7 +61,7 @@ class PretrainedModel(torch.nn.Module):
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the model was trained on, and how: store, seed, step, figures."""
+        """The account of how the model was trained, and on what: store, seed, step, figures."""
         return self.checkpoint.about
 
     def forward(self, batch: TreeBatch | HeteroData) -> Tensor:
@@ -127,7 +127,7 @@ class PretrainedModel(torch.nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device that holds the weights."""
         return next(self.parameters()).device
 
     def _checkpoint_now(self) -> Checkpoint:

@@ -1,4 +1,4 @@
-"""What `pretrain` and `finetune` print while they work, one line per validation; any function of the same arguments may take its place."""
+"""Lines that `pretrain` and `finetune` print while they work, one per validation; any function of the same arguments may take its place."""
 
 from __future__ import annotations
 

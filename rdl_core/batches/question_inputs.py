@@ -1,4 +1,4 @@
-"""What a backbone reads of a question besides its tree: statistics of every node's children, and wide columns of its row.
+"""The inputs that a backbone reads of a question besides its tree: statistics of every node's children, and wide columns of its row.
 
 Promises: all of it is strictly before the question's bound; a value is a function of (row, bound) alone, neither of the batch nor of a draw.
 """

@@ -33,7 +33,7 @@ NO_CANDIDATE = np.iinfo(np.int32).max
 
 @dataclass(frozen=True)
 class RowGrid:
-    """Where each row of one table lies in the grid [num_samples, max_rows].
+    """The place of each row of one table in the grid [num_samples, max_rows].
 
     Args:
         num_samples, max_rows: Size of the grid.

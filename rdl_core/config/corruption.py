@@ -23,5 +23,5 @@ class CorruptionConfig:
     """Share of links hidden from message passing, which alone are the targets of the link and context levels. 0: all links are targets and none is
     hidden (paper)."""
     relative_time: bool = False
-    """Whether pretraining adds to each row's vector how old it is, relative to the newest row of its sample. Aggregation 'time_attention' sees the
+    """Add, in pretraining, to each row's vector how old it is, relative to the newest row of its sample. Aggregation 'time_attention' sees the
     ages of neighbours in any case."""

@@ -22,6 +22,6 @@ class FutureConfig:
     window_shares: tuple[Share, ...] = (1 / 64, 1 / 16)
     """Windows after the time, as shares of the time that the data spans up to the cutoff."""
     next_row: bool = True
-    """Whether the next child's cells are asked for, besides counts and means in the windows."""
+    """Ask for the next child's cells, besides counts and means in the windows."""
     exclude: Annotated[tuple[str, ...], Field()] = ()
     """Tables, or columns as table.column, of which nothing is asked: what a task's label is made of, for a control."""

@@ -1,4 +1,4 @@
-"""Which form the contrastive loss takes: what the paper's text leaves open, and what goes beyond it."""
+"""The form of the contrastive loss: what the paper's text leaves open, and what goes beyond it."""
 
 from __future__ import annotations
 

@@ -41,9 +41,9 @@ class LinearRows(_Rows):
     """One linear map on the concatenated cell vectors of a row."""
 
     kind: Literal["linear"] = "linear"
-    """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
+    """The way in which a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
     rich_numbers: bool = False
-    """Whether small integers count as numbers beside categories, and skewed numbers as their logarithms, too."""
+    """Take small integers as numbers beside categories, and skewed numbers as their logarithms, too."""
 
 
 @checked
@@ -51,13 +51,13 @@ class ResNetRows(_Rows):
     """A tabular ResNet on the concatenated cell vectors (Gorishniy et al. 2021), as PyTorch Frame has it."""
 
     kind: Literal["resnet"] = "resnet"
-    """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
+    """The way in which a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
     num_layers: PositiveInt = 4
     """Residual blocks."""
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training."""
     rich_numbers: bool = False
-    """Whether small integers count as numbers beside categories, and skewed numbers as their logarithms, too."""
+    """Take small integers as numbers beside categories, and skewed numbers as their logarithms, too."""
 
 
 @checked
@@ -65,13 +65,13 @@ class FTTransformerRows(_Rows):
     """A transformer over the cell vectors of a row (Gorishniy et al. 2021), as PyTorch Frame has it."""
 
     kind: Literal["ft_transformer"] = "ft_transformer"
-    """How a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
+    """The way in which a row becomes a vector: 'linear', 'resnet' or 'ft_transformer'."""
     num_layers: PositiveInt = 2
     """Transformer layers."""
     dropout: Dropout = 0.0
     """Probability that a channel is dropped in training; attention weights are not."""
     rich_numbers: bool = False
-    """Whether small integers count as numbers beside categories, and skewed numbers as their logarithms, too."""
+    """Take small integers as numbers beside categories, and skewed numbers as their logarithms, too."""
 
 
 RowsConfig = LinearRows | ResNetRows | FTTransformerRows
@@ -82,7 +82,7 @@ class SumAggregation:
     """The sum of the vectors of a row's neighbours along one key (paper)."""
 
     kind: Literal["sum"] = "sum"
-    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
+    """The aggregation of neighbours: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
 
     def build(self, channels: int) -> Aggregation:
         """Returns the module of one edge type."""
@@ -96,7 +96,7 @@ class MeanAggregation:
     """The mean of the vectors of a row's neighbours along one key."""
 
     kind: Literal["mean"] = "mean"
-    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
+    """The aggregation of neighbours: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
 
     def build(self, channels: int) -> Aggregation:
         """Returns the module of one edge type."""
@@ -110,7 +110,7 @@ class TimeAttentionAggregation:
     """Attention over the neighbours along one key, which knows how old each is."""
 
     kind: Literal["time_attention"] = "time_attention"
-    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
+    """The aggregation of neighbours: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
     heads: PositiveInt = 4
     """Attention heads; they divide the channels."""
 
@@ -126,7 +126,7 @@ class TemporalKernelsAggregation:
     """Several views of the neighbours along one key, the most recent first: the latest, means that decay with the rank, the mean and the maximum."""
 
     kind: Literal["temporal_kernels"] = "temporal_kernels"
-    """How neighbours are aggregated: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
+    """The aggregation of neighbours: 'sum', 'mean', 'time_attention' or 'temporal_kernels'."""
     half_lives: Annotated[tuple[PositiveFloat, ...], Field(strict=False)] = (1.0, 4.0)  # a list, where JSON is read
     """Ranks after which a neighbour's weight has halved, one decaying mean each."""
 
@@ -167,16 +167,16 @@ class BackboneConfig:
             _by_name(SumAggregation, MeanAggregation, TimeAttentionAggregation, TemporalKernelsAggregation)
         ),
     ] = MeanAggregation()
-    """How the neighbours of a row along one key are aggregated."""
+    """The aggregation of the neighbours of a row along one key."""
     residual: bool = False
-    """Whether a layer adds to a row's vector what it makes of it, before the norm, or takes its place (GraphSAGE)."""
+    """Let a layer add to a row's vector what it makes of it, before the norm, and not take its place (GraphSAGE)."""
     age_scale: Literal["days", "log_days"] = "log_days"
     """The form in which relative time encodes a row's age: 'days' (RelBench), or 'log_days', which tells yesterday from last week and two years
     from three, but not every day from the next."""
     rows: Annotated[
         RowsConfig, Field(discriminator="kind"), BeforeValidator(_by_name(LinearRows, ResNetRows, FTTransformerRows))
     ] = ResNetRows(dropout=0.2)
-    """How a row becomes a vector."""
+    """The way in which a row becomes a vector."""
     statistics: StatisticsConfig | None = None
     """Exact statistics of each row's children before the question, an input of every node of a question's tree. None: no such input. Contrastive
     pretraining reads none: they would tell which links it hides. A preset says whether there are any."""
@@ -184,7 +184,7 @@ class BackboneConfig:
     """Columns composed along key paths, beside the vector of the row that a question is about. None: no such input. A preset says whether
     there are any."""
     seed_cells: bool = True
-    """Whether the row encoder reads the row itself that a question is about. Where its cells tell it from all others (a name, a code), labels are
+    """Let the row encoder read the row itself that a question is about. Where its cells tell it from all others (a name, a code), labels are
     learned by heart; `columns` hold its numbers and frequent categories in any case."""
     columns_channels: PositiveInt = 128
     """Hidden channels of what reads those columns."""
@@ -210,7 +210,7 @@ class BackboneConfig:
 
     @property
     def newest_first(self) -> bool:
-        """Whether the aggregation reads the neighbours in the order of time, the most recent first."""
+        """Tells whether the aggregation reads the neighbours in the order of time, the most recent first."""
         return self.aggregation.kind == "temporal_kernels"
 
     def of_kind(self, *, rows: RowsKind | None = None, aggregation: AggregationKind | None = None) -> BackboneConfig:

@@ -48,7 +48,7 @@ class PretrainingConfig:
     precision: Precision = "float32"
     """'bfloat16': the encoder's products have operands rounded to it (autocast); weights, Adam, norms and losses stay float32."""
     compile: bool = False
-    """Whether torch.compile compiles the layers of message passing: minutes at the start, and again for sizes it has not seen."""
+    """Compile the layers of message passing by torch.compile: minutes at the start, and again for sizes it has not seen."""
     max_steps: PositiveInt = 2000
     """Most updates."""
     max_hours: PositiveFloat | None = 4.0

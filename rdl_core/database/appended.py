@@ -1,4 +1,4 @@
-"""Which rows of a dataset are those of the dataset that it was before `import --append`.
+"""The rows of a dataset that are those of the dataset that it was before `import --append`.
 
 In: import.json of an appended import, which has the checksums of the files then and now. Promise: nothing is taken from an older store unless it was
 made of exactly the files that were there, and the files of now are exactly those that the import wrote, whose first rows are the older ones.

@@ -1,4 +1,4 @@
-"""What the labels of a task hold, split by split, and where they are too few or too alike to learn from or to measure by.
+"""Checks of what the labels of a task hold, split by split, and of where they are too few or too alike to learn from or to measure by.
 
 In: one target column per split. Out: `SplitLabels` (rows, classes or range) and `LabelProblem`s. A problem `forbids_training` where a metric of the
 task could not be computed after hours of training: AUROC needs both classes in every split; NMAE divides by the standard deviation of the train
@@ -55,7 +55,7 @@ class SplitLabels:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelProblem:
-    """What one split lacks; with `forbids_training`, a metric of the task cannot be computed."""
+    """A lack of one split; with `forbids_training`, a metric of the task cannot be computed."""
 
     split: str
     expected: str

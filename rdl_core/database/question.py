@@ -1,4 +1,4 @@
-"""What a fine-tuned model predicts: of which table's rows, with which meaning, how far ahead.
+"""The question that a fine-tuned model answers: of which table's rows, with which meaning, how far ahead.
 
 Kept with the model, so that it predicts on a dataset that has no labels and not even the task.
 """

@@ -37,7 +37,7 @@ StypeName = Literal["numerical", "categorical", "multicategorical", "timestamp",
 
 @checked
 class TableSettings:
-    """What holds for one table.
+    """The settings of one table.
 
     Args:
         stypes: Semantic types that take the place of the rules of `rdl_core/graph/schema.py`, by column.

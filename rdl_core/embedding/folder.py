@@ -33,7 +33,7 @@ TIME, EMBEDDING = "time", "embedding"
 
 @checked
 class AboutEmbeddings:
-    """What a folder of embeddings is of: two runs with the same give the same bytes.
+    """The identity of a folder of embeddings: two runs with the same give the same bytes.
 
     Args:
         table: The table.

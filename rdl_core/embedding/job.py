@@ -33,7 +33,7 @@ ROW = "row"
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingJob:
-    """What to embed, where from and where to; travels to workers.
+    """The order of what to embed, where from and where to; it travels to workers.
 
     Args:
         data: A validated dataset.

@@ -1,4 +1,4 @@
-"""Which rows of a table are embedded, and as of when: all at one time, or each at a time of its own.
+"""The rows of a table that are embedded, and the time of each: all at one time, or each at a time of its own.
 
 Promises: at one time, a row is asked about if it exists strictly before and is valid; at times of a column, if it exists by its own. All others are
 left out and counted by reason.
@@ -20,7 +20,7 @@ from rdl_core.problems import InputError
 from rdl_core.timestamps import NO_TIME, is_time, to_unix_seconds
 
 REASONS = ("", "of unknown time", "later than asked", "not valid any more", "without a time to ask at")
-"""Why a row is left out, by the codes below; 0 is not."""
+"""The reasons for which a row is left out, by the codes below; 0 is not."""
 UNKNOWN_TIME, LATER, ENDED, NO_QUESTION_TIME = range(1, len(REASONS))
 
 

@@ -1,4 +1,4 @@
-"""How far a figure can be trusted: how many labels it rests on, and between what it lies.
+"""The trust that a figure deserves: how many labels it rests on, and between what it lies.
 
 Owns the promise that what is said of a figure is a function of labels and predictions alone, the same in every process. Knows neither databases nor
 torch.

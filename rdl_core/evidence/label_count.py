@@ -61,7 +61,7 @@ class LabelCount:
 
     @property
     def is_few(self) -> bool:
-        """Whether a figure needs its interval beside it."""
+        """Tells whether a figure needs its interval beside it."""
         return self.rarest_entities < (FEW_NUMBERS if self.rarest is None else FEW_OF_A_CLASS)
 
     @property

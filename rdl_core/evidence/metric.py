@@ -4,5 +4,5 @@ from __future__ import annotations
 
 
 def is_higher_better(metric: str) -> bool:
-    """Whether more of a metric is better."""
+    """Returns whether more of a metric is better."""
     return metric != "mae"

@@ -1,4 +1,4 @@
-"""What a training on labels consists of, whatever the task: the order of its batches, its best weights, and the state from which it goes on.
+"""The parts of a training on labels, whatever the task: the order of its batches, its best weights, and the state from which it goes on.
 
 Owns the promise that a training that was killed ends with the same weights, bit for bit.
 """

@@ -1,4 +1,4 @@
-"""What is told of a training while it goes on."""
+"""Callbacks, by which a training tells of itself while it goes on."""
 
 from __future__ import annotations
 

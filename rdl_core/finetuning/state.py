@@ -25,7 +25,7 @@ Tensors = dict[str, Tensor]
 
 @dataclass
 class TrainingState:
-    """Where a training is, besides its tensors. A course is a way to train, in phases; validation chooses among the courses.
+    """The point that a training has reached, besides its tensors. A course is a way to train, in phases; validation chooses among the courses.
 
     Args:
         course: Number of the course that goes on.

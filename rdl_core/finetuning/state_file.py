@@ -23,7 +23,7 @@ NAME = "training.safetensors"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StateFile:
-    """Where a training keeps its state.
+    """The place in which a training keeps its state.
 
     Args:
         folder: On storage that all workers see.

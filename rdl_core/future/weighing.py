@@ -1,4 +1,4 @@
-"""What each answer counts in the loss: numbers are standardised, and 1.0 is the loss of the best constant answers.
+"""The weight of each answer in the loss: numbers are standardised, and 1.0 is the loss of the best constant answers.
 
 The loss of one question is the mean over the kinds of answers that are known (counts, any, means, next), of a kind the mean over its known answers;
 each kind is divided by the loss that constants have, so that all four weigh alike and, together, constants come to 1.0.

@@ -287,7 +287,7 @@ class TableFeatures:
 
     @property
     def has_late_cells(self) -> bool:
-        """Whether some cells become known after their row."""
+        """Tells whether some cells become known after their row."""
         return bool(self._late)
 
     def passed(self, rows: NDArray[np.integer], before_s: NDArray[np.int64] | int) -> NDArray[np.bool_]:

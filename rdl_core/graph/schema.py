@@ -42,7 +42,7 @@ MIN_ROWS_PER_CATEGORY = 4
 MIN_SKEWNESS = 2.0
 """Numbers are skewed from this third standardised moment on, that of an exponential distribution."""
 VALID_TO = "valid_to: it tells when a row ends"
-"""Why the column that settings.yaml names as `valid_to` is no attribute: its table holds versions of rows."""
+"""The reason for which the column that settings.yaml names as `valid_to` is no attribute: its table holds versions of rows."""
 CODE_NAME = re.compile(r"(?:^|_)(?:id|code|type|status|flag|kind)$|(?<=[a-z0-9])(?:Id|ID|Code|Type|Status|Flag|Kind)$")
 
 
@@ -93,7 +93,7 @@ class ColumnSchema:
         return replace(salted, categories=tuple(map(salted.category_of, self.categories)))
 
     def is_same_as(self, other: ColumnSchema) -> bool:
-        """Whether both say the same of a column, where the values of one may be hidden."""
+        """Returns whether both say the same of a column, where the values of one may be hidden."""
         mine, theirs = self, other
         if mine.salt and not theirs.salt and theirs.categories:
             theirs = theirs.hidden(mine.salt)
@@ -125,7 +125,7 @@ class TableSchema:
 
     @property
     def holds_versions(self) -> bool:
-        """Whether rows end at a time of their own (`valid_to`)."""
+        """Tells whether rows end at a time of their own (`valid_to`)."""
         return VALID_TO in self.left_out.values()
 
 

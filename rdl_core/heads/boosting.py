@@ -83,7 +83,7 @@ class Boosting:
 
     @property
     def prediction_options(self) -> dict[str, Any]:
-        """What LightGBM is told when it predicts: a model that was read from a file would use all cores."""
+        """The options that LightGBM gets when it predicts: a model that was read from a file would use all cores."""
         return {"num_threads": self.num_threads}
 
     def fit(self, examples: Examples, columns: NDArray[np.int64], trees: Trees) -> BoostingModel:

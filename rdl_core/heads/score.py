@@ -1,4 +1,4 @@
-"""How good predictions are, higher being better: weighted AUROC of classes, the negative weighted mean absolute error of numbers.
+"""The score of predictions, higher being better: weighted AUROC of classes, the negative weighted mean absolute error of numbers.
 
 AUROC = P(prediction of a positive > that of a negative) + P(equal) / 2
 """

@@ -1,4 +1,4 @@
-"""How the neighbours of a row along one edge type become one vector.
+"""Aggregations, by which the neighbours of a row along one edge type become one vector.
 
 A new aggregation is a class here or elsewhere, under autograd, and a frozen dataclass with `build(channels)` (config) that makes it.
 """

@@ -137,4 +137,4 @@ STYPE_ENCODERS = {
     stype.timestamp: NullableTimestampEncoder,
     stype.embedding: NullableEmbeddingEncoder,
 }
-"""How the cells of each semantic type become vectors."""
+"""The encoder of the cells of each semantic type, which become vectors."""

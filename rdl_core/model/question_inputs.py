@@ -1,4 +1,4 @@
-"""What the vector of a node or a seed is made of besides its cells, its age and its neighbours: statistics of its past, and wide columns.
+"""Inputs of the vector of a node or a seed besides its cells, its age and its neighbours: statistics of its past, and wide columns.
 
 Promises: inputs are ranks (rank_gauss.py), fitted once on questions up to the cutoff (fitting.py) and saved as a part of the weights, so that no
 outlier swamps the rest; what is undefined counts as the median.

@@ -24,7 +24,7 @@ from rdl_core.model.folded_cells import folded_maps
 from rdl_core.model.rich_numbers import RichEmbeddingEncoder, RichLinearEncoder
 
 RICH_ENCODERS = STYPE_ENCODERS | {stype.numerical: RichLinearEncoder, stype.categorical: RichEmbeddingEncoder}
-"""How cells become vectors with `rich_numbers`."""
+"""The encoders by which cells become vectors with `rich_numbers`."""
 
 
 def make_row_encoder(schema: TableSchema, channels: int, config: RowsConfig) -> torch.nn.Module:

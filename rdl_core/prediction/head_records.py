@@ -1,4 +1,4 @@
-"""What a fine-tuned checkpoint says of its heads: which there are, which one predicts by default, their intervals and calibrations, as plain numbers.
+"""Records of the heads of a fine-tuned checkpoint: which there are, which one predicts by default, their intervals and calibrations, as numbers.
 
     about["heads"]   {"default", "table", "columns", "of": {head: {"val", "intervals", "calibration"}}}
 

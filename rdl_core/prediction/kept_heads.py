@@ -84,11 +84,11 @@ class KeptHeads:
     def __init__(self, records: HeadRecords, store: Store, read: Callable[[str], bytes]) -> None:
         self.records, self._store = records, store
         self.names: tuple[str, ...] = tuple(records.heads)
-        """What can predict, in the order in which it was asked for."""
+        """Names of the heads that can predict, in the order in which they were asked for."""
         self.default: str = records.default
         """The one that was best on validation."""
         self.weights: Mapping[str, float] = _read_weights(read) if "blend" in self.names else {}
-        """Of the blend."""
+        """The weights of the blend."""
         self._read = read
         self._models: dict[str, Head] = {}
 

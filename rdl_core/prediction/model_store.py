@@ -18,7 +18,7 @@ from rdl_core.graph.schema import Schema
 from rdl_core.graph.store import Store, open_store
 
 STORES_DIR = Path("runs/stores")
-"""Where the commands keep stores, by default."""
+"""The folder in which the commands keep stores, by default."""
 
 
 def fitted_store(dataset: RelBenchDataset, model: Schema, stores_dir: Path) -> Store | None:

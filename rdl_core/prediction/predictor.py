@@ -140,17 +140,17 @@ class Predictor:
 
     @property
     def is_refitted(self) -> bool:
-        """Whether the model has learned from every label whose window had closed, those of validation, too."""
+        """Tells whether the model has learned from every label whose window had closed, those of validation, too."""
         return self.config.refit
 
     @property
     def is_regression(self) -> bool:
-        """Whether predictions are numbers, neither probabilities nor classes."""
+        """Tells whether predictions are numbers, neither probabilities nor classes."""
         return not (self.question.is_binary or self._scale.classes)
 
     @property
     def has_intervals(self) -> bool:
-        """Whether predictions have "lower" and "upper"."""
+        """Tells whether predictions have "lower" and "upper"."""
         return self.heads.interval(self.head, np.zeros(0), self.coverage) is not None
 
     @cached_property

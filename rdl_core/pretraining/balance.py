@@ -19,7 +19,7 @@ from torch import Tensor
 from rdl_core.communicator import Communicator
 
 DECAY = 0.8
-"""What a measurement leaves of the mean before it: half is gone after three."""
+"""The share that a measurement leaves of the mean before it: half is gone after three."""
 
 
 class Balance(torch.nn.Module):

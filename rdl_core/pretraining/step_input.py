@@ -1,4 +1,4 @@
-"""What the levels of a model need of some samples: both views of their rows for the levels of contrast, questions for the future level.
+"""The input that the levels of a model need of some samples: both views of their rows for the levels of contrast, questions for the future level.
 
 Promise: what a level that is off would need is not made.
 """

@@ -20,7 +20,8 @@ from rdl_core.sampling.hg_sampling import HGSampling
 VALIDATION_EPOCH = 1 << 40
 """Validation samples are those of epochs from this number on, which training never reaches."""
 LOSS_OF_CHANCE = 1.0
-"""Of a level of contrast: its logarithm's base is the number of candidates. Of the future level: what the best constant answers come to."""
+"""The loss of a level of contrast by chance, since its logarithm's base is the number of candidates; of the future level, that of the best
+constant answers."""
 
 
 def validation_loss(metrics: Mapping[str, float], levels: Sequence[str] = LEVELS) -> float:

@@ -26,7 +26,7 @@ _LIMITS = """- It reads databases with the tables, keys and columns below and no
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What the card of a model is made of.
+    """The content of a model's card.
 
     Args:
         schema, kind, about: As a checkpoint has them (rdl_core/model/checkpoint.py).

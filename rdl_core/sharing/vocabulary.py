@@ -1,4 +1,5 @@
-"""What of a model are values of the data themselves: the vocabularies of its schema's columns, and the classes that a fine-tuned one predicts.
+"""The parts of a model that are values of the data themselves: vocabularies of its schema's columns, and the classes that a fine-tuned one
+predicts.
 
 Numbers that count or rank something (at most 10 small integers) and true/false say nothing of anybody and are no such values; codes and names are,
 whatever they mean. Moments (mean, standard deviation) and the oldest, median and newest time of a column are of all rows and no vocabulary.
@@ -17,7 +18,7 @@ _BOOLEANS = frozenset(("true", "false"))
 
 
 def holds_values(column: ColumnSchema) -> bool:
-    """Whether the column's schema holds values of the data as they are."""
+    """Returns whether the column's schema holds values of the data as they are."""
     return (
         bool(column.categories)
         and not column.salt

@@ -67,7 +67,7 @@ class Columns:
         self._cells = {t: RowCells(store, t, is_dated=t in dated) for t in store.schema.tables}
         self._paths = find_paths(keys, table, self.hops)
         self.names = self._names(self._paths)
-        """What each column is, in words."""
+        """The meaning of each column, in words."""
 
     @property
     def width(self) -> int:

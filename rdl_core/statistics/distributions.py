@@ -1,4 +1,4 @@
-"""How the cells of each column are distributed over a stretch of time: shares that a model keeps, and how far newer cells have moved from them.
+"""Distributions of the cells of each column over a stretch of time: shares that a model keeps, and how far newer cells have moved from them.
 
     numbers      ten bins between the deciles of the model's rows, and a share of nulls
     categories   a share for each of the 20 most frequent values, one for all others, and one of nulls and of values that the model does not know
@@ -47,7 +47,7 @@ class Distribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """How far one column has moved.
+    """The drift of one column: how far it has moved.
 
     Args:
         table, column: Its names.

@@ -101,7 +101,7 @@ class Finetuning:
         self.first_weights: dict[str, Tensor] = {}
         """From where every training begins; set by `train`."""
         self.phase: Arm = arm
-        """What learns now: of the arm "finetuned" also "frozen", the head alone."""
+        """The part that learns now: of the arm "finetuned" also "frozen", the head alone."""
         self.callbacks = Callbacks()
         self._wrapped: torch.nn.Module = self.model
 

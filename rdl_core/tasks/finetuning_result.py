@@ -1,4 +1,4 @@
-"""What fine-tuning gives: the figures of a run, what training alone leaves, and the model with its predictions as files.
+"""The result of fine-tuning: the figures of a run, what training alone leaves, and the model with its predictions as files.
 
 Promise: the checkpoint holds all that a prediction needs besides the store: weights, form, schema, the trees' settings, and the target's scale.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 Course = tuple[tuple[Arm, int], ...]
-"""What learned, in turn, and for how many steps: "frozen" the head alone, "scratch" and "finetuned" all; 0 where that was no better."""
+"""The arms that learned, in turn, and for how many steps: "frozen" the head alone, "scratch" and "finetuned" all; 0 where that was no better."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -128,7 +128,7 @@ def metric_name(task: EntityTask) -> str:
 
 
 def is_multiclass(task: EntityTask) -> bool:
-    """Whether the label is one of several classes."""
+    """Tells whether the label is one of several classes."""
     return bool(task.task_type == TaskType.MULTICLASS_CLASSIFICATION)
 
 

@@ -1,4 +1,4 @@
-"""What a prediction is worth that needs no model: the same value for every row, or each entity's own last label.
+"""The worth of a prediction that needs no model: the same value for every row, or each entity's own last label.
 
 Promises: a last label is known when it is used: its window has closed by the seed time and, of a snapshot, by the test timestamp. Which of the two
 stands beside a figure is chosen on validation, from labels of train; no test label is read.

@@ -1,4 +1,4 @@
-"""How many trials run at a time, whether they train in their own processes, and the Ray session with room for them, or a refusal.
+"""The number of trials that run at a time, their place (in their own processes or not), and the Ray session with room for them, or a refusal.
 
 A trial by Ray Train holds its workers' CPUs, one for a sampler, one for tasks, and a share for the process that waits for it; a trial in its own
 process holds one. A local session's CPUs are counters that follow from the number of trials; memory and GPUs are what the machine has.
