@@ -16,13 +16,12 @@ import os
 import shutil
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import ray
-import torch
 
 from distributed.cluster.session import start_ray
 from distributed.commands.column_heads import figures_of, heads_of
@@ -42,7 +41,7 @@ from distributed.importing.importer import import_database
 from distributed.runs.folder import write_json
 from distributed.runs.tracking import TrackingConfig, run_id
 from distributed.storage.materialize import materialize_in_parallel
-from distributed.training.finetune import FinetuneJob, make_finetuning, run_side_by_side
+from distributed.training.finetune import FinetuneJob, run_side_by_side
 from distributed.training.trainer import pretrain
 from examples.label_picture import draw_label_efficiency
 from examples.shop import TASKS, TEST_TIMESTAMP, VAL_TIMESTAMP, write_shop
@@ -52,7 +51,9 @@ from rdl_core.database import load_task
 from rdl_core.database.dataset import open_dataset
 from rdl_core.graph.store import Store, open_store
 from rdl_core.tasks.column_heads import ColumnHeads
-from rdl_core.tasks.finetuning_result import FinetuningResult, save_finetuned
+from rdl_core.tasks.finetuning_result import FinetuningResult, predictions_path
+from rdl_core.tasks.labels import metric_name
+from rdl_core.tasks.prediction_file import read_predictions
 
 TASK_NAMES = ("customer-churn", "customer-spend")
 WORKERS, SAMPLERS = 2, 1
@@ -87,14 +88,14 @@ def main() -> None:
     done = pretrain(store, pretraining, options.out, workers=WORKERS, samplers=SAMPLERS, tracking=tracking)
     curves = draw_curves(done.state, options.out / "curves.png")
     finetuning = dataclasses.replace(PRESET.finetuning, max_steps=options.fine_tuning_steps)
-    arms = {
-        share: fine_tune(
-            data, store, done.checkpoint, dataclasses.replace(finetuning, label_share=share), range(options.seeds)
-        )
-        for share in (1.0, FEW_LABELS)
-    }
     models = {task: options.out / task / "model" for task in TASK_NAMES}
-    beside = heads_beside(data, store, done.checkpoint, finetuning, models)
+    seeds = range(options.seeds)
+    few = dataclasses.replace(finetuning, label_share=FEW_LABELS)
+    arms = {
+        1.0: fine_tune(data, store, done.checkpoint, finetuning, seeds, models),
+        FEW_LABELS: fine_tune(data, store, done.checkpoint, few, seeds),
+    }
+    beside = heads_beside(data, store, finetuning, models)
     for share, results in arms.items():
         say(f"{share:.0%} of the train labels")
         show_results(results)
@@ -143,9 +144,19 @@ def make_database(out: Path) -> Path:
 
 
 def fine_tune(
-    data: Path, store: Store, checkpoint: Path, config: FinetuningConfig, seeds: Sequence[int]
+    data: Path,
+    store: Store,
+    checkpoint: Path,
+    config: FinetuningConfig,
+    seeds: Sequence[int],
+    models: Mapping[str, Path] | None = None,
 ) -> list[FinetuningResult]:
-    """Both tasks in the three arms, one run a core at a time."""
+    """Both tasks in the three arms, one run a core at a time.
+
+    Args:
+        models: Folder per task that the fine-tuned model of the first seed is kept in, refitted, its predictions beside it, also those of the last
+            fold that a blend is chosen on. None: no model is kept.
+    """
     jobs = [
         FinetuneJob(
             data=str(data.resolve()),
@@ -161,6 +172,8 @@ def fine_tune(
         for task in TASK_NAMES
         for arm in ARMS
     ]
+    if models is not None:
+        jobs = [_kept(job, data, store, models[job.task]) if _is_first(job, seeds) else job for job in jobs]
     results: dict[int, FinetuningResult] = {}
     with bar() as progress:
         shown = progress.add_task("fine-tuning", total=len(jobs), text="")
@@ -170,42 +183,44 @@ def fine_tune(
     return [results[i] for i in range(len(jobs))]
 
 
-def heads_beside(
-    data: Path, store: Store, checkpoint: Path, config: FinetuningConfig, models: dict[str, Path]
-) -> dict[str, Any]:
+def _is_first(job: FinetuneJob, seeds: Sequence[int]) -> bool:
+    return job.arm == "finetuned" and job.config.seed == seeds[0]
+
+
+def _kept(job: FinetuneJob, data: Path, store: Store, model: Path) -> FinetuneJob:
+    """Returns a job that refits, predicts the last fold, and keeps its model."""
+    heads = column_heads(data, store, job.task, job.config)
+    config = dataclasses.replace(job.config, refit=True)
+    return dataclasses.replace(job, config=config, folds=tuple(heads.folds()[-1:]), out=str(model.resolve()))
+
+
+def column_heads(data: Path, store: Store, task: str, config: FinetuningConfig) -> ColumnHeads:
+    """Returns the heads on columns of a task."""
+    return ColumnHeads(store, load_task(open_dataset(data), task), "rolling", config, HeadsConfig(), ColumnsConfig())
+
+
+def heads_beside(data: Path, store: Store, config: FinetuningConfig, models: Mapping[str, Path]) -> dict[str, Any]:
     """Trivial and LightGBM on generated columns, and the blend of linear, LightGBM and fine-tuned network: {task: {"heads", "baselines", ...}}.
 
     All are refitted on every label whose window has closed, and kept in the task's model folder.
     """
     config = dataclasses.replace(config, refit=True)
-    given, of_store, start = (str(place.resolve()) for place in (data, store.path, checkpoint))
-    tasks = [_heads_of_task.remote(given, of_store, start, task, config, models[task].resolve()) for task in TASK_NAMES]
+    tasks = [
+        _heads_of_task.remote(data.resolve(), store.path.resolve(), task, config, models[task].resolve())
+        for task in TASK_NAMES
+    ]
     return dict(zip(TASK_NAMES, ray.get(tasks), strict=True))
 
 
 @ray.remote(num_cpus=1)
-def _heads_of_task(
-    data: str, store_path: str, checkpoint: str, name: str, config: FinetuningConfig, model: Path
-) -> dict[str, Any]:
-    store, task = open_store(store_path), load_task(open_dataset(data), name)
-    heads = ColumnHeads(store, task, "rolling", config, HeadsConfig(), ColumnsConfig())
-    folds = tuple(heads.folds()[-1:])
-    job = FinetuneJob(
-        data=data,
-        store_path=store_path,
-        task=name,
-        arm="finetuned",
-        regime="rolling",
-        config=config,
-        checkpoint=checkpoint,
-        backbone=PRESET.pretraining.backbone,
+def _heads_of_task(data: Path, store_path: Path, name: str, config: FinetuningConfig, model: Path) -> dict[str, Any]:
+    heads = column_heads(data, open_store(store_path), name, config)
+    network = read_predictions(predictions_path(model))
+    found = heads.run(("network", "linear", "lightgbm", "blend"), network=network, baseline=True)
+    kept = HeadKeeper(heads.task, "rolling", heads.store.test_timestamp_s, None).keep(
+        heads_of(found, heads.columns), model
     )
-    torch.set_num_threads(1)
-    network = make_finetuning(job)
-    save_finetuned(model, network, network.run(folds=folds))
-    found = heads.run(("network", "linear", "lightgbm", "blend"), network=network.predictions, baseline=True)
-    kept = HeadKeeper(task, "rolling", store.test_timestamp_s, None).keep(heads_of(found, heads.columns), model)
-    return {"metric": network.metric} | figures_of(found) | kept
+    return {"metric": metric_name(heads.task)} | figures_of(found) | kept
 
 
 def show_tomorrow(predictions: dict[str, pd.DataFrame]) -> None:
