@@ -40,9 +40,10 @@ class FinetuningConfig:
     head_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Probability that an input of the head's last map is dropped in training."""
     unfreeze: Literal["at_once", "after_head", "best"] = "at_once"
-    """The moment at which a pretrained backbone begins to learn in the arm "finetuned". 'at_once': from the first step. 'after_head': first the
-    head alone learns, on the backbone as it is, until validation does not improve any more, and all learns from there (Kumar et al. 2022,
-    "linear probing, then fine-tuning"); the best of both phases is kept. 'best': both ways, and what is better on validation is kept. `max_steps` holds for each phase."""
+    """The moment at which a pretrained backbone begins to learn in the arm "finetuned". 'at_once': from the first step. 'after_head': first the head
+    alone learns, on the backbone as it is, until validation does not improve any more, and all learns from there (Kumar et al. 2022, "linear
+    probing, then fine-tuning"); the best of both phases is kept. 'best': both ways, and what is better on validation is kept. `max_steps` holds for
+    each phase."""
     ema_decay: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """Exponential moving average of the weights, which is what is evaluated and kept. None: the weights themselves."""
     gradient_clip_norm: PositiveFloat | None = None
