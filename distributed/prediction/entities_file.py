@@ -32,11 +32,13 @@ def read_entities(path: Path, keys: EntityKeys) -> pa.Table:
             _require_columns(path, pq.read_schema(path).names, keys)
             return pq.read_table(path, columns=keys.names)
         with pa_csv.open_csv(path) as reader:
-            _require_columns(path, reader.schema.names, keys)
+            names = reader.schema.names
+        _require_columns(path, names, keys)
+        parse = pa_csv.ParseOptions(ignore_empty_lines=len(names) > 1)  # of one column an empty line is an empty cell
         convert = pa_csv.ConvertOptions(
             column_types=types, include_columns=keys.names, strings_can_be_null=True, null_values=[""]
         )
-        return pa_csv.read_csv(path, convert_options=convert)
+        return pa_csv.read_csv(path, parse_options=parse, convert_options=convert)
     except pa.ArrowInvalid as error:
         kinds = ", ".join(f"{name} of type {kind}" for name, kind in types.items())
         raise InputError(

@@ -89,7 +89,7 @@ class TaskCheck:
         lines = [f"{self.task}: {self.task_type}. {self.description}".strip()]
         lines += [_split_line(name, labels) for name, labels in self.splits.items()]
         lines += [
-            f"{one.split:<5} {one.time}: {one.labels:,} labels, {one.share:.0%} of entities{_balance(one)}"
+            f"{one.split:<5} {one.time}: {one.labels:,} labels, {one.share:.0%} of entities{_balance(one, self.task_type)}"
             for one in self.seed_times
         ]
         for name, figures in self.baselines.items():
@@ -240,8 +240,10 @@ def _split_line(split: str, labels: SplitLabels) -> str:
     )
 
 
-def _balance(one: SeedTime) -> str:
+def _balance(one: SeedTime, task_type: str) -> str:
     if one.classes:
         name, share = max(one.classes.items(), key=lambda item: item[1])
         return f", most frequent {name} ({share:.0%})"
-    return "" if one.value is None else f", {one.value:.4g}"
+    if one.value is None:
+        return ""
+    return f", {one.value:.1%} positive" if task_type == "binary_classification" else f", median {one.value:.4g}"

@@ -19,9 +19,10 @@ from distributed.__main__ import main
 from distributed.prediction import parts
 from rdl_core.database import load_task, open_dataset
 from rdl_core.graph.materialization import materialize
+from rdl_core.sharing.publication import copy_to_send
 from tests.nasty_database import NUM_TEAMS, write_nasty_database
 from tests.nasty_tasks import POINTS, TOWNS, WINS, add_class_task
-from tests.rdl_core.prediction.small_models import fine_tune
+from tests.rdl_core.prediction.small_models import READING, fine_tune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Captured = pytest.CaptureFixture[str]
@@ -213,6 +214,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
         ("team_id\n", "the list of keys (teams.team_id) is empty"),
         ("team_id\nT-000\nX\nY\n", "2 of 3 keys are of no row of teams: 'X', 'Y'"),
         ("team_id,n\nT-000,1\n,2\n", "1 of 2 keys of teams.team_id are null"),
+        ("team_id\nT-000\n\nT-001\n", "1 of 3 keys of teams.team_id are null (NaN), first at position 1"),
         ("name\nT-000\n", "expected the column team_id, the key of teams; got the columns name"),
     ],
 )
@@ -248,6 +250,25 @@ def test_next_months_data_is_predicted_on_and_a_column_that_has_drifted_is_named
     assert (moved["drift"][0]["column"], moved["drift"][0]["rows"]) == ("price", 80 + 7)
     earlier, shown = predicted(capsys, [*words, "--at", "2020-10-01", "--out", str(tmp_path / "earlier.csv")])
     assert "has drifted" not in shown and "price" not in [column["column"] for column in earlier["drift"]], "not yet"
+
+
+@pytest.mark.parametrize("name", [WINS, POINTS])
+def test_a_model_whose_vocabularies_were_hashed_predicts_the_same_bits(
+    work: Work, capsys: Captured, tmp_path: Path, name: str
+) -> None:
+    dataset = open_dataset(work.data)
+    store = materialize(dataset, work.runs_dir / "stores")
+    model, _ = fine_tune(tmp_path / "model", store, load_task(dataset, name), READING)
+    hashed = copy_to_send(model, tmp_path / "hashed", hash_vocabularies=True)
+    assert b"derby" in (model / "schema.json").read_bytes() and b"derby" not in (hashed / "schema.json").read_bytes()
+    rows = []
+    for folder in (model, hashed):
+        own = tmp_path / "runs" / folder.name  # so that the hashed one finds no store that was fitted on the values
+        common = ("--checkpoint", folder, "--data", work.data, "--runs-dir", own, "--all", "--out", own / "all.parquet")
+        predicted(capsys, ["predict", *map(str, common), "--json"])
+        rows.append(pq.read_table(own / "all.parquet").drop_columns(["model", "data"]))
+    assert rows[0].equals(rows[1])
+    assert len(rows[0]["prediction"].unique()) > 1
 
 
 def _times(rows: pa.Table, day: str) -> pa.Array:

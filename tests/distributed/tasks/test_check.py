@@ -54,6 +54,10 @@ def test_labels_over_time_and_baseline_are_those_of_the_files(folder: Path) -> N
         labels = [label for split, time, label in rows if (split, time) == (one.split, one.time[:10])]
         assert (one.labels, one.value) == (len(labels), pytest.approx(sum(labels) / len(labels)))
         assert one.share == len(labels) / 12
+        assert any(
+            f"{one.time}: {len(labels)} labels" in line and f", {one.value:.1%} positive" in line
+            for line in found.lines
+        )
     assert sum(one.labels for one in found.seed_times) == len(rows)
     assert found.metric == "roc_auc" and set(found.baselines["trivial"]) == {"val", "test"}
     assert not found.leaks
