@@ -9,6 +9,7 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
+    "Explainer": "rdl_core.explanation",
     "Predictor": "rdl_core.prediction",
     "finetune": "rdl_core.api",
     "load_model": "rdl_core.api",

@@ -26,7 +26,7 @@ CORE_FLOORS = (
     ("pretraining", "finetuning"),
     ("tasks",),
     ("prediction", "embedding"),
-    ("api",),
+    ("api", "explanation"),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
 DISTRIBUTED_FLOORS = (
@@ -43,6 +43,7 @@ DISTRIBUTED_FLOORS = (
     ("finetuning",),
     ("commands",),
     ("tasks", "embedding", "prediction"),
+    ("explanation",),
 )
 """As far as is decided; "" its own files but `__main__`."""
 BUILDERS = ("rdl_core.config.model", "rdl_core.config.registered")

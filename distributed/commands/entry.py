@@ -11,6 +11,7 @@ COMMAND_MODULES = (
     "distributed.tasks.command",
     "distributed.prediction.options",
     "distributed.embedding.options",
+    "distributed.explanation.options",
 )
 """Modules with commands of one database, each with its own in COMMANDS."""
 

@@ -6,14 +6,14 @@ import dataclasses
 import shutil
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.console import bar, console, say
+from distributed.prediction.model_options import model_identity, with_readable_store
 from distributed.prediction.options import Predict
 from distributed.runs.folder import Run, held
-from rdl_core.checkpoint_files import CHECKSUMS, read_description, weights_digest
+from rdl_core.checkpoint_files import read_description
 from rdl_core.checksums import sha256_of
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def run_predict(options: Predict) -> dict[str, Any]:
 
         check_target(options.to, options.table, replace=options.replace)
     data, dataset = open_data(options)
-    options = _with_readable_store(options, dataset)
+    options = with_readable_store(options, options.checkpoint, dataset)
     run = open_run(options, "predict", dataset, _identity(options))
     with held(run.folder):
         store = open_store(options, dataset)
@@ -58,31 +58,14 @@ def run_predict(options: Predict) -> dict[str, Any]:
 
 
 def _identity(options: Predict) -> dict[str, Any]:
-    """Returns what decides the predictions besides the data: the model's heads, intervals and calibration, too, beside equal weights."""
-    kept = options.checkpoint / CHECKSUMS
+    """Returns what decides the predictions besides the data."""
     return {
-        "checkpoint": weights_digest(options.checkpoint),
-        "folder": sha256_of(kept)[:16] if kept.exists() else None,
+        **model_identity(options.checkpoint, options.head),
         "entities": None if options.entities is None else sha256_of(options.entities)[:16],
         "split": options.split,
         "at": options.at,
-        "head": options.head,
         "coverage": options.coverage,
     }
-
-
-def _with_readable_store(options: Predict, dataset: RelBenchDataset) -> Predict:
-    """Returns the options with --schema-of the checkpoint, unless a store that was fitted on the data is one that the model reads."""
-    if options.schema_of is not None or "://" in (options.stores_dir or ""):
-        return options
-    from rdl_core.graph.schema import Schema
-    from rdl_core.prediction.model_store import fitted_store
-
-    schema = Schema.from_json(read_description(options.checkpoint)["schema"])
-    stores_dir = Path(options.stores_dir or options.runs_dir / "stores")
-    if fitted_store(dataset, schema, stores_dir) is not None:
-        return options
-    return dataclasses.replace(options, schema_of=options.checkpoint)
 
 
 def _job(options: Predict, run: Run, data: Place, store: Place) -> PredictionJob:

@@ -1,10 +1,11 @@
-"""The keys in a file of --entities, read with the types that the source's keys have, so that "007" stays what it is.
+"""The keys in a file of --entities, or in the words of --entity, read with the types that the source's keys have, so that "007" stays what it is.
 
-Promise: nothing is guessed: a file without the key's column, or with words that are no such key, is refused by name.
+Promise: nothing is guessed: a file without the key's column, or words that are no such key, are refused by name.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -44,6 +45,29 @@ def read_entities(path: Path, keys: EntityKeys) -> pa.Table:
         raise InputError(
             f"--entities {path}: expected keys of {keys.table}, {kinds}; {error}. Remedy: write the keys as the source does"
         ) from error
+
+
+def key_in_words(words: Sequence[str], keys: EntityKeys) -> pa.Table:
+    """Returns the one key that words of the command line name, a value for each of its columns.
+
+    Raises:
+        InputError: There is not one word per column, or one is no such value.
+    """
+    if len(words) != len(keys.names):
+        raise InputError(
+            f"--entity {' '.join(words)}: expected a value for {' and '.join(keys.names)}, the key of {keys.table}; got {len(words)} values"
+        )
+    columns = {}
+    for name, word in zip(keys.names, words, strict=True):
+        kind = keys.table_of_keys.schema.field(name).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        try:
+            columns[name] = pa.array([word]).cast(kind)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"--entity {word!r}: expected {name}, the key of {keys.table}, of type {kind}. Remedy: write it as the source does"
+            ) from error
+    return pa.table(columns)
 
 
 def _require_columns(path: Path, found: list[str], keys: EntityKeys) -> None:

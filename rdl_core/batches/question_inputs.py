@@ -27,7 +27,7 @@ class QuestionInputs:
 
     def __init__(self, store: Store, config: BackboneConfig) -> None:
         self.store, self.config = store, config
-        self._statistics = None if config.statistics is None else KeyStatistics(store, config.statistics)
+        self.key_statistics = None if config.statistics is None else KeyStatistics(store, config.statistics)
         self.columns_by_table: dict[str, Columns] = {}
         """Columns per table, made when they are first asked for; others with the same answers may be put here before."""
 
@@ -48,15 +48,15 @@ class QuestionInputs:
     @property
     def statistics_widths(self) -> dict[str, int]:
         """Number of statistics per table that has any."""
-        if self._statistics is None:
+        if self.key_statistics is None:
             return {}
-        widths = {table: self._statistics.table_width(table) for table in self.store.schema.tables}
+        widths = {table: self.key_statistics.table_width(table) for table in self.store.schema.tables}
         return {table: width for table, width in widths.items() if width > 0}
 
     def statistics_of(self, table: str, rows: NDArray[np.integer], before_s: NDArray[np.int64]) -> NDArray[np.float32]:
         """Returns the statistics of a table's rows before these times: float32 [rows, width], NaN where undefined."""
-        assert self._statistics is not None
-        return self._statistics.of_table(table, rows, before_s)
+        assert self.key_statistics is not None
+        return self.key_statistics.of_table(table, rows, before_s)
 
     def statistics(self, trees: TemporalSubgraph, before_s: NDArray[np.int64]) -> dict[str, NDArray[np.float32]] | None:
         """Returns the statistics of all nodes of trees, per table that has any: float32 [nodes, width]; None where none are asked for.
@@ -65,7 +65,7 @@ class QuestionInputs:
             trees: The trees.
             before_s: int64 [seeds], UNIX seconds.
         """
-        if self._statistics is None:
+        if self.key_statistics is None:
             return None
         return {
             table: self.statistics_of(table, trees.rows[table][trees.index[table]], before_s[trees.seed[table]])
@@ -74,13 +74,14 @@ class QuestionInputs:
 
     def columns(self, table: str, rows: NDArray[np.int64], before_s: NDArray[np.int64]) -> NDArray[np.float32] | None:
         """Returns the columns of a table's rows before these times: float32 [rows, width], NaN where undefined; None where none are asked for."""
-        return None if self.config.columns is None else self._columns_of(table)(rows, before_s)
+        return None if self.config.columns is None else self.columns_of(table)(rows, before_s)
 
     def columns_width(self, table: str) -> int:
         """Number of columns of a table's rows, 0 where none are asked for."""
-        return 0 if self.config.columns is None else self._columns_of(table).width
+        return 0 if self.config.columns is None else self.columns_of(table).width
 
-    def _columns_of(self, table: str) -> Columns:
+    def columns_of(self, table: str) -> Columns:
+        """Returns what computes the columns of a table's rows, where any are asked for."""
         assert self.config.columns is not None
         if table not in self.columns_by_table:
             self.columns_by_table[table] = Columns(self.store, table, self.config.columns)

@@ -4,8 +4,16 @@ Owns the promise that what is said of a figure is a function of labels and predi
 torch.
 """
 
-from rdl_core.evidence.bootstrap import bootstrap_interval
+from rdl_core.evidence.bootstrap import bootstrap_interval, bootstrap_values, measured
 from rdl_core.evidence.label_count import LabelCount
 from rdl_core.evidence.metric import is_higher_better
+from rdl_core.evidence.simultaneous import simultaneous_intervals
 
-__all__ = ["LabelCount", "bootstrap_interval", "is_higher_better"]
+__all__ = [
+    "LabelCount",
+    "bootstrap_interval",
+    "bootstrap_values",
+    "is_higher_better",
+    "measured",
+    "simultaneous_intervals",
+]

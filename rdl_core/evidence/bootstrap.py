@@ -35,17 +35,33 @@ def bootstrap_interval(
         target, prediction: float64 [rows]; for "accuracy" the places of classes, and [rows, classes].
         entities: int64 [rows], whom each row is about.
     """
-    if metric not in ("roc_auc", "accuracy", "mae") or not len(target) or np.isnan(target).any():
+    values = bootstrap_values(metric, target, prediction, entities)
+    if values is None:
+        return None
+    values = values[np.isfinite(values)]  # a draw without a class has no AUROC
+    return [float(bound) for bound in np.quantile(values, QUANTILES)]
+
+
+def bootstrap_values(
+    metric: str, target: NDArray[np.float64], prediction: NDArray[np.float64], entities: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Returns the metric of each draw, float64 [draws], NaN of a draw without a class; None, and arguments, as of `bootstrap_interval`.
+
+    Two predictions of the same labels meet the same draws: the difference of their values is that of pairs.
+    """
+    if metric not in MEASURES or not len(target) or np.isnan(target).any():
         return None
     positive = target == 1
     groups = (entities[positive], entities[~positive]) if metric == "roc_auc" else (entities,)
     if any(len(np.unique(group)) < 2 for group in groups):
         return None
-    measure = {"roc_auc": _auroc, "accuracy": _accuracy, "mae": _mean_absolute_error}[metric]
-    weighted = measure(target, prediction)
-    values = np.array([weighted(weights) for weights in _draws(entities)])
-    values = values[np.isfinite(values)]  # a draw without a class has no AUROC
-    return [float(bound) for bound in np.quantile(values, QUANTILES)]
+    weighted = MEASURES[metric](target, prediction)
+    return np.array([weighted(weights) for weights in _draws(entities)])
+
+
+def measured(metric: str, target: NDArray[np.float64], prediction: NDArray[np.float64]) -> float:
+    """Returns the metric of some rows, each counted once; NaN where it is undefined. Arguments as of `bootstrap_interval`."""
+    return MEASURES[metric](target, prediction)(np.ones(len(target)))
 
 
 def _draws(entities: NDArray[np.int64]) -> Iterator[NDArray[np.float64]]:
@@ -82,3 +98,7 @@ def _accuracy(target: NDArray[np.float64], prediction: NDArray[np.float64]) -> W
 def _mean_absolute_error(target: NDArray[np.float64], prediction: NDArray[np.float64]) -> Weighted:
     errors = np.abs(target - prediction)
     return lambda weights: float(weights @ errors / weights.sum())
+
+
+MEASURES = {"roc_auc": _auroc, "accuracy": _accuracy, "mae": _mean_absolute_error}
+"""Makers of the metric of weighted rows from targets and predictions, by its name."""

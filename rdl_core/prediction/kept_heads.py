@@ -93,7 +93,8 @@ class KeptHeads:
         self._models: dict[str, Head] = {}
 
     @cached_property
-    def _columns(self) -> Columns:
+    def columns(self) -> Columns:
+        """The columns that heads read."""
         return Columns(self._store, self.records.table, self.records.columns)
 
     def require(self, name: str | None) -> str:
@@ -113,6 +114,10 @@ class KeptHeads:
     def needs_network(self, name: str) -> bool:
         """Returns whether a head's prediction is made of the network's."""
         return "network" in self._parts(name)
+
+    def needs_columns(self, name: str) -> bool:
+        """Returns whether a head, or a part of it, reads `columns`."""
+        return any(self._model(part) is not None for part in self._parts(name))
 
     def predict(
         self,
@@ -141,18 +146,17 @@ class KeptHeads:
         for begin in range(0, len(rows), ROWS_PER_CHUNK):
             part = slice(begin, begin + ROWS_PER_CHUNK)
             of_network = None if network is None else network[part]
-            predicted[part] = self._predict(name, rows[part], before_s[part], of_network)
+            columns = self.columns(rows[part], before_s[part], raw=True) if self.needs_columns(name) else None
+            predicted[part] = self.predict_from(name, columns, of_network)
             advance(len(rows[part]))
         return predicted
 
-    def _predict(
-        self, name: str, rows: NDArray[np.int64], before_s: NDArray[np.int64], network: Values | None
-    ) -> Values:
+    def predict_from(self, name: str, columns: NDArray[np.float32] | None, network: Values | None) -> Values:
+        """Returns what `predict` does, from what a head reads: `columns` of the rows in their own units, the network's predictions, or both."""
         predicted: dict[str, Values] = {} if network is None else {"network": network}
-        models = {part: model for part in self._parts(name) if (model := self._model(part)) is not None}
-        if models:
-            columns = self._columns(rows, before_s, raw=True)
-            predicted |= {part: model.predict(columns) for part, model in models.items()}
+        for part in self._parts(name):
+            if columns is not None and (model := self._model(part)) is not None:
+                predicted[part] = model.predict(columns)
         return blended(predicted, self.weights) if name == "blend" else predicted[name]
 
     def calibrated(self, name: str, prediction: Values) -> Values:
@@ -172,7 +176,7 @@ class KeptHeads:
     def _model(self, part: str) -> Head | None:
         """Returns a model on columns, read once; None for the network."""
         if part in ON_COLUMNS and part not in self._models:
-            self._models[part] = read_head(part, lambda file: self._read(f"{FOLDER}/{file}"), self._columns.names)
+            self._models[part] = read_head(part, lambda file: self._read(f"{FOLDER}/{file}"), self.columns.names)
         return self._models.get(part)
 
     def _parts(self, name: str) -> tuple[str, ...]:

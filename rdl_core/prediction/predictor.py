@@ -87,8 +87,8 @@ class Predictor:
         self.first_s, self.tomorrow_s = first_row_s(store.graph), store.graph.after_last_row_s
         self.model = task_model_of(checkpoint).to(self.device)
         encoder = self.model.encoder
-        self._inputs = QuestionInputs(store, encoder.config)
-        self._inputs.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
+        self.inputs = QuestionInputs(store, encoder.config)
+        self.inputs.require_same_widths(encoder.statistics_widths, encoder.columns_widths)
         self._sampling = TemporalSampling(store.graph, self.config.sampling, seed=self.config.seed)
         self._scale = TargetScale(**about["target_scale"])
         self._extras, self._cutoff_s = checkpoint.extras, checkpoint.schema.cutoff_s
@@ -272,13 +272,16 @@ class Predictor:
         self, rows: NDArray[np.int64], time_s: NDArray[np.int64], before_s: NDArray[np.int64], advance: Advance
     ) -> NDArray[np.float64]:
         size, predicted = self.config.batch_size, np.empty((len(rows), *self._scale.shape))
-        with torch.inference_mode():
-            for begin in range(0, len(rows), size):
-                part = slice(begin, begin + size)
-                output = self.model(self._trees(rows[part], time_s[part], before_s[part]))
-                predicted[part] = self._scale.prediction(output.double().cpu()).numpy()
-                advance(len(rows[part]))
+        for begin in range(0, len(rows), size):
+            part = slice(begin, begin + size)
+            predicted[part] = self.of_trees(self.trees(rows[part], time_s[part], before_s[part]))
+            advance(len(rows[part]))
         return predicted
+
+    def of_trees(self, batch: TreeBatch) -> NDArray[np.float64]:
+        """Returns the network's predictions for the seeds of trees: float64 [seeds]; of classes [seeds, classes]."""
+        with torch.inference_mode():
+            return self._scale.prediction(self.model(batch).double().cpu()).numpy()
 
     def warm(self) -> None:
         """Answers one question, and two at once, all the way from keys to a table, so that kernels are compiled, keys are hashed and data is read."""
@@ -287,13 +290,27 @@ class Predictor:
             time_s = np.full(number, self.tomorrow_s)
             self.table(rows, time_s, self.predict_rows(rows, time_s))
 
-    def _trees(self, rows: NDArray[np.int64], time_s: NDArray[np.int64], before_s: NDArray[np.int64]) -> TreeBatch:
+    def trees(
+        self,
+        rows: NDArray[np.int64],
+        time_s: NDArray[np.int64],
+        before_s: NDArray[np.int64],
+        *,
+        columns: NDArray[np.float32] | None = None,
+    ) -> TreeBatch:
+        """Returns what the network reads of questions, on the model's device.
+
+        Args:
+            rows, time_s, before_s: As of `predict_rows`.
+            columns: float32 [questions, width], their columns where they are at hand.
+        """
         numbers = question_numbers(rows, time_s)
         trees = self._sampling.sample(
             self.question.entity_table, rows, before_s, epoch=EVALUATION_EPOCH, numbers=numbers
         )
         graph, features = self.store.graph, self.store.features
-        return collate_trees(trees, time_s, graph, features, before_s=before_s, inputs=self._inputs).to(self.device)
+        batch = collate_trees(trees, time_s, graph, features, before_s=before_s, inputs=self.inputs, columns=columns)
+        return batch.to(self.device)
 
     def describe(self) -> Mapping[str, Any]:
         """Returns what predicts: {"task", "target", "arm", "head", "calibrated", "refitted", "model", "data", "first_row", "last_row"}."""

@@ -35,6 +35,8 @@ class RowCells:
         position = {column.name: i for i, column in enumerate(schema.columns)}
         columns = [*(m.column for m in self._measures.measures), *shown]
         self._column_of = np.array([position[name] for name in columns], np.int64)
+        self.columns: list[str | None] = [*columns, *([None] if is_dated else [])]
+        """The column of the table that each is made of; None for the age."""
         self.names = [
             *(measure.of(table) for measure in self._measures.measures),
             *(f"days since {table}.{name}" for name in shown),

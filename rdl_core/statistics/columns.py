@@ -31,6 +31,7 @@ from rdl_core.statistics.cells import RowCells
 from rdl_core.statistics.key_statistics import KeyStatistics
 from rdl_core.statistics.latest_children import latest_children
 from rdl_core.statistics.paths import Keys, Path, default_hops, find_paths
+from rdl_core.statistics.sources import Source
 from rdl_core.statistics.sums import ChildSums
 
 ROWS_PER_CHUNK = 1 << 18
@@ -66,8 +67,11 @@ class Columns:
         dated = _dated(store, keys)
         self._cells = {t: RowCells(store, t, is_dated=t in dated) for t in store.schema.tables}
         self._paths = find_paths(keys, table, self.hops)
-        self.names = self._names(self._paths)
+        described = self._described(self._paths, Source(start=table))
+        self.names = [name for name, _ in described]
         """The meaning of each column, in words."""
+        self.sources = [source for _, source in described]
+        """The source of each column."""
 
     @property
     def width(self) -> int:
@@ -118,22 +122,27 @@ class Columns:
             begin = end
         return out
 
-    def _names(self, path: Path) -> list[str]:
-        """Returns the names of a path's columns, in the order of `_blocks`."""
-        names = [] if path.came_down else list(self._cells[path.table].names)
+    def _described(self, path: Path, here: Source) -> list[tuple[str, Source]]:
+        """Returns name and source of each of a path's columns, in the order of `_blocks`; `here` is the way to the path's rows."""
+        cells, found = self._cells[path.table], list[tuple[str, Source]]()
+        if not path.came_down:
+            found += zip(cells.names, here.read(cells.columns, "age"), strict=True)
         for key in self._keys.down_from(path.table):
-            names += self._statistics_at(path).names(key)
-            names += self._sums[key].names if path.came_down else []
-        for (_, fkey_col, _), parent in path.parents:
-            names += [f"{fkey_col}'s {name}" for name in self._names(parent)]
-        for (table, fkey_col, _), child in path.children:
-            below = self._names(child)
+            statistics, children = self._statistics_at(path), here.along(key, key[0])
+            found += zip(statistics.names(key), children.read(statistics.columns(key), "counts"), strict=True)
+            if path.came_down:
+                sums = self._sums[key]
+                found += zip(sums.names, children.read(sums.columns, "counts"), strict=True)
+        for key, parent in path.parents:
+            above = self._described(parent, here.along(key, key[2]))
+            found += [(f"{key[1]}'s {name}", source) for name, source in above]
+        for key, child in path.children:
+            below = self._described(child, here.along(key, key[0]))
             if child.num_down == 1:
-                names += [f"latest {table} via {fkey_col}: {name}" for name in below]
-            names += [
-                f"mean over the latest {self.config.num_children} {table} via {fkey_col} of {name}" for name in below
-            ]
-        return names
+                found += [(f"latest {key[0]} via {key[1]}: {name}", source) for name, source in below]
+            mean = f"mean over the latest {self.config.num_children} {key[0]} via {key[1]} of"
+            found += [(f"{mean} {name}", source) for name, source in below]
+        return found
 
     def _blocks(self, path: Path, rows: Rows, before_s: Times, raw: bool) -> list[Block]:
         """Returns the columns of a path's rows, which exist before their times: those of the rows, of their parents, of their children."""

@@ -20,7 +20,8 @@ from rdl_core.graph.measures import Measure, late_measures, measures
 from rdl_core.graph.reg import EdgeType
 from rdl_core.graph.store import Store
 from rdl_core.statistics.kernels import NUM_TIME_COLUMNS, fill_statistics, fill_window, next_children
-from rdl_core.statistics.names import statistic_names
+from rdl_core.statistics.names import statistic_columns, statistic_names
+from rdl_core.statistics.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +102,10 @@ class KeyStatistics:
             return []
         return statistic_names(edge_type, self.measures(edge_type), self.config, self.windows_s)
 
+    def columns(self, edge_type: EdgeType) -> list[str | None]:
+        """Returns the column of the child table that each of a key's statistics is made of, None for counts and times; none for a key left out."""
+        return statistic_columns(self.measures(edge_type), self.config) if edge_type in self._keys else []
+
     def width(self, edge_type: EdgeType) -> int:
         """Returns the number of a key's statistics; 0 for a key that is left out."""
         if edge_type not in self._keys:
@@ -126,6 +131,11 @@ class KeyStatistics:
     def table_names(self, table: str) -> list[str]:
         """Returns the names of the statistics that `of_table` gives."""
         return [name for e in self.keys_of(table) for name in self.names(e)]
+
+    def table_sources(self, table: str) -> list[Source]:
+        """Returns the sources of the statistics that `of_table` gives."""
+        keys = [(e, Source(start=table).along(e, e[0])) for e in self.keys_of(table)]
+        return [source for e, children in keys for source in children.read(self.columns(e), "counts")]
 
     def window_answers(
         self,

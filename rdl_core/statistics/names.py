@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rdl_core.config.statistics import StatisticsConfig
 from rdl_core.graph.measures import Measure
 from rdl_core.graph.reg import EdgeType
+from rdl_core.statistics.kernels import NUM_TIME_COLUMNS
 
 
 def statistic_names(
@@ -34,6 +35,13 @@ def statistic_names(
     for window_s in windows_s:
         names += [f"{what} within {duration(window_s)}" for what in (f"count of {child}", *averages)]
     return [f"{name} via {fkey_col}" for name in names]
+
+
+def statistic_columns(measures: Sequence[Measure], config: StatisticsConfig) -> list[str | None]:
+    """Returns the column of the child table that each of a key's statistics is made of, in the order of their names; None for counts and times."""
+    cells: list[str | None] = [measure.column for measure in measures]
+    of_windows = [None, *cells] * len(config.window_shares)
+    return [None] * NUM_TIME_COLUMNS + cells * (len(config.num_last) + 1) + of_windows
 
 
 def duration(seconds: int) -> str:

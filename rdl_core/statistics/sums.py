@@ -34,6 +34,8 @@ class ChildSums:
             [of_all + missing[measures[i].column] if measures[i].column in missing else -1 for i in numbers], np.int64
         )
         self._std = np.array([measures[i].std for i in numbers])
+        self.columns: list[str | None] = [measures[i].column for i in numbers]
+        """The column of the child table that each is made of."""
         self.names = [f"sum of {measures[i].of(child)} over all via {fkey_col}" for i in numbers]
 
     def __call__(self, parents: NDArray[np.int64], before_s: NDArray[np.int64], *, raw: bool) -> NDArray[np.float32]:
