@@ -101,8 +101,8 @@ def _of_split(options: Explain, explainer: Explainer, dataset: RelBenchDataset) 
         say(line)
     write_document(task_document(found, predictor), options.out)
     draw_importance(found, options.out.with_suffix(".svg"))
-    names = ("split", "rows", "metric", "value", "neutral_value")
-    return {name: getattr(found, name) for name in names}
+    values = {name: getattr(found, name) if found.is_scored else None for name in ("value", "neutral_value")}
+    return {"split": found.split, "rows": found.rows, "metric": found.metric, **values}
 
 
 def _shown(number: int, explain: Callable[[Callable[[int], None]], Explained]) -> Explained:

@@ -43,11 +43,11 @@ def draw_importance(found: TaskExplanation, path: Path) -> Path:
     """Draws a task's explanation with its intervals; returns the path."""
 
     def bars(ones: Sequence[GroupImportance]) -> Bars:
-        return [(one.group.name, one.loss, one.interval) for one in ones[:TOP]]
+        return [(one.group.name, one.loss if found.is_scored else one.change, one.interval) for one in ones]
 
-    panels: dict[str, Bars] = {
-        level: bars([one for one in found.groups if one.group.level == level and one.change > 0]) for level in LEVELS
-    }
+    panels: dict[str, Bars] = {level: bars(found.most_telling(level, TOP)) for level in LEVELS}
+    if not found.is_scored:
+        return _draw(panels, f"{found.task}, {found.split}", "mean absolute change of the prediction", path)
     title = f"{found.task}, {found.split}: {found.metric} {found.value:.4f} ({found.neutral_value:.4f} neutral)"
     return _draw(panels, title, f"{found.metric} lost without it", path)
 

@@ -54,12 +54,19 @@ def top_contributions(explained: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def task_lines(found: TaskExplanation) -> Iterator[str]:
     """Yields the lines of a task's metric."""
+    if not found.is_scored:
+        yield f"{found.task}: no {found.metric} of {found.rows:,} labels of {found.split}: they are hidden, or of one class"
+        for level in LEVELS:
+            yield f"{TITLES[level]}, mean change of the prediction:"
+            for one in found.most_telling(level, TOP):
+                yield f"  {one.change:10.4g}  {one.group.name}"
+        return
     yield (
         f"{found.task}: {found.metric} {found.value:.4f} of {found.rows:,} of {found.labels:,} labels of {found.split}; "
         f"{found.neutral_value:.4f} with all inputs neutral"
     )
     for level in LEVELS:
         yield f"{TITLES[level]}, {found.metric} lost [95 % of all together], mean change of the prediction:"
-        for one in [one for one in found.groups if one.group.level == level and one.change > 0][:TOP]:
+        for one in found.most_telling(level, TOP):
             ends = "" if one.interval is None else f"[{one.interval[0]:+.4f}, {one.interval[1]:+.4f}]"
             yield f"  {one.loss:+.4f} {ends:<20} {one.change:10.4g}  {one.group.name}"

@@ -18,7 +18,7 @@ from relbench.base import EntityTask
 
 from rdl_core.evidence import bootstrap_values, is_higher_better, measured, simultaneous_intervals
 from rdl_core.explanation.explainer import Advance, Explainer, LeftOut
-from rdl_core.explanation.groups import Group
+from rdl_core.explanation.groups import Group, Level
 from rdl_core.explanation.left_out import Values
 from rdl_core.random_streams import PURPOSE_EXPLANATION, numpy_generator
 from rdl_core.tasks.labels import Split, metric_name, read_split
@@ -62,6 +62,15 @@ class TaskExplanation:
     value: float
     neutral_value: float
     groups: tuple[GroupImportance, ...]
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether there is a metric: labels are neither hidden nor, of an AUROC, of one class."""
+        return bool(np.isfinite(self.value))
+
+    def most_telling(self, level: Level, number: int) -> list[GroupImportance]:
+        """Returns the first groups of a level that change predictions at all."""
+        return [one for one in self.groups if one.group.level == level and one.change > 0][:number]
 
 
 def explain_task(
