@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-import shutil
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from distributed.__main__ import main
+from distributed.explanation.picture import draw_importance
+from distributed.explanation.words import task_lines
 from rdl_core.database import load_task, open_dataset
+from rdl_core.explanation import GroupImportance, TaskExplanation
+from rdl_core.explanation.groups import Group, Inputs
 from rdl_core.graph.materialization import materialize
 from rdl_core.prediction import Predictor
 from tests.nasty_database import NUM_TEAMS, write_nasty_database
@@ -24,6 +29,7 @@ from tests.rdl_core.prediction.small_models import fine_tune
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Captured = pytest.CaptureFixture[str]
+NOTHING = np.zeros(0, bool)
 KEYS = [f"T-{row:03d}" for row in range(NUM_TEAMS)]
 
 
@@ -167,15 +173,21 @@ def test_an_empty_file_of_entities_is_refused_as_by_predict(work: Work, capsys: 
     assert not (tmp_path / "o.json").exists()
 
 
-def test_hidden_labels_leave_the_changes_and_no_metric(work: Work, capsys: Captured, tmp_path: Path) -> None:
-    shutil.copytree(work.data, tmp_path / "nasty")
-    path = tmp_path / "nasty" / "tasks" / WINS / "test.parquet"
-    rows = pq.read_table(path)
-    pq.write_table(rows.set_column(2, "wins", pa.nulls(len(rows), pa.float64())), path)
-    hidden = Work(tmp_path / "nasty", work.runs_dir, work.models)
-    out = tmp_path / "importance.json"
-    result, shown = explained(capsys, hidden.words(WINS, "--split", "test", "--out", out))
-    assert "no roc_auc of 22 labels of test: they are hidden" in shown and "nan" not in shown
-    assert result["value"] is None
-    groups = json.loads(out.read_text())["groups"]
-    assert all(one["loss"] is None for one in groups) and any(one["change"] > 0 for one in groups)
+def test_without_a_metric_lines_and_picture_have_the_changes_alone(tmp_path: Path) -> None:
+    none = Inputs(columns=NOTHING, head_columns=NOTHING, statistics={}, cells={}, ages=frozenset(), edges=frozenset())
+    group = Group(level="table", name="$goal_$", table="goal", inputs=none)
+    hidden = TaskExplanation(
+        task=WINS,
+        split="test",
+        rows=22,
+        labels=22,
+        metric="roc_auc",
+        value=math.nan,
+        neutral_value=math.nan,
+        groups=(GroupImportance(group=group, change=0.25, loss=math.nan, interval=None),),
+    )
+    lines = "\n".join(task_lines(hidden))
+    assert "no roc_auc of 22 labels of test: they are hidden" in lines and "nan" not in lines
+    assert "0.25  $goal_$" in lines
+    picture = draw_importance(hidden, tmp_path / "p.svg").read_text()
+    assert "$goal_$" in picture and "mean absolute change of the prediction" in picture

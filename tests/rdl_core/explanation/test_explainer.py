@@ -52,7 +52,7 @@ def rows_of(of: Explainer, keys: list[int]) -> tuple[np.ndarray, np.ndarray]:
     return of.predictor.questions(keys, TEST)
 
 
-@pytest.mark.parametrize("kind", ["both", "columns", "linear", "blend"])
+@pytest.mark.parametrize("kind", ["both", "columns", "blend"])
 def test_what_is_explained_is_the_prediction_alone_in_a_batch_and_in_any_order(
     models: Models, nasty_dataset: RelBenchDataset, nasty_store: Store, kind: str
 ) -> None:
