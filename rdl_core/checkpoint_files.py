@@ -33,7 +33,7 @@ WEIGHTS, CONFIG, SCHEMA, CARD, CHECKSUMS = (
 )
 OWN_FILES = (WEIGHTS, CONFIG, SCHEMA, CARD, CHECKSUMS)
 _EARLIER_VERSION, _EARLIER = 3, "model.json"
-_MADE_BY = {"pretrained": "`rdl pretrain`", "finetuned": "`rdl finetune`"}
+_MADE_BY = {"pretrained": "`rdl pretrain`", "finetuned": "`rdl finetune`", "link": "`rdl finetune` on a link task"}
 _REMEDY = "Remedy: copy or download the whole folder again; a model that was changed on purpose is saved again by save_pretrained"
 
 

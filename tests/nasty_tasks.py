@@ -1,8 +1,9 @@
-"""The two tasks of the nasty database, one more of several classes, and a task that watches who reads its labels."""
+"""The two tasks of the nasty database, one more of several classes, one of links, and a task that watches who reads its labels."""
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ import pyarrow.parquet as pq
 from relbench.base import EntityTask
 from relbench.manifest import TaskManifest
 
+from tests.nasty_database import TEST, TRAIN_SEEDS, VAL
+
 WINS, POINTS = "team-wins", "team-points"  # binary classification, regression
 TOWNS = "team-towns"  # of three classes, which `add_class_task` adds
+VISITS = "team-visits"  # of links, which `add_link_task` adds
 
 
 def add_class_task(folder: Path, label: Callable[[str, int], Any] = lambda split, team: f"town {team % 3}") -> None:
@@ -47,3 +51,39 @@ class WatchedTask:
 
 def labels(task: EntityTask, split: str) -> np.ndarray:
     return task.get_table(split, mask_input_cols=False).df[task.target_col].to_numpy()
+
+
+def add_link_task(folder: Path) -> None:
+    """Adds VISITS to a nasty database: whom a team receives in the next 30 days, both of one table; also a row of nobody, and one without guest."""
+    window = datetime.timedelta(days=30)
+    manifest = {
+        "name": VISITS,
+        "kind": "external",
+        "task_type": "recommendation",
+        "target_col": "guest_id",
+        "time_col": "seed_time",
+        "src_entity_table": "teams",
+        "src_entity_col": "host_id",
+        "dst_entity_table": "teams",
+        "dst_entity_col": "guest_id",
+        "eval_k": 3,
+        "timedelta": "30 days",
+    }
+    TaskManifest.from_dict(manifest).save(folder / "tasks" / VISITS / "manifest.yaml")
+    matches = pq.read_table(folder / "db" / "match.parquet").select(["home_id", "away_id", "played_at"])
+    for split, seeds in (("train", TRAIN_SEEDS), ("val", [VAL]), ("test", [TEST])):
+        rows: list[tuple[datetime.datetime, int | None, list[int]]] = []
+        for seed in seeds:
+            guests: dict[int, set[int]] = {}
+            for home, away, played in zip(*(column.to_pylist() for column in matches.columns), strict=True):
+                if away is not None and played is not None and seed < played.replace(tzinfo=None) <= seed + window:
+                    guests.setdefault(home, set()).add(away)
+            rows += [(seed, home, sorted(them)) for home, them in sorted(guests.items())]
+            rows += [(seed, None, [1, 2]), (seed, 9, [])] if split != "test" else []
+        times, homes, lists = zip(*rows, strict=True)
+        columns = {
+            "seed_time": pa.array(times, pa.timestamp("us")),
+            "host_id": pa.array(homes, pa.int64()),
+            "guest_id": pa.array(lists, pa.list_(pa.int64())),
+        }
+        pq.write_table(pa.table(columns), folder / "tasks" / VISITS / f"{split}.parquet")

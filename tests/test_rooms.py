@@ -26,6 +26,7 @@ CORE_FLOORS = (
     ("pretraining", "finetuning"),
     ("tasks",),
     ("prediction", "embedding"),
+    ("links",),
     ("api", "explanation"),
 )
 """Packages of rdl_core from the ground up, "" its own files: each imports from floors below, and none from another of its own floor."""
@@ -41,6 +42,7 @@ DISTRIBUTED_FLOORS = (
     ("sampling", "runs"),
     ("training", "heads"),
     ("finetuning",),
+    ("links",),
     ("commands",),
     ("tasks", "embedding", "prediction"),
     ("explanation",),

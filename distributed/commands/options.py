@@ -41,6 +41,7 @@ from rdl_core.config import (
     HeadsConfig,
     HGSamplingConfig,
     Level,
+    LinkConfig,
     Precision,
     Preset,
     PresetName,
@@ -233,7 +234,7 @@ class Pretrain(SamplingOptions, StoreOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class Finetune(WorkerOptions):
-    """An entity task in one arm: scratch, frozen or finetuned.
+    """An entity task, or a link task (recommendation), in one arm: scratch, frozen or finetuned.
 
     Every setting is an option, below as --config... (the run) and --backbone... (the model of arm scratch):
 
@@ -311,6 +312,8 @@ class Finetune(WorkerOptions):
     """Candidates of the heads on columns."""
     columns: ColumnsConfig = ColumnsConfig()
     """The generated columns."""
+    links: LinkConfig = LinkConfig()
+    """Settings of link tasks (recommendation)."""
 
     def __post_init__(self) -> None:
         require_positive(self, "workers", "seeds")

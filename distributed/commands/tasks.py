@@ -11,9 +11,12 @@ from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.commands.options import Evaluate, Finetune, pretrained_backbone
 from distributed.console import say
 from rdl_core.checkpoint_files import read_description, weights_digest
-from rdl_core.config import BackboneConfig, check_arm
+from rdl_core.config import PRESETS, BackboneConfig, check_arm
+from rdl_core.problems import InputError
 
 if TYPE_CHECKING:
+    from relbench.load import RelBenchDataset
+
     from distributed.commands.column_heads import HeadsBeside
     from distributed.training.finetune import FinetuneJob
     from rdl_core.tasks.finetuning_result import FinetuningResult
@@ -29,6 +32,10 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     backbone, weights = backbone_to_start_from(options)
     data, dataset = open_data(options)
     from rdl_core.database import load_task
+    from rdl_core.database.link_tasks import is_link_task
+
+    if is_link_task(dataset, options.task):
+        return _run_link_finetune(options, dataset, backbone, weights)
     from rdl_core.database.label_checks import require_measurable_labels
 
     for problem in require_measurable_labels(load_task(dataset, options.task)):
@@ -100,6 +107,93 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
     if len(runs) == 1:
         return run.finish(runs[0])
     return run.finish({"runs": runs, "summary": seeds_summary(results) | heads_summary(runs)})
+
+
+def _run_link_finetune(
+    options: Finetune, dataset: RelBenchDataset, backbone: BackboneConfig, weights: str | None
+) -> dict[str, Any]:
+    """Returns a run's result and its checkpoint; of several seeds {"runs": [these], "summary"}, as of an entity task."""
+    refuse_for_links(options)
+    from distributed.links.job import LinkJob, run_link_job
+    from distributed.links.report import link_summary, link_verdict_lines, show_link_results
+    from distributed.runs.folder import held
+    from rdl_core.database.link_tasks import load_link_task
+    from rdl_core.tasks.downstream import as_deep_as
+
+    load_link_task(dataset, options.task)  # refused before any work
+    config = as_deep_as(options.config, backbone)
+    settings = {
+        "task": options.task,
+        "arm": options.arm,
+        "regime": options.regime,
+        "checkpoint": weights,
+        "finetuning": dataclasses.asdict(config),
+        "links": dataclasses.asdict(options.links),
+        "backbone": dataclasses.asdict(backbone),
+    }
+    seeds = range(config.seed, config.seed + options.seeds)
+    run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
+    if (finished := run.result()) is not None:
+        say(f"run {run.name} is finished; nothing to do")
+        return finished
+    store = open_store(options, dataset)
+    jobs = [
+        LinkJob(
+            task=options.task,
+            arm=options.arm,
+            regime=options.regime,
+            config=dataclasses.replace(config, seed=seed),
+            link_config=options.links,
+            checkpoint=options.checkpoint,
+            backbone=backbone,
+            folder=run.folder / f"seed-{seed}" if len(seeds) > 1 else run.folder,
+        )
+        for seed in seeds
+    ]
+    with held(run.folder):
+        results = [run_link_job(job, dataset, store) for job in jobs]
+    show_link_results(results)
+    for line in link_verdict_lines(results):
+        say(line)
+    runs = [
+        dataclasses.asdict(result)
+        | {"checkpoint": str(job.model), "predictions": str(job.folder / "predictions.parquet")}
+        for result, job in zip(results, jobs, strict=True)
+    ]
+    for one in runs:
+        say(f"checkpoint {one['checkpoint']}")
+    return run.finish(runs[0] if len(runs) == 1 else {"runs": runs, "summary": link_summary(results)})
+
+
+def refuse_for_links(options: Finetune) -> None:
+    """Refuses options that say nothing of a link task.
+
+    Raises:
+        InputError: Naming all that are given.
+    """
+    config, preset = options.config, PRESETS[options.preset]().finetuning
+    given = [
+        name
+        for name, is_given in (
+            ("--workers", options.workers > 1),
+            ("--heads", options.heads != ("network",)),
+            ("--baseline", options.baseline),
+            ("--calibrate", options.calibrate is not None),
+            ("--refit", config.refit),
+            ("--label-share", config.label_share != 1.0),
+            ("--label-stride", config.label_stride is not None),
+            ("--config.unfreeze", config.unfreeze != preset.unfreeze),
+            ("--config.regression-loss", config.regression_loss != preset.regression_loss),
+            ("--config.head-channels", config.head_channels != preset.head_channels),
+        )
+        if is_given
+    ]
+    if given:
+        raise InputError(
+            f"{', '.join(given)} {'are' if len(given) > 1 else 'is'} of no use to {options.task!r}, a link task: its model is two towers and a term "
+            "on past links, trained in this process, with popularity and past links beside it in any case. Remedy: leave it out; --links... has the "
+            "settings of link tasks"
+        )
 
 
 def _with_heads(result: FinetuningResult, heads: HeadsBeside, model: Path) -> dict[str, Any]:

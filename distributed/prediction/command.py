@@ -13,8 +13,9 @@ from distributed.console import bar, console, say
 from distributed.prediction.model_options import model_identity, with_readable_store
 from distributed.prediction.options import Predict
 from distributed.runs.folder import Run, held
-from rdl_core.checkpoint_files import read_description
+from rdl_core.checkpoint_files import read_description, weights_digest
 from rdl_core.checksums import sha256_of
+from rdl_core.problems import InputError
 
 if TYPE_CHECKING:
     from relbench.load import RelBenchDataset
@@ -33,7 +34,9 @@ def run_predict(options: Predict) -> dict[str, Any]:
     """Returns {"path", "table", "rows", "task", "head", "at", "refitted", "model", "data", "seconds", "rows_per_s", "drift"}; of --split {"split",
     "metrics"}, too.
     """
-    read_description(options.checkpoint, kind="finetuned")
+    kind = read_description(options.checkpoint)["kind"]
+    if kind != "link":
+        read_description(options.checkpoint, kind="finetuned")
     if options.entities is not None and not options.entities.is_file():
         raise FileNotFoundError(f"--entities {options.entities}: no such file")
     if options.to is not None and options.table is not None:
@@ -42,6 +45,8 @@ def run_predict(options: Predict) -> dict[str, Any]:
         check_target(options.to, options.table, replace=options.replace)
     data, dataset = open_data(options)
     options = with_readable_store(options, options.checkpoint, dataset)
+    if kind == "link":
+        return _run_link_predict(options, dataset)
     run = open_run(options, "predict", dataset, _identity(options))
     with held(run.folder):
         store = open_store(options, dataset)
@@ -55,6 +60,42 @@ def run_predict(options: Predict) -> dict[str, Any]:
         seconds = time.monotonic() - begun_s
         shutil.rmtree(job.folder, ignore_errors=True)
         return run.finish(found | {"seconds": seconds, "rows_per_s": found["rows"] / max(seconds, 1e-9)})
+
+
+def _run_link_predict(options: Predict, dataset: RelBenchDataset) -> dict[str, Any]:
+    """Returns {"task", "rows", "sources", "at", "path", "model", "seconds"} of a link model: rows are sources times destinations."""
+    given = [
+        name
+        for name, is_given in (
+            ("--split", options.split is not None),
+            ("--to", options.to is not None),
+            ("--head", options.head is not None),
+            ("--workers", options.workers > 1),
+        )
+        if is_given
+    ]
+    if given or options.out is None:
+        raise InputError(
+            f"{options.checkpoint} is a model of a link task: its predictions go into a file, by --out and --entities or --all; got "
+            f"{', '.join(given) or 'no --out'}. Remedy: correct it; val and test in RelBench's format lie beside the model, as val.csv and test.csv"
+        )
+    run = open_run(options, "predict", dataset, _identity(options))
+    with held(run.folder):
+        store = open_store(options, dataset)
+        from distributed.links.predict import write_link_predictions
+        from distributed.prediction.entities_file import read_entities
+        from rdl_core.links.predictor import LinkPredictor
+        from rdl_core.model.checkpoint import from_pretrained
+
+        begun_s = time.monotonic()
+        predictor = LinkPredictor(from_pretrained(options.checkpoint, kind="link"), dataset, store)
+        if options.entities is not None:
+            asked = predictor.questions(read_entities(options.entities, predictor.sources), options.at)
+        else:
+            asked = predictor.existing(options.at)
+        found = write_link_predictions(predictor, *asked, options.out)
+        found |= {"model": weights_digest(options.checkpoint), "seconds": time.monotonic() - begun_s}
+        return run.finish(found)
 
 
 def _identity(options: Predict) -> dict[str, Any]:

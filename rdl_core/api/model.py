@@ -191,7 +191,12 @@ def load_model(path: Path | str) -> PretrainedModel | FinetunedModel:
 
     Raises:
         FileNotFoundError: No model is there.
-        ValueError: Another version wrote it, it is damaged, or it has parts of a user's own that are not registered in this process.
+        ValueError: Another version wrote it, it is damaged, it is of a link task, or it has parts of a user's own that are not registered here.
     """
     checkpoint = from_pretrained(path)
+    if checkpoint.kind == "link":
+        raise ValueError(
+            f"{path} is a model of a link task, which scores pairs of rows and has no forward of one tree. Remedy: "
+            "rdl_core.links.predictor.LinkPredictor, or `rdl predict`"
+        )
     return FinetunedModel(checkpoint) if checkpoint.kind == "finetuned" else PretrainedModel(checkpoint)

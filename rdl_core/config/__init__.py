@@ -5,7 +5,7 @@ Loads no torch, so that a command line can be described and refused at once.
 
 from rdl_core.config.corruption import CorruptionConfig
 from rdl_core.config.decoding import changed, checked, decode
-from rdl_core.config.finetuning import Arm, FinetuningConfig, Regime, check_arm
+from rdl_core.config.finetuning import Arm, FinetuningConfig, LinkConfig, Regime, check_arm
 from rdl_core.config.future import FutureConfig
 from rdl_core.config.heads import HEADS, BoostingConfig, CalibrationName, HeadName, HeadsConfig, LinearConfig
 from rdl_core.config.loss import LossConfig
@@ -51,6 +51,7 @@ __all__ = [
     "Level",
     "LinearConfig",
     "LinearRows",
+    "LinkConfig",
     "LossConfig",
     "MeanAggregation",
     "Precision",

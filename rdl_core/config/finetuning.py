@@ -1,4 +1,4 @@
-"""All that decides a fine-tuning run's result, besides the backbone that it starts from."""
+"""All that decides a fine-tuning run's result, besides the backbone that it starts from; of link tasks, LinkConfig besides."""
 
 from __future__ import annotations
 
@@ -65,6 +65,35 @@ class FinetuningConfig:
                 f"FinetuningConfig.label_stride is {self.label_stride}; it should be None with label_share={self.label_share}: "
                 "label replay makes the labels that a run with few labels does without"
             )
+
+
+@checked
+class LinkConfig:
+    """All that decides a link task's run, besides FinetuningConfig."""
+
+    negatives: PositiveInt = 256
+    """Destinations that are drawn per seed time and step, on average, as negatives; where no more exist, all of them are taken."""
+    popular_share: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.5
+    """Share of the negatives that is drawn by popularity (past links in the first window); the others are drawn uniformly."""
+    positives: PositiveInt = 8
+    """Most destinations of a question that are learned from in one step; of more, others are drawn in each epoch."""
+    windows: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 2.0, 4.0, 8.0)
+    """Windows in which past links are counted, in units of the task's timedelta, beside all of the past."""
+    periods: PositiveInt = 8
+    """Past periods of one timedelta each of which it is counted in how many there was a link."""
+    pair_channels: NonNegativeInt = 16
+    """Hidden channels of the term on pair statistics. 0: a linear term."""
+    pair_learning_rate: PositiveFloat = 3e-3
+    """Learning rate of the pair term; that of towers and backbone is FinetuningConfig's."""
+    validation_questions: PositiveInt = 256
+    """Questions that validation has at least: where the split has fewer (RelBench's have one seed time), those of the newest train times are
+    validated with them and not learned from."""
+    towers: bool = True
+    """Whether the backbone's vectors of both ends have a part in the score; without them, the pair term alone."""
+
+    def __post_init__(self) -> None:
+        if list(self.windows) != sorted(set(self.windows)):
+            raise ValueError(f"LinkConfig.windows is {self.windows}; expected ascending windows, each once")
 
 
 def check_arm(arm: Arm, checkpoint: object) -> None:

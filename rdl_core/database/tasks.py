@@ -46,8 +46,7 @@ def load_task(dataset: RelBenchDataset, task_name: str) -> EntityTask:
         DatabaseError: There is no such task (the error lists those there are); it is not an entity task of a supported type (the error lists
             those that are); or its labels break the contract at the top of this file, with all problems together.
     """
-    folder = _task_folder(dataset, task_name)
-    manifest = _read_manifest(dataset, folder)
+    manifest, folder = read_task_manifest(dataset, task_name)
     if manifest.task_type not in SUPPORTED:
         raise _refused(dataset, task_name, manifest.task_type)
     problems = list(_label_problems(dataset, task_name, manifest, folder))
@@ -55,6 +54,16 @@ def load_task(dataset: RelBenchDataset, task_name: str) -> EntityTask:
         raise DatabaseError(str(dataset.dataset_dir), problems)
     # by folder: relbench would prefer a folder of this name in the working directory to the one just checked
     return dataset.load_task(folder)
+
+
+def read_task_manifest(dataset: RelBenchDataset, task_name: str) -> tuple[TaskManifest, Path]:
+    """Returns the manifest of a task of any type, and its folder.
+
+    Raises:
+        DatabaseError: There is no such task, or its manifest is broken.
+    """
+    folder = _task_folder(dataset, task_name)
+    return _read_manifest(dataset, folder), folder
 
 
 def _read_manifest(dataset: RelBenchDataset, folder: Path) -> TaskManifest:
@@ -94,11 +103,13 @@ def _refused(dataset: RelBenchDataset, task_name: str, task_type: str) -> Databa
         _read_manifest(dataset, path.parent) for path in sorted(dataset.dataset_dir.glob("tasks/*/manifest.yaml"))
     ]
     entity_tasks = [manifest.name for manifest in manifests if manifest.task_type in SUPPORTED]
+    is_link = task_type == TaskType.RECOMMENDATION.value
+    also = "; `rdl finetune` and `rdl predict` alone take a link task" if is_link else ""
     problem = Problem(
         place=f"task {task_name!r}",
         expected=f"an entity task of type {' or '.join(SUPPORTED)}: only those are supported",
         got=f"task_type {task_type}",
-        remedy=f"choose one of: {', '.join(entity_tasks) or '(this dataset has none)'}",
+        remedy=f"choose one of: {', '.join(entity_tasks) or '(this dataset has none)'}{also}",
     )
     return DatabaseError(str(dataset.dataset_dir), [problem])
 

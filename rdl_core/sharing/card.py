@@ -45,7 +45,7 @@ class ModelCard:
 
 
 def _name(card: ModelCard) -> str:
-    what = card.about.get("task") if card.kind == "finetuned" else None
+    what = card.about.get("task") if card.kind != "pretrained" else None
     return f"{card.schema.database}: {what or f'{card.kind} backbone'}"
 
 
@@ -62,7 +62,7 @@ def _front_matter(card: ModelCard) -> dict[str, Any]:
 
 def _hub_task(card: ModelCard) -> str | None:
     scale = card.about.get("target_scale")
-    if card.kind != "finetuned" or scale is None:
+    if card.kind == "pretrained" or scale is None:
         return None
     return "tabular-classification" if scale.get("is_binary") or scale.get("classes") else "tabular-regression"
 
@@ -83,7 +83,7 @@ def _metrics(card: ModelCard) -> dict[str, dict[str, float]]:
 def _sections(card: ModelCard) -> Iterator[str]:
     schema, about = card.schema, card.about
     yield f"# {_name(card)}"
-    if card.kind == "finetuned":
+    if card.kind != "pretrained":
         learned = f"the task `{about.get('task')}` (arm {about.get('arm')}, regime {about.get('regime')})"
         yield f"A model of relational rows, trained for {learned} on the database `{schema.database}`."
     else:
@@ -171,7 +171,7 @@ def _values(card: ModelCard) -> Iterator[str]:
 def _use(card: ModelCard) -> str:
     command = (
         "rdl predict --checkpoint MODEL --data DATA --all --out predictions.parquet"
-        if card.kind == "finetuned"
+        if card.kind != "pretrained"
         else "rdl finetune --checkpoint MODEL --data DATA --task TASK --arm finetuned"
     )
     return (

@@ -1,0 +1,1 @@
+"""Link tasks from the command line: fine-tuning, what people see of it, and predictions."""

@@ -1,0 +1,1 @@
+"""Link tasks (recommendation) on a backbone: two towers, and a term on past links."""
