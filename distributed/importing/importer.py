@@ -17,6 +17,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from distributed.files.folder_source import FolderSource
 from distributed.import_report.html_page import write_page
 from distributed.import_report.inspection import inspect_folder
 from distributed.import_report.keys import reported_keys
-from distributed.import_report.report import Growth, ImportReport
+from distributed.import_report.report import Growth, ImportReport, LaterTimes
 from distributed.importing.appending import join_to_earlier, settings_without
 from distributed.importing.config import ImportConfig, SettledImport
 from distributed.importing.inferred_schema import (
@@ -42,7 +43,7 @@ from distributed.importing.inferred_schema import (
 from distributed.importing.key_times import key_time_note, key_times, marks_note, time_beside_key
 from distributed.importing.keys import KeyCounts, OrderedTable, order_table, write_table
 from distributed.importing.late_columns import check_settings, settings_of, with_late_keys
-from distributed.importing.marks import notes_on_marked_cells, time_span
+from distributed.importing.marks import TimeSpan, notes_on_marked_cells, time_span
 from distributed.importing.report import (
     read_report,
     refuse_doubts,
@@ -87,7 +88,7 @@ from distributed.sources.duckdb_source import DuckdbSource, is_duckdb
 from distributed.sources.source import Source, read_whole
 from distributed.sources.sql_source import SqlSource
 from rdl_core.atomic_write import replace_file, replace_folder
-from rdl_core.database.table_settings import write_table_settings
+from rdl_core.database.table_settings import TableSettings, write_table_settings
 
 Progress = Callable[[str], None]
 
@@ -134,19 +135,10 @@ def import_database(config: ImportConfig, progress: Progress | None = print) -> 
 
     def read() -> ImportReport:
         with opened:
-            inferred = inferred_schema(config, opened, of_file)
-            plans = plan_tables(inferred.schemas, tables=config.chosen_tables, exclude=config.exclude)
-            check_time_cols(config.time_cols, plans)
-            nulls = null_values(config.null_values, plans)
-            conditions = check_conditions(config.where, plans)
-            if config.entities is not None:
-                check_sample(config.entities, plans)
-            reserved = notes_on_reserved_names(tasks, plans)
-            known = settled(config, inferred.proposal)
+            prepared = _prepared(config, opened, of_file, tasks)
+            known = prepared.config
             with told_as_ours(known.out), replace_folder(known.out) as partial:
-                report = _import(
-                    known, opened, inferred, plans, conditions, nulls, tasks, reserved, earlier, partial, say
-                )
+                report = _import(prepared, earlier, partial, say)
                 if known.strict:
                     refuse_doubts(report)
                 report = dataclasses.replace(report, wall_s=time.perf_counter() - start_s)
@@ -219,30 +211,91 @@ def _source(config: ImportConfig, declared: dict[str, DeclaredTable]) -> Source:
     )
 
 
-def _import(
-    config: SettledImport,
-    source: Source,
-    inferred: InferredSchema,
-    plans: dict[str, TablePlan],
-    conditions: dict[str, str],
-    nulls: NullValues,
-    tasks: dict[Path, TaskManifest],
-    reserved: list[str],
-    earlier: EarlierImport | None,
-    folder: Path,
-    say: Progress,
-) -> ImportReport:
-    work, notes = folder / "work", [*reserved, *(note for plan in plans.values() for note in plan.notes)]
+@dataclass(frozen=True, kw_only=True)
+class _Prepared:
+    """An open source as it is to be imported: its settings and plans, and the user's words about them, checked against its schemas."""
+
+    config: SettledImport
+    source: Source
+    inferred: InferredSchema
+    plans: dict[str, TablePlan]
+    conditions: dict[str, str]
+    nulls: NullValues
+    tasks: dict[Path, TaskManifest]
+    notes: list[str]
+
+
+def _prepared(
+    config: ImportConfig, source: Source, declared: dict[str, DeclaredTable], tasks: dict[Path, TaskManifest]
+) -> _Prepared:
+    inferred = inferred_schema(config, source, declared)
+    plans = plan_tables(inferred.schemas, tables=config.chosen_tables, exclude=config.exclude)
+    check_time_cols(config.time_cols, plans)
+    nulls = null_values(config.null_values, plans)
+    conditions = check_conditions(config.where, plans)
+    if config.entities is not None:
+        check_sample(config.entities, plans)
+    notes = [*notes_on_reserved_names(tasks, plans), *(note for plan in plans.values() for note in plan.notes)]
+    return _Prepared(
+        config=settled(config, inferred.proposal),
+        source=source,
+        inferred=inferred,
+        plans=plans,
+        conditions=conditions,
+        nulls=nulls,
+        tasks=tasks,
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """The tables in the folder of an import, and what was found of them while DuckDB held their rows."""
+
+    tables: dict[str, OrderedTable]
+    settings: dict[str, TableSettings]
+    counts: dict[str, KeyCounts]
+    later_times: dict[str, dict[str, LaterTimes]]
+    span: TimeSpan
+    proposal: Proposal | None
+    unlinked: tuple[str, ...]
+    notes: list[str]
+    growth: dict[str, Growth] = field(default_factory=dict)
+
+    @property
+    def specs(self) -> dict[str, TableSpec]:
+        return {name: _spec(table) for name, table in self.tables.items()}
+
+    def behind(self, earlier: EarlierImport, folder: Path, prepared: _Prepared) -> _Written:
+        """Returns the tables after --append: the earlier rows, and these behind them."""
+        config = prepared.config
+        joined = join_to_earlier(
+            earlier,
+            folder,
+            self.tables,
+            self.specs,
+            test_timestamp=config.test_timestamp,
+            has_tasks=bool(prepared.tasks),
+            memory_bytes=config.memory_bytes,
+        )
+        left_out = {name: table.plan.left_out for name, table in joined.tables.items()}
+        settings = {name: settings_without(found, left_out[name]) for name, found in self.settings.items()}
+        notes = [*self.notes, *joined.notes]
+        return dataclasses.replace(self, tables=joined.tables, growth=joined.growth, settings=settings, notes=notes)
+
+
+def _written(prepared: _Prepared, folder: Path) -> _Written:
+    """Writes the source's tables into the folder of an import."""
+    work, notes, config = folder / "work", [*prepared.notes], prepared.config
     for part in (work, folder / "db", folder / "keys"):
         part.mkdir()
     with work_database(work) as con:
         con.execute("SET TimeZone = 'UTC'")
         limit_memory(con, config.memory_bytes, work / "spill")
-        ordered = _order(con, config, source, plans, conditions, nulls, work, notes)
-        specs = {name: _spec(table) for name, table in ordered.items()}
+        ordered = _order(con, prepared, work, notes)
         settings = settings_of(ordered)
-        check_task_tables(tasks, specs)
-        notes[:0] = [*source.notes(), *inferred.notes]
+        check_task_tables(prepared.tasks, {name: _spec(table) for name, table in ordered.items()})
+        notes[:0] = [*prepared.source.notes(), *prepared.inferred.notes]
         counts = _write_tables(con, config, ordered, folder)
         span = time_span(con, ordered)
         notes += [line for name, found in counts.items() for line in found.lines(name)]
@@ -251,52 +304,59 @@ def _import(
         )
         notes += notes_on_marked_cells(con, ordered)
         later_times = {name: times_after_rows(con, table) for name, table in ordered.items()}
-        proposal, unlinked = unlinked_tables(con, ordered, inferred.proposal)
+        proposal, unlinked = unlinked_tables(con, ordered, prepared.inferred.proposal)
     shutil.rmtree(work)
-    growth: dict[str, Growth] = {}
+    return _Written(
+        tables=ordered,
+        settings=settings,
+        counts=counts,
+        later_times=later_times,
+        span=span,
+        proposal=proposal,
+        unlinked=unlinked,
+        notes=notes,
+    )
+
+
+def _import(prepared: _Prepared, earlier: EarlierImport | None, folder: Path, say: Progress) -> ImportReport:
+    config, written = prepared.config, _written(prepared, folder)
     if earlier is not None:
-        memory, test = config.memory_bytes, config.test_timestamp
-        joined = join_to_earlier(
-            earlier, folder, ordered, specs, test_timestamp=test, has_tasks=bool(tasks), memory_bytes=memory
-        )
-        ordered, growth = joined.tables, joined.growth
-        notes += joined.notes
-        plans = {name: table.plan for name, table in ordered.items()}
-        specs = {name: _spec(table) for name, table in ordered.items()}
-        settings = {name: settings_without(found, plans[name].left_out) for name, found in settings.items()}
+        written = written.behind(earlier, folder, prepared)
+    ordered, plans = written.tables, {name: table.plan for name, table in written.tables.items()}
     manifest = DatasetManifest(
         name=config.name,
         val_timestamp=config.val_timestamp,
         test_timestamp=config.test_timestamp,
-        description=f"Imported from {source.display}.",
-        tables=specs,
+        description=f"Imported from {prepared.source.display}.",
+        tables=written.specs,
     )
     manifest.save(folder / "manifest.yaml")
     validate_dataset_manifest(manifest, folder / "db")
-    check_settings(folder, manifest, settings)
-    settings, of_keys = with_late_keys(folder, manifest, settings)
+    check_settings(folder, manifest, written.settings)
+    settings, of_keys = with_late_keys(folder, manifest, written.settings)
     write_table_settings(folder, settings)
-    notes += [*of_keys, *notes_on_undated(ordered, settings)]
+    notes = [*written.notes, *of_keys, *notes_on_undated(ordered, settings)]
+    counts, later_times = written.counts, written.later_times
     tables = {name: table_report(table, counts[name], later_times[name], folder) for name, table in ordered.items()}
     for line in [*table_lines(tables), *notes]:
         say(line)
-    num_labels = write_tasks(tasks, folder, span)
-    seen = inspect_folder(folder, manifest, tables, tasks.values(), growth)
-    for line in [*seen.lines, *unlinked]:
+    num_labels = write_tasks(prepared.tasks, folder, written.span)
+    seen = inspect_folder(folder, manifest, tables, prepared.tasks.values(), written.growth)
+    for line in [*seen.lines, *written.unlinked]:
         say(line)
     report = ImportReport(
         manifest=config.out / "manifest.yaml",
         tables=tables,
         tasks=num_labels,
         notes=tuple(notes),
-        warnings=(*seen.warnings, *unlinked),
-        keys=reported_keys(plans, {name: table.time_col for name, table in ordered.items()}, proposal),
+        warnings=(*seen.warnings, *written.unlinked),
+        keys=reported_keys(plans, {name: table.time_col for name, table in ordered.items()}, written.proposal),
         leaks=seen.leaks,
         labels=seen.labels,
         label_findings=seen.label_findings,
         rows_over_time=seen.rows_over_time,
-        proposal=proposal,
-        growth=growth,
+        proposal=written.proposal,
+        growth=written.growth,
     )
     write_page(folder / report.page.name, report, manifest)
     return report
@@ -314,15 +374,9 @@ def _write_tables(
 
 
 def _order(
-    con: duckdb.DuckDBPyConnection,
-    config: ImportConfig,
-    source: Source,
-    plans: dict[str, TablePlan],
-    conditions: dict[str, str],
-    nulls: NullValues,
-    work: Path,
-    notes: list[str],
+    con: duckdb.DuckDBPyConnection, prepared: _Prepared, work: Path, notes: list[str]
 ) -> dict[str, OrderedTable]:
+    config, plans, conditions = prepared.config, prepared.plans, prepared.conditions
     refusals, ordered = Refusals(), {}
     typed: dict[str, TypedTable] = {}
     ambiguous: dict[str, list[str]] = {}
@@ -336,8 +390,8 @@ def _order(
 
     for name, plan in plans.items():
         with refusals.each(), told_as_ours(work, name):
-            stage(con, source, plan, work)
-            table = _typed(con, config, plan, nulls, ambiguous, notes)
+            stage(con, prepared.source, plan, work)
+            table = _typed(con, config, plan, prepared.nulls, ambiguous, notes)
             if name in conditions:
                 table = with_condition(con, table, conditions[name], _referred(plans, name), notes)
             typed[name] = table

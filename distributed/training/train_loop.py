@@ -96,11 +96,8 @@ def _train(worker: WorkerConfig) -> None:
         journal.append("group", workers=context.get_world_size(), pid=os.getpid())
     config, store = worker.pretraining, open_store(worker.placement.store_path)
     sampler = worker.placement.sampling(config.sampling, config.seed)
-    torch.manual_seed(config.seed)
-    model = PretrainingModel(store, config)
     checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None and worker.init_from is not None:
-        start_from(model, from_pretrained(worker.init_from, kind="pretrained"), store)
+    model = _model(worker, store, is_new=checkpoint is None)
     prepared, communicator = joined(model)
     optimizer = make_optimizer(model, config.learning_rate)
     state, best = TrainState(), cpu_weights(model)
@@ -148,6 +145,15 @@ def _train(worker: WorkerConfig) -> None:
             checkpoint_due=callbacks.checkpoint_due,
             on_checkpoint=callbacks.checkpoint,
         )
+
+
+def _model(worker: WorkerConfig, store: Store, *, is_new: bool) -> PretrainingModel:
+    """Returns the model with the weights of step 0; those of `init_from` are read by a run that is new only."""
+    torch.manual_seed(worker.pretraining.seed)
+    model = PretrainingModel(store, worker.pretraining)
+    if is_new and worker.init_from is not None:
+        start_from(model, from_pretrained(worker.init_from, kind="pretrained"), store)
+    return model
 
 
 def joined(model: torch.nn.Module) -> tuple[torch.nn.Module, Communicator]:

@@ -120,10 +120,7 @@ def pretrain(
         raise ValueError(f"samples_per_step is {config.samples_per_step}; {most} workers need one each at least")
     identity = run_identity(config, store.content_hash, tracking.run_id if tracking.enabled else None)
     if init_from is not None:
-        require_continues(from_pretrained(init_from, kind="pretrained"), store, config.backbone)
-        init_from = (
-            str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
-        )  # else it is the hub's name
+        init_from = _beginning(init_from, store, config)
         identity["init_from"] = weights_digest(init_from)
     with held(run_dir), interruptible(run_dir, config.max_steps):
         is_finished = _check_run(run_dir, identity)
@@ -146,13 +143,26 @@ def pretrain(
             )
             Journal(run_dir).append("driver", workers=workers, max_workers=most)
             scaling = _scaling(workers, most, use_gpu, resize_interval_s)
-            try:
-                with watched("pretraining", config.max_steps, Journal(run_dir)):
-                    fit(_trainer(worker, scaling, samplers, callbacks or []))
-            finally:
-                if worker.placement.shards is not None:
-                    worker.placement.shards.stop()
+            _fit(worker, scaling, samplers, callbacks or [])
         return _finish(store, config, run_dir, future, identity.get("init_from"))
+
+
+def _beginning(init_from: str, store: Store, config: PretrainingConfig) -> str:
+    """Returns where workers find the model that a run begins with: its folder, absolute, or its name on the hub; refuses one that does not fit."""
+    require_continues(from_pretrained(init_from, kind="pretrained"), store, config.backbone)
+    return str(Path(init_from).resolve()) if Path(init_from).exists() else init_from
+
+
+def _fit(
+    worker: WorkerConfig, scaling: ray.train.ScalingConfig, samplers: int, callbacks: list[ray.train.UserCallback]
+) -> None:
+    """Trains to the end, shown from the run's journal, and stops the shards of the graph, however it ends."""
+    try:
+        with watched("pretraining", worker.pretraining.max_steps, Journal(Path(worker.run_folder))):
+            fit(_trainer(worker, scaling, samplers, callbacks))
+    finally:
+        if worker.placement.shards is not None:
+            worker.placement.shards.stop()
 
 
 def _check_memory(store: Store, config: PretrainingConfig, workers: int, samplers: int) -> None:

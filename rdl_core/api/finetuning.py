@@ -104,9 +104,7 @@ def finetune(
         raise ValueError(
             f"task {task.name!r} is of database {task.dataset.manifest.name!r}, the store of {store.schema.database!r}; expected both of one database"
         )
-    if problems := require_measurable_labels(task):
-        lines = [f"task {task.name}, {problem}; {problem.remedy}" for problem in problems]
-        warnings.warn("\n".join(lines), stacklevel=2)
+    _warn_of_labels(task)
     settings = preset_of(preset)
     backbone = settings.pretraining.backbone if model is None else model.config
     config = as_deep_as(replace(settings.finetuning, seed=seed), backbone)
@@ -117,13 +115,24 @@ def finetune(
     torch.manual_seed(seed)  # the head starts alike in every arm
     run = Finetuning(store, task, encoder, arm, regime, config)
     figures = run.run(on_validation=on_validation or (lambda step, metric: None))
-    of_network = {"network": run.predictions["val"]}
-    records = record_heads(task, run.inputs.split("val"), {"network": figures.val}, of_network)
+    validation = run.inputs.split("val")
+    records = record_heads(task, validation, {"network": figures.val}, {"network": run.predictions["val"]})
     finetuned = FinetunedModel(with_heads(finetuned_checkpoint(run, figures), records, {}))
     if out is not None:
         finetuned.save_pretrained(out)
     predictions = prediction_table(run.inputs, run.predictions).to_pandas()
     return Finetuned(model=finetuned, figures=figures, predictions=predictions)
+
+
+def _warn_of_labels(task: EntityTask) -> None:
+    """Warns the caller of `finetune` of labels by which figures are chance.
+
+    Raises:
+        DatabaseError: They cannot be learned from, or not be measured by.
+    """
+    if problems := require_measurable_labels(task):
+        lines = [f"task {task.name}, {problem}; {problem.remedy}" for problem in problems]
+        warnings.warn("\n".join(lines), stacklevel=3)
 
 
 def _encoder(model: PretrainedModel | None, store: Store, backbone: BackboneConfig) -> RelationalEncoder:
