@@ -20,11 +20,22 @@ FEW = LinkConfig(negatives=4, positives=1)
 def drawn(
     visits: Visits, config: LinkConfig, *, seed: int = 0, epoch: int = 0
 ) -> tuple[Candidates, LinkSplit, np.ndarray]:
-    split = visits.split("train").learnable
-    rows = np.flatnonzero(split.time_s == split.time_s.max())
+    time_s = visits.split("train").time_s.max()
+    split = LinkSplit(
+        sources=np.array([0, 1, 2]),
+        time_s=np.full(3, time_s),
+        before_s=np.full(3, time_s),
+        destinations=np.array([1, 3, 5, 2, 4, 6, 11]),
+        indptr=np.array([0, 3, 5, 7]),
+        window_s=30 * 86_400,
+    )
+    rows = np.arange(3)
     exists = visits.store.graph.table_time("teams") < split.before_s[rows[0]]
     statistics = dataclasses.replace(visits.statistics, config=config)
-    return draw_candidates(split, rows, exists, statistics, config, seed=seed, epoch=epoch), split.rows(rows), exists
+    known = dataclasses.replace(
+        split, destinations=split.destinations[:6], indptr=np.array([0, 3, 5, 6])
+    )  # 11 is not there yet
+    return draw_candidates(split, rows, exists, statistics, config, seed=seed, epoch=epoch), known, exists
 
 
 @pytest.mark.parametrize("config", [LinkConfig(), FEW])

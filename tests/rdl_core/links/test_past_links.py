@@ -97,7 +97,7 @@ def of_end(ages: list[int], statistics: PairStatistics) -> list[float]:
 def test_links_at_or_after_the_time_change_no_bit(visits: Visits, time: object) -> None:
     before_s = unix(time)  # type: ignore[arg-type]
     links, everyone = visits.statistics.links, np.arange(12)
-    past = links.between(None, before_s)
+    past = links.time_s < before_s
     cut = dataclasses.replace(
         links, source=links.source[past], destination=links.destination[past], time_s=links.time_s[past]
     )

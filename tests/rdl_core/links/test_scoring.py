@@ -50,24 +50,35 @@ def test_ranks_break_ties_by_row_and_end_with_nothing() -> None:
     assert scores[0, :3].tolist() == [2.0, 1.0, 1.0] and np.isnan(scores[0, 3:]).all()
 
 
+@pytest.mark.parametrize("popular", [2.0, None])
 @pytest.mark.parametrize("own", ["", 1.0, None, LATEST])
-def test_baselines_are_those_of_loops(visits: Visits, own: float | str | None) -> None:
-    val, statistics = visits.split("val"), visits.statistics
-    ranked = baselines(visits).rank(Baseline(popular=2.0, own=own), val)
-    links, before_s = statistics.links, int(val.before_s[0])
-    past = [x for x in zip(links.source, links.destination, links.time_s, strict=True) if x[2] < before_s]
-    born_s = visits.store.graph.table_time("teams")
+def test_baselines_are_those_of_loops(visits: Visits, own: float | str | None, popular: float | None) -> None:
+    asked, statistics = visits.split("train"), visits.statistics
+    ranked = baselines(visits).rank(Baseline(popular=popular, own=own), asked)
+    links, born_s = statistics.links, visits.store.graph.table_time("teams")
 
-    def key(source: int, team: int) -> tuple[float, ...]:
+    def key(source: int, team: int, before_s: int) -> tuple[float, ...]:
+        past = [x for x in zip(links.source, links.destination, links.time_s, strict=True) if x[2] < before_s]
         mine = [t for s, d, t in past if (s, d) == (source, team)]
         since = before_s - (own * statistics.window_s if isinstance(own, float) else np.inf)
         first = 0.0 if own == "" else max(mine, default=0) if own == LATEST else sum(t >= since for t in mine)
         arrivals = [t for _, d, t in past if d == team]
-        return -first, -sum(t >= before_s - 2 * statistics.window_s for t in arrivals), -max(arrivals, default=-1), team
+        recent = [t for t in arrivals if popular is None or t >= before_s - popular * statistics.window_s]
+        return -first, -len(recent), -max(arrivals, default=-1), team
 
-    for question, source in enumerate(val.sources):
+    for question, (source, before_s) in enumerate(zip(asked.sources, asked.before_s, strict=True)):
         alive = [team for team in range(12) if born_s[team] < before_s]
-        assert ranked[question].tolist() == sorted(alive, key=lambda team: key(source, team))[:3]
+        expected = sorted(alive, key=lambda team: key(source, team, before_s))[:3]
+        assert ranked[question].tolist() == [*expected, -1, -1, -1][:3]
+
+
+def test_the_most_linked_comes_before_the_last_linked(visits: Visits) -> None:
+    val, links = visits.split("val"), visits.statistics.links
+    ends = {"source": np.zeros(4, np.int64), "destination": np.array([3, 3, 1, 6])}
+    made = dataclasses.replace(links, **ends, time_s=int(val.before_s[0]) - np.array([9, 8, 4, 2]))
+    statistics = dataclasses.replace(visits.statistics, links=made, _kept={})
+    found = dataclasses.replace(baselines(visits), statistics=statistics).rank(Baseline(popular=None), val)
+    assert found[0].tolist() == [3, 6, 1]
 
 
 def test_the_start_of_the_pair_term_is_no_worse_on_validation_than_popularity(visits: Visits) -> None:
