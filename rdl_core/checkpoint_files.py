@@ -101,15 +101,17 @@ def read_description(path: Path | str, *, kind: str | None = None, revision: str
 
     Raises:
         FileNotFoundError: No model is there.
-        InputError: A file is missing, added, cut off or changed.
-        ValueError: It has another format version or kind, or is damaged.
+        InputError: A file is missing, added, cut off or changed, or the model has another format version or kind.
     """
     path = model_folder(path, revision)
     is_earlier = (path / _EARLIER).exists() and not (path / CONFIG).exists()
+    of_run = any((path / "model" / name).exists() for name in (CONFIG, _EARLIER)) and not (path / CHECKSUMS).exists()
+    if of_run:  # a run's folder has a config.json, too
+        raise FileNotFoundError(f"no checkpoint at {path}, which is the folder of a run; its model is {path / 'model'}")
     if not is_earlier and not (path / CONFIG).exists():
-        run = (path / "model" / CONFIG).exists() or (path / "model" / _EARLIER).exists()
-        remedy = f"its run's is {path / 'model'}" if run else "pass the folder that a run printed as its 'checkpoint'"
-        raise FileNotFoundError(f"no checkpoint at {path} (no {CONFIG}); {remedy}")
+        raise FileNotFoundError(
+            f"no checkpoint at {path} (no {CONFIG}); pass the folder that a run printed as its 'checkpoint'"
+        )
     if not is_earlier:
         verify(path)
     name, expected = (_EARLIER, _EARLIER_VERSION) if is_earlier else (CONFIG, FORMAT_VERSION)
@@ -120,13 +122,13 @@ def read_description(path: Path | str, *, kind: str | None = None, revision: str
             schema = json.loads((path / SCHEMA).read_text(encoding="utf-8"))
             description |= {"edge_types": schema.pop("edge_types"), "schema": schema}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"checkpoint {path} has a damaged {name}: {error}") from error
+        raise InputError(f"checkpoint {path} has a damaged {name}: {error}") from error
     if version != expected:
-        raise ValueError(
+        raise InputError(
             f"checkpoint {path} has format {version}, expected {FORMAT_VERSION}; train it again with this version"
         )
     if kind is not None and found != kind:
-        raise ValueError(f"checkpoint {path} is {found}, expected one that is {kind}; {_MADE_BY[kind]} makes one")
+        raise InputError(f"checkpoint {path} is {found}, expected one that is {kind}; {_MADE_BY[kind]} makes one")
     return description
 
 

@@ -21,7 +21,8 @@ from distributed.inference.evidence import (
 Item = TypeVar("Item", PrimaryKeyProposal, ForeignKeyProposal, TimeColumnProposal)
 _HEAD = """\
 # Keys and times that {source} does not declare, as its names and values speak for them.
-# Certain ones stand; likely ones are commented out: take the `# ` away to declare one. Then
+# Certain ones stand; likely ones are commented out: take the `# ` away to declare one. What the source itself declares is
+# there to be read and needs no entry. Then
 #   rdl import --source ... --schema-file THIS_FILE --out ... --name ...{timestamps}
 """
 
@@ -88,7 +89,7 @@ def _entry(proposal: Proposal, table: str) -> list[str]:
     if any(fkey.verdict == "certain" for fkey in fkeys):
         body.append("  fkeys:")
         has_entry = True
-    elif any(fkey.verdict != "declared" for fkey in fkeys):
+    elif fkeys:
         body.append("  # fkeys:")
     body += _foreign_keys(proposal, fkeys)
     if has_entry or not body:

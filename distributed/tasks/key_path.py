@@ -76,6 +76,11 @@ def find_key_path(tables: Mapping[str, TableSpec], table: str, entity: str, via:
         )
     to_time = list(time_paths(tables, table, entity))
     if not to_time:
+        if tables[entity].time_col is not None:
+            raise InputError(
+                f"nothing dates the rows of {table} but their row of {entity}, the entity: they are there when it is, and none comes later, so that "
+                f"a window holds none. Remedy: ask about another table, or another --entity"
+            )
         raise InputError(
             f"nothing dates the rows of {table}: neither it nor a table that it refers to has a time, so no window can hold them"
         )

@@ -44,6 +44,15 @@ def test_a_declared_key_is_never_proposed_against(tmp_path: Path) -> None:
     assert report.tables["orders"].fkey_col_to_pkey_table == {"customer_id": "sellers"}
 
 
+def test_a_declared_foreign_key_in_the_proposed_file_stands_below_fkeys_and_is_said_to_need_no_entry(
+    tmp_path: Path,
+) -> None:
+    proposed(sqlite_file(tmp_path / "d.db", DECLARED), propose=tmp_path / "s.yaml")
+    text = (tmp_path / "s.yaml").read_text()
+    assert "  # fkeys:\n    # customer_id: sellers  # declared: by the source\n" in text
+    assert "What the source itself declares is\n# there to be read and needs no entry." in text
+
+
 def test_without_keys_the_candidates_are_said_and_pretraining_is_refused(tmp_path: Path) -> None:
     lines = run(sqlite_file(tmp_path / "b.db", BARE), tmp_path / "out")
     assert any(line.startswith("warning: no table refers to another one: of 2 tables") for line in lines)

@@ -216,6 +216,11 @@ def test_rows_of_a_table_belong_to_their_parent_in_it(dataset: RelBenchDataset) 
         task_manifest(dataset, question("COUNT(categories)", entity="categories"))
 
 
+def test_rows_that_only_their_entity_dates_are_refused_as_that(dataset: RelBenchDataset) -> None:
+    with pytest.raises(InputError, match="nothing dates the rows of order_line but their row of order, the entity"):
+        task_manifest(dataset, question("COUNT(order_line)", entity="order"))
+
+
 def test_no_row_at_the_seed_time_or_after_the_window_changes_a_label(tmp_path: Path) -> None:
     """Orders get another team, all but those in the window of validation."""
     changed = write_nasty_database(tmp_path / "nasty")

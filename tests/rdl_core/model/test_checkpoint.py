@@ -168,9 +168,16 @@ def test_a_folder_without_a_checkpoint_is_named(tmp_path: Path) -> None:
         from_pretrained(tmp_path / "nowhere")
 
 
+def test_the_folder_of_a_run_is_told_from_its_model(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    path = save_pretrained(tmp_path / "run" / "model", checkpoint)
+    (tmp_path / "run" / "config.json").write_text("{}")  # as runs have it
+    with pytest.raises(FileNotFoundError, match=f"the folder of a run; its model is {path}$"):
+        from_pretrained(tmp_path / "run")
+
+
 def test_a_checkpoint_of_another_kind_is_refused(checkpoint: Checkpoint, tmp_path: Path) -> None:
     path = save_pretrained(tmp_path / "model", checkpoint)
-    with pytest.raises(ValueError, match="is pretrained, expected one that is finetuned"):
+    with pytest.raises(InputError, match="is pretrained, expected one that is finetuned"):
         from_pretrained(path, kind="finetuned")
 
 
