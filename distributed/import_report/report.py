@@ -199,7 +199,7 @@ class Growth:
             columns = ", ".join(f"{column} in {number:,}" for column, number in self.changed_columns.items())
             lines.append(
                 f"{table}: {self.num_changed:,} rows have changed in the source ({columns}; keys {_first(self.first_changed, self.num_changed)}); "
-                "they stay as they were imported"
+                "they stay as they were imported, and cells that were empty stay so. A new import into another --out has them as they are now"
             )
         if self.num_gone:
             keys = f" (keys {_first(self.first_gone, self.num_gone)})" if self.has_key else ""

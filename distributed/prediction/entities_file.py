@@ -27,6 +27,11 @@ def read_entities(path: Path, keys: EntityKeys) -> pa.Table:
         raise FileNotFoundError(
             f"--entities {path}: no such file; expected one with the column {', '.join(keys.names)}"
         )
+    if path.stat().st_size == 0:
+        raise InputError(
+            f"--entities {path}: expected the column {', '.join(keys.names)}, the key of {keys.table}; the file is empty. "
+            "Remedy: a first line with the columns' names, then a line per key"
+        )
     types = {name: keys.table_of_keys.schema.field(name).type for name in keys.names}
     try:
         if path.suffix == ".parquet":

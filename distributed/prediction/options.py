@@ -31,7 +31,7 @@ class Predict(WorkerOptions):
     checkpoint: Path
     """Folder that `finetune` printed under "checkpoint"."""
     out: Path | None = None
-    """File to write, .parquet or .csv. Of --split a .csv as RelBench takes it; it calls them DATABASE__TASK.csv."""
+    """File to write, .parquet or .csv; one that is there is replaced. Of --split a .csv as RelBench takes it; it calls them DATABASE__TASK.csv."""
     entities: Path | None = None
     """File with the keys to predict for, .csv or .parquet, in the column of the key's name; its other columns are left alone."""
     all: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False

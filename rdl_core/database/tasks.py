@@ -93,7 +93,7 @@ def _task_folder(dataset: RelBenchDataset, task_name: str) -> Path:
         place=f"task {task_name!r}",
         expected=f"one of the dataset's tasks: {', '.join(names) or '(it has none)'}",
         got="no such task",
-        remedy="correct the name, or add tasks/<name>/manifest.yaml to the folder",
+        remedy="correct the name, or make the task: `rdl task new`, or tasks/<name>/manifest.yaml in the folder",
     )
     raise DatabaseError(str(dataset.dataset_dir), [problem])
 

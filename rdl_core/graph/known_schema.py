@@ -32,8 +32,16 @@ def check_known(dataset: RelBenchDataset, model: Schema) -> list[str]:
     Raises:
         DatabaseError: The dataset lacks what the model knows, or has it with another type or meaning.
     """
-    problems, lines = list(_cutoff_problems(dataset, model)), []
     tables = dataset.manifest.tables
+    if not set(tables) & set(model.tables):
+        problem = Problem(
+            place="the tables",
+            expected=f"those of {model.database}, the database of the model: {', '.join(sorted(model.tables))}",
+            got=f"another database, of the tables {', '.join(sorted(tables))}",
+            remedy="the model's own database, or a model of this one",
+        )
+        raise DatabaseError(str(dataset.dataset_dir), [problem])
+    problems, lines = list(_cutoff_problems(dataset, model)), []
     for name, known in model.tables.items():
         if name not in tables:
             problems.append(

@@ -215,6 +215,7 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
         ("team_id\nT-000\nX\nY\n", "2 of 3 keys are of no row of teams: 'X', 'Y'"),
         ("team_id,n\nT-000,1\n,2\n", "1 of 2 keys of teams.team_id are null"),
         ("team_id\nT-000\n\nT-001\n", "1 of 3 keys of teams.team_id are null (NaN), first at position 1"),
+        ("", "expected the column team_id, the key of teams; the file is empty. Remedy: a first line"),
         ("name\nT-000\n", "expected the column team_id, the key of teams; got the columns name"),
     ],
 )

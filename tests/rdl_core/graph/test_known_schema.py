@@ -176,6 +176,20 @@ def test_what_the_model_needs_and_the_data_lacks_is_refused(
     assert not (tmp_path / "stores").exists()
 
 
+def test_another_database_than_the_model_s_is_one_problem_and_not_one_a_table(
+    changed: Callable[..., RelBenchDataset], nasty_store: Store
+) -> None:
+    def other(folder: Path, manifest: dict[str, Any]) -> None:
+        manifest["tables"] = {"truck": {"pkey": "truck_id", "time_col": None, "fkeys": {}}}
+        pq.write_table(pa.table({"truck_id": [0]}), folder / "db" / "truck.parquet")
+        (folder / "settings.yaml").unlink()  # of tables that are not there
+
+    with pytest.raises(
+        DatabaseError, match="(?s)1 problem\n.*those of nasty, .*got another database, of the tables truck\n"
+    ):
+        check_known(changed(other), nasty_store.schema)
+
+
 def test_an_earlier_cutoff_than_the_model_s_is_refused_since_it_has_seen_what_follows(
     changed: Callable[..., RelBenchDataset], nasty_store: Store, tmp_path: Path
 ) -> None:
