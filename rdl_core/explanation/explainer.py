@@ -97,7 +97,8 @@ class Explainer:
         """Explains the predictions for entities at a time.
 
         Args:
-            keys, time: As of `Predictor.predict`.
+            keys: Of the entity table, as `Predictor.predict` takes them.
+            time: One time, or one per key; None: just after the last row.
             advance: Is told the number of questions that are done, now and then.
 
         Returns:

@@ -301,7 +301,9 @@ class Predictor:
         """Returns what the network reads of questions, on the model's device.
 
         Args:
-            rows, time_s, before_s: As of `predict_rows`.
+            rows: int64 [questions], rows of the entity table.
+            time_s: int64 [questions], times asked for, UNIX seconds.
+            before_s: int64 [questions], the times before which rows are seen.
             columns: float32 [questions, width], their columns where they are at hand.
         """
         numbers = question_numbers(rows, time_s)
