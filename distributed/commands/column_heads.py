@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distributed.commands.options import Finetune
+from distributed.console import say
 from distributed.heads.kept import HeadKeeper, RunHeads
 from distributed.runs.finetuning_journal import begin_phase
 from distributed.runs.folder import write_json
@@ -93,7 +94,13 @@ class HeadsBeside:
         every = {**result.heads, **{f"baseline {name}": scores for name, scores in result.baselines.items()}}
         predictions = {name: scores.predictions for name, scores in every.items() if name != "network"}
         write_head_predictions(folder / PREDICTIONS, self._heads.task, self._heads.labels, predictions)
-        kept = self._keeper.keep(heads_of(result, self._heads.columns), model)
+        heads = heads_of(result, self._heads.columns)
+        if self.options.column_heads.cohort_columns:
+            say(
+                "heads that read cohort columns are reported and not kept: a single prediction has no cohort; the network predicts"
+            )
+            heads = _network_alone(network, network_predictions)
+        kept = self._keeper.keep(heads, model)
         figures = figures_of(result) | {"head_predictions": str(folder / PREDICTIONS)} | kept
         write_json(path, figures)
         return figures

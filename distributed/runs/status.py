@@ -16,6 +16,7 @@ from typing import Any
 
 from distributed.console import loss_text
 from distributed.runs.commits import committed_checkpoint
+from distributed.runs.finetuning_journal import TRAINING, curve
 from distributed.runs.journal import Journal
 
 SILENT_S = 300.0
@@ -30,9 +31,10 @@ def run_status(folder: Path, now_s: float | None = None) -> dict[str, Any]:
         now_s: UNIX time; None: now.
 
     Returns:
-        {"run", "state", "why", "step", "max_steps", "losses": those of the last validation in a checkpoint, "checkpoint": its path, "restarts":
-        [{"time_s", "why", "step", "wasted_steps"}], "workers", "silent_s"}; None where nothing is known. `state` is "finished", "failed",
-        "interrupted", "starting", "running", "restarting" or "silent".
+        {"run", "state", "why", "step", "max_steps", "losses": of the last validation in a checkpoint, "phase": of fine-tuning, {"name", "then"},
+        "validated": of fine-tuning, {"step", "metric", "value", "best", "best_step"}, "checkpoint": its path, "restarts": [{"time_s", "why", "step",
+        "wasted_steps"}], "workers", "silent_s"}; None where nothing is known. `state` is "finished", "failed", "interrupted", "starting", "running",
+        "restarting" or "silent".
 
     Raises:
         FileNotFoundError: No run there; naming those beside it.
@@ -55,13 +57,16 @@ def run_status(folder: Path, now_s: float | None = None) -> dict[str, Any]:
     silent_s = (time.time() if now_s is None else now_s) - max(signs_s)
     state, why = _state(folder, events, silent_s)
     groups = [event["workers"] for event in events if event["event"] == "group"]
+    phase, validated = next(reversed(journal.events("phase")), None), next(reversed(curve(journal)), None)
     return {
         "run": str(folder),
         "state": state,
         "why": why,
-        "step": max(progress["step"], journal.reached()),
-        "max_steps": next((c["max_steps"] for c in map((config or {}).get, ("pretraining", "finetuning")) if c), None),
+        "step": max(progress["step"], _reached(journal, phase), validated["step"] if validated else 0),
+        "max_steps": _max_steps(journal, config or {}),
         "losses": progress["history"][-1] if progress["history"] else None,
+        "phase": phase and {name: phase[name] for name in ("name", "then")},
+        "validated": validated and {name: validated[name] for name in ("step", "metric", "value", "best", "best_step")},
         "checkpoint": None if checkpoint is None else str(checkpoint),
         "restarts": restarts(events),
         "workers": groups[-1] if groups else None,
@@ -105,6 +110,11 @@ def status_text(status: dict[str, Any]) -> str:
     if losses := status["losses"]:
         validation = {name: loss for name, loss in losses.items() if name.startswith("validation/")}
         lines.append(("validated", f"step {losses['step']}: {loss_text(validation)}"))
+    if phase := status["phase"]:
+        lines.append(("phase", f"{phase['name']}{'; then ' if phase['then'] else ''}{', '.join(phase['then'])}"))
+    if found := status["validated"]:
+        best = f"best {found['best']:.4f} at step {found['best_step']}"
+        lines.append(("validated", f"step {found['step']}: {found['metric']} {found['value']:.4f}, {best}"))
     lines += [(name, str(status[name])) for name in ("checkpoint", "workers") if status[name] is not None]
     for restart in status["restarts"]:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(restart["time_s"]))
@@ -114,7 +124,7 @@ def status_text(status: dict[str, Any]) -> str:
 
 
 def _state(folder: Path, events: Sequence[dict[str, Any]], silent_s: float) -> tuple[str, str]:
-    telling = ("failure", "gave_up", "interrupted", "group", "driver")
+    telling = ("failure", "gave_up", "interrupted", "group", "driver", "phase")
     last = next((event for event in reversed(events) if event["event"] in telling), {"event": "driver"})
     finished = [event["why"] for event in events if event["event"] == "finished"]
     if finished or (folder / "result.json").exists():
@@ -128,6 +138,18 @@ def _state(folder: Path, events: Sequence[dict[str, Any]], silent_s: float) -> t
     if last["event"] == "failure":
         return "restarting", f"rank {last['rank']}: {' '.join(last['error'].split())}"
     return ("starting" if last["event"] == "driver" else "running"), ""
+
+
+def _reached(journal: Journal, phase: dict[str, Any] | None) -> int:
+    """Returns the update of training that a run has reached; 0 in a phase of fine-tuning that is no training."""
+    return journal.reached() if phase is None or phase["name"].startswith(TRAINING) else 0
+
+
+def _max_steps(journal: Journal, config: dict[str, Any]) -> int | None:
+    """Returns the most updates: of fine-tuning, whose phases follow each other, those of its last phase of training."""
+    phases = [event["steps"] for event in journal.events("phase") if event["name"].startswith(TRAINING)]
+    asked = [config[kind]["max_steps"] for kind in ("pretraining", "finetuning") if config.get(kind)]
+    return next(iter([*phases[-1:], *asked]), None)
 
 
 def _read_json(path: Path) -> Any:

@@ -61,6 +61,10 @@ class HeadsConfig:
     """The linear model."""
     boosting: BoostingConfig = BoostingConfig()
     """LightGBM."""
+    cohort_columns: bool = False
+    """Whether the heads also read how each column of a question compares with those of all questions of the same time (rdl_core/heads/cohort.py). A
+    list of questions can know the future (who is asked about a race is in it), so it is an option, and such heads are reported but not kept: a single
+    prediction has no list."""
     blend_steps: PositiveInt = 25
     """Heads that the blend adds up greedily, with repetition; weights are multiples of one over as many."""
     network_folds: PositiveInt = 2

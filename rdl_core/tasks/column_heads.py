@@ -34,6 +34,7 @@ from rdl_core.heads import (
     blended,
     expanding_folds,
 )
+from rdl_core.heads.cohort import PER_COLUMN, with_cohort_columns
 from rdl_core.heads.selection import varied_columns
 from rdl_core.statistics.columns import Columns
 from rdl_core.tasks.inputs import refuse_several_classes, refuse_visible_labels
@@ -251,10 +252,12 @@ class _Run:
         return self.examples[name]
 
     def columns_of(self, name: str, labels: Split) -> NDArray[np.float32]:
-        """Columns of seeds: float32 [seeds, columns]."""
+        """Columns of seeds, with those of their cohorts behind them where heads read these: float32 [seeds, columns]."""
         if name not in self.asked:
             self.advance(f"columns of {name}")
-            self.asked[name] = self.owner.columns(labels.entities, labels.before_s, raw=True)
+            columns = self.owner.columns(labels.entities, labels.before_s, raw=True)
+            is_cohort = self.owner.config.cohort_columns
+            self.asked[name] = with_cohort_columns(columns, labels.time_s) if is_cohort else columns
         return self.asked[name]
 
     def choose(self, name: str) -> tuple[Chosen, Head]:
@@ -274,12 +277,15 @@ class _Run:
         return found, head
 
     def baseline(self) -> BoostingModel:
-        """Fits LightGBM on all columns, as many trees as are best on validation."""
+        """Fits LightGBM on all columns but those of cohorts, as many trees as are best on validation."""
         self.advance("baseline: LightGBM on all columns")
         train, owner = self.learned("train"), self.owner
         config = dataclasses.replace(owner.config.boosting, num_models=1)
         boosting = Boosting(config, seed=owner.finetuning.seed, num_threads=owner.num_threads)
-        return boosting.fit_watching(train, varied_columns(train), BASELINE_LEAVES, self.learned("val"))[0]
+        own = varied_columns(train)
+        if owner.config.cohort_columns:
+            own = own[own < train.columns.shape[1] // (1 + PER_COLUMN)]
+        return boosting.fit_watching(train, own, BASELINE_LEAVES, self.learned("val"))[0]
 
     def trivial(self) -> Trivial:
         """Chooses the better on validation of a constant and each entity's last label."""

@@ -42,6 +42,17 @@ def finetuned(capsys: Captured, *arguments: str) -> tuple[dict[str, Any], str]:
     return json.loads(out.splitlines()[-1]), " ".join(err.split())
 
 
+def test_heads_that_read_cohorts_are_reported_and_the_network_predicts(
+    work: list[str], capsys: Captured, nasty_store: Store
+) -> None:
+    arguments = [*work, "--task", POINTS, "--heads", "network", "linear", "--column-heads.cohort-columns"]
+    result, shown = finetuned(capsys, *arguments)
+    assert set(result["heads"]) == {"network", "linear"}
+    assert result["default_head"] == "network"
+    assert set(kept_heads(from_pretrained(result["checkpoint"]), nasty_store).records.heads) == {"network"}
+    assert "a single prediction has no cohort" in shown
+
+
 def test_heads_of_a_run_are_in_the_models_folder_and_predict_what_it_has_written(
     work: list[str], capsys: Captured, nasty_dataset: RelBenchDataset, nasty_store: Store
 ) -> None:

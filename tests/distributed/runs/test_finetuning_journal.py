@@ -10,7 +10,7 @@ import pytest
 from distributed.finetuning.curve import draw_curve
 from distributed.runs.finetuning_journal import FinetuningJournal, begin_phase, curve
 from distributed.runs.journal import Journal
-from distributed.runs.status import restarts
+from distributed.runs.status import restarts, run_status, status_text
 from distributed.runs.watch_finetuning import progress_line, watched_finetuning
 
 
@@ -93,3 +93,14 @@ def test_the_curve_is_drawn_also_of_nothing(tmp_path: Path) -> None:
         path = draw_curve(validations, {"trivial": {"val": 2.6}}, tmp_path / f"{name}.png")
         sizes.append(path.stat().st_size)
     assert 5_000 < sizes[0] < sizes[1]
+
+
+def test_the_status_of_a_run_has_its_steps_of_training_what_goes_on_and_the_last_validation(tmp_path: Path) -> None:
+    told(tmp_path)
+    status = run_status(tmp_path)
+    assert (status["state"], status["step"], status["max_steps"]) == ("running", 6, 600)
+    assert status["phase"] == {"name": "refit", "then": ["heads"]}
+    shown = [" ".join(line.split()) for line in status_text(status).splitlines()]
+    assert "step 6 of 600" in shown
+    assert "phase refit; then heads" in shown
+    assert "validated step 6: mae 2.5000, best 2.0000 at step 4" in shown

@@ -14,6 +14,7 @@ from sklearn.metrics import mean_absolute_error, roc_auc_score
 from rdl_core.config import BoostingConfig, ColumnsConfig, FinetuningConfig, HeadsConfig, LinearConfig, Regime
 from rdl_core.database import load_task
 from rdl_core.graph.store import Store
+from rdl_core.heads import LinearModel
 from rdl_core.problems import InputError
 from rdl_core.tasks.column_heads import ColumnHeads, ColumnHeadsResult
 from rdl_core.tasks.labels import Split, read_split
@@ -42,6 +43,22 @@ def network(heads: ColumnHeads, *, is_perfect: bool) -> dict[str, np.ndarray]:
     out_of_fold = heads.labels["train"].target.copy() if is_perfect else np.full(len(heads.labels["train"]), 0.25)
     sizes = {split: len(labels(heads.task, split)) for split in ("val", "test")}
     return {"out_of_fold": out_of_fold} | {split: np.full(size, 0.25) for split, size in sizes.items()}
+
+
+@BOTH
+def test_cohort_columns_are_for_the_heads_and_leave_the_baseline_as_it_is(
+    nasty_store: Store, tasks: dict[str, EntityTask], name: str
+) -> None:
+    with_cohorts = make(nasty_store, tasks[name])
+    with_cohorts.config = dataclasses.replace(with_cohorts.config, cohort_columns=True)
+    own, beside = (heads.run(("linear",), baseline=True) for heads in (make(nasty_store, tasks[name]), with_cohorts))
+    for split in ("val", "test"):
+        predicted = [result.baselines["lightgbm"].predictions[split] for result in (own, beside)]
+        np.testing.assert_array_equal(*predicted)
+    linear = beside.models["linear"]
+    assert isinstance(linear, LinearModel)
+    assert linear.columns.max() >= len(with_cohorts.columns.names)
+    assert not np.array_equal(own.heads["linear"].predictions["val"], beside.heads["linear"].predictions["val"])
 
 
 @BOTH
