@@ -16,6 +16,7 @@ from distributed.runs.folder import Run, held
 from rdl_core.checkpoint_files import read_description, weights_digest
 from rdl_core.checksums import sha256_of
 from rdl_core.problems import InputError
+from rdl_core.timestamps import SECONDS_PER_DAY
 
 if TYPE_CHECKING:
     from relbench.load import RelBenchDataset
@@ -196,6 +197,7 @@ def _of_entities(options: Predict, predictor: Predictor, job: PredictionJob) -> 
         time_s = np.full(len(rows), predictor.seconds(options.at))
     at = str(np.datetime64(int(time_s[0]), "s")) if len(rows) else None
     say(f"{len(rows):,} {predictor.question.entity_table}, as of {at} UTC")
+    _warn_of_a_gap(predictor, int(time_s.max()) if len(rows) else 0)
     parts = of_parts.begin(job, rows, time_s)
     missing = [part for part in parts if not job.part_path(part).exists()]
     if len(missing) < len(parts):
@@ -216,6 +218,16 @@ def _of_entities(options: Predict, predictor: Predictor, job: PredictionJob) -> 
         say(f"table {options.table}: {len(rows):,} predictions")
         found["table"] = options.table
     return found
+
+
+def _warn_of_a_gap(predictor: Predictor, asked_s: int) -> None:
+    """Says that nothing is known of the time between the last row and the time asked for, where it is longer than the task's window."""
+    gap_s, window_s = asked_s - predictor.store.graph.after_last_row_s, predictor.question.horizon_s
+    if gap_s > window_s:
+        say(
+            f"warning: the last row is {gap_s / SECONDS_PER_DAY:,.0f} days older than the time asked for, more than the task's window of "
+            f"{window_s / SECONDS_PER_DAY:,.0f} days: to the model nothing has happened since. Remedy: import newer rows, or ask for an earlier time"
+        )
 
 
 def _show(written: Iterator[int], num_rows: int) -> None:

@@ -88,7 +88,15 @@ def test_all_entities_of_tomorrow_are_predicted_by_their_own_keys(work: Work, ca
     assert (result["rows"], result["path"]) == (len(rows), str(out))
     assert {(result["model"], result["data"])} == set(zip(rows["model"], rows["data"], strict=True))
     assert "not refitted" in shown and not result["refitted"]
+    assert "older than the time asked for" not in shown
     assert not list(Path(result["run"]).glob("parts*")), "parts are gone once the file is whole"
+
+
+def test_a_time_more_than_a_window_after_the_last_row_is_warned_of(
+    work: Work, capsys: Captured, tmp_path: Path
+) -> None:
+    shown = predicted(capsys, work.words(WINS, "--all", "--at", "2031-01-01", "--out", tmp_path / "far.csv"))[1]
+    assert "to the model nothing has happened since" in " ".join(shown.split())
 
 
 def test_several_classes_have_a_probability_each_and_neither_intervals_nor_a_submission(
