@@ -79,7 +79,9 @@ def test_every_name_of_the_package_is_there_and_typed_and_another_is_refused_wit
     for name in rdl_core.__all__:
         assert callable(getattr(rdl_core, name))
         assert f'    "{name}",\n' in stub
-    with pytest.raises(AttributeError, match="module 'rdl_core' has no attribute 'train'; it has Explainer, Predictor, finetune"):
+    with pytest.raises(
+        AttributeError, match="module 'rdl_core' has no attribute 'train'; it has Explainer, Predictor, finetune"
+    ):
         rdl_core.train  # type: ignore[attr-defined]  # noqa: B018
 
 
