@@ -1,18 +1,14 @@
-"""Predictions of a link model as a file: the best destinations of each source, in the source's own keys, at any time up to after the last row."""
+"""Predictions of a link model: the best destinations of each source, in the source's own keys, at any time up to after the last row."""
 
 from __future__ import annotations
 
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 
 from distributed.console import bar, console, say
-from rdl_core.atomic_write import replace_file
 from rdl_core.links.predictor import LinkPredictor
 
 if TYPE_CHECKING:
@@ -22,14 +18,12 @@ LOG_INTERVAL_S = 30.0
 """Seconds between lines where there is no terminal."""
 
 
-def write_link_predictions(
-    predictor: LinkPredictor, rows: NDArray[np.int64], time_s: NDArray[np.int64], out: Path
-) -> dict[str, Any]:
-    """Writes the best destinations of questions into a Parquet or CSV file; returns {"task", "rows", "sources", "at", "path"}.
+def link_predictions(predictor: LinkPredictor, rows: NDArray[np.int64], time_s: NDArray[np.int64]) -> pa.Table:
+    """Returns the best destinations of questions, in the source's own keys, and shows how far it is.
 
     Args:
-        rows, time_s: int64 [questions], rows of the source table, UNIX seconds.
-        out: The file, by whose suffix its format is chosen.
+        rows: int64 [questions], rows of the source table.
+        time_s: int64 [questions], UNIX seconds.
     """
     question = predictor.question
     at = str(np.datetime64(int(time_s[0]), "s"))
@@ -48,16 +42,4 @@ def write_link_predictions(
                 say(f"predictions: {done:,} of {len(rows):,} {question.source_table}")
                 logged_s = time.monotonic()
 
-        table = predictor.table(rows, time_s, advance=advance)
-    table = pa.table({name: _plain(table[name]) for name in table.column_names})
-    with replace_file(out) as partial:
-        if out.suffix == ".csv":
-            pa_csv.write_csv(table, partial)
-        else:
-            pq.write_table(table, partial, compression="zstd")
-    say(f"{out}: {len(table):,} predictions")
-    return {"task": question.task, "rows": len(table), "sources": len(rows), "at": at, "path": str(out)}
-
-
-def _plain(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column.cast(column.type.value_type) if pa.types.is_dictionary(column.type) else column
+        return predictor.table(rows, time_s, advance=advance)

@@ -83,20 +83,25 @@ def _run_link_predict(options: Predict, dataset: RelBenchDataset) -> dict[str, A
     run = open_run(options, "predict", dataset, _identity(options))
     with held(run.folder):
         store = open_store(options, dataset)
-        from distributed.links.predict import write_link_predictions
+        from distributed.links.predict import link_predictions
         from distributed.prediction.entities_file import read_entities
+        from distributed.prediction.output import write_tables
         from rdl_core.links.predictor import LinkPredictor
         from rdl_core.model.checkpoint import from_pretrained
 
         begun_s = time.monotonic()
         predictor = LinkPredictor(from_pretrained(options.checkpoint, kind="link"), dataset, store)
         if options.entities is not None:
-            asked = predictor.questions(read_entities(options.entities, predictor.sources), options.at)
+            rows, time_s = predictor.questions(read_entities(options.entities, predictor.sources), options.at)
         else:
-            asked = predictor.existing(options.at)
-        found = write_link_predictions(predictor, *asked, options.out)
-        found |= {"model": weights_digest(options.checkpoint), "seconds": time.monotonic() - begun_s}
-        return run.finish(found)
+            rows, time_s = predictor.existing(options.at)
+        table = link_predictions(predictor, rows, time_s)
+        written = write_tables([table], table.schema, options.out)
+        say(f"{options.out}: {written:,} predictions")
+        at = str(time_s[0].astype("datetime64[s]"))
+        found = {"task": predictor.question.task, "rows": written, "sources": len(rows), "at": at}
+        found |= {"path": str(options.out), "model": weights_digest(options.checkpoint)}
+        return run.finish(found | {"seconds": time.monotonic() - begun_s})
 
 
 def _identity(options: Predict) -> dict[str, Any]:

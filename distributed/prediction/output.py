@@ -1,4 +1,4 @@
-"""Parts of predictions as one file: Parquet or CSV, there whole or not at all. Memory: one part."""
+"""Predictions as one file: Parquet or CSV, there whole or not at all. Memory: one part."""
 
 from __future__ import annotations
 
@@ -20,11 +20,15 @@ def write_file(parts: Iterable[Path], out: Path) -> int:
         out: The file, by whose suffix its format is chosen.
     """
     files = list(parts)
-    schema, rows = _plain(pq.read_schema(files[0])), 0
+    return write_tables(map(pq.read_table, files), pq.read_schema(files[0]), out)
+
+
+def write_tables(tables: Iterable[pa.Table], schema: pa.Schema, out: Path) -> int:
+    """Writes tables of one schema, one after the other, into a file by whose suffix its format is chosen; returns its number of rows."""
+    schema, rows = _plain(schema), 0
     with replace_file(out) as partial, _writer(partial, schema) as writer:
-        for file in files:
-            table = pq.read_table(file).cast(schema)
-            writer.write_table(table)
+        for table in tables:
+            writer.write_table(table.cast(schema))
             rows += len(table)
     return rows
 
