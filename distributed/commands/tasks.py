@@ -11,7 +11,7 @@ from distributed.commands.inputs import open_data, open_run, open_store
 from distributed.commands.options import Evaluate, Finetune, pretrained_backbone
 from distributed.console import say
 from rdl_core.checkpoint_files import read_description, weights_digest
-from rdl_core.config import PRESETS, BackboneConfig, check_arm
+from rdl_core.config import PRESETS, BackboneConfig, FinetuningConfig, check_arm
 from rdl_core.problems import InputError
 
 if TYPE_CHECKING:
@@ -54,17 +54,12 @@ def run_finetune(options: Finetune) -> dict[str, Any]:
         say(
             f"neighbours per hop: {config.sampling.num_neighbors}, not {options.config.sampling.num_neighbors}: {depth}"
         )
-    settings = {
-        "task": options.task,
-        "arm": options.arm,
-        "regime": options.regime,
+    settings = run_settings(options, config, backbone, weights) | {
         "workers": options.workers,
-        "checkpoint": weights,
-        "finetuning": dataclasses.asdict(config),
-        "backbone": dataclasses.asdict(backbone),
         **heads_settings(options),
-        **({} if options.calibrate is None else {"calibrate": options.calibrate}),
     }
+    if options.calibrate is not None:
+        settings["calibrate"] = options.calibrate
     seeds = range(config.seed, config.seed + options.seeds)
     run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
     if (finished := run.result()) is not None:
@@ -122,15 +117,7 @@ def _run_link_finetune(
 
     load_link_task(dataset, options.task)  # refused before any work
     config = as_deep_as(options.config, backbone)
-    settings = {
-        "task": options.task,
-        "arm": options.arm,
-        "regime": options.regime,
-        "checkpoint": weights,
-        "finetuning": dataclasses.asdict(config),
-        "links": dataclasses.asdict(options.links),
-        "backbone": dataclasses.asdict(backbone),
-    }
+    settings = run_settings(options, config, backbone, weights) | {"links": dataclasses.asdict(options.links)}
     seeds = range(config.seed, config.seed + options.seeds)
     run = open_run(options, "finetune", dataset, settings | ({"seeds": options.seeds} if len(seeds) > 1 else {}))
     if (finished := run.result()) is not None:
@@ -209,6 +196,25 @@ def _with_heads(result: FinetuningResult, heads: HeadsBeside, model: Path) -> di
     picture = draw_curve(curve(Journal(model.parent)), beside["baselines"], model.parent / "curve.png")
     files = {"checkpoint": str(model), "predictions": str(predictions_path(model)), "curve": str(picture)}
     return found | files | beside
+
+
+def run_settings(
+    options: Finetune, config: FinetuningConfig, backbone: BackboneConfig, weights: str | None
+) -> dict[str, Any]:
+    """Returns what decides the network of a run, of an entity task or a link task.
+
+    Args:
+        config: Of fine-tuning, as deep as the backbone.
+        weights: Digest of the checkpoint's weights; None: there is none.
+    """
+    return {
+        "task": options.task,
+        "arm": options.arm,
+        "regime": options.regime,
+        "checkpoint": weights,
+        "finetuning": dataclasses.asdict(config),
+        "backbone": dataclasses.asdict(backbone),
+    }
 
 
 def heads_settings(options: Finetune) -> dict[str, Any]:
